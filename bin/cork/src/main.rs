@@ -1,0 +1,2 @@
+//! cork
+fn main() {}

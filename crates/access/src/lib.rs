@@ -1,0 +1,2 @@
+//! Who may in and what they may do: password file, rights.
+#![forbid(unsafe_code)]

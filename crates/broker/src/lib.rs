@@ -1,0 +1,2 @@
+//! The API that programs embed: Broker and Config.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! One thread per shard: sockets, mailboxes, timers, group commit.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Subscription index, shared subscription groups and the retained set: pure data structures.
+#![forbid(unsafe_code)]
