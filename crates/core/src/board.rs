@@ -1,0 +1,388 @@
+//! The part of a shard that everything else works on: connections, Sessions, what waits to be sent or stored.
+//!
+//! It knows how to send and how to hold back; it knows nothing of routing.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use cork_access::Acl;
+use cork_packet::{Ack, Packet, PacketId, PacketType, Property, PropertiesBuf, ProtocolVersion, ReasonCode};
+use cork_proto::Time;
+use cork_store::{MessageId, Record, SessionKey, Ticket, WallTime};
+use cork_topic::RetainedSet;
+use slab::Slab;
+
+use crate::{
+    config::ShardConfig,
+    deliver::Retained,
+    conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    event::Event,
+    io::{ConnId, Output},
+    outbuf::Pool,
+    session::Session,
+    stats::Stats,
+};
+
+/// Something to be done at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// CONNECT must be complete, or Keep Alive is over.
+    Conn(ConnId),
+    /// A delayed Will is due.
+    Will(SessionKey, SessionIx),
+    /// A Session without connection ends.
+    Expire(SessionKey, SessionIx),
+    /// A retained message may have expired.
+    Retained(Box<str>),
+    /// `$SYS` is due.
+    Sys,
+}
+
+/// An output buffer fuller than this gets no more of what can wait in a queue instead.
+pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;
+/// Below this, waiting messages are sent on.
+pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
+/// Answers that may wait for the store on one connection before it is no longer read.
+const HELD_MAX: usize = 32 << 10;
+
+pub(crate) struct Board {
+    pub(crate) config: ShardConfig,
+    pub(crate) now: Time,
+    pub(crate) conns: Vec<Option<Box<Conn>>>,
+    pub(crate) sessions: Slab<Box<Session>>,
+    pub(crate) pool: Pool,
+    pub(crate) dirty: VecDeque<ConnId>,
+    pub(crate) output_bytes: usize,
+    pub(crate) records: Vec<Record>,
+    /// Number of the batch that `records` will be.
+    pub(crate) ticket: Ticket,
+    /// The last batch that is stored.
+    pub(crate) stored: Ticket,
+    /// Connections with answers that wait for a batch, in the order of batches.
+    pub(crate) waiting: VecDeque<(Ticket, ConnId)>,
+    pub(crate) timers: BTreeSet<(Time, Timer)>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) stats: Stats,
+    pub(crate) queue_bytes: u64,
+    /// Every retained message.
+    pub(crate) retained: RetainedSet<Retained>,
+    pub(crate) rights: Arc<Acl>,
+    /// Sessions whose retained messages are searched for on at the next turn.
+    pub(crate) again: VecDeque<SessionIx>,
+    last_arrival: u64,
+    next_session: u64,
+    store_failed: bool,
+}
+
+impl Board {
+    pub(crate) fn new(config: ShardConfig) -> Self {
+        Self {
+            next_session: u64::from(config.shard),
+            now: Time::ZERO,
+            conns: Vec::new(),
+            sessions: Slab::new(),
+            pool: Pool::default(),
+            dirty: VecDeque::new(),
+            output_bytes: 0,
+            records: Vec::new(),
+            ticket: Ticket(1),
+            stored: Ticket(0),
+            waiting: VecDeque::new(),
+            timers: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            queue_bytes: 0,
+            retained: RetainedSet::new(config.seed),
+            rights: Arc::new(Acl::permissive()),
+            again: VecDeque::new(),
+            last_arrival: 0,
+            config,
+            store_failed: false,
+        }
+    }
+
+    /// Wall clock now.
+    pub(crate) fn wall(&self) -> WallTime {
+        WallTime(self.config.started.0 + self.now.as_micros())
+    }
+
+    /// The wall clock's `at` on the shard's clock.
+    pub(crate) fn time_of(&self, at: WallTime) -> Time {
+        Time::from_micros(at.0.saturating_sub(self.config.started.0))
+    }
+
+    /// Identity of a message that arrives now.
+    pub(crate) fn next_message_id(&mut self) -> MessageId {
+        self.last_arrival = self.wall().0.max(self.last_arrival + 1);
+        MessageId {
+            arrived: WallTime(self.last_arrival),
+            shard: self.config.shard,
+            epoch: self.config.epoch,
+        }
+    }
+
+    /// A Session number never used before, on any shard.
+    pub(crate) fn next_session_key(&mut self) -> SessionKey {
+        self.next_session += u64::from(self.config.shards);
+        SessionKey(self.next_session)
+    }
+
+    // ---- connections -------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.index as usize)?.as_deref_mut().filter(|conn| conn.id == id)
+    }
+
+    /// The connection in a slot, whichever it is: for Sessions, which name only the slot.
+    #[inline]
+    pub(crate) fn conn_at(&mut self, index: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    /// Appends to a connection's output what `write` writes.
+    #[inline]
+    pub(crate) fn send(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
+        self.output_bytes += conn.out.append(&mut self.pool, write);
+        self.stats.packets_sent += 1;
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(conn.id);
+        }
+    }
+
+    /// Sends a packet; one the client's Maximum Packet Size forbids loses its Reason String and User Properties, and
+    /// is dropped if it is too long even so (5.0 [MQTT-3.1.2-24], [MQTT-3.2.2-19]).
+    pub(crate) fn send_packet(&mut self, index: u32, packet: &Packet<'_>) {
+        let Some(conn) = self.conn_at(index) else { return };
+        if let Some(bytes) = encode_within(packet, conn.version, conn.packet_bytes_max) {
+            self.send(index, |out| out.extend_from_slice(&bytes));
+        }
+    }
+
+    /// Answers a client: at once, or, when the answer relies on this turn's records or an earlier answer still
+    /// waits, in its turn (5.0 [MQTT-4.6.0-2] and following: answers keep the order of what they answer).
+    #[inline]
+    pub(crate) fn answer(&mut self, index: u32, relies_on_store: bool, waits: u16, answer: Answer) -> u64 {
+        let ticket = if relies_on_store { self.ticket } else { Ticket(0) };
+        let Some(conn) = self.conn_at(index) else { return 0 };
+        if !relies_on_store && waits == 0 && conn.held.is_empty() {
+            self.give(index, answer);
+            return 0;
+        }
+        conn.held_numbers += 1;
+        let number = conn.held_numbers;
+        conn.held.push_back(Held { ticket, waits, number, answer });
+        let (id, many) = (conn.id, conn.held.len() >= HELD_MAX);
+        if relies_on_store && self.waiting.back() != Some(&(ticket, id)) {
+            self.waiting.push_back((ticket, id));
+        }
+        if many {
+            self.hold(index, Holds::STORE);
+        }
+        number
+    }
+
+    fn give(&mut self, index: u32, answer: Answer) {
+        match answer {
+            Answer::Ack { kind, id, reason } => self.send_ack(index, kind, id, reason),
+            Answer::Packet(bytes) => self.send(index, |out| out.extend_from_slice(&bytes)),
+            Answer::ConnAck(bytes) => {
+                self.send(index, |out| out.extend_from_slice(&bytes));
+                if let Some(conn) = self.conn_at(index) {
+                    conn.stage = Stage::Connected { connack_sent: true };
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn send_ack(&mut self, index: u32, kind: PacketType, id: PacketId, reason: ReasonCode) {
+        let Some(conn) = self.conn_at(index) else { return };
+        let ends_flow = match kind {
+            PacketType::PubAck => true,
+            PacketType::PubRec => reason.is_error(),
+            PacketType::PubComp => !reason.is_error(),
+            _ => false,
+        };
+        conn.receiving = conn.receiving.saturating_sub(u16::from(ends_flow));
+        let v5 = conn.version.is_v5();
+        let explain = v5 && reason.is_error() && conn.problem_information;
+        let [high, low] = id.get().to_be_bytes();
+        let flags = if kind == PacketType::PubRel { 0x02 } else { 0x00 };
+        let first = ((kind as u8) << 4) | flags;
+        if explain {
+            let mut properties = PropertiesBuf::default();
+            properties.push(Property::ReasonString(explanation(reason)));
+            let ack = Ack { packet_id: id, reason, properties: properties.as_properties() };
+            let packet = match kind {
+                PacketType::PubRec => Packet::PubRec(ack),
+                PacketType::PubRel => Packet::PubRel(ack),
+                PacketType::PubComp => Packet::PubComp(ack),
+                _ => Packet::PubAck(ack),
+            };
+            self.send_packet(index, &packet);
+        } else if v5 && reason != ReasonCode::SUCCESS {
+            self.send(index, |out| out.extend_from_slice(&[first, 3, high, low, reason.0]));
+        } else {
+            self.send(index, |out| out.extend_from_slice(&[first, 2, high, low]));
+        }
+    }
+
+    /// Gives the answers of a connection that no longer wait for anything. Returns whether its CONNACK was among them.
+    pub(crate) fn release(&mut self, id: ConnId) -> bool {
+        let (stored, mut connack) = (self.stored, false);
+        loop {
+            let Some(conn) = self.conn(id) else { return connack };
+            let ready = conn.held.front().is_some_and(|held| held.ticket <= stored && held.waits == 0);
+            if !ready {
+                break;
+            }
+            let Some(held) = conn.held.pop_front() else { break };
+            connack |= matches!(held.answer, Answer::ConnAck(_));
+            self.give(id.index, held.answer);
+        }
+        if self.conn(id).is_some_and(|conn| conn.held.len() < HELD_MAX / 2) {
+            self.unhold(id.index, Holds::STORE);
+        }
+        connack
+    }
+
+    /// Stops reading from a connection.
+    pub(crate) fn hold(&mut self, index: u32, reason: u8) {
+        let Some(conn) = self.conn_at(index) else { return };
+        if conn.holds.set(reason) {
+            let conn = conn.id;
+            self.outputs.push_back(Output::Reading { conn, wanted: false });
+        }
+    }
+
+    /// Takes one reason not to read away. True when reading goes on: what was kept is to be processed.
+    pub(crate) fn unhold(&mut self, index: u32, reason: u8) -> bool {
+        let Some(conn) = self.conn_at(index) else { return false };
+        let go_on = conn.holds.clear(reason);
+        if go_on {
+            let conn = conn.id;
+            self.outputs.push_back(Output::Reading { conn, wanted: true });
+        }
+        go_on
+    }
+
+    /// Bytes this connection's output may hold before QoS 0 messages for it are dropped.
+    ///
+    /// Half of what the shard has left, as in a switch with a shared buffer: one slow reader may use much while
+    /// nobody else does, a thousand of them little each.
+    #[inline]
+    pub(crate) fn output_allowance(&self) -> usize {
+        let limits = &self.config.limits;
+        let free = limits.output_bytes_total_max.saturating_sub(self.output_bytes);
+        (free / 2).clamp(OUTPUT_LOW_BYTES, limits.output_bytes_max.max(OUTPUT_LOW_BYTES))
+    }
+
+    // ---- store -------------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(crate) fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// Emits the turn's records as one batch.
+    pub(crate) fn close_batch(&mut self) -> bool {
+        if self.records.is_empty() {
+            return false;
+        }
+        let records = std::mem::take(&mut self.records);
+        self.outputs.push_back(Output::Store { ticket: self.ticket, records });
+        self.ticket = self.ticket.next();
+        true
+    }
+
+    /// A batch is stored; returns the connections that may have answers to release.
+    pub(crate) fn stored(&mut self, ticket: Ticket) -> Vec<ConnId> {
+        self.stored = self.stored.max(ticket);
+        let mut ready = Vec::new();
+        while let Some((ticket, _)) = self.waiting.front() {
+            if *ticket > self.stored {
+                break;
+            }
+            ready.extend(self.waiting.pop_front().map(|(_, conn)| conn));
+        }
+        ready
+    }
+
+    /// The store failed: from now on no answer that relies on it is given.
+    pub(crate) fn store_failed(&mut self, error: String) {
+        if !self.store_failed {
+            self.store_failed = true;
+            self.outputs.push_back(Output::Event(Event::StoreFailed { error }));
+        }
+    }
+
+    // ---- timers ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn at(&mut self, when: Time, timer: Timer) {
+        if when != Time::NEVER {
+            self.timers.insert((when, timer));
+        }
+    }
+
+    /// Sets a connection's only timer.
+    pub(crate) fn set_conn_timer(&mut self, id: ConnId, when: Time) {
+        let Some(conn) = self.conn(id) else { return };
+        let before = std::mem::replace(&mut conn.timer, when);
+        self.timers.remove(&(before, Timer::Conn(id)));
+        self.at(when, Timer::Conn(id));
+    }
+
+    pub(crate) fn in_seconds(&mut self, seconds: u32, timer: Timer) -> Time {
+        let when = self.now + Duration::from_secs(u64::from(seconds));
+        self.at(when, timer);
+        when
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// The encoded packet, without Reason String and User Properties if it would exceed `maximum` with them; `None` if it
+/// is too long even so.
+pub(crate) fn encode_within(packet: &Packet<'_>, version: ProtocolVersion, maximum: u32) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    packet.encode(version, &mut bytes).ok()?;
+    if bytes.len() <= maximum as usize {
+        return Some(bytes);
+    }
+    let bare = match packet {
+        Packet::PubAck(ack) => Packet::PubAck(Ack { properties: Default::default(), ..*ack }),
+        Packet::PubRec(ack) => Packet::PubRec(Ack { properties: Default::default(), ..*ack }),
+        Packet::PubRel(ack) => Packet::PubRel(Ack { properties: Default::default(), ..*ack }),
+        Packet::PubComp(ack) => Packet::PubComp(Ack { properties: Default::default(), ..*ack }),
+        Packet::Disconnect(d) => {
+            Packet::Disconnect(cork_packet::Disconnect { properties: Default::default(), ..*d })
+        }
+        Packet::SubAck(s) => Packet::SubAck(cork_packet::SubAck { properties: Default::default(), ..*s }),
+        _ => return None,
+    };
+    bytes.clear();
+    bare.encode(version, &mut bytes).ok()?;
+    (bytes.len() <= maximum as usize).then_some(bytes)
+}
+
+/// What a Reason String says; for people, not for programs (5.0 [MQTT-3.4.2-2] and its likes).
+pub(crate) fn explanation(reason: ReasonCode) -> &'static str {
+    match reason {
+        ReasonCode::NOT_AUTHORIZED => "the rights do not allow this",
+        ReasonCode::PAYLOAD_FORMAT_INVALID => "the payload is not the UTF-8 it claims to be",
+        ReasonCode::PACKET_IDENTIFIER_NOT_FOUND => "nothing is under way with this Packet Identifier",
+        ReasonCode::PACKET_IDENTIFIER_IN_USE => "this Packet Identifier is in use",
+        ReasonCode::QUOTA_EXCEEDED => "a limit of the broker is reached",
+        ReasonCode::TOPIC_NAME_INVALID => "this Topic Name is not accepted",
+        ReasonCode::TOPIC_FILTER_INVALID => "this Topic Filter is not accepted",
+        _ => "refused",
+    }
+}

@@ -1,0 +1,118 @@
+//! What an operator can set, as the shard sees it: plain numbers, checked before they get here.
+
+use std::time::Duration;
+
+use cork_store::WallTime;
+
+/// Who is let in without asking the access port.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Everybody, whatever user name and password say: there is no user database.
+    Open,
+    /// Clients without a user name come in; a user name that is given is checked.
+    Anonymous,
+    /// Everybody is checked.
+    Checked,
+}
+
+/// Limits and switches of a shard. Each field's consequence is described in `docs/limits.md`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest packet accepted, in bytes, fixed header included.
+    pub packet_bytes_max: u32,
+    /// Longest first packet accepted, in bytes: nobody is known yet.
+    pub connect_bytes_max: u32,
+    /// How long a connection may take until its CONNECT is complete.
+    pub connect_timeout: Duration,
+    /// Longest time a Session lives without a connection, in seconds; `u32::MAX`: for ever.
+    pub session_expiry_seconds_max: u32,
+    /// QoS 1 and 2 publications a client may have under way (5.0 Receive Maximum of the server).
+    pub receive_maximum: u16,
+    /// Publications this broker has under way to one client at most, whatever the client allows.
+    pub inflight_max: u16,
+    /// Topic Aliases a client may define.
+    pub topic_alias_maximum: u16,
+    /// Longest Keep Alive a client may choose, in seconds; 0: any. A longer one is replaced (Server Keep Alive).
+    pub keep_alive_seconds_max: u16,
+    /// Levels a Topic Name or Filter may have; 0: any number.
+    pub topic_levels_max: usize,
+    /// Bytes one Session may queue.
+    pub queue_bytes_max: u64,
+    /// Bytes all Sessions of this shard may queue in memory together.
+    pub queue_bytes_total_max: u64,
+    /// Whether QoS 0 messages are queued for absent Sessions.
+    pub queue_qos0: bool,
+    /// Bytes that may wait in one connection's output buffer before its QoS 0 messages are dropped.
+    pub output_bytes_max: usize,
+    /// Bytes that may wait in all output buffers of this shard together; shared out fairly.
+    pub output_bytes_total_max: usize,
+    /// Whether a payload that claims to be UTF-8 is checked.
+    pub payload_format_check: bool,
+    /// How often `$SYS` is published; zero: never.
+    pub sys_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 16 << 20,
+            connect_bytes_max: 512 << 10,
+            connect_timeout: Duration::from_secs(10),
+            session_expiry_seconds_max: 30 * 86_400,
+            receive_maximum: 1024,
+            inflight_max: 16_384,
+            topic_alias_maximum: 64,
+            keep_alive_seconds_max: 0,
+            topic_levels_max: 128,
+            queue_bytes_max: 1 << 30,
+            queue_bytes_total_max: 1 << 30,
+            queue_qos0: false,
+            output_bytes_max: 8 << 20,
+            output_bytes_total_max: 48 << 20,
+            payload_format_check: false,
+            sys_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Everything a shard is told at its birth.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This shard's number, from 0.
+    pub shard: u16,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Seed of all hashing; secret in production, fixed in a simulation.
+    pub seed: u64,
+    /// Wall clock at time zero.
+    pub started: WallTime,
+    /// How often the store was started before: part of every message's identity.
+    pub epoch: u32,
+    /// Whether a mesh wants to hear of filters that get a first or lose a last subscriber.
+    pub announce: bool,
+    /// Who comes in unasked.
+    pub door: Door,
+    /// Limits.
+    pub limits: Limits,
+    /// Where clients are sent when this broker is drained (5.0 Server Reference).
+    pub server_reference: Option<String>,
+    /// Version text for `$SYS/broker/version`.
+    pub version: String,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self {
+            shard: 0,
+            shards: 1,
+            seed: 0,
+            started: WallTime(0),
+            epoch: 0,
+            announce: false,
+            door: Door::Open,
+            limits: Limits::default(),
+            server_reference: None,
+            version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}

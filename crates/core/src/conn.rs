@@ -1,0 +1,182 @@
+//! What the shard knows of one Network Connection.
+
+use std::collections::VecDeque;
+
+use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
+use cork_proto::{AliasIn, AliasOut, Inbound, Time};
+use cork_store::Ticket;
+
+use crate::{io::ConnId, outbuf::OutBuf};
+
+/// Index of a Session in the shard.
+pub(crate) type SessionIx = u32;
+/// No Session.
+pub(crate) const NO_SESSION: SessionIx = u32::MAX;
+
+/// How far a connection is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Nothing but CONNECT may come.
+    AwaitConnect,
+    /// CONNECT came; the access port or the mesh is being asked.
+    Authenticating(Box<Authenticating>),
+    /// CONNECT came, but the Session's home is another shard.
+    Moving {
+        shard: u16,
+        packet: Vec<u8>,
+    },
+    /// A Session is attached. Until CONNACK is on its way (`connack_sent`), nothing else is sent or read.
+    Connected {
+        connack_sent: bool,
+    },
+    /// What waits is sent, then the connection is closed. Input is ignored.
+    Closing,
+}
+
+/// A CONNECT that waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    /// The whole packet.
+    pub(crate) packet: Vec<u8>,
+    /// Client Identifier in force: the one given, or the one assigned.
+    pub(crate) client_id: Box<str>,
+    /// Whether it was assigned.
+    pub(crate) assigned: bool,
+}
+
+/// Reasons not to read from a connection.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holds(u8);
+
+impl Holds {
+    /// CONNECT is being worked on.
+    pub(crate) const CONNECT: u8 = 1;
+    /// The client does not read the answers it is owed.
+    pub(crate) const OUTPUT: u8 = 2;
+    /// Too many acknowledgements wait for the store.
+    pub(crate) const STORE: u8 = 4;
+
+    pub(crate) fn set(&mut self, reason: u8) -> bool {
+        let before = self.0;
+        self.0 |= reason;
+        before == 0
+    }
+
+    /// True when this was the last reason.
+    pub(crate) fn clear(&mut self, reason: u8) -> bool {
+        let before = self.0;
+        self.0 &= !reason;
+        before != 0 && self.0 == 0
+    }
+
+    pub(crate) fn any(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// An answer that waits for the store or for other shards.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Wait until this batch is stored.
+    pub(crate) ticket: Ticket,
+    /// Other shards that have not answered yet.
+    pub(crate) waits: u16,
+    /// Number by which other shards answer.
+    pub(crate) number: u64,
+    pub(crate) answer: Answer,
+}
+
+/// An answer to a client.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Ack {
+        kind: PacketType,
+        id: PacketId,
+        reason: ReasonCode,
+    },
+    /// A whole encoded packet.
+    Packet(Box<[u8]>),
+    /// CONNACK: the connection is open once this is on its way.
+    ConnAck(Box<[u8]>),
+}
+
+/// One Network Connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) id: ConnId,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) stage: Stage,
+    pub(crate) session: SessionIx,
+    pub(crate) inbox: Inbound,
+    pub(crate) out: OutBuf,
+    /// It stands in the shard's list of connections to transmit.
+    pub(crate) dirty: bool,
+    pub(crate) holds: Holds,
+    /// CONNECT allows Reason Strings everywhere (5.0 3.1.2.11.7).
+    pub(crate) problem_information: bool,
+    /// A refused publication was reported already.
+    pub(crate) denial_reported: bool,
+    /// Seconds; 0: no keep alive.
+    pub(crate) keep_alive: u16,
+    pub(crate) last_seen: Time,
+    /// When its timer goes off.
+    pub(crate) timer: Time,
+    /// Publications under way to the client at most.
+    pub(crate) window: u16,
+    /// QoS 1 and 2 publications of the client that are not answered for good.
+    pub(crate) receiving: u16,
+    /// Longest packet the client accepts, bytes.
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) alias_in: Option<Box<AliasIn>>,
+    pub(crate) alias_out: Option<Box<AliasOut>>,
+    /// Method of the enhanced authentication in force.
+    pub(crate) auth_method: Option<Box<str>>,
+    /// An AUTH exchange is running (at CONNECT, or again later).
+    pub(crate) exchanging: bool,
+    pub(crate) held: VecDeque<Held>,
+    pub(crate) held_numbers: u64,
+    pub(crate) peer: Box<str>,
+}
+
+impl Conn {
+    pub(crate) fn new(id: ConnId, peer: Box<str>, now: Time) -> Self {
+        Self {
+            id,
+            version: ProtocolVersion::V311,
+            stage: Stage::AwaitConnect,
+            session: NO_SESSION,
+            inbox: Inbound::default(),
+            out: OutBuf::default(),
+            dirty: false,
+            holds: Holds::default(),
+            problem_information: true,
+            denial_reported: false,
+            keep_alive: 0,
+            last_seen: now,
+            timer: Time::NEVER,
+            window: u16::MAX,
+            receiving: 0,
+            packet_bytes_max: u32::MAX,
+            alias_in: None,
+            alias_out: None,
+            auth_method: None,
+            exchanging: false,
+            held: VecDeque::new(),
+            held_numbers: 0,
+            peer,
+        }
+    }
+
+    /// Whether messages may be sent to it.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Connected { connack_sent: true })
+    }
+}
+
+impl std::fmt::Debug for OutBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OutBuf({} bytes)", self.len())
+    }
+}

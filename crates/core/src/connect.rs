@@ -1,0 +1,320 @@
+//! CONNECT up to the moment somebody is let in: versions, Client Identifiers, authentication (5.0 3.1, 4.12).
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use cork_access::{Action, CredentialsBuf, Subject};
+use cork_packet::{
+    Auth, Connect, ConnectError, ConnAck, DecodeError, Packet, Properties, PropertiesBuf, Property,
+    ProtocolVersion, ReasonCode, decode_connect,
+};
+use cork_proto::PeerError;
+
+use crate::{
+    board::{encode_within, explanation},
+    config::Door,
+    conn::{Authenticating, Holds, Stage},
+    event::Ended,
+    io::{AuthOutcome, ConnId, Output},
+    shard::{Flow, Shard, home_shard},
+};
+
+/// Set for the answer to a CONNECT that was let in.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    /// User Name in force.
+    pub(crate) user: Option<Box<str>>,
+    /// Authentication Data of the last step.
+    pub(crate) auth_data: Option<Vec<u8>>,
+}
+
+impl Shard {
+    /// The first packet of a connection.
+    pub(crate) fn on_connect(&mut self, id: ConnId, packet: &[u8]) -> Flow {
+        let connect = match decode_connect(packet) {
+            Ok(connect) => connect,
+            Err(error) => {
+                self.refuse_undecodable(id, error);
+                return Flow::Stop;
+            }
+        };
+        let Some(conn) = self.board.conn(id) else { return Flow::Stop };
+        conn.version = connect.version;
+        conn.packet_bytes_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
+        let assigned = connect.client_id.is_empty();
+        if assigned && !may_be_assigned(&connect) {
+            self.refuse(id, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+            return Flow::Stop;
+        }
+        let config = &self.board.config;
+        let (shard, shards, seed) = (config.shard, config.shards, config.seed);
+        let client_id: Box<str> = if assigned { self.assign_client_id() } else { connect.client_id.into() };
+        let home = home_shard(&client_id, shards, seed);
+        if home != shard {
+            if let Some(conn) = self.board.conn(id) {
+                conn.stage = Stage::Moving { shard: home, packet: packet.to_vec() };
+            }
+            return Flow::Stop;
+        }
+        if self.draining {
+            self.refuse(id, ReasonCode::SERVER_SHUTTING_DOWN);
+            return Flow::Stop;
+        }
+        self.authenticate(id, packet, &connect, client_id, assigned)
+    }
+
+    /// Lets a connection in, or asks the access port.
+    fn authenticate(
+        &mut self,
+        id: ConnId,
+        packet: &[u8],
+        connect: &Connect<'_>,
+        client_id: Box<str>,
+        assigned: bool,
+    ) -> Flow {
+        if let Some(method) = connect.properties.authentication_method() {
+            let data = connect.properties.authentication_data().map(<[u8]>::to_vec);
+            let begin = Some((method.into(), client_id.clone()));
+            self.wait_for_access(id, packet, client_id, assigned);
+            if let Some(conn) = self.board.conn(id) {
+                conn.auth_method = Some(method.into());
+                conn.exchanging = true;
+                // The client's AUTH packets must be read while CONNECT waits.
+                self.board.unhold(id.index, Holds::CONNECT);
+            }
+            self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
+            return Flow::Next;
+        }
+        let admitted = match self.board.config.door {
+            Door::Open => true,
+            Door::Anonymous => connect.user_name.is_none() && connect.password.is_none(),
+            Door::Checked => false,
+        };
+        if admitted {
+            let user = connect.user_name.map(Box::from);
+            self.admit(id, connect, &client_id, assigned, Admission { user, auth_data: None });
+            return if self.board.conn(id).is_some_and(|conn| conn.is_open()) { Flow::Next } else { Flow::Stop };
+        }
+        let peer = self.board.conn(id).map(|conn| conn.peer.clone()).unwrap_or_default();
+        let credentials = Box::new(CredentialsBuf {
+            user_name: connect.user_name.map(str::to_owned),
+            password: connect.password.map(<[u8]>::to_vec),
+            client_id: client_id.to_string(),
+            peer: peer.into_string(),
+        });
+        self.wait_for_access(id, packet, client_id, assigned);
+        self.board.outputs.push_back(Output::Authenticate { conn: id, credentials });
+        Flow::Stop
+    }
+
+    fn wait_for_access(&mut self, id: ConnId, packet: &[u8], client_id: Box<str>, assigned: bool) {
+        let Some(conn) = self.board.conn(id) else { return };
+        let waiting = Authenticating { packet: packet.to_vec(), client_id, assigned };
+        conn.stage = Stage::Authenticating(Box::new(waiting));
+        self.board.hold(id.index, Holds::CONNECT);
+    }
+
+    /// The access port answered.
+    pub(crate) fn on_authenticated(&mut self, id: ConnId, outcome: AuthOutcome) {
+        let Some(conn) = self.board.conn(id) else { return };
+        if matches!(conn.stage, Stage::Connected { .. }) {
+            return self.on_reauthenticated(id, outcome);
+        }
+        match outcome {
+            AuthOutcome::Allowed { user, data } => {
+                conn.exchanging = false;
+                let before = std::mem::replace(&mut conn.stage, Stage::AwaitConnect);
+                let Stage::Authenticating(waiting) = before else {
+                    conn.stage = before;
+                    return;
+                };
+                let Ok(connect) = decode_connect(&waiting.packet) else { return };
+                let user = user.or_else(|| connect.user_name.map(Box::from));
+                let admission = Admission { user, auth_data: data };
+                self.admit(id, &connect, &waiting.client_id, waiting.assigned, admission);
+                if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
+                    self.opened_for_traffic(id);
+                }
+            }
+            AuthOutcome::Denied if conn.auth_method.is_some() => self.refuse(id, ReasonCode::NOT_AUTHORIZED),
+            AuthOutcome::Denied => self.refuse(id, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+            AuthOutcome::UnknownMethod => self.refuse(id, ReasonCode::BAD_AUTHENTICATION_METHOD),
+            AuthOutcome::Continue { data } => self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data)),
+        }
+    }
+
+    /// CONNACK is on its way: what the client sent meanwhile is read, what waits for it is sent.
+    pub(crate) fn opened_for_traffic(&mut self, id: ConnId) {
+        self.board.unhold(id.index, Holds::CONNECT);
+        if let Some(session) = self.board.conn(id).map(|conn| conn.session) {
+            self.board.pump(session);
+        }
+        self.go_on_reading(id);
+    }
+
+    /// A packet between CONNECT and CONNACK: only AUTH and DISCONNECT may come (5.0 4.12).
+    pub(crate) fn on_authenticating_packet(&mut self, id: ConnId, packet: Packet<'_>) -> Result<(), PeerError> {
+        match packet {
+            Packet::Auth(auth) => self.on_auth(id, &auth),
+            Packet::Disconnect(_) => {
+                self.end(id, Ended::ByClient);
+                Ok(())
+            }
+            Packet::Connect(_) => Err(PeerError::SecondConnect),
+            _ => Err(PeerError::PacketBeforeConnAck),
+        }
+    }
+
+    /// AUTH: the next step of an exchange, or the first of a re-authentication (5.0 4.12.1).
+    pub(crate) fn on_auth(&mut self, id: ConnId, auth: &Auth<'_>) -> Result<(), PeerError> {
+        let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        let Some(method) = conn.auth_method.clone() else { return Err(PeerError::UnexpectedAuth) };
+        if auth.properties.authentication_method() != Some(&method) {
+            return Err(PeerError::AuthMethodChanged); // 5.0 [MQTT-4.12.0-5], [MQTT-4.12.1-1]
+        }
+        let data = auth.properties.authentication_data().map(<[u8]>::to_vec);
+        let connected = matches!(conn.stage, Stage::Connected { .. });
+        let begin = match auth.reason {
+            ReasonCode::CONTINUE_AUTHENTICATION if conn.exchanging => None,
+            ReasonCode::RE_AUTHENTICATE if connected && !conn.exchanging => {
+                conn.exchanging = true;
+                let session = conn.session;
+                let client_id = self.board.sessions.get(session as usize).map(|s| s.client_id().into());
+                Some((method, client_id.unwrap_or_default()))
+            }
+            _ => return Err(PeerError::UnexpectedAuth),
+        };
+        self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
+        Ok(())
+    }
+
+    fn on_reauthenticated(&mut self, id: ConnId, outcome: AuthOutcome) {
+        let Some(conn) = self.board.conn(id) else { return };
+        match outcome {
+            AuthOutcome::Continue { data } => {
+                self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
+            }
+            AuthOutcome::Allowed { data, .. } => {
+                conn.exchanging = false;
+                self.send_auth(id, ReasonCode::SUCCESS, data.as_deref());
+            }
+            AuthOutcome::Denied | AuthOutcome::UnknownMethod => {
+                self.end(id, Ended::Refused(ReasonCode::NOT_AUTHORIZED));
+            }
+        }
+    }
+
+    fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: Option<&[u8]>) {
+        let Some(method) = self.board.conn(id).and_then(|conn| conn.auth_method.clone()) else { return };
+        let mut properties = PropertiesBuf::default();
+        properties.push(Property::AuthenticationMethod(&method));
+        if let Some(data) = data {
+            properties.push(Property::AuthenticationData(data));
+        }
+        let auth = Auth { reason, properties: properties.as_properties() };
+        self.board.send_packet(id.index, &Packet::Auth(auth));
+    }
+
+    /// Whether the Will of a CONNECT may be published by who connects.
+    pub(crate) fn may_leave_will(&self, connect: &Connect<'_>, client_id: &str, user: Option<&str>) -> bool {
+        connect.will.as_ref().is_none_or(|will| {
+            self.board.rights.allows(Subject { user, client_id }, Action::Write, will.topic)
+        })
+    }
+
+    /// Answers a CONNECT with an error and closes.
+    pub(crate) fn refuse(&mut self, id: ConnId, reason: ReasonCode) {
+        self.send_refusal(id, reason);
+        self.end(id, Ended::Refused(reason));
+    }
+
+    fn send_refusal(&mut self, id: ConnId, reason: ReasonCode) {
+        let Some(conn) = self.board.conn(id) else { return };
+        let (version, maximum) = (conn.version, conn.packet_bytes_max);
+        let mut properties = PropertiesBuf::default();
+        let code = if version.is_v5() {
+            properties.push(Property::ReasonString(refusal(reason)));
+            reason.0
+        } else {
+            reason.to_connect_return_code().0
+        };
+        let ack = ConnAck { session_present: false, code, properties: properties.as_properties() };
+        let bytes = encode_within(&Packet::ConnAck(ack), version, maximum).or_else(|| {
+            let bare = ConnAck { session_present: false, code, properties: Properties::default() };
+            encode_within(&Packet::ConnAck(bare), version, maximum)
+        });
+        if let Some(bytes) = bytes {
+            self.board.send(id.index, |out| out.extend_from_slice(&bytes));
+        }
+    }
+
+    /// A CONNECT that cannot be read: a v5 client hears why, an unknown protocol level hears "unacceptable" in the
+    /// form every version reads (3.1.1 [MQTT-3.1.2-2]), an older client is closed.
+    fn refuse_undecodable(&mut self, id: ConnId, failed: ConnectError) {
+        if let DecodeError::UnsupportedProtocolLevel(_) = failed.error {
+            self.send_refusal(id, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+        } else if let Some(version) = failed.version {
+            if let Some(conn) = self.board.conn(id) {
+                conn.version = version;
+            }
+            if version.is_v5() {
+                self.send_refusal(id, failed.error.reason_code());
+            }
+        }
+        self.end(id, Ended::Rule(PeerError::Decode(failed.error)));
+    }
+
+    /// A Client Identifier nobody has, whose home is this shard.
+    fn assign_client_id(&mut self) -> Box<str> {
+        let (shard, shards, seed) = {
+            let config = &self.board.config;
+            (config.shard, config.shards, config.seed)
+        };
+        loop {
+            // Hashed with the secret seed, so that nobody guesses the identifier of somebody else.
+            let id = self.board.next_message_id();
+            let name = format!("cork-{:016x}", self.hasher.hash_one(id));
+            if home_shard(&name, shards, seed) == shard && self.session_of(&name).is_none() {
+                return name.into();
+            }
+        }
+    }
+
+    /// Sends a connection to the shard its Session lives on, with all that was read from it.
+    pub(crate) fn finish_move(&mut self, id: ConnId) {
+        let Some(conn) = self.board.conn(id) else { return };
+        let Stage::Moving { shard, packet } = &mut conn.stage else { return };
+        let (shard, mut bytes) = (*shard, std::mem::take(packet));
+        bytes.append(&mut conn.inbox.take());
+        self.forget(id);
+        self.board.outputs.push_back(Output::Move { conn: id, shard, bytes });
+    }
+}
+
+/// An empty Client Identifier: fine in 5.0; in 3.1.1 only with Clean Session ([MQTT-3.1.3-7], [MQTT-3.1.3-8]);
+/// never in 3.1.
+fn may_be_assigned(connect: &Connect<'_>) -> bool {
+    match connect.version {
+        ProtocolVersion::V5 => true,
+        ProtocolVersion::V311 => connect.clean_start,
+        ProtocolVersion::V31 => false,
+    }
+}
+
+fn refusal(reason: ReasonCode) -> &'static str {
+    match reason {
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => "this broker speaks MQTT 3.1, 3.1.1 and 5.0",
+        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
+        ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
+        ReasonCode::SERVER_SHUTTING_DOWN => "the broker is shutting down",
+        ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
+        ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",
+        ReasonCode::PACKET_TOO_LARGE => "the CONNECT packet is too large",
+        other => explanation(other),
+    }
+}
+
+/// The home of who publishes for the broker itself.
+pub(crate) fn broker_publisher() -> Arc<cork_store::Publisher> {
+    Arc::default()
+}

@@ -1,0 +1,544 @@
+//! Getting a message to one Session: at once into its connection's output, or into its queue, and from there on.
+
+use std::sync::Arc;
+
+use cork_access::{Action, Subject};
+use cork_packet::{PacketId, PublishFrame, QoS};
+use cork_proto::{Acked, AliasUse, Phase};
+use cork_store::{Message, Publisher, Record, WallTime};
+use cork_topic::{Retained as HasTopic, Scan};
+
+use crate::{
+    board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
+    conn::SessionIx,
+    event::Event,
+    outbuf::SHARE_FROM_BYTES,
+    session::{Delivery, Kept, NO_GROUP, Queued, RetainedCursor, Session, SubIds},
+};
+
+/// Topics looked at in one go for a SUBSCRIBE's retained messages.
+const SCAN_STEPS_MAX: usize = 4096;
+
+/// A retained message in the set.
+#[derive(Clone, Debug)]
+pub(crate) struct Retained(pub(crate) Arc<Message>);
+
+impl HasTopic for Retained {
+    fn topic(&self) -> &str {
+        &self.0.topic
+    }
+}
+
+/// A message on its way, not yet (and perhaps never) built: its parts borrow the read buffer.
+pub(crate) struct Publication<'a> {
+    pub(crate) topic: &'a str,
+    /// Raw v5 properties to forward.
+    pub(crate) properties: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) expires: Option<WallTime>,
+    pub(crate) publisher: &'a Arc<Publisher>,
+    /// Built when the first receiver must keep it.
+    pub(crate) message: Option<Arc<Message>>,
+}
+
+impl<'a> Publication<'a> {
+    /// The parts of a message that exists already.
+    pub(crate) fn of(message: &'a Arc<Message>) -> Self {
+        Self {
+            topic: &message.topic,
+            properties: message.properties(),
+            payload: message.payload(),
+            qos: message.qos,
+            retain: message.retain,
+            expires: message.expires,
+            publisher: &message.publisher,
+            message: Some(Arc::clone(message)),
+        }
+    }
+}
+
+/// How one Session gets a publication.
+#[derive(Copy, Clone)]
+pub(crate) struct How<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) group: u32,
+    pub(crate) sub_ids: &'a [u32],
+}
+
+/// One PUBLISH to be written.
+struct Frame<'a> {
+    topic: &'a str,
+    properties: &'a [u8],
+    payload: &'a [u8],
+    message: Option<&'a Arc<Message>>,
+    expires: Option<WallTime>,
+    how: How<'a>,
+    dup: bool,
+}
+
+fn seconds_left(expires: Option<WallTime>, now: WallTime) -> Option<u32> {
+    expires.map(|at| u32::try_from(at.0.saturating_sub(now.0).div_ceil(1_000_000)).unwrap_or(u32::MAX))
+}
+
+impl Board {
+    /// The message of a publication, built at the first call.
+    pub(crate) fn message(&mut self, publication: &mut Publication<'_>) -> Arc<Message> {
+        if let Some(message) = &publication.message {
+            return Arc::clone(message);
+        }
+        let mut message = Message::new(
+            self.next_message_id(),
+            publication.topic,
+            publication.properties,
+            publication.payload,
+            Arc::clone(publication.publisher),
+        );
+        message.qos = publication.qos;
+        message.retain = publication.retain;
+        message.expires = publication.expires;
+        let message = Arc::new(message);
+        publication.message = Some(Arc::clone(&message));
+        message
+    }
+
+    /// Whether the rights let a Session read a topic now; asked at each delivery, so that a withdrawn right also
+    /// holds for what was queued or retained before.
+    pub(crate) fn may_read(&mut self, session: SessionIx, topic: &str) -> bool {
+        if self.rights.is_permissive() {
+            return true;
+        }
+        let Some(session) = self.sessions.get(session as usize) else { return false };
+        let who = Subject { user: session.publisher.user_name.as_deref(), client_id: session.client_id() };
+        let allowed = self.rights.allows(who, Action::Read, topic);
+        self.stats.denied_delivery += u64::from(!allowed);
+        allowed
+    }
+
+    /// Delivers a publication to one Session.
+    pub(crate) fn deliver(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
+        if !self.may_read(six, publication.topic) {
+            return;
+        }
+        let Some(session) = self.sessions.get(six as usize) else { return };
+        let index = session.conn;
+        if how.qos == QoS::AtMostOnce {
+            if self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open())) {
+                self.deliver_at_most_once(index, publication, how);
+            } else if self.config.limits.queue_qos0 && session.is_persistent() {
+                self.enqueue(six, publication, how);
+            }
+            return;
+        }
+        if self.can_send_now(six) {
+            self.send_flight(six, publication, how);
+        } else if session.is_online() || session.is_persistent() {
+            self.enqueue(six, publication, how);
+        }
+    }
+
+    fn deliver_at_most_once(&mut self, index: u32, publication: &mut Publication<'_>, how: How<'_>) {
+        let Some(Some(conn)) = self.conns.get(index as usize) else { return };
+        let waiting = conn.out.len();
+        if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
+            self.stats.dropped_slow_reader += 1;
+            return;
+        }
+        let shared = (publication.payload.len() >= SHARE_FROM_BYTES).then(|| self.message(publication));
+        let frame = Frame {
+            topic: publication.topic,
+            properties: publication.properties,
+            payload: publication.payload,
+            message: shared.as_ref(),
+            expires: publication.expires,
+            how,
+            dup: false,
+        };
+        self.write(index, &frame, None);
+    }
+
+    /// Whether a QoS 1 or 2 message may go out now, ahead of nothing.
+    pub(crate) fn can_send_now(&self, six: SessionIx) -> bool {
+        let Some(session) = self.sessions.get(six as usize) else { return false };
+        let Some(Some(conn)) = self.conns.get(session.conn as usize) else { return false };
+        conn.is_open()
+            && conn.out.len() < OUTPUT_HIGH_BYTES
+            && session.outgoing.as_ref().is_none_or(|outgoing| {
+                outgoing.queue.is_empty()
+                    && !outgoing.inflight.is_resending()
+                    && outgoing.inflight.open() < usize::from(conn.window)
+            })
+    }
+
+    /// Sends a QoS 1 or 2 message that is not queued.
+    fn send_flight(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
+        let keep = self.sessions[six as usize].is_persistent() || how.group != NO_GROUP;
+        let large = publication.payload.len() >= SHARE_FROM_BYTES;
+        let message = (keep || large).then(|| self.message(publication));
+        let frame = Frame {
+            topic: publication.topic,
+            properties: publication.properties,
+            payload: publication.payload,
+            message: message.as_ref(),
+            expires: publication.expires,
+            how,
+            dup: false,
+        };
+        let index = self.sessions[six as usize].conn;
+        if !self.fits(index, &frame) {
+            self.stats.dropped_too_large += 1;
+            return;
+        }
+        let kept = message.clone().filter(|_| keep).map(|message| {
+            let number = self.number_queued(six, &message, how);
+            Box::new(Queued { message, delivery: how.to_delivery(), number })
+        });
+        self.launch(six, index, &frame, kept);
+    }
+
+    /// Gives a message the Session's next number and records it as waiting.
+    fn number_queued(&mut self, six: SessionIx, message: &Arc<Message>, how: How<'_>) -> u64 {
+        let session = &mut self.sessions[six as usize];
+        let outgoing = session.outgoing();
+        outgoing.numbers += 1;
+        let delivery = outgoing.numbers;
+        if session.is_persistent() && how.qos != QoS::AtMostOnce {
+            let (session, message) = (session.key, Arc::clone(message));
+            self.record(Record::Queued { session, delivery, message, qos: how.qos, retain: how.retain });
+        }
+        delivery
+    }
+
+    /// Starts the flight of a frame that fits and sends it.
+    fn launch(&mut self, six: SessionIx, index: u32, frame: &Frame<'_>, kept: Kept) {
+        let session = &mut self.sessions[six as usize];
+        let (key, persistent) = (session.key, session.is_persistent());
+        let delivery = kept.as_ref().map_or(0, |kept| kept.number);
+        let Some(packet_id) = session.outgoing().inflight.push(kept, frame.how.qos) else { return };
+        self.stats.inflight += 1;
+        if persistent {
+            self.record(Record::Sent { session: key, delivery, packet_id });
+        }
+        self.write(index, frame, Some(packet_id));
+    }
+
+    /// Puts a message into a Session's queue, within its limits.
+    fn enqueue(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
+        let message = self.message(publication);
+        let cost = message.cost_bytes() as u64;
+        let limits = &self.config.limits;
+        let outgoing = self.sessions[six as usize].outgoing();
+        let full = outgoing.queue_bytes + cost > limits.queue_bytes_max
+            || self.queue_bytes + cost > limits.queue_bytes_total_max;
+        if full {
+            self.stats.dropped_queue_full += 1;
+            let bytes = outgoing.queue_bytes;
+            if !std::mem::replace(&mut outgoing.full_reported, true) {
+                let client_id = self.sessions[six as usize].client_id().into();
+                self.event(Event::QueueFull { client_id, bytes });
+            }
+            return;
+        }
+        let number = self.number_queued(six, &message, how);
+        let outgoing = self.sessions[six as usize].outgoing();
+        outgoing.queue.push_back(Queued { message, delivery: how.to_delivery(), number });
+        outgoing.queue_bytes += cost;
+        self.queue_bytes += cost;
+        self.stats.queued_messages += 1;
+    }
+
+    /// Takes the first message off a Session's queue.
+    fn dequeue(&mut self, six: SessionIx) -> Option<Queued> {
+        let outgoing = self.sessions[six as usize].outgoing.as_deref_mut()?;
+        let queued = outgoing.queue.pop_front()?;
+        let cost = queued.message.cost_bytes() as u64;
+        outgoing.queue_bytes -= cost;
+        if outgoing.queue.is_empty() {
+            outgoing.full_reported = false;
+            outgoing.queue.shrink_to(64);
+        }
+        self.queue_bytes -= cost;
+        self.stats.queued_messages -= 1;
+        Some(queued)
+    }
+
+    fn fits(&mut self, index: u32, frame: &Frame<'_>) -> bool {
+        let now = self.wall();
+        let Some(conn) = self.conn_at(index) else { return false };
+        // Not counting what an alias would save: only the client's limit matters, and nearly nobody sets one.
+        conn.packet_bytes_max == u32::MAX
+            || frame.to_wire(conn.version, now, Some(PacketId::FIRST), None).encoded_len()
+                <= conn.packet_bytes_max as usize
+    }
+
+    /// Encodes a PUBLISH into a connection's output.
+    fn write(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
+        if packet_id.is_none() && !self.fits(index, frame) {
+            self.stats.dropped_too_large += 1; // 5.0 [MQTT-3.1.2-25]: as if it had been sent
+            return;
+        }
+        let now = self.wall();
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
+        let alias = conn.alias_out.as_deref_mut().map_or(AliasUse::None, |aliases| {
+            let choice = aliases.choose(frame.topic);
+            let AliasUse::New(alias) = choice else { return choice };
+            // A new alias makes the packet longer, this once; it must still be one the client accepts.
+            let longer = frame.to_wire(conn.version, now, packet_id, Some(alias));
+            if longer.encoded_len() > conn.packet_bytes_max as usize {
+                return AliasUse::None;
+            }
+            aliases.define(alias, frame.topic);
+            choice
+        });
+        let wire = match alias {
+            AliasUse::None => frame.to_wire(conn.version, now, packet_id, None),
+            AliasUse::New(alias) => frame.to_wire(conn.version, now, packet_id, Some(alias)),
+            AliasUse::Known(alias) => {
+                PublishFrame { topic: "", ..frame.to_wire(conn.version, now, packet_id, Some(alias)) }
+            }
+        };
+        let shared = frame.message.filter(|_| frame.payload.len() >= SHARE_FROM_BYTES);
+        let mut added = conn.out.append(&mut self.pool, |out| {
+            wire.encode_head(out);
+            if shared.is_none() {
+                out.extend_from_slice(frame.payload);
+            }
+        });
+        if let Some(message) = shared {
+            added += conn.out.append_payload(Arc::clone(message));
+        }
+        self.output_bytes += added;
+        self.stats.packets_sent += 1;
+        self.stats.publish_sent += 1;
+        self.stats.publish_bytes_sent += frame.payload.len() as u64;
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(conn.id);
+        }
+    }
+
+    /// Sends on what waits in a Session: flights of an earlier connection first, then the queue and the retained
+    /// messages of new subscriptions by turns, as far as Receive Maximum and the output buffer allow.
+    pub(crate) fn pump(&mut self, six: SessionIx) {
+        let mut from_queue = true;
+        loop {
+            let Some(session) = self.sessions.get(six as usize) else { return };
+            let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
+            let Some(Some(conn)) = self.conns.get(index as usize) else { return };
+            if !conn.is_open() || conn.out.len() >= OUTPUT_HIGH_BYTES {
+                return;
+            }
+            let window = usize::from(conn.window);
+            if outgoing.inflight.is_resending() {
+                if !self.resend(six, index, window) {
+                    return;
+                }
+                continue;
+            }
+            let went = if from_queue {
+                self.send_queued(six, index, window) || self.send_retained(six, index, window)
+            } else {
+                self.send_retained(six, index, window) || self.send_queued(six, index, window)
+            };
+            from_queue = !from_queue;
+            if !went {
+                return;
+            }
+        }
+    }
+
+    /// Sends one flight again (5.0 [MQTT-4.4.0-1]).
+    fn resend(&mut self, six: SessionIx, index: u32, window: usize) -> bool {
+        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
+        let Some((id, flight)) = outgoing.inflight.resend(window) else {
+            return !outgoing.inflight.is_resending(); // nothing left is progress, a full window is not
+        };
+        if flight.awaits == Phase::Pubcomp {
+            self.send_pubrel(index, id);
+            return true;
+        }
+        let Some(Some(queued)) = flight.item.clone() else { return true };
+        let frame = Frame { dup: true, ..Frame::of(&queued) };
+        if self.may_read(six, &queued.message.topic) && self.fits(index, &frame) {
+            self.write(index, &frame, Some(id));
+        } else {
+            self.forget_flight(six, id, flight_phase(queued.delivery.qos));
+        }
+        true
+    }
+
+    /// Ends a flight that may not, or cannot, be sent again.
+    fn forget_flight(&mut self, six: SessionIx, packet_id: PacketId, phase: Phase) {
+        let session = &mut self.sessions[six as usize];
+        let (key, inflight) = (session.key, &mut session.outgoing().inflight);
+        let ended = match phase {
+            Phase::Puback => inflight.puback(packet_id),
+            Phase::Pubrec => inflight.pubrec(packet_id, true),
+            Phase::Pubcomp => inflight.pubcomp(packet_id),
+        };
+        if let Acked::Taken(_) = ended {
+            self.stats.inflight -= 1;
+            self.record(Record::Delivered { session: key, packet_id });
+        }
+    }
+
+    pub(crate) fn send_pubrel(&mut self, index: u32, id: PacketId) {
+        let [high, low] = id.get().to_be_bytes();
+        self.send(index, |out| out.extend_from_slice(&[0x62, 2, high, low]));
+    }
+
+    /// Sends the first queued message. False when there is none or it has to wait.
+    fn send_queued(&mut self, six: SessionIx, index: u32, window: usize) -> bool {
+        let now = self.wall();
+        let session = &mut self.sessions[six as usize];
+        let (key, persistent) = (session.key, session.is_persistent());
+        let outgoing = session.outgoing();
+        let Some(front) = outgoing.queue.front() else { return false };
+        let (qos, expired) = (front.delivery.qos, front.message.is_expired(now));
+        if !expired && qos != QoS::AtMostOnce && outgoing.inflight.open() >= window {
+            return false;
+        }
+        let Some(queued) = self.dequeue(six) else { return false };
+        let frame = Frame::of(&queued);
+        let readable = self.may_read(six, &queued.message.topic);
+        if expired || !readable || !self.fits(index, &frame) {
+            self.stats.dropped_expired += u64::from(expired);
+            self.stats.dropped_too_large += u64::from(!expired && readable);
+            if persistent && qos != QoS::AtMostOnce {
+                self.record(Record::Dropped { session: key, delivery: queued.number });
+            }
+            return true;
+        }
+        if qos == QoS::AtMostOnce {
+            self.write(index, &frame, None);
+        } else {
+            let keep = persistent || queued.delivery.group != NO_GROUP;
+            let kept = keep.then(|| Box::new(queued.clone()));
+            self.launch(six, index, &frame, kept);
+        }
+        true
+    }
+
+    /// Sends the next retained message of the Session's first new subscription. False when there is none, or it has
+    /// to wait.
+    fn send_retained(&mut self, six: SessionIx, index: u32, window: usize) -> bool {
+        let (stored, now) = (self.stored, self.wall());
+        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref() else { return false };
+        let Some(cursor) = outgoing.cursors.first() else { return false };
+        let room = cursor.qos == QoS::AtMostOnce || outgoing.inflight.open() < window;
+        if cursor.ticket > stored || !room {
+            return false;
+        }
+        let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX) {
+            Scan::Found(Retained(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Pause(topic) => (None, Some(topic.into())),
+            Scan::Done => (None, None),
+        };
+        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
+        let Some(after) = after else {
+            outgoing.cursors.remove(0);
+            return true;
+        };
+        outgoing.cursors[0].after = Some(after);
+        let Some(message) = found else {
+            self.again.push_back(six); // a long search goes on at the next turn, after everybody else
+            return false;
+        };
+        let RetainedCursor { qos, no_local, sub_id, .. } = outgoing.cursors[0];
+        let own = no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
+        if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
+            return true;
+        }
+        let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
+        // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.
+        let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, sub_ids };
+        let mut publication = Publication::of(&message);
+        if how.qos == QoS::AtMostOnce {
+            let frame = Frame::of_publication(&publication, how);
+            self.write(index, &frame, None);
+        } else {
+            self.send_flight(six, &mut publication, how);
+        }
+        true
+    }
+}
+
+fn flight_phase(qos: QoS) -> Phase {
+    if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback }
+}
+
+impl How<'_> {
+    fn to_delivery(self) -> Delivery {
+        Delivery {
+            qos: self.qos,
+            retain: self.retain,
+            group: self.group,
+            sub_ids: SubIds::from_slice(self.sub_ids),
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn of(queued: &'a Queued) -> Self {
+        let Queued { message, delivery, .. } = queued;
+        Self {
+            topic: &message.topic,
+            properties: message.properties(),
+            payload: message.payload(),
+            message: Some(message),
+            expires: message.expires,
+            how: How {
+                qos: delivery.qos,
+                retain: delivery.retain,
+                group: delivery.group,
+                sub_ids: delivery.sub_ids.as_slice(),
+            },
+            dup: false,
+        }
+    }
+
+    fn of_publication(publication: &'a Publication<'_>, how: How<'a>) -> Self {
+        Self {
+            topic: publication.topic,
+            properties: publication.properties,
+            payload: publication.payload,
+            message: publication.message.as_ref(),
+            expires: publication.expires,
+            how,
+            dup: false,
+        }
+    }
+
+    fn to_wire(
+        &self,
+        version: cork_packet::ProtocolVersion,
+        now: WallTime,
+        packet_id: Option<PacketId>,
+        topic_alias: Option<u16>,
+    ) -> PublishFrame<'a> {
+        PublishFrame {
+            version,
+            dup: self.dup,
+            qos: self.how.qos,
+            retain: self.how.retain,
+            topic: self.topic,
+            topic_alias,
+            packet_id: packet_id.filter(|_| self.how.qos != QoS::AtMostOnce),
+            message_expiry: seconds_left(self.expires, now),
+            subscription_ids: self.how.sub_ids,
+            properties: self.properties,
+            payload_len: self.payload.len(),
+        }
+    }
+}
+
+impl Session {
+    /// Whether something waits to be sent on.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| {
+            outgoing.inflight.is_resending() || !outgoing.queue.is_empty() || !outgoing.cursors.is_empty()
+        })
+    }
+}

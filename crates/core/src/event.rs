@@ -1,0 +1,91 @@
+//! Things an operator may want to know; log lines are made from them, at most one per connection and cause.
+
+use cork_packet::{ProtocolVersion, ReasonCode};
+use cork_proto::PeerError;
+
+/// Why a Network Connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// DISCONNECT by the client.
+    ByClient,
+    /// DISCONNECT by the client that asks for its Will (5.0 0x04).
+    ByClientWithWill,
+    /// The connection broke or was closed without DISCONNECT.
+    Lost,
+    /// Nothing was heard for one and a half Keep Alive (3.1.1 and 5.0 [MQTT-3.1.2-22] and -24).
+    KeepAliveTimeout,
+    /// No complete CONNECT in time.
+    ConnectTimeout,
+    /// Another connection took the Session over (3.1.1 [MQTT-3.1.4-2], 5.0 [MQTT-3.1.4-3]).
+    TakenOver {
+        /// Address of the new connection.
+        by: Box<str>,
+    },
+    /// The peer broke a rule.
+    Rule(PeerError),
+    /// CONNECT was refused with this code.
+    Refused(ReasonCode),
+    /// The broker shuts down.
+    Shutdown,
+}
+
+/// Something worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client is in.
+    Connected {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// User Name.
+        user_name: Option<Box<str>>,
+        /// Address.
+        peer: Box<str>,
+        /// Version it speaks.
+        version: ProtocolVersion,
+        /// Keep Alive in force, seconds.
+        keep_alive: u16,
+        /// Whether a Session was there.
+        session_present: bool,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Client Identifier; empty when CONNECT never came.
+        client_id: Box<str>,
+        /// Address.
+        peer: Box<str>,
+        /// Why.
+        cause: Ended,
+    },
+    /// A publication was refused by the rights. At most one a connection.
+    PublishDenied {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// User Name.
+        user_name: Option<Box<str>>,
+        /// Topic Name.
+        topic: Box<str>,
+    },
+    /// A subscription was refused by the rights.
+    SubscribeDenied {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// User Name.
+        user_name: Option<Box<str>>,
+        /// Topic Filter.
+        filter: Box<str>,
+    },
+    /// The first message was dropped for a Session because its queue is full. Further ones are counted only.
+    QueueFull {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Bytes queued.
+        bytes: u64,
+    },
+    /// The store failed; acknowledgements that rely on it are not given.
+    StoreFailed {
+        /// How.
+        error: String,
+    },
+}

@@ -1,0 +1,207 @@
+//! The shard's contract with whoever drives it.
+
+use std::sync::Arc;
+
+use cork_access::{Acl, CredentialsBuf};
+use cork_store::{Message, Record, StoreError, Ticket};
+
+use crate::{Event, Stats};
+
+/// One Network Connection, named by the driver: a slot and how often the slot was used before.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// Slot; small numbers, reused.
+    pub index: u32,
+    /// Use of the slot.
+    pub generation: u32,
+}
+
+/// What happens to a shard.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A peer connected; `peer` is its address for rights and the log.
+    Opened {
+        /// The driver's name for the connection.
+        conn: ConnId,
+        /// Address text.
+        peer: Box<str>,
+    },
+    /// Bytes arrived, in order.
+    Bytes {
+        /// From where.
+        conn: ConnId,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// The connection is gone, closed by the peer or after [`Output::Close`]. Nothing can be sent any more.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The access port's answer to [`Output::Authenticate`] or [`Output::Exchange`].
+    Authenticated {
+        /// For whom.
+        conn: ConnId,
+        /// The answer.
+        outcome: AuthOutcome,
+    },
+    /// The store's answer to [`Output::Store`]; answers come in the order of tickets.
+    Stored {
+        /// Which batch.
+        ticket: Ticket,
+        /// Its fate.
+        result: Result<(), StoreError>,
+    },
+    /// What other shards have for this one.
+    Batch(Batch),
+    /// New rights; they hold from now on.
+    Rights(Arc<Acl>),
+    /// [`crate::Shard::next_timeout`] has come.
+    Timeout,
+    /// The operator ends the broker: everybody is told and disconnected.
+    Drain,
+}
+
+/// What a shard wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send what waits for it, then close it and say [`Input::Closed`].
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The Session lives elsewhere: open the connection there and feed it `bytes` first. It is forgotten here.
+    Move {
+        /// Which.
+        conn: ConnId,
+        /// Where to.
+        shard: u16,
+        /// All that was read and not used.
+        bytes: Vec<u8>,
+    },
+    /// Hand a batch to another shard, in order.
+    Forward {
+        /// Which.
+        shard: u16,
+        /// What.
+        batch: Batch,
+    },
+    /// Check a user name and password; answer with [`Input::Authenticated`].
+    Authenticate {
+        /// For whom.
+        conn: ConnId,
+        /// What was given.
+        credentials: Box<CredentialsBuf>,
+    },
+    /// Take the next step of an enhanced authentication (5.0 4.12).
+    Exchange {
+        /// For whom.
+        conn: ConnId,
+        /// First step: method and Client Identifier.
+        begin: Option<(Box<str>, Box<str>)>,
+        /// Authentication Data.
+        data: Option<Vec<u8>>,
+    },
+    /// Keep these records; answer with [`Input::Stored`].
+    Store {
+        /// Under this number.
+        ticket: Ticket,
+        /// What.
+        records: Vec<Record>,
+    },
+    /// Stop (or go on) reading from a connection.
+    Reading {
+        /// Which.
+        conn: ConnId,
+        /// Whether to read.
+        wanted: bool,
+    },
+    /// A filter got its first or lost its last subscriber on this shard.
+    Announce {
+        /// Topic Filter.
+        filter: Box<str>,
+        /// First or last.
+        interested: bool,
+    },
+    /// Something an operator may want to know.
+    Event(Event),
+}
+
+/// How an authentication ended, or went on.
+#[derive(Debug)]
+pub enum AuthOutcome {
+    /// Let in. `user` replaces the User Name when the exchange found one; `data` goes into CONNACK or AUTH.
+    Allowed {
+        /// User Name found by an exchange.
+        user: Option<Box<str>>,
+        /// Authentication Data for the client.
+        data: Option<Vec<u8>>,
+    },
+    /// Not let in.
+    Denied,
+    /// The exchange wants another step.
+    Continue {
+        /// Authentication Data for the client.
+        data: Vec<u8>,
+    },
+    /// The Authentication Method is not supported.
+    UnknownMethod,
+}
+
+/// What one shard has for another at the end of a turn.
+#[derive(Debug)]
+pub struct Batch {
+    /// Who sends it.
+    pub from: u16,
+    /// In order.
+    pub items: Vec<Item>,
+}
+
+/// One thing in a [`Batch`].
+#[derive(Debug)]
+pub enum Item {
+    /// A publication for the subscribers there.
+    Publish {
+        /// What.
+        message: Arc<Message>,
+        /// Plain subscriptions are meant (otherwise only `groups`).
+        plain: bool,
+        /// Shared subscriptions (`<share name>/<filter>`) that the sender chose this shard for.
+        groups: Vec<Arc<str>>,
+        /// Keep it as the topic's retained message.
+        retain: bool,
+    },
+    /// `from` has its first (or lost its last) plain subscriber of a filter. Answered by [`Item::Noted`].
+    Interest {
+        /// Topic Filter.
+        filter: Box<str>,
+        /// First or last.
+        interested: bool,
+        /// Who waits for the answer.
+        waiter: Option<Waiter>,
+    },
+    /// How many members `from` has in a shared subscription.
+    Members {
+        /// `<share name>/<filter>`.
+        group: Arc<str>,
+        /// Members with a connection.
+        online: u32,
+        /// All members.
+        all: u32,
+        /// Who waits for the answer.
+        waiter: Option<Waiter>,
+    },
+    /// The answer: the routes are known here.
+    Noted(Waiter),
+    /// Counters of `from`, for `$SYS`.
+    Stats(Box<Stats>),
+}
+
+/// An acknowledgement that waits for another shard.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Its number on that connection.
+    pub number: u64,
+}

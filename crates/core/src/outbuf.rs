@@ -1,0 +1,193 @@
+//! Bytes that wait for a connection's socket.
+//!
+//! Frames are encoded straight into the tail. A payload too large to copy for every receiver is a chunk of its own that
+//! shares the message. An empty buffer owns no memory: what it used goes back to the shard's [`Pool`].
+
+use std::{collections::VecDeque, io::IoSlice, sync::Arc};
+
+use cork_store::Message;
+
+/// Payloads from this length on are shared, not copied: a copy of less is cheaper than a reference count and one more
+/// slice in the write.
+pub(crate) const SHARE_FROM_BYTES: usize = 8 << 10;
+/// Slices of one vectored write; the kernel takes up to 1,024, more than a few dozen gain nothing.
+const SLICES_MAX: usize = 32;
+/// Buffers larger than this are freed, not pooled.
+const POOLED_BYTES_MAX: usize = 128 << 10;
+/// Buffers the pool keeps.
+const POOLED_MAX: usize = 64;
+
+enum Chunk {
+    Bytes(Vec<u8>),
+    Payload(Arc<Message>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Payload(message) => message.payload(),
+        }
+    }
+}
+
+/// Empty buffers for the next connection that has something to send.
+#[derive(Default)]
+pub(crate) struct Pool {
+    free: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= POOLED_BYTES_MAX && self.free.len() < POOLED_MAX {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}
+
+/// Output of one connection, in order.
+#[derive(Default)]
+pub(crate) struct OutBuf {
+    /// Full chunks before the tail; `None` nearly always.
+    head: Option<Box<VecDeque<Chunk>>>,
+    tail: Vec<u8>,
+    /// Bytes of the first chunk (or of the tail) that are sent already.
+    sent: usize,
+    len: usize,
+}
+
+impl OutBuf {
+    /// Bytes waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lets `write` append to the tail; returns how many bytes it added.
+    #[inline]
+    pub(crate) fn append(&mut self, pool: &mut Pool, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        let added = self.tail.len() - before;
+        self.len += added;
+        added
+    }
+
+    /// Appends the payload of `message` without copying it; returns its length.
+    pub(crate) fn append_payload(&mut self, message: Arc<Message>) -> usize {
+        let added = message.payload().len();
+        let head = self.head.get_or_insert_default();
+        if !self.tail.is_empty() {
+            head.push_back(Chunk::Bytes(std::mem::take(&mut self.tail)));
+        }
+        head.push_back(Chunk::Payload(message));
+        self.len += added;
+        added
+    }
+
+    /// Shows what waits, in order, to `write`; it returns how many bytes it took.
+    pub(crate) fn transmit<E>(
+        &mut self,
+        pool: &mut Pool,
+        write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let taken = match &self.head {
+            None => write(&[IoSlice::new(&self.tail[self.sent..])])?,
+            Some(head) => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let mut used = 0;
+                let chunks = head.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+                for (slot, bytes) in slices.iter_mut().zip(chunks) {
+                    let skip = if used == 0 { self.sent } else { 0 };
+                    *slot = IoSlice::new(&bytes[skip..]);
+                    used += 1;
+                }
+                write(&slices[..used])?
+            }
+        };
+        self.advance(pool, taken);
+        Ok(taken)
+    }
+
+    fn advance(&mut self, pool: &mut Pool, taken: usize) {
+        debug_assert!(taken <= self.len, "more taken than there was");
+        self.len -= taken.min(self.len);
+        self.sent += taken;
+        if let Some(head) = &mut self.head {
+            while let Some(first) = head.front() {
+                let length = first.bytes().len();
+                if self.sent < length {
+                    return;
+                }
+                self.sent -= length;
+                if let Some(Chunk::Bytes(buffer)) = head.pop_front() {
+                    pool.give(buffer);
+                }
+            }
+            self.head = None;
+        }
+        if self.sent == self.tail.len() {
+            self.sent = 0;
+            pool.give(std::mem::take(&mut self.tail));
+        } else if self.sent > POOLED_BYTES_MAX {
+            // A reader that keeps up only just would let the sent part grow for ever.
+            self.tail.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use cork_store::{MessageId, Publisher};
+
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_whatever_the_socket_takes() {
+        let large = Arc::new(Message::new(
+            MessageId::default(),
+            "t",
+            b"prop",
+            &[b'L'; 300],
+            Arc::new(Publisher::default()),
+        ));
+        for step in [1, 2, 7, 100, 1000] {
+            let (mut pool, mut out, mut expected) = (Pool::default(), OutBuf::default(), Vec::new());
+            for n in 0..20u8 {
+                out.append(&mut pool, |tail| tail.extend_from_slice(&[n; 10]));
+                expected.extend_from_slice(&[n; 10]);
+                if n % 7 == 0 {
+                    out.append_payload(Arc::clone(&large));
+                    expected.extend_from_slice(large.payload());
+                }
+            }
+            assert_eq!(out.len(), expected.len());
+            let mut got = Vec::new();
+            while !out.is_empty() {
+                out.transmit::<Infallible>(&mut pool, |slices| {
+                    let all: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+                    let taken = all.len().min(step);
+                    got.extend_from_slice(&all[..taken]);
+                    Ok(taken)
+                })
+                .unwrap();
+            }
+            assert_eq!(got, expected);
+            assert!(out.head.is_none() && out.tail.capacity() == 0);
+        }
+    }
+}

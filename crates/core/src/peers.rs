@@ -1,0 +1,178 @@
+//! The other shards: who is told what, in one batch a turn each.
+//!
+//! Nothing of this runs with one shard. With several, a publication is handed only to shards that said they have a
+//! subscriber; a retained one to all, as every shard keeps all retained messages.
+
+use std::sync::Arc;
+
+use crate::{
+    conn::NO_SESSION,
+    deliver::Publication,
+    io::{Batch, Item, Output, Waiter},
+    router::Remote,
+    shard::Shard,
+    stats::Stats,
+};
+
+/// What is known of, and waits for, the other shards.
+pub(crate) struct Peers {
+    /// By shard.
+    batches: Vec<Vec<Item>>,
+    /// Shared subscriptions of the present publication whose turn falls to another shard.
+    pub(crate) chosen: Vec<(u16, Arc<str>)>,
+    /// Their last counters, by shard.
+    pub(crate) stats: Vec<Stats>,
+}
+
+impl Peers {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self {
+            batches: (0..shards).map(|_| Vec::new()).collect(),
+            chosen: Vec::new(),
+            stats: vec![Stats::default(); usize::from(shards)],
+        }
+    }
+
+    pub(crate) fn tell(&mut self, shard: u16, item: Item) {
+        if let Some(batch) = self.batches.get_mut(usize::from(shard)) {
+            batch.push(item);
+        }
+    }
+}
+
+impl Shard {
+    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let own = self.board.config.shard;
+        (0..self.board.config.shards).filter(move |shard| *shard != own)
+    }
+
+    /// Whether anybody wants to hear of routes.
+    pub(crate) fn tells_others(&self) -> bool {
+        self.board.config.shards > 1 || self.board.config.announce
+    }
+
+    /// Emits what waits for other shards.
+    pub(crate) fn close_forwards(&mut self) {
+        let from = self.board.config.shard;
+        for (shard, items) in (0u16..).zip(&mut self.peers.batches) {
+            if !items.is_empty() {
+                let batch = Batch { from, items: std::mem::take(items) };
+                self.board.outputs.push_back(Output::Forward { shard, batch });
+            }
+        }
+    }
+
+    /// Hands a publication to the other shards that have an interest. Returns whether anybody here or there has.
+    pub(crate) fn forward(&mut self, publication: &mut Publication<'_>, here: bool) -> bool {
+        if self.board.config.shards == 1 {
+            return here;
+        }
+        let interested: Vec<u16> = self.router.interested_shards(publication.topic).collect();
+        let chosen = std::mem::take(&mut self.peers.chosen);
+        let anybody = here || !interested.is_empty() || !chosen.is_empty();
+        for shard in self.others() {
+            let plain = interested.contains(&shard);
+            let groups: Vec<Arc<str>> =
+                chosen.iter().filter(|(to, _)| *to == shard).map(|(_, name)| Arc::clone(name)).collect();
+            if plain || publication.retain || !groups.is_empty() {
+                let message = self.board.message(publication);
+                let item = Item::Publish { message, plain, groups, retain: publication.retain };
+                self.peers.tell(shard, item);
+            }
+        }
+        anybody
+    }
+
+    /// A filter got its first, or lost its last, plain subscriber here.
+    pub(crate) fn announce_filter(&mut self, filter: &str, interested: bool, waiter: Option<Waiter>) {
+        for shard in self.others() {
+            self.peers.tell(shard, Item::Interest { filter: filter.into(), interested, waiter });
+        }
+        if self.board.config.announce {
+            self.board.outputs.push_back(Output::Announce { filter: filter.into(), interested });
+        }
+    }
+
+    /// The members of a shared subscription here changed.
+    pub(crate) fn announce_group(&mut self, group: u32, waiter: Option<Waiter>) {
+        if self.board.config.shards == 1 {
+            return;
+        }
+        let Some(entry) = self.router.groups.get(group as usize) else { return };
+        let all = u32::try_from(entry.members.len()).unwrap_or(u32::MAX);
+        let (group, online) = (Arc::clone(&entry.name), entry.online);
+        for shard in self.others() {
+            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all, waiter });
+        }
+    }
+
+    /// What another shard has for this one.
+    pub(crate) fn on_batch(&mut self, batch: Batch) {
+        let from = batch.from;
+        for item in batch.items {
+            match item {
+                Item::Publish { message, plain, groups, retain } => {
+                    let mut publication = Publication::of(&message);
+                    if retain {
+                        self.retain(&mut publication);
+                    }
+                    if plain {
+                        self.route(&mut publication, NO_SESSION, false);
+                    }
+                    for name in groups {
+                        if let Some(group) = self.router.group(&name) {
+                            self.deliver_to_group(group, &mut publication);
+                        }
+                    }
+                }
+                Item::Interest { filter, interested, waiter } => {
+                    if interested {
+                        self.router.interest.insert(&filter, u32::from(from), ());
+                    } else if let Some(id) = self.router.interest.find(&filter) {
+                        self.router.interest.remove(id, u32::from(from));
+                    }
+                    self.noted(from, waiter);
+                }
+                Item::Members { group, online, all, waiter } => {
+                    self.on_members(from, &group, online, all);
+                    self.noted(from, waiter);
+                }
+                Item::Noted(waiter) => self.on_noted(waiter),
+                Item::Stats(stats) => {
+                    if let Some(slot) = self.peers.stats.get_mut(usize::from(from)) {
+                        *slot = *stats;
+                    }
+                }
+            }
+        }
+    }
+
+    fn noted(&mut self, shard: u16, waiter: Option<Waiter>) {
+        if let Some(waiter) = waiter {
+            self.peers.tell(shard, Item::Noted(waiter));
+        }
+    }
+
+    fn on_members(&mut self, from: u16, name: &str, online: u32, all: u32) {
+        let Some((_, filter)) = name.split_once('/') else { return };
+        let group_ix = self.router.group_or_new(name, filter);
+        let group = &mut self.router.groups[group_ix as usize];
+        group.remotes.retain(|remote| remote.shard != from);
+        if all > 0 {
+            group.remotes.push(Remote { shard: from, online, all });
+            group.remotes.sort_unstable_by_key(|remote| remote.shard);
+        }
+        self.router.drop_group_if_empty(group_ix);
+    }
+
+    /// Another shard knows the routes an answer waited for.
+    fn on_noted(&mut self, waiter: Waiter) {
+        let Waiter { conn: id, number } = waiter;
+        if let Some(conn) = self.board.conn(id) {
+            if let Some(held) = conn.held.iter_mut().find(|held| held.number == number) {
+                held.waits = held.waits.saturating_sub(1);
+            }
+        }
+        self.release(id);
+    }
+}

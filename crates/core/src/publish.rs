@@ -1,0 +1,352 @@
+//! PUBLISH: from a client, from a Will, from the broker itself, to everybody who subscribed (5.0 3.3, 4.3).
+
+use std::sync::Arc;
+
+use cork_access::{Action, Subject};
+use cork_packet::{PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, levels};
+use cork_proto::PeerError;
+use cork_store::{Record, WallTime};
+
+use crate::{
+    board::{OUTPUT_LOW_BYTES, Timer},
+    conn::{Answer, NO_SESSION, SessionIx},
+    deliver::{How, Publication, Retained},
+    event::Event,
+    io::ConnId,
+    router::Turn,
+    session::{GROUP_BIT, NO_GROUP, SubValue},
+    shard::Shard,
+};
+
+impl Shard {
+    /// A client publishes.
+    pub(crate) fn on_publish(
+        &mut self,
+        id: ConnId,
+        version: ProtocolVersion,
+        publish: &Publish<'_>,
+    ) -> Result<(), PeerError> {
+        let stats = &mut self.board.stats;
+        stats.publish_received += 1;
+        stats.publish_bytes_received += publish.payload.len() as u64;
+        if !version.is_v5() {
+            return self.publish_from(id, publish, publish.topic);
+        }
+        let Some(alias) = publish.properties.topic_alias() else {
+            return self.publish_from(id, publish, publish.topic);
+        };
+        let maximum = self.board.config.limits.topic_alias_maximum;
+        let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        // Out of the connection while the topic borrows from it.
+        let mut aliases = conn.alias_in.take().unwrap_or_default();
+        let result = if publish.topic.is_empty() {
+            aliases.resolve(alias).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
+        } else {
+            aliases
+                .define(alias, publish.topic, maximum)
+                .and_then(|()| self.publish_from(id, publish, publish.topic))
+        };
+        if let Some(conn) = self.board.conn(id) {
+            conn.alias_in = Some(aliases);
+        }
+        result
+    }
+
+    fn publish_from(&mut self, id: ConnId, publish: &Publish<'_>, topic: &str) -> Result<(), PeerError> {
+        let limits = &self.board.config.limits;
+        let (deepest, receive_maximum) = (limits.topic_levels_max, limits.receive_maximum);
+        if deepest != 0 && topic.len() >= deepest && levels(topic) > deepest {
+            return Err(PeerError::TopicNameInvalid);
+        }
+        let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        let (six, v5) = (conn.session, conn.version.is_v5());
+        let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
+        let publisher = Arc::clone(&session.publisher);
+        if let Some(packet_id) = publish.packet_id {
+            if publish.qos == QoS::ExactlyOnce && session.received.contains(packet_id) {
+                // 5.0 [MQTT-4.3.3-10]: answered again, not routed again.
+                self.ack_publish(id, PacketType::PubRec, packet_id, ReasonCode::SUCCESS, false);
+                return Ok(());
+            }
+            if let Some(conn) = self.board.conn(id) {
+                if v5 && conn.receiving >= receive_maximum {
+                    return Err(PeerError::ReceiveMaximumExceeded);
+                }
+                conn.receiving = conn.receiving.saturating_add(1);
+            }
+        }
+        if let Some(refused) = self.refusal_of(id, publish, topic) {
+            return self.refuse_publish(id, publish, refused);
+        }
+        let wall = self.board.wall();
+        let expiry = publish.properties.message_expiry_interval();
+        let mut forwarded = Vec::new();
+        let properties = if publish.properties.is_empty() || publish.properties.forwardable() {
+            publish.properties.raw()
+        } else {
+            publish.properties.forward_into(&mut forwarded);
+            &forwarded
+        };
+        let mut publication = Publication {
+            topic,
+            properties,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires: expiry.map(|seconds| WallTime(wall.0 + u64::from(seconds) * 1_000_000)),
+            publisher: &publisher,
+            message: None,
+        };
+        let records = self.board.records.len();
+        let anybody = self.publish(&mut publication, six);
+        let Some(packet_id) = publish.packet_id else { return Ok(()) };
+        let reason = if anybody { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
+        if publish.qos == QoS::ExactlyOnce {
+            self.note_received(six, packet_id);
+            let relies = self.board.records.len() > records;
+            self.ack_publish(id, PacketType::PubRec, packet_id, reason, relies);
+        } else {
+            let relies = self.board.records.len() > records;
+            self.ack_publish(id, PacketType::PubAck, packet_id, reason, relies);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn ack_publish(&mut self, id: ConnId, kind: PacketType, packet_id: PacketId, reason: ReasonCode, relies: bool) {
+        self.board.answer(id.index, relies, 0, Answer::Ack { kind, id: packet_id, reason });
+    }
+
+    /// Remembers a QoS 2 identifier until PUBREL; on disk when the Session outlives its connection.
+    fn note_received(&mut self, six: SessionIx, packet_id: PacketId) {
+        // The publication may have ended the publisher's own Session in no way; it is there.
+        let session = &mut self.board.sessions[six as usize];
+        session.received.insert(packet_id);
+        if session.is_persistent() {
+            let session = session.key;
+            self.board.record(Record::Received { session, packet_id });
+        }
+    }
+
+    /// Why a publication is not taken, if it is not.
+    fn refusal_of(&mut self, id: ConnId, publish: &Publish<'_>, topic: &str) -> Option<ReasonCode> {
+        let board = &mut self.board;
+        if board.config.limits.payload_format_check
+            && publish.properties.payload_format_indicator() == Some(1)
+            && std::str::from_utf8(publish.payload).is_err()
+        {
+            return Some(ReasonCode::PAYLOAD_FORMAT_INVALID);
+        }
+        let six = board.conn(id)?.session;
+        let publisher = &board.sessions.get(six as usize)?.publisher;
+        let who = Subject { user: publisher.user_name.as_deref(), client_id: &publisher.client_id };
+        if board.rights.allows(who, Action::Write, topic) {
+            return None;
+        }
+        board.stats.denied_publish += 1;
+        let publisher = Arc::clone(publisher);
+        let conn = board.conn(id)?;
+        if !std::mem::replace(&mut conn.denial_reported, true) {
+            board.event(Event::PublishDenied {
+                client_id: publisher.client_id.clone(),
+                user_name: publisher.user_name.clone(),
+                topic: topic.into(),
+            });
+        }
+        Some(ReasonCode::NOT_AUTHORIZED)
+    }
+
+    /// Answers a publication that is not taken: v5 hears why; 3.1.1 can only be acknowledged and the message dropped
+    /// (3.1.1 [MQTT-3.3.5-2]).
+    fn refuse_publish(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), PeerError> {
+        let Some(packet_id) = publish.packet_id else {
+            return match reason {
+                ReasonCode::PAYLOAD_FORMAT_INVALID => Err(PeerError::PayloadFormatInvalid),
+                _ => Ok(()), // QoS 0 has no answer
+            };
+        };
+        let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        let (v5, six) = (conn.version.is_v5(), conn.session);
+        let kind = if publish.qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
+        if kind == PacketType::PubRec && !v5 {
+            // The flow goes on as if it had been taken; a repetition must be recognised.
+            self.note_received(six, packet_id);
+            self.ack_publish(id, kind, packet_id, ReasonCode::SUCCESS, false);
+        } else {
+            self.ack_publish(id, kind, packet_id, reason, false);
+        }
+        Ok(())
+    }
+
+    /// Retains a publication if it asks for that and hands it to everybody who subscribed, here and on other shards.
+    /// Returns whether anybody did. `from`: the publisher's Session, for No Local.
+    pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
+        if publication.retain {
+            self.retain(publication);
+        }
+        let here = self.route(publication, from, true);
+        self.forward(publication, here)
+    }
+
+    /// Keeps (or, with an empty payload, removes) the retained message of a topic (5.0 3.3.1.3).
+    pub(crate) fn retain(&mut self, publication: &mut Publication<'_>) {
+        let message = self.board.message(publication);
+        let newer = |kept: &Retained| kept.0.id > message.id;
+        if self.board.retained.get(publication.topic).is_some_and(newer) {
+            return; // another shard's message came first here, but counts as the later one
+        }
+        if publication.payload.is_empty() {
+            if self.board.retained.remove(publication.topic).is_none() {
+                return; // nothing was retained: nothing to write down
+            }
+        } else {
+            if let Some(at) = message.expires {
+                let when = self.board.time_of(at);
+                self.board.at(when, Timer::Retained(publication.topic.into()));
+            }
+            self.board.retained.insert(Retained(Arc::clone(&message)));
+        }
+        if publication.qos != QoS::AtMostOnce {
+            self.board.record(Record::Retained { message });
+        }
+    }
+
+    pub(crate) fn on_retained_timer(&mut self, topic: &str) {
+        let wall = self.board.wall();
+        if self.board.retained.get(topic).is_some_and(|kept| kept.0.is_expired(wall)) {
+            self.board.retained.remove(topic);
+            self.board.stats.dropped_expired += 1;
+        }
+    }
+
+    /// Hands a publication to the subscribers of this shard. Returns whether there are any, and leaves in
+    /// `peers.chosen` the shared subscriptions whose turn falls to another shard.
+    /// `shares`: shared subscriptions too; another shard has chosen already otherwise.
+    pub(crate) fn route(&mut self, publication: &mut Publication<'_>, from: SessionIx, shares: bool) -> bool {
+        let (matching, groups) = self.router.matching(publication.topic);
+        let mut rest = matching;
+        let anybody = !rest.is_empty();
+        while let Some((key, value)) = rest.first() {
+            if key & GROUP_BIT != 0 {
+                break;
+            }
+            // All matching subscriptions of one Session stand together: they become one delivery.
+            let many = if rest.get(1).is_some_and(|(next, _)| next == key) {
+                rest.iter().take_while(|(next, _)| next == key).count()
+            } else {
+                1
+            };
+            let (own, others) = rest.split_at(many);
+            rest = others;
+            if many == 1 {
+                if *key == from && value.no_local() {
+                    continue; // 5.0 [MQTT-3.8.3-3]
+                }
+                let id = [value.sub_id];
+                let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
+                let how = How {
+                    qos: publication.qos.min(value.qos()),
+                    retain: publication.retain && value.retain_as_published(),
+                    group: NO_GROUP,
+                    sub_ids,
+                };
+                self.board.deliver(*key, publication, how);
+            } else {
+                deliver_overlapping(&mut self.board, own, publication, from);
+            }
+        }
+        for (key, _) in rest.iter().filter(|_| shares) {
+            let group_ix = key & !GROUP_BIT;
+            let Some(group) = groups.get_mut(group_ix as usize) else { continue };
+            match group.next_turn() {
+                Turn::Here => deliver_to_member(&mut self.board, group_ix, group, publication),
+                Turn::Shard(shard) => self.peers.chosen.push((shard, Arc::clone(&group.name))),
+            }
+        }
+        anybody
+    }
+
+    /// Delivers to one member of a shared subscription of this shard.
+    pub(crate) fn deliver_to_group(&mut self, group_ix: u32, publication: &mut Publication<'_>) {
+        if let Some(group) = self.router.groups.get_mut(group_ix as usize) {
+            deliver_to_member(&mut self.board, group_ix, group, publication);
+        }
+    }
+}
+
+/// Several subscriptions of one Session match: one delivery with the highest QoS (5.0 [MQTT-3.3.4-2]) and all
+/// Subscription Identifiers ([MQTT-3.3.4-3] to -5).
+fn deliver_overlapping(
+    board: &mut crate::board::Board,
+    own: &[(u32, SubValue)],
+    publication: &mut Publication<'_>,
+    from: SessionIx,
+) {
+    let mut qos = None;
+    let mut as_published = false;
+    let mut sub_ids: Vec<u32> = Vec::new();
+    for (key, value) in own {
+        if *key == from && value.no_local() {
+            continue;
+        }
+        qos = qos.max(Some(value.qos()));
+        as_published |= value.retain_as_published();
+        if value.sub_id != 0 && !sub_ids.contains(&value.sub_id) {
+            sub_ids.push(value.sub_id);
+        }
+    }
+    let Some(qos) = qos else { return };
+    sub_ids.sort_unstable();
+    let how = How {
+        qos: publication.qos.min(qos),
+        retain: publication.retain && as_published,
+        group: NO_GROUP,
+        sub_ids: &sub_ids,
+    };
+    board.deliver(own[0].0, publication, how);
+}
+
+/// Chooses a member: in turn, first among those that can take the message now, then those with a connection, then
+/// those whose Session waits.
+fn deliver_to_member(
+    board: &mut crate::board::Board,
+    group_ix: u32,
+    group: &mut crate::router::Group,
+    publication: &mut Publication<'_>,
+) {
+    let wanted = publication.qos;
+    let ready = |six: SessionIx, value: &SubValue| board.is_ready(six, wanted.min(value.qos()));
+    let online = |six: SessionIx, _: &SubValue| board.sessions.get(six as usize).is_some_and(|s| s.is_online());
+    let members = &mut group.members;
+    let chosen = members.pick(ready).or_else(|| members.pick(online)).or_else(|| members.pick(|_, _| true));
+    let Some((six, value)) = chosen else { return };
+    let id = [value.sub_id];
+    let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
+    let how = How {
+        qos: wanted.min(value.qos()),
+        retain: publication.retain && value.retain_as_published(),
+        group: group_ix,
+        sub_ids,
+    };
+    board.deliver(six, publication, how);
+}
+
+impl crate::board::Board {
+    /// Whether a Session can be sent a message of this QoS at once.
+    fn is_ready(&self, six: SessionIx, qos: QoS) -> bool {
+        if qos != QoS::AtMostOnce {
+            return self.can_send_now(six);
+        }
+        self.sessions.get(six as usize).is_some_and(|session| {
+            let conn = self.conns.get(session.conn as usize).and_then(|conn| conn.as_deref());
+            conn.is_some_and(|conn| conn.is_open() && conn.out.len() < OUTPUT_LOW_BYTES)
+        })
+    }
+}
+
+const _: () = assert!(NO_SESSION != 0, "the broker's own messages have no Session");

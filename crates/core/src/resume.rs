@@ -1,0 +1,269 @@
+//! Letting a client in: takeover, Clean Start, the Session, the Will, CONNACK (5.0 3.1.4, 3.2).
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use cork_packet::{
+    Connect, ConnAck, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, ReasonCode,
+};
+use cork_proto::{AliasOut, Time};
+use cork_store::{Message, Publisher, Record, Will};
+
+use crate::{
+    board::{Timer, encode_within},
+    config::Door,
+    conn::{Answer, Conn, Holds, SessionIx, Stage},
+    connect::Admission,
+    end::SessionEnd,
+    event::{Ended, Event},
+    io::ConnId,
+    session::{NO_CONN, NO_GROUP, Session},
+    shard::{Shard, keep_alive_grace},
+};
+
+impl Shard {
+    /// The Session of a Client Identifier.
+    pub(crate) fn session_of(&self, client_id: &str) -> Option<SessionIx> {
+        let sessions = &self.board.sessions;
+        let same = |six: &SessionIx| sessions.get(*six as usize).is_some_and(|s| s.client_id() == client_id);
+        self.clients.find(self.hasher.hash_one(client_id), same).copied()
+    }
+
+    /// Lets a client in.
+    pub(crate) fn admit(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        assigned: bool,
+        admission: Admission,
+    ) {
+        if !self.may_leave_will(connect, client_id, admission.user.as_deref()) {
+            return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
+        }
+        let existing = self.session_of(client_id);
+        if let Some(six) = existing {
+            let owner = &self.board.sessions[six as usize].publisher.user_name;
+            if self.board.config.door == Door::Checked && *owner != admission.user {
+                return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
+            }
+            self.take_over(six, id);
+        }
+        // The takeover may have ended the Session.
+        let mut existing = self.session_of(client_id);
+        if let Some(six) = existing.filter(|_| connect.clean_start) {
+            self.end_session(six, SessionEnd::CleanStart); // 5.0 [MQTT-3.1.2-4]
+            existing = None;
+        }
+        let session_present = existing.is_some();
+        let six = existing.unwrap_or_else(|| self.new_session(client_id));
+        let expiry = self.session_expiry(connect);
+        self.attach(id, six, connect, &admission, expiry);
+        self.arm_will(six, connect);
+        let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
+        self.send_connack(id, connect, client_id, assigned, session_present, expiry, &admission, durable);
+        self.event_connected(id, six, session_present);
+    }
+
+    fn new_session(&mut self, client_id: &str) -> SessionIx {
+        let publisher = Arc::new(Publisher { client_id: client_id.into(), user_name: None });
+        let key = self.board.next_session_key();
+        let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
+        let six = SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory");
+        let (hasher, sessions) = (&self.hasher, &self.board.sessions);
+        self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
+            hasher.hash_one(sessions[*other as usize].client_id())
+        });
+        six
+    }
+
+    /// Seconds the Session will live without a connection.
+    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+        let asked = match connect.version {
+            ProtocolVersion::V5 => connect.properties.session_expiry_interval().unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => u32::MAX, // 3.1.1 3.1.2.4: it has no end of its own
+        };
+        asked.min(self.board.config.limits.session_expiry_seconds_max)
+    }
+
+    /// Binds connection and Session to each other.
+    fn attach(&mut self, id: ConnId, six: SessionIx, connect: &Connect<'_>, admission: &Admission, expiry: u32) {
+        let limits = &self.board.config.limits;
+        let properties = &connect.properties;
+        let keep_alive = match (connect.keep_alive, limits.keep_alive_seconds_max) {
+            (asked, 0) => asked,
+            (0, most) => most,
+            (asked, most) => asked.min(most),
+        };
+        let window = properties.receive_maximum().unwrap_or(u16::MAX).min(limits.inflight_max);
+        let now = self.board.now;
+        let Some(conn) = self.board.conn(id) else { return };
+        conn.version = connect.version;
+        conn.stage = Stage::Connected { connack_sent: false };
+        conn.session = six;
+        conn.keep_alive = keep_alive;
+        conn.last_seen = now;
+        conn.window = window;
+        conn.problem_information = properties.request_problem_information().unwrap_or(true);
+        conn.alias_out = properties
+            .topic_alias_maximum()
+            .filter(|maximum| *maximum > 0)
+            .map(|maximum| Box::new(AliasOut::new(maximum)));
+        let timer = if keep_alive == 0 { Time::NEVER } else { now + keep_alive_grace(keep_alive) };
+        self.board.set_conn_timer(id, timer);
+
+        let session = &mut self.board.sessions[six as usize];
+        session.conn = id.index;
+        if session.publisher.user_name != admission.user {
+            let client_id = session.publisher.client_id.clone();
+            session.publisher = Arc::new(Publisher { client_id, user_name: admission.user.clone() });
+        }
+        let was_persistent = session.is_persistent();
+        session.expiry_seconds = expiry;
+        let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
+        if let Some(outgoing) = session.outgoing.as_deref_mut() {
+            outgoing.inflight.reconnected();
+        }
+        self.board.timers.remove(&(expires, Timer::Expire(key, six)));
+        if expiry != 0 || was_persistent {
+            self.record_session(six);
+        }
+        self.count_connected(1);
+        for subscription in self.board.sessions[six as usize].subscriptions.clone() {
+            if subscription.group != NO_GROUP {
+                self.router.member_online(subscription.group, six, true);
+                self.announce_group(subscription.group, None);
+            }
+        }
+    }
+
+    /// Writes down that a Session exists, or its changed expiry.
+    pub(crate) fn record_session(&mut self, six: SessionIx) {
+        let session = &self.board.sessions[six as usize];
+        let record = Record::Session {
+            session: session.key,
+            client_id: session.client_id().into(),
+            user_name: session.publisher.user_name.clone(),
+            expiry_seconds: session.expiry_seconds,
+        };
+        self.board.record(record);
+    }
+
+    pub(crate) fn count_connected(&mut self, by: i64) {
+        let stats = &mut self.board.stats;
+        stats.clients_connected = stats.clients_connected.saturating_add_signed(by);
+        stats.clients_connected_max = stats.clients_connected_max.max(stats.clients_connected);
+        stats.connects += u64::from(by > 0);
+    }
+
+    /// Another connection with the same Client Identifier is ended (3.1.1 [MQTT-3.1.4-2], 5.0 [MQTT-3.1.4-3]).
+    fn take_over(&mut self, six: SessionIx, by: ConnId) {
+        let index = self.board.sessions[six as usize].conn;
+        if index == NO_CONN {
+            return;
+        }
+        let by = self.board.conn(by).map(|conn| conn.peer.clone()).unwrap_or_default();
+        if let Some(old) = self.board.conn_at(index).map(|conn| conn.id) {
+            self.end(old, Ended::TakenOver { by });
+        }
+    }
+
+    /// Keeps the Will of a CONNECT until it is due or cancelled; an earlier, delayed one is cancelled: its Session
+    /// goes on (5.0 [MQTT-3.1.3-9]).
+    fn arm_will(&mut self, six: SessionIx, connect: &Connect<'_>) {
+        self.disarm_will(six);
+        let Some(will) = &connect.will else { return };
+        let mut properties = Vec::new();
+        will.properties.forward_into(&mut properties);
+        let id = self.board.next_message_id();
+        let session = &mut self.board.sessions[six as usize];
+        let mut message =
+            Message::new(id, will.topic, &properties, will.payload, Arc::clone(&session.publisher));
+        message.qos = will.qos;
+        message.retain = will.retain;
+        let will = Box::new(Will {
+            message: Arc::new(message),
+            delay_seconds: will.properties.will_delay_interval().unwrap_or(0),
+            expiry_seconds: will.properties.message_expiry_interval(),
+        });
+        let record = Record::WillArmed { session: session.key, will: will.clone() };
+        session.will = Some(will);
+        self.board.record(record);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is one fact that CONNACK tells")]
+    fn send_connack(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        assigned: bool,
+        session_present: bool,
+        expiry: u32,
+        admission: &Admission,
+        durable: bool,
+    ) {
+        let Some(conn) = self.board.conn(id) else { return };
+        let (version, maximum, keep_alive) = (conn.version, conn.packet_bytes_max, conn.keep_alive);
+        let method = conn.auth_method.clone();
+        let mut properties = PropertiesBuf::default();
+        let response = format!("response/{client_id}/");
+        if version.is_v5() {
+            if expiry != connect.properties.session_expiry_interval().unwrap_or(0) {
+                properties.push(Property::SessionExpiryInterval(expiry));
+            }
+            let limits = &self.board.config.limits;
+            if limits.receive_maximum != u16::MAX {
+                properties.push(Property::ReceiveMaximum(limits.receive_maximum));
+            }
+            properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+            if limits.topic_alias_maximum > 0 {
+                properties.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
+            }
+            if keep_alive != connect.keep_alive {
+                properties.push(Property::ServerKeepAlive(keep_alive));
+            }
+            if assigned {
+                properties.push(Property::AssignedClientIdentifier(client_id));
+            }
+            if connect.properties.request_response_information() == Some(true) {
+                properties.push(Property::ResponseInformation(&response));
+            }
+            if let Some(method) = &method {
+                properties.push(Property::AuthenticationMethod(method));
+            }
+            if let Some(data) = &admission.auth_data {
+                properties.push(Property::AuthenticationData(data));
+            }
+        }
+        // 3.1 knows no Session Present; its clients expect a zero there.
+        let session_present = session_present && version != ProtocolVersion::V31;
+        let ack = ConnAck { session_present, code: 0, properties: properties.as_properties() };
+        let Some(bytes) = encode_within(&Packet::ConnAck(ack), version, maximum).or_else(|| {
+            // The client accepts no packet this long: what it must know does not fit.
+            let bare = ConnAck { properties: Properties::default(), ..ack };
+            encode_within(&Packet::ConnAck(bare), version, maximum).filter(|_| !assigned)
+        }) else {
+            return self.end(id, Ended::Refused(ReasonCode::PACKET_TOO_LARGE));
+        };
+        if durable {
+            self.board.hold(id.index, Holds::CONNECT);
+        }
+        self.board.answer(id.index, durable, 0, Answer::ConnAck(bytes.into()));
+    }
+
+    fn event_connected(&mut self, id: ConnId, six: SessionIx, session_present: bool) {
+        let Some(session) = self.board.sessions.get(six as usize) else { return };
+        let publisher = Arc::clone(&session.publisher);
+        let Some(Conn { peer, version, keep_alive, .. }) = self.board.conn(id) else { return };
+        let (peer, version, keep_alive) = (peer.clone(), *version, *keep_alive);
+        self.board.event(Event::Connected {
+            client_id: publisher.client_id.clone(),
+            user_name: publisher.user_name.clone(),
+            peer,
+            version,
+            keep_alive,
+            session_present,
+        });
+    }
+}

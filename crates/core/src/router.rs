@@ -1,0 +1,199 @@
+//! Who gets a message: subscriptions, shared subscription groups, and which other shards have an interest.
+
+use std::sync::Arc;
+
+use cork_topic::{FilterId, ShareGroup, SubscriptionIndex};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use slab::Slab;
+
+use crate::{
+    conn::SessionIx,
+    session::{GROUP_BIT, SubValue},
+};
+
+/// Topics whose routes are remembered. A hit saves the walk through the index.
+const CACHED_TOPICS_MAX: usize = 16 << 10;
+/// After this many look-ups the cache is judged by its hits.
+const CACHE_JUDGED_AFTER: u32 = 8 << 10;
+
+/// Members of a shared subscription on another shard.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Remote {
+    pub(crate) shard: u16,
+    pub(crate) online: u32,
+    pub(crate) all: u32,
+}
+
+/// One shared subscription: share name and filter (5.0 4.8.2).
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// `<share name>/<filter>`.
+    pub(crate) name: Arc<str>,
+    pub(crate) filter: FilterId,
+    pub(crate) members: ShareGroup<SubValue>,
+    /// Members here that have a connection.
+    pub(crate) online: u32,
+    /// Other shards with members; empty when there is one shard.
+    pub(crate) remotes: Vec<Remote>,
+    /// Counts messages, so that shards get their turns by the number of their members.
+    turn: u32,
+}
+
+/// Where a shared subscription's message goes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Here,
+    Shard(u16),
+}
+
+impl Group {
+    /// Whose turn it is: each member with a connection counts the same, wherever it is.
+    pub(crate) fn next_turn(&mut self) -> Turn {
+        if self.remotes.is_empty() {
+            return Turn::Here;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let anybody_online = self.online + self.remotes.iter().map(|r| r.online).sum::<u32>() > 0;
+        let here = if anybody_online { self.online } else { u32::try_from(self.members.len()).unwrap_or(1) };
+        let weight = |remote: &Remote| if anybody_online { remote.online } else { remote.all };
+        let sum = here + self.remotes.iter().map(weight).sum::<u32>();
+        let mut at = if sum == 0 { return Turn::Here } else { self.turn % sum };
+        if at < here {
+            return Turn::Here;
+        }
+        at -= here;
+        for remote in &self.remotes {
+            if at < weight(remote) {
+                return Turn::Shard(remote.shard);
+            }
+            at -= weight(remote);
+        }
+        Turn::Here
+    }
+}
+
+/// Filters to subscribers.
+pub(crate) struct Router {
+    pub(crate) index: SubscriptionIndex<SubValue>,
+    pub(crate) groups: Slab<Group>,
+    group_names: HashMap<Arc<str>, u32, FixedState>,
+    /// Plain filters other shards have subscribers for; key: shard.
+    pub(crate) interest: SubscriptionIndex<()>,
+    cache: HashMap<Box<str>, Box<[(u32, SubValue)]>, FixedState>,
+    cache_generation: u64,
+    lookups: u32,
+    hits: u32,
+    scratch: Vec<(u32, SubValue)>,
+    scratch_shards: Vec<(u32, ())>,
+}
+
+impl Router {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            index: SubscriptionIndex::new(seed),
+            groups: Slab::new(),
+            group_names: HashMap::with_hasher(FixedState::with_seed(seed)),
+            interest: SubscriptionIndex::new(seed),
+            cache: HashMap::with_hasher(FixedState::with_seed(seed)),
+            cache_generation: 0,
+            lookups: 0,
+            hits: 0,
+            scratch: Vec::new(),
+            scratch_shards: Vec::new(),
+        }
+    }
+
+    /// Subscriptions that match `topic`, sorted by subscriber: Sessions first, then groups.
+    ///
+    /// Hands out the groups too, as choosing a member changes them.
+    pub(crate) fn matching(&mut self, topic: &str) -> (&[(u32, SubValue)], &mut Slab<Group>) {
+        if self.index.is_empty() {
+            return (&[], &mut self.groups);
+        }
+        let generation = self.index.generation();
+        if generation != self.cache_generation {
+            self.cache_generation = generation;
+            self.cache.clear();
+            (self.lookups, self.hits) = (0, 0);
+        }
+        self.lookups += 1;
+        // A cache that hits in less than one of two cases costs more than it saves: it rests until routes change.
+        let useful = self.lookups < CACHE_JUDGED_AFTER || self.hits > self.lookups / 2;
+        if !useful {
+            match_sorted(&self.index, topic, &mut self.scratch);
+            return (&self.scratch, &mut self.groups);
+        }
+        if self.cache.contains_key(topic) {
+            self.hits += 1;
+        } else {
+            match_sorted(&self.index, topic, &mut self.scratch);
+            if self.cache.len() >= CACHED_TOPICS_MAX {
+                self.cache.clear();
+            }
+            self.cache.insert(topic.into(), self.scratch.as_slice().into());
+        }
+        (self.cache.get(topic).map_or(&[], |routes| &**routes), &mut self.groups)
+    }
+
+    /// Other shards with plain subscribers of `topic`.
+    pub(crate) fn interested_shards(&mut self, topic: &str) -> impl Iterator<Item = u16> + '_ {
+        self.scratch_shards.clear();
+        self.interest.matches(topic, &mut self.scratch_shards);
+        self.scratch_shards.sort_unstable();
+        self.scratch_shards.dedup();
+        self.scratch_shards.iter().filter_map(|(shard, ())| u16::try_from(*shard).ok())
+    }
+
+    /// The group of a shared subscription, if it exists.
+    pub(crate) fn group(&self, name: &str) -> Option<u32> {
+        self.group_names.get(name).copied()
+    }
+
+    /// The group of a shared subscription, made when it does not exist.
+    pub(crate) fn group_or_new(&mut self, name: &str, filter: &str) -> u32 {
+        if let Some(group) = self.group(name) {
+            return group;
+        }
+        let entry = self.groups.vacant_entry();
+        let group = u32::try_from(entry.key()).expect("fewer than 2^31 groups fit into memory");
+        let inserted = self.index.insert(filter, group | GROUP_BIT, SubValue { options: 0, sub_id: 0 });
+        let name: Arc<str> = name.into();
+        entry.insert(Group {
+            name: Arc::clone(&name),
+            filter: inserted.id,
+            members: ShareGroup::default(),
+            online: 0,
+            remotes: Vec::new(),
+            turn: 0,
+        });
+        self.group_names.insert(name, group);
+        group
+    }
+
+    /// Removes a group that has no member anywhere.
+    pub(crate) fn drop_group_if_empty(&mut self, group: u32) {
+        let Some(entry) = self.groups.get(group as usize) else { return };
+        if entry.members.is_empty() && entry.remotes.is_empty() {
+            let entry = self.groups.remove(group as usize);
+            self.index.remove(entry.filter, group | GROUP_BIT);
+            self.group_names.remove(&entry.name);
+        }
+    }
+
+    /// Adds to the number of a group's members that have a connection.
+    pub(crate) fn member_online(&mut self, group: u32, member: SessionIx, online: bool) {
+        let Some(group) = self.groups.get_mut(group as usize) else { return };
+        if group.members.get(member).is_some() {
+            group.online = if online { group.online + 1 } else { group.online.saturating_sub(1) };
+        }
+    }
+}
+
+/// Subscriber keys ascend within a filter; several filters are merged by sorting.
+fn match_sorted(index: &SubscriptionIndex<SubValue>, topic: &str, into: &mut Vec<(u32, SubValue)>) {
+    into.clear();
+    if index.matches(topic, into) > 1 {
+        into.sort_unstable_by_key(|(key, _)| *key);
+    }
+}

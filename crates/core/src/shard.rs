@@ -1,0 +1,422 @@
+//! The machine: one input in, outputs drained, a timeout to wait for.
+
+use std::{hash::BuildHasher, io::IoSlice};
+
+use cork_packet::{Packet, ProtocolVersion, Receiver, decode};
+use cork_proto::{PeerError, Time, split_packet};
+use cork_store::{StoreError, Ticket};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::{
+    board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
+    config::ShardConfig,
+    conn::{Conn, Holds, SessionIx, Stage},
+    event::Ended,
+    io::{ConnId, Input, Output},
+    peers::Peers,
+    router::Router,
+    stats::Stats,
+    sys::Sys,
+};
+
+/// The shard a Client Identifier's Session lives on, of `shards`. The same on every shard, for a given seed.
+#[must_use]
+pub fn home_shard(client_id: &str, shards: u16, seed: u64) -> u16 {
+    if shards <= 1 {
+        return 0;
+    }
+    let hash = FixedState::with_seed(seed).hash_one(client_id);
+    u16::try_from(hash % u64::from(shards)).unwrap_or(0)
+}
+
+/// The core of the broker, for the Sessions of one thread. See the crate's first page for how to drive it.
+pub struct Shard {
+    pub(crate) board: Board,
+    pub(crate) router: Router,
+    pub(crate) peers: Peers,
+    pub(crate) sys: Sys,
+    /// Client Identifiers to Sessions; the strings are the Sessions'.
+    pub(crate) clients: HashTable<SessionIx>,
+    pub(crate) hasher: FixedState,
+    pub(crate) draining: bool,
+}
+
+/// What became of a packet.
+pub(crate) enum Flow {
+    /// Go on with the next one.
+    Next,
+    /// Keep the rest: the connection is held, or has moved.
+    Stop,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shard({}, {} sessions)", self.board.config.shard, self.board.sessions.len())
+    }
+}
+
+impl Shard {
+    /// A shard without clients.
+    #[must_use]
+    pub fn new(config: ShardConfig) -> Self {
+        let mut shard = Self {
+            router: Router::new(config.seed),
+            peers: Peers::new(config.shards),
+            sys: Sys::default(),
+            clients: HashTable::new(),
+            hasher: FixedState::with_seed(config.seed),
+            draining: false,
+            board: Board::new(config),
+        };
+        shard.start_sys();
+        shard
+    }
+
+    /// Takes one input. `now` never goes back.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.board.now = self.board.now.max(now);
+        match input {
+            Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes),
+            Input::Opened { conn, peer } => self.on_opened(conn, peer),
+            Input::Closed { conn } => self.on_closed(conn),
+            Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
+            Input::Stored { ticket, result } => self.on_stored(ticket, result),
+            Input::Batch(batch) => self.on_batch(batch),
+            Input::Rights(rights) => self.board.rights = rights,
+            Input::Timeout => self.on_timeout(),
+            Input::Drain => self.drain(),
+        }
+    }
+
+    /// What the shard wants done. Drain until `None`; the records of all inputs since the last drain become one
+    /// batch, and each other shard gets one batch.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.board.outputs.is_empty() {
+            self.board.close_batch();
+            self.close_forwards();
+        }
+        self.board.outputs.pop_front()
+    }
+
+    /// A connection that has something to send. Each comes up once until it is handed to [`Shard::transmit`] or gets
+    /// more to send.
+    pub fn poll_transmit(&mut self) -> Option<ConnId> {
+        loop {
+            let id = self.board.dirty.pop_front()?;
+            if let Some(conn) = self.board.conn(id) {
+                conn.dirty = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// How many connections have something to send: what [`Shard::poll_transmit`] would hand out now.
+    #[must_use]
+    pub fn transmits(&self) -> usize {
+        self.board.dirty.len()
+    }
+
+    /// Shows what waits for a connection to `write`, which says how many bytes the socket took. More may have been
+    /// queued by then: the connection comes up in [`Shard::poll_transmit`] again if so. Returns what still waits.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; nothing is taken then.
+    pub fn transmit<E>(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        self.board.now = self.board.now.max(now);
+        let board = &mut self.board;
+        let Some(Some(conn)) = board.conns.get_mut(id.index as usize) else { return Ok(0) };
+        if conn.id != id || conn.out.is_empty() {
+            return Ok(0);
+        }
+        let was_high = conn.out.len();
+        let taken = conn.out.transmit(&mut board.pool, write)?;
+        let (left, session, held) = (conn.out.len(), conn.session, conn.holds.any());
+        board.output_bytes -= taken;
+        board.stats.bytes_sent += taken as u64;
+        if left < OUTPUT_LOW_BYTES {
+            if held && board.unhold(id.index, Holds::OUTPUT) {
+                self.go_on_reading(id);
+            }
+            let board = &mut self.board;
+            if board.sessions.get(session as usize).is_some_and(|session| session.has_waiting()) {
+                board.pump(session);
+            }
+        } else if was_high >= OUTPUT_HIGH_BYTES && left < OUTPUT_HIGH_BYTES {
+            board.pump(session);
+        }
+        Ok(left)
+    }
+
+    /// Bytes that wait for a connection's socket.
+    #[must_use]
+    pub fn waiting_bytes(&self, id: ConnId) -> usize {
+        match self.board.conns.get(id.index as usize) {
+            Some(Some(conn)) if conn.id == id => conn.out.len(),
+            _ => 0,
+        }
+    }
+
+    /// When to come back with [`Input::Timeout`] at the latest. In the past: at once.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        if !self.board.again.is_empty() {
+            return Some(Time::ZERO);
+        }
+        self.board.timers.first().map(|(when, _)| *when)
+    }
+
+    /// Counters, with the present numbers filled in.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.board.stats;
+        stats.sessions = self.board.sessions.len() as u64;
+        stats.retained = self.board.retained.len() as u64;
+        stats.queued_bytes = self.board.queue_bytes;
+        stats
+    }
+
+    fn on_opened(&mut self, id: ConnId, peer: Box<str>) {
+        let index = id.index as usize;
+        if self.board.conns.len() <= index {
+            self.board.conns.resize_with(index + 1, || None);
+        }
+        let now = self.board.now;
+        self.board.conns[index] = Some(Box::new(Conn::new(id, peer, now)));
+        self.board.stats.sockets += 1;
+        let when = now + self.board.config.limits.connect_timeout;
+        self.board.set_conn_timer(id, when);
+    }
+
+    fn on_closed(&mut self, id: ConnId) {
+        if self.board.conn(id).is_none() {
+            return;
+        }
+        self.end(id, Ended::Lost);
+        self.forget(id);
+    }
+
+    /// Drops what is left of a connection.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        self.board.set_conn_timer(id, Time::NEVER);
+        if let Some(slot) = self.board.conns.get_mut(id.index as usize) {
+            if let Some(conn) = slot.take_if(|conn| conn.id == id) {
+                self.board.output_bytes -= conn.out.len();
+                self.board.stats.sockets -= 1;
+            }
+        }
+    }
+
+    fn on_bytes(&mut self, id: ConnId, bytes: &[u8]) {
+        self.board.stats.bytes_received += bytes.len() as u64;
+        let Some(conn) = self.board.conn(id) else { return };
+        if matches!(conn.stage, Stage::Closing) {
+            return;
+        }
+        if conn.holds.any() {
+            // Read before the driver knew: bounded by one read of its buffer.
+            conn.inbox.keep(bytes);
+            return;
+        }
+        self.process(id, bytes);
+        self.finish_move(id);
+        self.hold_if_not_reading(id);
+    }
+
+    /// A client that does not read what it is owed is not read from either.
+    fn hold_if_not_reading(&mut self, id: ConnId) {
+        let allowance = self.board.output_allowance() + OUTPUT_HIGH_BYTES;
+        if self.board.conn(id).is_some_and(|conn| conn.out.len() > allowance) {
+            self.board.hold(id.index, Holds::OUTPUT);
+        }
+    }
+
+    /// Cuts packets off `input` and handles them; keeps what is left.
+    fn process(&mut self, id: ConnId, mut input: &[u8]) {
+        loop {
+            let maximum = self.packet_bytes_max(id);
+            let Some(conn) = self.board.conn(id) else { return };
+            if matches!(conn.stage, Stage::AwaitConnect) {
+                let first = conn.inbox.first().or_else(|| input.first().copied());
+                if first.is_some_and(|first| first != 0x10) {
+                    // Not even a CONNECT's first byte: nothing is answered, nothing more is read.
+                    return self.end(id, Ended::Rule(PeerError::FirstPacketNotConnect));
+                }
+            }
+            let flow = if conn.inbox.is_empty() {
+                match split_packet(&mut input, maximum) {
+                    Ok(Some(packet)) => self.on_packet(id, packet),
+                    Ok(None) => {
+                        if !input.is_empty() {
+                            conn.inbox.keep(input);
+                        }
+                        return;
+                    }
+                    Err(error) => return self.end(id, Ended::Rule(error)),
+                }
+            } else {
+                match conn.inbox.complete(&mut input, maximum) {
+                    Ok(Some(packet)) => self.on_packet(id, &packet),
+                    Ok(None) => return,
+                    Err(error) => return self.end(id, Ended::Rule(error)),
+                }
+            };
+            if matches!(flow, Flow::Stop) {
+                if let Some(conn) = self.board.conn(id) {
+                    if !matches!(conn.stage, Stage::Closing) && !input.is_empty() {
+                        conn.inbox.keep(input);
+                    }
+                }
+                return;
+            }
+        }
+    }
+
+    /// Works off what was kept while a connection was held.
+    pub(crate) fn go_on_reading(&mut self, id: ConnId) {
+        let Some(conn) = self.board.conn(id) else { return };
+        if conn.holds.any() || conn.inbox.is_empty() || matches!(conn.stage, Stage::Closing) {
+            return;
+        }
+        let kept = conn.inbox.take();
+        self.process(id, &kept);
+    }
+
+    fn packet_bytes_max(&mut self, id: ConnId) -> usize {
+        let limits = &self.board.config.limits;
+        let (usual, first) = (limits.packet_bytes_max, limits.connect_bytes_max);
+        match self.board.conn(id) {
+            Some(Conn { stage: Stage::AwaitConnect, .. }) => first.min(usual) as usize,
+            _ => usual as usize,
+        }
+    }
+
+    /// Handles one whole packet.
+    fn on_packet(&mut self, id: ConnId, packet: &[u8]) -> Flow {
+        self.board.stats.packets_received += 1;
+        let now = self.board.now;
+        let Some(conn) = self.board.conn(id) else { return Flow::Stop };
+        conn.last_seen = now;
+        let version = conn.version;
+        let connected = match conn.stage {
+            Stage::AwaitConnect => return self.on_connect(id, packet),
+            Stage::Authenticating(_) => false,
+            Stage::Connected { .. } => true,
+            Stage::Moving { .. } | Stage::Closing => return Flow::Stop,
+        };
+        let result = match decode(version, Receiver::Server, packet) {
+            Ok(packet) if connected => self.on_connected_packet(id, version, packet),
+            Ok(packet) => self.on_authenticating_packet(id, packet),
+            Err(error) => Err(PeerError::Decode(error)),
+        };
+        if let Err(error) = result {
+            self.end(id, Ended::Rule(error));
+        }
+        match self.board.conn(id) {
+            Some(conn) if !conn.holds.any() && !matches!(conn.stage, Stage::Closing) => Flow::Next,
+            _ => Flow::Stop,
+        }
+    }
+
+    fn on_connected_packet(
+        &mut self,
+        id: ConnId,
+        version: ProtocolVersion,
+        packet: Packet<'_>,
+    ) -> Result<(), PeerError> {
+        match packet {
+            Packet::Publish(publish) => self.on_publish(id, version, &publish)?,
+            Packet::PubAck(ack) => self.on_puback(id, ack.packet_id),
+            Packet::PubRec(ack) => self.on_pubrec(id, ack.packet_id, ack.reason),
+            Packet::PubRel(ack) => self.on_pubrel(id, ack.packet_id),
+            Packet::PubComp(ack) => self.on_pubcomp(id, ack.packet_id),
+            Packet::Subscribe(subscribe) => self.on_subscribe(id, version, &subscribe)?,
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, version, &unsubscribe)?,
+            Packet::PingReq => self.board.send(id.index, |out| out.extend_from_slice(&[0xD0, 0])),
+            Packet::Disconnect(disconnect) => self.on_disconnect(id, &disconnect)?,
+            Packet::Auth(auth) => self.on_auth(id, &auth)?,
+            Packet::Connect(_) => return Err(PeerError::SecondConnect),
+            // The decoder refuses these from a client.
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {}
+        }
+        Ok(())
+    }
+
+    fn on_stored(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) => {
+                for id in self.board.stored(ticket) {
+                    self.release(id);
+                }
+            }
+            Err(error) => self.board.store_failed(error.to_string()),
+        }
+    }
+
+    /// Gives answers that wait no longer, and goes on with a connection whose CONNACK was among them.
+    pub(crate) fn release(&mut self, id: ConnId) {
+        let held = self.board.conn(id).is_some_and(|conn| conn.holds.any());
+        if self.board.release(id) {
+            self.opened_for_traffic(id);
+        } else if held {
+            self.go_on_reading(id);
+        }
+        if let Some(session) = self.board.conn(id).map(|conn| conn.session) {
+            if self.board.sessions.get(session as usize).is_some_and(|session| session.has_waiting()) {
+                self.board.pump(session);
+            }
+        }
+    }
+
+    fn on_timeout(&mut self) {
+        for _ in 0..self.board.again.len() {
+            if let Some(session) = self.board.again.pop_front() {
+                self.board.pump(session);
+            }
+        }
+        while let Some((when, _)) = self.board.timers.first() {
+            if *when > self.board.now {
+                return;
+            }
+            let Some((_, timer)) = self.board.timers.pop_first() else { return };
+            match timer {
+                Timer::Conn(id) => self.on_conn_timer(id),
+                Timer::Will(key, session) => self.on_will_timer(key, session),
+                Timer::Expire(key, session) => self.on_expire_timer(key, session),
+                Timer::Retained(topic) => self.on_retained_timer(&topic),
+                Timer::Sys => self.on_sys_timer(),
+            }
+        }
+    }
+
+    /// CONNECT is late, or nothing was heard for one and a half Keep Alive.
+    fn on_conn_timer(&mut self, id: ConnId) {
+        let now = self.board.now;
+        let Some(conn) = self.board.conn(id) else { return };
+        match conn.stage {
+            Stage::Moving { .. } | Stage::Closing => {}
+            Stage::AwaitConnect | Stage::Authenticating(_) => self.end(id, Ended::ConnectTimeout),
+            Stage::Connected { .. } if conn.keep_alive == 0 => {}
+            Stage::Connected { .. } => {
+                // While this end does not read, silence is not the client's fault.
+                let since = if conn.holds.any() { now } else { conn.last_seen };
+                let deadline = since + keep_alive_grace(conn.keep_alive);
+                if deadline <= now && !conn.holds.any() {
+                    self.end(id, Ended::KeepAliveTimeout);
+                } else {
+                    self.board.set_conn_timer(id, deadline);
+                }
+            }
+        }
+    }
+}
+
+/// One and a half times the Keep Alive (3.1.1 [MQTT-3.1.2-24], 5.0 [MQTT-3.1.2-22]).
+pub(crate) fn keep_alive_grace(seconds: u16) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::from(seconds) * 1500)
+}

@@ -1,0 +1,62 @@
+//! Counters of one shard. Plain numbers, counted where things happen and summed when somebody asks.
+
+/// Counters since the start, and present numbers.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the fields are the names of the counters")]
+pub struct Stats {
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    pub publish_received: u64,
+    pub publish_sent: u64,
+    pub publish_bytes_received: u64,
+    pub publish_bytes_sent: u64,
+    pub connects: u64,
+    pub sockets: u64,
+    /// Present connections that are through CONNECT.
+    pub clients_connected: u64,
+    /// Sessions, with and without connection.
+    pub sessions: u64,
+    pub clients_connected_max: u64,
+    pub sessions_expired: u64,
+    pub subscriptions: u64,
+    pub shared_subscriptions: u64,
+    pub retained: u64,
+    pub queued_messages: u64,
+    pub queued_bytes: u64,
+    pub inflight: u64,
+    /// QoS 0 dropped because a connection's output buffer was full.
+    pub dropped_slow_reader: u64,
+    /// Dropped because a Session's queue was full.
+    pub dropped_queue_full: u64,
+    /// Dropped because the message had expired.
+    pub dropped_expired: u64,
+    /// Dropped because the packet would exceed the client's Maximum Packet Size.
+    pub dropped_too_large: u64,
+    /// Publications refused by the rights.
+    pub denied_publish: u64,
+    /// Deliveries refused by the rights.
+    pub denied_delivery: u64,
+    /// Connections that ended because the peer broke a rule.
+    pub peer_errors: u64,
+}
+
+impl Stats {
+    /// Messages dropped, for all reasons.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_slow_reader + self.dropped_queue_full + self.dropped_expired + self.dropped_too_large
+    }
+
+    /// Adds the counters of another shard.
+    pub fn add(&mut self, other: &Self) {
+        macro_rules! sum { ($($field:ident)*) => { $( self.$field += other.$field; )* } }
+        sum!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent
+            publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
+            clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
+            inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large denied_publish
+            denied_delivery peer_errors);
+        self.retained = self.retained.max(other.retained); // every shard keeps all of them
+    }
+}

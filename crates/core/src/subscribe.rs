@@ -1,0 +1,299 @@
+//! SUBSCRIBE and UNSUBSCRIBE (5.0 3.8 to 3.11, 4.7, 4.8).
+
+use cork_access::Subject;
+use cork_packet::{
+    Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
+    Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, levels, split_share, validate_filter,
+};
+use cork_proto::PeerError;
+use cork_store::Record;
+
+use crate::{
+    board::{encode_within, explanation},
+    conn::{Answer, SessionIx},
+    event::Event,
+    io::{ConnId, Waiter},
+    session::{NO_GROUP, RetainedCursor, SubValue, Subscription},
+    shard::Shard,
+};
+
+/// A Topic Filter as it is subscribed: plain, or through a share.
+struct Parsed<'a> {
+    /// As the client wrote it.
+    text: &'a str,
+    /// What topics are matched with.
+    filter: &'a str,
+    /// `<share name>/<filter>`, for a shared subscription.
+    group: Option<&'a str>,
+}
+
+fn parse(text: &str) -> Result<Parsed<'_>, PeerError> {
+    match split_share(text) {
+        Ok(None) => {
+            validate_filter(text).map_err(|_| PeerError::TopicFilterInvalid)?;
+            Ok(Parsed { text, filter: text, group: None })
+        }
+        Ok(Some((_, filter))) => Ok(Parsed { text, filter, group: text.strip_prefix("$share/") }),
+        Err(_) => Err(PeerError::TopicFilterInvalid),
+    }
+}
+
+impl Shard {
+    /// A client subscribes. Every filter is checked before the first one is acted on: a packet that breaks a rule
+    /// changes nothing.
+    pub(crate) fn on_subscribe(
+        &mut self,
+        id: ConnId,
+        version: ProtocolVersion,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), PeerError> {
+        let Some(six) = self.board.conn(id).map(|conn| conn.session) else { return Ok(()) };
+        for SubscribeFilter { filter, options } in subscribe.filters() {
+            let parsed = parse(filter)?;
+            if parsed.group.is_some() && options.no_local {
+                return Err(PeerError::NoLocalOnShared); // 5.0 [MQTT-3.8.3-4]
+            }
+        }
+        let sub_id = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let waits = self.board.config.shards - 1;
+        let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
+        let waiter = (waits > 0).then_some(Waiter { conn: id, number });
+        let (records, mut codes, mut told) = (self.board.records.len(), Vec::new(), 0u16);
+        let mut cursors = Vec::new();
+        for SubscribeFilter { filter, options } in subscribe.filters() {
+            let Ok(parsed) = parse(filter) else { continue };
+            codes.push(match self.may_subscribe(six, &parsed) {
+                Ok(()) => {
+                    let value = SubValue { options: options.bits(), sub_id };
+                    let (new, routes_changed) = self.insert_subscription(six, &parsed, value, waiter);
+                    told += u16::from(routes_changed);
+                    if parsed.group.is_none() && wants_retained(options, new, version) {
+                        cursors.push((parsed.filter.into(), options, sub_id));
+                    }
+                    options.qos as u8
+                }
+                Err(reason) => refused_code(version, reason, options.qos),
+            });
+        }
+        let relies = self.board.records.len() > records;
+        let ticket = if relies { self.board.ticket } else { self.board.stored };
+        for (filter, options, sub_id) in cursors {
+            self.add_cursor(six, filter, options, sub_id, ticket);
+        }
+        let bytes = self.suback(id, subscribe.packet_id, &codes);
+        self.board.answer(id.index, relies, told * waits, Answer::Packet(bytes.into()));
+        self.board.pump(six);
+        Ok(())
+    }
+
+    fn suback(&mut self, id: ConnId, packet_id: PacketId, codes: &[u8]) -> Vec<u8> {
+        let Some(conn) = self.board.conn(id) else { return Vec::new() };
+        let (version, maximum, explain) = (conn.version, conn.packet_bytes_max, conn.problem_information);
+        let mut properties = PropertiesBuf::default();
+        let failed = codes.iter().copied().map(ReasonCode).find(|code| code.is_error());
+        if let Some(reason) = failed.filter(|_| version.is_v5() && explain) {
+            properties.push(Property::ReasonString(explanation(reason)));
+        }
+        let ack = SubAck { packet_id, properties: properties.as_properties(), codes };
+        encode_within(&Packet::SubAck(ack), version, maximum).unwrap_or_default()
+    }
+
+    /// Whether a Session may subscribe to a filter.
+    fn may_subscribe(&mut self, six: SessionIx, parsed: &Parsed<'_>) -> Result<(), ReasonCode> {
+        let deepest = self.board.config.limits.topic_levels_max;
+        if deepest != 0 && levels(parsed.filter) > deepest {
+            return Err(ReasonCode::TOPIC_FILTER_INVALID);
+        }
+        let publisher = &self.board.sessions[six as usize].publisher;
+        let who = Subject { user: publisher.user_name.as_deref(), client_id: &publisher.client_id };
+        if self.board.rights.allows_filter(who, parsed.filter) {
+            return Ok(());
+        }
+        let event = Event::SubscribeDenied {
+            client_id: publisher.client_id.clone(),
+            user_name: publisher.user_name.clone(),
+            filter: parsed.text.into(),
+        };
+        self.board.event(event);
+        Err(ReasonCode::NOT_AUTHORIZED)
+    }
+
+    /// Makes or replaces a subscription. Returns whether it is new to the Session, and whether other shards are told.
+    fn insert_subscription(
+        &mut self,
+        six: SessionIx,
+        parsed: &Parsed<'_>,
+        value: SubValue,
+        waiter: Option<Waiter>,
+    ) -> (bool, bool) {
+        let (subscription, before, first) = match parsed.group {
+            Some(name) => {
+                let group_ix = self.router.group_or_new(name, parsed.filter);
+                let group = &mut self.router.groups[group_ix as usize];
+                let before = group.members.insert(six, value);
+                group.online += u32::from(before.is_none());
+                (Subscription { filter: group.filter, group: group_ix }, before, before.is_none())
+            }
+            None => {
+                let inserted = self.router.index.insert(parsed.filter, six, value);
+                (Subscription { filter: inserted.id, group: NO_GROUP }, inserted.replaced, inserted.first)
+            }
+        };
+        if before != Some(value) {
+            self.record_subscribed(six, parsed.text, value);
+        }
+        let new = before.is_none();
+        if new {
+            let subscriptions = &mut self.board.sessions[six as usize].subscriptions;
+            if let Err(at) = subscriptions.binary_search(&subscription) {
+                subscriptions.insert(at, subscription);
+            }
+            self.board.stats.subscriptions += 1;
+            self.board.stats.shared_subscriptions += u64::from(parsed.group.is_some());
+        }
+        if new && subscription.group != NO_GROUP {
+            self.announce_group(subscription.group, waiter);
+        } else if first && subscription.group == NO_GROUP {
+            self.announce_filter(parsed.filter, true, waiter);
+        } else {
+            return (new, false);
+        }
+        (new, true)
+    }
+
+    fn record_subscribed(&mut self, six: SessionIx, filter: &str, value: SubValue) {
+        let session = &self.board.sessions[six as usize];
+        if session.is_persistent() {
+            let record = Record::Subscribed {
+                session: session.key,
+                filter: filter.into(),
+                options: value.options,
+                subscription_id: value.sub_id,
+            };
+            self.board.record(record);
+        }
+    }
+
+    /// Starts the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11).
+    fn add_cursor(
+        &mut self,
+        six: SessionIx,
+        filter: Box<str>,
+        options: SubscriptionOptions,
+        sub_id: u32,
+        ticket: cork_store::Ticket,
+    ) {
+        if self.board.retained.len() == 0 {
+            return;
+        }
+        let cursor =
+            RetainedCursor { filter, after: None, qos: options.qos, no_local: options.no_local, sub_id, ticket };
+        let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
+        cursors.retain(|other| other.filter != cursor.filter); // it starts again
+        cursors.push(cursor);
+    }
+
+    /// A client unsubscribes.
+    pub(crate) fn on_unsubscribe(
+        &mut self,
+        id: ConnId,
+        version: ProtocolVersion,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<(), PeerError> {
+        let Some(six) = self.board.conn(id).map(|conn| conn.session) else { return Ok(()) };
+        for filter in unsubscribe.filters() {
+            parse(filter)?;
+        }
+        let records = self.board.records.len();
+        let mut codes = Vec::new();
+        for filter in unsubscribe.filters() {
+            let Ok(parsed) = parse(filter) else { continue };
+            let code = match self.find_subscription(six, &parsed) {
+                Some(subscription) => {
+                    self.remove_subscription(six, &parsed, subscription);
+                    ReasonCode::SUCCESS
+                }
+                None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            };
+            codes.push(code.0);
+        }
+        let relies = self.board.records.len() > records;
+        let codes: &[u8] = if version.is_v5() { &codes } else { &[] };
+        let ack = UnsubAck { packet_id: unsubscribe.packet_id, properties: Default::default(), codes };
+        let maximum = self.board.conn(id).map_or(u32::MAX, |conn| conn.packet_bytes_max);
+        let bytes = encode_within(&Packet::UnsubAck(ack), version, maximum).unwrap_or_default();
+        self.board.answer(id.index, relies, 0, Answer::Packet(bytes.into()));
+        Ok(())
+    }
+
+    fn find_subscription(&self, six: SessionIx, parsed: &Parsed<'_>) -> Option<Subscription> {
+        let subscription = match parsed.group {
+            Some(name) => {
+                let group = self.router.group(name)?;
+                Subscription { filter: self.router.groups.get(group as usize)?.filter, group }
+            }
+            None => Subscription { filter: self.router.index.find(parsed.filter)?, group: NO_GROUP },
+        };
+        let subscriptions = &self.board.sessions[six as usize].subscriptions;
+        subscriptions.binary_search(&subscription).ok().map(|_| subscription)
+    }
+
+    fn remove_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, subscription: Subscription) {
+        let session = &mut self.board.sessions[six as usize];
+        if let Ok(at) = session.subscriptions.binary_search(&subscription) {
+            session.subscriptions.remove(at);
+        }
+        if parsed.group.is_none() {
+            if let Some(outgoing) = session.outgoing.as_deref_mut() {
+                outgoing.cursors.retain(|cursor| *cursor.filter != *parsed.filter);
+            }
+        }
+        if session.is_persistent() {
+            let record = Record::Unsubscribed { session: session.key, filter: parsed.text.into() };
+            self.board.record(record);
+        }
+        self.drop_subscription(six, subscription);
+    }
+
+    /// Takes a subscription out of the routes.
+    pub(crate) fn drop_subscription(&mut self, six: SessionIx, subscription: Subscription) {
+        self.board.stats.subscriptions -= 1;
+        if subscription.group == NO_GROUP {
+            // The filter's text is in the index only as long as somebody subscribes it.
+            let text = self.tells_others().then(|| self.router.index.filter(subscription.filter));
+            let last = self.router.index.remove(subscription.filter, six).is_some_and(|removed| removed.last);
+            if let Some(text) = text.filter(|_| last) {
+                self.announce_filter(&text, false, None);
+            }
+            return;
+        }
+        self.board.stats.shared_subscriptions -= 1;
+        let online = self.board.sessions.get(six as usize).is_some_and(|session| session.is_online());
+        if let Some(group) = self.router.groups.get_mut(subscription.group as usize) {
+            if group.members.remove(six).is_some() && online {
+                group.online = group.online.saturating_sub(1);
+            }
+        }
+        self.announce_group(subscription.group, None);
+        self.router.drop_group_if_empty(subscription.group);
+    }
+}
+
+/// Whether a subscription asks for retained messages now (5.0 3.8.3.1; 3.1.1 [MQTT-3.8.4-3]: always).
+fn wants_retained(options: SubscriptionOptions, new: bool, version: ProtocolVersion) -> bool {
+    !version.is_v5()
+        || match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => new,
+            RetainHandling::DoNotSend => false,
+        }
+}
+
+/// The SUBACK code of a refused filter: v5 hears why, 3.1.1 that it failed; 3.1 has no word for it.
+fn refused_code(version: ProtocolVersion, reason: ReasonCode, asked: QoS) -> u8 {
+    match version {
+        ProtocolVersion::V5 => reason.0,
+        ProtocolVersion::V311 => 0x80,
+        ProtocolVersion::V31 => asked as u8,
+    }
+}

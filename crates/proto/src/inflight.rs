@@ -1,0 +1,396 @@
+//! What was sent and not yet acknowledged: the sender's half of QoS 1 and QoS 2 (5.0 4.3.2, 4.3.3, 4.4, 4.6).
+//!
+//! Packet Identifiers are handed out in turn, so the flights lie in a ring and an acknowledgement is an index:
+//!
+//! ```text
+//! sequence    base            base+1   base+2            next
+//! ring      [ PUBLISH sent  |  done  | PUBREL sent | ... ]        identifier = sequence % 65535 + 1
+//! ```
+//!
+//! Flights that stay unanswered while thousands behind them finish are moved aside, so that the ring stays short.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cork_packet::{PacketId, QoS};
+
+/// What a flight waits for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// QoS 1: PUBLISH was sent, PUBACK ends the flight.
+    Puback,
+    /// QoS 2: PUBLISH was sent, PUBREC comes next.
+    Pubrec,
+    /// QoS 2: PUBREL was sent, PUBCOMP ends the flight.
+    Pubcomp,
+}
+
+/// One publication under way.
+#[derive(Clone, Debug)]
+pub struct Flight<M> {
+    /// What it waits for.
+    pub awaits: Phase,
+    /// What must be known to send it again; gone once PUBREC came.
+    pub item: Option<M>,
+    /// Whether its PUBLISH went out on the present Network Connection and uses Receive Maximum.
+    counted: bool,
+}
+
+/// What an acknowledgement did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Acked<M> {
+    /// The flight moved on or ended; what was kept for sending it again comes out.
+    Taken(Option<M>),
+    /// A repetition that changes nothing (PUBREC for a flight that waits for PUBCOMP).
+    Again,
+    /// No such flight, or it waits for another packet.
+    Unknown,
+}
+
+/// Flights of one Session in the order of their first sending.
+#[derive(Clone, Debug)]
+pub struct Inflight<M> {
+    ring: VecDeque<Option<Flight<M>>>,
+    /// Sequence of `ring[0]`.
+    base: u64,
+    /// Older than the ring, by sequence.
+    aside: BTreeMap<u64, Flight<M>>,
+    /// Their identifiers.
+    aside_ids: BTreeMap<PacketId, u64>,
+    /// Flights in `ring` and `aside`.
+    live: usize,
+    /// Flights that use Receive Maximum on this Network Connection.
+    open: usize,
+    /// Flights from here to `resend_end` are still to be sent again on this Network Connection.
+    resend_at: u64,
+    resend_end: u64,
+}
+
+/// Packet Identifiers there are.
+const IDENTIFIERS: u64 = 65_535;
+/// A ring longer than this is checked for flights to be moved aside.
+const RING_LONG: usize = 1024;
+
+impl<M> Default for Inflight<M> {
+    fn default() -> Self {
+        Self {
+            ring: VecDeque::new(),
+            base: 0,
+            aside: BTreeMap::new(),
+            aside_ids: BTreeMap::new(),
+            live: 0,
+            open: 0,
+            resend_at: 0,
+            resend_end: 0,
+        }
+    }
+}
+
+fn identifier(sequence: u64) -> PacketId {
+    u16::try_from(sequence % IDENTIFIERS + 1).ok().and_then(PacketId::new).unwrap_or(PacketId::FIRST)
+}
+
+impl<M> Inflight<M> {
+    /// Flights under way.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// True when nothing is under way.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// PUBLISH packets sent on this Network Connection whose flights go on: what Receive Maximum bounds
+    /// (5.0 [MQTT-3.3.4-9], [MQTT-4.9.0-2]).
+    #[must_use]
+    pub const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether flights of an earlier Network Connection wait to be sent again.
+    #[must_use]
+    pub const fn is_resending(&self) -> bool {
+        self.resend_at < self.resend_end
+    }
+
+    /// Starts a flight at QoS 1 or 2 and gives it a Packet Identifier not in use (5.0 [MQTT-2.2.1-4]).
+    ///
+    /// `None` when all 65,535 are in use. QoS 0 needs no flight and is treated as QoS 1.
+    pub fn push(&mut self, item: M, qos: QoS) -> Option<PacketId> {
+        if self.live as u64 >= IDENTIFIERS {
+            return None;
+        }
+        self.shorten();
+        let sequence = loop {
+            let sequence = self.base + self.ring.len() as u64;
+            let id = identifier(sequence);
+            if !self.aside_ids.contains_key(&id) {
+                break sequence;
+            }
+            self.ring.push_back(None); // the identifier is taken by a flight that was moved aside
+        };
+        let awaits = if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback };
+        self.ring.push_back(Some(Flight { awaits, item: Some(item), counted: true }));
+        self.live += 1;
+        self.open += 1;
+        Some(identifier(sequence))
+    }
+
+    /// PUBACK arrived: a QoS 1 flight ends.
+    pub fn puback(&mut self, id: PacketId) -> Acked<M> {
+        self.end(id, Phase::Puback)
+    }
+
+    /// PUBREC arrived. `refused`: its Reason Code is 0x80 or above, which ends the flight (5.0 4.3.3).
+    pub fn pubrec(&mut self, id: PacketId, refused: bool) -> Acked<M> {
+        match self.find(id) {
+            Some(Flight { awaits: Phase::Pubcomp, .. }) => Acked::Again,
+            Some(flight) if flight.awaits == Phase::Pubrec && !refused => {
+                flight.awaits = Phase::Pubcomp;
+                Acked::Taken(flight.item.take())
+            }
+            _ if refused => self.end(id, Phase::Pubrec),
+            _ => Acked::Unknown,
+        }
+    }
+
+    /// PUBCOMP arrived: a QoS 2 flight ends.
+    pub fn pubcomp(&mut self, id: PacketId) -> Acked<M> {
+        self.end(id, Phase::Pubcomp)
+    }
+
+    /// A new Network Connection takes the Session over: everything under way is to be sent again
+    /// (5.0 [MQTT-4.4.0-1]), in order ([MQTT-4.6.0-1] of 3.1.1), within its Receive Maximum.
+    pub fn reconnected(&mut self) {
+        for flight in self.ring.iter_mut().flatten().chain(self.aside.values_mut()) {
+            flight.counted = false;
+        }
+        self.open = 0;
+        self.resend_at = self.aside.keys().next().map_or(self.base, |sequence| *sequence);
+        self.resend_end = self.base + self.ring.len() as u64;
+    }
+
+    /// The next flight to send again: its PUBLISH (with DUP), or PUBREL when it waits for PUBCOMP.
+    ///
+    /// `None` when there is none left, or when it is a PUBLISH and `window` (Receive Maximum) is used up.
+    pub fn resend(&mut self, window: usize) -> Option<(PacketId, &Flight<M>)> {
+        self.resend_at = self.next_to_resend()?;
+        let sequence = self.resend_at;
+        let flight = match sequence.checked_sub(self.base) {
+            Some(offset) => self.ring.get_mut(usize::try_from(offset).ok()?)?.as_mut()?,
+            None => self.aside.get_mut(&sequence)?,
+        };
+        if flight.awaits != Phase::Pubcomp {
+            if self.open >= window {
+                return None;
+            }
+            flight.counted = true;
+            self.open += 1;
+        }
+        self.resend_at += 1;
+        Some((identifier(sequence), flight))
+    }
+
+    /// Sequence of the next flight to send again; notes when there is none.
+    fn next_to_resend(&mut self) -> Option<u64> {
+        let aside = self.aside.range(self.resend_at..).next().map(|(sequence, _)| *sequence);
+        let next = aside.or_else(|| {
+            let from = self.resend_at.max(self.base);
+            let skip = usize::try_from(from - self.base).unwrap_or(usize::MAX);
+            let live = self.ring.iter().skip(skip).position(Option::is_some)?;
+            Some(from + live as u64)
+        });
+        let next = next.filter(|sequence| *sequence < self.resend_end);
+        if next.is_none() {
+            self.resend_at = self.resend_end;
+        }
+        next
+    }
+
+    /// All flights in order, with their identifiers.
+    pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Flight<M>)> + '_ {
+        let ring = self.ring.iter().zip(self.base..).filter_map(|(slot, n)| Some((n, slot.as_ref()?)));
+        self.aside.iter().map(|(n, flight)| (*n, flight)).chain(ring).map(|(n, flight)| (identifier(n), flight))
+    }
+
+    /// Where `id` lies in the ring, if it can.
+    fn offset(&self, id: PacketId) -> usize {
+        let wanted = u64::from(id.get()) - 1;
+        let offset = (wanted + IDENTIFIERS - self.base % IDENTIFIERS) % IDENTIFIERS;
+        usize::try_from(offset).unwrap_or(usize::MAX)
+    }
+
+    fn find(&mut self, id: PacketId) -> Option<&mut Flight<M>> {
+        let offset = self.offset(id);
+        match self.ring.get_mut(offset) {
+            Some(Some(flight)) => Some(flight),
+            _ => self.aside.get_mut(self.aside_ids.get(&id)?),
+        }
+    }
+
+    fn end(&mut self, id: PacketId, awaited: Phase) -> Acked<M> {
+        let offset = self.offset(id);
+        let slot = self.ring.get_mut(offset);
+        let flight = match slot {
+            Some(slot) if slot.as_ref().is_some_and(|flight| flight.awaits == awaited) => slot.take(),
+            Some(Some(_)) => None,
+            _ => self.end_aside(id, awaited),
+        };
+        let Some(flight) = flight else { return Acked::Unknown };
+        self.live -= 1;
+        self.open -= usize::from(flight.counted);
+        self.pop_done();
+        Acked::Taken(flight.item)
+    }
+
+    fn end_aside(&mut self, id: PacketId, awaited: Phase) -> Option<Flight<M>> {
+        let sequence = *self.aside_ids.get(&id)?;
+        if self.aside.get(&sequence)?.awaits != awaited {
+            return None;
+        }
+        self.aside_ids.remove(&id);
+        self.aside.remove(&sequence)
+    }
+
+    fn pop_done(&mut self) {
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.base += 1;
+        }
+        if self.ring.is_empty() && self.ring.capacity() > RING_LONG {
+            self.ring = VecDeque::new(); // a burst is over: give its memory back
+        }
+    }
+
+    /// Moves the oldest flights aside while most of a long ring is done.
+    fn shorten(&mut self) {
+        let full = (self.ring.len() as u64) >= IDENTIFIERS;
+        while self.ring.len() > RING_LONG && (full || self.live * 4 < self.ring.len()) {
+            if let Some(Some(flight)) = self.ring.pop_front() {
+                self.aside.insert(self.base, flight);
+                self.aside_ids.insert(identifier(self.base), self.base);
+            }
+            self.base += 1;
+            self.pop_done();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(n: u16) -> PacketId {
+        PacketId::new(n).unwrap()
+    }
+
+    #[test]
+    fn a_qos_2_flight_goes_through_its_two_acknowledgements() {
+        let mut inflight = Inflight::default();
+        let a = inflight.push("a", QoS::ExactlyOnce).unwrap();
+        assert_eq!(inflight.puback(a), Acked::Unknown);
+        assert_eq!(inflight.pubcomp(a), Acked::Unknown);
+        assert_eq!(inflight.pubrec(a, false), Acked::Taken(Some("a")));
+        assert_eq!(inflight.pubrec(a, false), Acked::Again);
+        assert_eq!(inflight.open(), 1);
+        assert_eq!(inflight.pubcomp(a), Acked::Taken(None));
+        assert_eq!((inflight.len(), inflight.open()), (0, 0));
+        let b = inflight.push("b", QoS::ExactlyOnce).unwrap();
+        assert_eq!(inflight.pubrec(b, true), Acked::Taken(Some("b")));
+        assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn mqtt311_4_4_0_1_everything_unanswered_is_sent_again_in_order() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..4).map(|n| inflight.push(n, QoS::ExactlyOnce).unwrap()).collect();
+        inflight.pubrec(ids[1], false);
+        inflight.pubrec(ids[2], true);
+        inflight.reconnected();
+        assert_eq!(inflight.open(), 0);
+        let mut again = Vec::new();
+        while let Some((id, flight)) = inflight.resend(2) {
+            again.push((id.get(), flight.awaits, flight.item));
+        }
+        assert_eq!(
+            again,
+            [(1, Phase::Pubrec, Some(0)), (2, Phase::Pubcomp, None), (4, Phase::Pubrec, Some(3))]
+        );
+        assert_eq!(inflight.open(), 2);
+    }
+
+    #[test]
+    fn mqtt5_3_3_4_9_resending_respects_receive_maximum() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..3).map(|n| inflight.push(n, QoS::AtLeastOnce).unwrap()).collect();
+        inflight.reconnected();
+        assert!(inflight.resend(1).is_some());
+        assert!(inflight.resend(1).is_none());
+        assert!(inflight.is_resending());
+        inflight.puback(ids[0]);
+        assert_eq!(inflight.resend(1).unwrap().0, ids[1]);
+    }
+
+    #[test]
+    fn a_flight_that_is_never_answered_blocks_nobody() {
+        let mut inflight = Inflight::default();
+        let stuck = inflight.push(0u32, QoS::AtLeastOnce).unwrap();
+        for n in 1..200_000 {
+            let next = inflight.push(n, QoS::AtLeastOnce).unwrap();
+            assert_ne!(next, stuck);
+            assert_eq!(inflight.puback(next), Acked::Taken(Some(n)));
+        }
+        assert!(inflight.ring.len() <= RING_LONG + 1);
+        inflight.reconnected();
+        assert_eq!(inflight.resend(10).unwrap().0, stuck);
+        assert_eq!(inflight.puback(stuck), Acked::Taken(Some(0)));
+    }
+
+    #[test]
+    fn all_identifiers_can_be_in_use_and_then_none_is_left() {
+        let mut inflight = Inflight::default();
+        let ids: BTreeSet<_> = (0..65_535u32).map(|n| inflight.push(n, QoS::AtLeastOnce).unwrap()).collect();
+        assert_eq!(ids.len(), 65_535);
+        assert_eq!(inflight.push(0, QoS::AtLeastOnce), None);
+        inflight.puback(id(30_000));
+        assert_eq!(inflight.push(7, QoS::AtLeastOnce), Some(id(30_000)));
+    }
+
+    proptest! {
+        /// Against a list of (identifier, number): same members, same order, identifiers never doubled.
+        #[test]
+        fn agrees_with_a_list(ops in prop::collection::vec((0u8..3, any::<prop::sample::Index>()), 1..400)) {
+            let (mut inflight, mut model, mut next) = (Inflight::default(), Vec::<(PacketId, u32)>::new(), 0);
+            for (op, index) in ops {
+                match op {
+                    0 => {
+                        let id = inflight.push(next, QoS::AtLeastOnce).unwrap();
+                        prop_assert!(model.iter().all(|(other, _)| *other != id));
+                        model.push((id, next));
+                        next += 1;
+                    }
+                    1 if !model.is_empty() => {
+                        let (id, n) = model.remove(index.index(model.len()));
+                        prop_assert_eq!(inflight.puback(id), Acked::Taken(Some(n)));
+                        prop_assert_eq!(inflight.puback(id), Acked::Unknown);
+                    }
+                    _ => {
+                        inflight.reconnected();
+                        let mut again = Vec::new();
+                        while let Some((id, flight)) = inflight.resend(usize::MAX) {
+                            again.push((id, flight.item.unwrap()));
+                        }
+                        prop_assert_eq!(&again, &model);
+                    }
+                }
+                prop_assert_eq!(inflight.len(), model.len());
+            }
+        }
+    }
+}

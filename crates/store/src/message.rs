@@ -1,0 +1,112 @@
+//! The message as everybody shares it: built once, immutable.
+
+use std::sync::Arc;
+
+use cork_packet::QoS;
+
+/// Microseconds since 1970-01-01 UTC.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(pub u64);
+
+/// Which message this is, stable across restarts.
+///
+/// Ordered by arrival within a shard; between shards the larger one counts as the later one.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// When the message arrived, in microseconds since 1970-01-01 UTC, never twice the same on one shard.
+    pub arrived: WallTime,
+    /// The shard it arrived at.
+    pub shard: u16,
+    /// How often the store was started before.
+    pub epoch: u32,
+}
+
+/// Who published a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publisher {
+    /// Client Identifier; empty for the broker itself.
+    pub client_id: Box<str>,
+    /// User Name, when one was given.
+    pub user_name: Option<Box<str>>,
+}
+
+/// An Application Message with all that any part of the broker wants to know of it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Stable identity and wall-clock arrival.
+    pub id: MessageId,
+    /// Topic Name.
+    pub topic: Box<str>,
+    /// v5 properties to forward, as on the wire without their length, followed by the payload.
+    body: Box<[u8]>,
+    properties_len: u32,
+    /// QoS it was published with.
+    pub qos: QoS,
+    /// RETAIN as it was published.
+    pub retain: bool,
+    /// When it expires: microseconds since 1970-01-01 UTC (5.0 3.3.2.3.3).
+    pub expires: Option<WallTime>,
+    /// Who published it.
+    pub publisher: Arc<Publisher>,
+}
+
+impl Message {
+    /// A message; `properties` are raw v5 properties without Topic Alias, Message Expiry Interval and Subscription
+    /// Identifier.
+    ///
+    /// # Panics
+    /// Never for what fits into an MQTT packet (256 MiB).
+    #[must_use]
+    pub fn new(
+        id: MessageId,
+        topic: &str,
+        properties: &[u8],
+        payload: &[u8],
+        publisher: Arc<Publisher>,
+    ) -> Self {
+        let mut body = Vec::with_capacity(properties.len() + payload.len());
+        body.extend_from_slice(properties);
+        body.extend_from_slice(payload);
+        Self {
+            id,
+            topic: topic.into(),
+            body: body.into_boxed_slice(),
+            properties_len: u32::try_from(properties.len()).expect("a packet is shorter than 4 GiB"),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: None,
+            publisher,
+        }
+    }
+
+    /// Raw v5 properties to forward, without their length.
+    #[must_use]
+    pub fn properties(&self) -> &[u8] {
+        &self.body[..self.properties_len as usize]
+    }
+
+    /// The Application Message's payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.body[self.properties_len as usize..]
+    }
+
+    /// Bytes this message costs a queue: what it holds and its own head.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        self.topic.len() + self.body.len() + std::mem::size_of::<Self>()
+    }
+
+    /// Whole seconds left at `now`; `Some(0)` when it expired, `None` when it never does.
+    #[must_use]
+    pub fn seconds_left(&self, now: WallTime) -> Option<u32> {
+        let left = self.expires?.0.saturating_sub(now.0);
+        Some(u32::try_from(left.div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    /// Whether its Message Expiry Interval has passed (5.0 [MQTT-3.3.2-5]).
+    #[must_use]
+    pub fn is_expired(&self, now: WallTime) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
