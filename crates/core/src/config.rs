@@ -63,7 +63,7 @@ impl Default for Limits {
             inflight_max: 16_384,
             topic_alias_maximum: 64,
             keep_alive_seconds_max: 0,
-            topic_levels_max: 128,
+            topic_levels_max: 0,
             queue_bytes_max: 1 << 30,
             queue_bytes_total_max: 1 << 30,
             queue_qos0: false,

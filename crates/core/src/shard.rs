@@ -153,6 +153,16 @@ impl Shard {
         Ok(left)
     }
 
+    /// Lets a connection that still has something to send come up in [`Shard::poll_transmit`] again.
+    pub fn transmit_again(&mut self, id: ConnId) {
+        if let Some(conn) = self.board.conn(id) {
+            if !conn.dirty && !conn.out.is_empty() {
+                conn.dirty = true;
+                self.board.dirty.push_back(id);
+            }
+        }
+    }
+
     /// Bytes that wait for a connection's socket.
     #[must_use]
     pub fn waiting_bytes(&self, id: ConnId) -> usize {

@@ -1,2 +1,16 @@
-//! One thread per shard: sockets, mailboxes, timers, group commit.
+//! One thread per shard: sockets, mailboxes, timers, the store.
+//!
+//! A worker thread owns one [`cork_core::Shard`] and drives it: waits for sockets, the clock and other threads, hands
+//! what comes to the shard, carries out what the shard wants, writes once per touched connection, waits again. It
+//! decides nothing about MQTT. User names and passwords are checked on threads of their own, because hashing a password
+//! takes longer than ten thousand messages.
 #![forbid(unsafe_code)]
+
+mod access;
+mod connections;
+mod log;
+mod mail;
+mod runtime;
+mod worker;
+
+pub use runtime::{Runtime, RuntimeConfig};

@@ -1,0 +1,267 @@
+//! Rights as a compiled value.
+//!
+//! An [`Acl`] is built once from an ordered list of [`Rule`]s and never changes; a reload builds a new one. A question
+//! costs one look-up by user, one by Client Identifier and a walk over the rules that concern this client, in order;
+//! the first that fits decides. Without rules the answer is a comparison of the topic's first bytes.
+//!
+//! Topics come in after every prefix was taken off: of `$share/group/home/#` the caller asks about `home/#`.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use pattern::Pattern;
+
+mod pattern;
+
+/// What somebody wants to do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// SUBSCRIBE, and every single delivery.
+    Read,
+    /// PUBLISH, and a Will.
+    Write,
+}
+
+/// Who wants to do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subject<'a> {
+    /// The proven user name; `None` for somebody anonymous.
+    pub user: Option<&'a str>,
+    /// The Client Identifier. The client chooses it, so it proves nothing unless something else ties it to the user.
+    pub client_id: &'a str,
+}
+
+/// Which actions a rule speaks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actions {
+    /// The rule decides about [`Action::Read`].
+    pub read: bool,
+    /// The rule decides about [`Action::Write`].
+    pub write: bool,
+}
+
+impl Actions {
+    /// Only reading.
+    pub const READ: Self = Self { read: true, write: false };
+    /// Only writing.
+    pub const WRITE: Self = Self { read: false, write: true };
+    /// Both.
+    pub const BOTH: Self = Self { read: true, write: true };
+
+    fn include(self, action: Action) -> bool {
+        match action {
+            Action::Read => self.read,
+            Action::Write => self.write,
+        }
+    }
+}
+
+/// Whom a rule concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody, anonymous clients too.
+    Everybody,
+    /// One user, by exact name.
+    User(String),
+    /// One Client Identifier, exactly.
+    ClientId(String),
+    /// The users of a group, by exact name.
+    Group(Vec<String>),
+}
+
+/// One line of the rights, in the order the operator wrote them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it concerns.
+    pub who: Who,
+    /// What it speaks about.
+    pub actions: Actions,
+    /// Whether it allows or denies.
+    pub allow: bool,
+    /// A Topic Filter, in which `%u` stands for the user name and `%c` for the Client Identifier.
+    ///
+    /// Names are filled in literally. One that is empty or contains `+`, `#` or `/` makes the rule not fit, and a name
+    /// can't begin a topic with `$`. As in every Topic Filter, a wildcard in the first level doesn't cover topics that
+    /// begin with `$` (5.0 [MQTT-4.7.2-1]).
+    pub topic: String,
+    /// Where it was written, `file:line`, for explanations.
+    pub source: String,
+}
+
+/// An answer with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The source of the rule that decided; `None`: no rule fits and the default did.
+    pub source: Option<&'a str>,
+}
+
+/// A rule whose topic isn't a Topic Filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// Where the rule was written, `file:line`.
+    pub source: String,
+    /// The topic as written.
+    pub topic: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: topic `{}`: {}", self.source, self.topic.escape_debug(), self.reason)
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+/// Compiled rights: who may read and write which topics.
+#[derive(Clone, Debug)]
+pub struct Acl {
+    rules: Vec<Compiled>,
+    /// Positions in `rules`, ascending, of the rules for everybody, for one user, for one Client Identifier.
+    everybody: Vec<usize>,
+    users: HashMap<String, Vec<usize>>,
+    clients: HashMap<String, Vec<usize>>,
+    default_allow: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    pattern: Pattern,
+    actions: Actions,
+    allow: bool,
+    source: String,
+}
+
+impl Acl {
+    /// The rights without any file: everybody who is in may do everything, except write to `$SYS` topics.
+    pub fn permissive() -> Self {
+        Self::empty(true)
+    }
+
+    /// Compiles `rules`; where none fits, `default_allow` decides.
+    ///
+    /// Even where the default allows, writing to `$SYS` takes a rule that says so.
+    ///
+    /// # Errors
+    /// The first rule whose topic isn't a valid Topic Filter.
+    pub fn from_rules(rules: Vec<Rule>, default_allow: bool) -> Result<Self, RuleError> {
+        let mut acl = Self::empty(default_allow);
+        for (position, rule) in rules.into_iter().enumerate() {
+            let Rule { who, actions, allow, topic, source } = rule;
+            let pattern = match Pattern::compile(&topic) {
+                Ok(pattern) => pattern,
+                Err(reason) => return Err(RuleError { source, topic, reason }),
+            };
+            acl.rules.push(Compiled { pattern, actions, allow, source });
+            acl.index(who, position);
+        }
+        Ok(acl)
+    }
+
+    fn empty(default_allow: bool) -> Self {
+        Self {
+            rules: Vec::new(),
+            everybody: Vec::new(),
+            users: HashMap::new(),
+            clients: HashMap::new(),
+            default_allow,
+        }
+    }
+
+    fn index(&mut self, who: Who, position: usize) {
+        match who {
+            Who::Everybody => self.everybody.push(position),
+            Who::User(name) => self.users.entry(name).or_default().push(position),
+            Who::ClientId(id) => self.clients.entry(id).or_default().push(position),
+            Who::Group(names) => {
+                for name in names {
+                    let positions = self.users.entry(name).or_default();
+                    // A name that stands twice in its group needs only one look.
+                    if positions.last() != Some(&position) {
+                        positions.push(position);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether these rights let everybody read everything, so that deliveries need no check. Writes still do.
+    #[inline]
+    pub fn is_permissive(&self) -> bool {
+        self.rules.is_empty() && self.default_allow
+    }
+
+    /// Whether `who` may do `action` on the Topic Name `topic`.
+    ///
+    /// Cost: the rules that concern `who`, times the levels of the topic.
+    #[inline]
+    pub fn allows(&self, who: Subject<'_>, action: Action, topic: &str) -> bool {
+        if self.rules.is_empty() {
+            return self.by_default(action, topic);
+        }
+        self.explain(who, action, topic).allowed
+    }
+
+    /// Whether `who` may subscribe to `filter` (without `$share/…/`).
+    ///
+    /// The rules are read with the filter's text as if it were a topic: `home/+` fits the rule `home/#`, `#` does not.
+    /// An overlap that isn't a part, as `+/temperature` and the rule `home/#`, is refused. What is granted here is
+    /// still checked message by message.
+    #[inline]
+    pub fn allows_filter(&self, who: Subject<'_>, filter: &str) -> bool {
+        self.allows(who, Action::Read, filter)
+    }
+
+    /// As [`allows`](Self::allows), with the rule that decided.
+    pub fn explain(&self, who: Subject<'_>, action: Action, topic: &str) -> Decision<'_> {
+        match self.first_fit(who, action, topic) {
+            Some(rule) => Decision { allowed: rule.allow, source: Some(&rule.source) },
+            None => Decision { allowed: self.by_default(action, topic), source: None },
+        }
+    }
+
+    fn by_default(&self, action: Action, topic: &str) -> bool {
+        self.default_allow && (action == Action::Read || !is_sys(topic))
+    }
+
+    fn first_fit(&self, who: Subject<'_>, action: Action, topic: &str) -> Option<&Compiled> {
+        let of_user = who.user.and_then(|user| self.users.get(user));
+        let of_client = self.clients.get(who.client_id);
+        let positions =
+            [Some(&self.everybody), of_user, of_client].map(|list| list.map_or(&[][..], |list| list));
+        Merged(positions)
+            .map(|position| &self.rules[position])
+            .find(|rule| rule.actions.include(action) && rule.pattern.fits(who, topic))
+    }
+}
+
+impl Default for Acl {
+    /// [`Acl::permissive`].
+    fn default() -> Self {
+        Self::permissive()
+    }
+}
+
+/// Three ascending lists without common members, read as one ascending list.
+struct Merged<'a>([&'a [usize]; 3]);
+
+impl Iterator for Merged<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let list = self.0.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
+        let (first, rest) = list.split_first()?;
+        *list = rest;
+        Some(*first)
+    }
+}
+
+fn is_sys(topic: &str) -> bool {
+    topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Users and their hashed passwords from a text file.
+//!
+//! ```text
+//! # the lamps
+//! ann:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$...
+//! ann:$scram-sha-256$16384$c2FsdHNhbHQ=$...$...
+//! bob:$7$101$mTKfi/Pk9b47BWM5$...
+//! ```
+//!
+//! A line is a user name, exactly as the client sends it, a colon, and a hash. Blank lines, and lines whose first
+//! visible character is `#`, are skipped. A user has one password line, one SCRAM line, or one of each. A file with
+//! any fault at all is refused as a whole, with every fault named; so is one without users.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, fs, io};
+
+use crate::authenticator::{Authenticator, Credentials, DenyReason, Exchange, Verdict};
+use crate::error::{PasswordFileError, PasswordFileErrors};
+use crate::hash::StoredPassword;
+use crate::passwd::user_name_fault;
+use crate::scram::{self, SCRAM_SHA_256, ScramExchange, ScramSecret};
+
+/// The users of one password file; an [`Authenticator`].
+///
+/// Unknown users cost as much time as known ones. Cloning is cheap.
+#[derive(Clone)]
+pub struct PasswordFile {
+    users: Arc<Users>,
+    allow_anonymous: bool,
+}
+
+/// The parsed file. At least one user.
+pub(crate) struct Users {
+    by_name: HashMap<String, usize>,
+    /// In the order of the file, so that everything derived from them survives a restart.
+    secrets: Vec<Secrets>,
+    /// Positions in `secrets` of those with a SCRAM secret.
+    with_scram: Vec<usize>,
+    /// Known only to who knows the file: chooses and makes what unknown users meet.
+    mock_key: [u8; 32],
+}
+
+/// What one user is known by; at least one of the two.
+#[derive(Default)]
+struct Secrets {
+    password: Option<StoredPassword>,
+    scram: Option<ScramSecret>,
+}
+
+impl PasswordFile {
+    /// Reads a password file. With `allow_anonymous` a client without a user name may in; a user name that is given is
+    /// checked always.
+    ///
+    /// # Errors
+    /// All faults of the file: it can't be read, isn't a regular file, isn't UTF-8, has no users, or has lines that are
+    /// not accepted.
+    pub fn load(path: &Path, allow_anonymous: bool) -> Result<Self, PasswordFileErrors> {
+        let file = path.display().to_string();
+        let bytes = read_regular(path).map_err(|error| {
+            let todo = "name a file that the broker may read; `cork passwd` makes one";
+            PasswordFileErrors::whole_file(
+                &file,
+                format!("the password file can't be read ({error}); {todo}"),
+            )
+        })?;
+        let text = str::from_utf8(&bytes)
+            .map_err(|error| PasswordFileErrors(vec![not_utf8(&file, &bytes, error)]))?;
+        Self::parse(text, &file, allow_anonymous)
+    }
+
+    /// As [`load`](Self::load), from text; `file` is the name for errors.
+    ///
+    /// # Errors
+    /// All faults of the text.
+    pub fn parse(text: &str, file: &str, allow_anonymous: bool) -> Result<Self, PasswordFileErrors> {
+        let users = Parser::run(text, file)?;
+        Ok(Self { users: Arc::new(users), allow_anonymous })
+    }
+
+    /// How many users the file has; never 0.
+    pub fn user_count(&self) -> usize {
+        self.users.secrets.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.users)
+    }
+
+    /// The user names, sorted.
+    pub fn user_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.users.by_name.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl fmt::Debug for PasswordFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordFile")
+            .field("user_count", &self.user_count())
+            .field("allow_anonymous", &self.allow_anonymous)
+            .finish()
+    }
+}
+
+impl Authenticator for PasswordFile {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Verdict {
+        let Some(user) = credentials.user_name else {
+            return if self.allow_anonymous {
+                Verdict::Allow
+            } else {
+                Verdict::Deny(DenyReason::NotAuthorized)
+            };
+        };
+        if self.users.verify(user, credentials.password) {
+            Verdict::Allow
+        } else {
+            Verdict::Deny(DenyReason::BadUserNameOrPassword)
+        }
+    }
+
+    fn begin_exchange(&self, method: &str, _client_id: &str) -> Option<Box<dyn Exchange>> {
+        if method != SCRAM_SHA_256 || self.users.with_scram.is_empty() {
+            return None;
+        }
+        Some(Box::new(ScramExchange::with_random_nonce(Arc::clone(&self.users))?))
+    }
+}
+
+impl Users {
+    /// One verification whatever is asked, so that the time taken says nothing about the name.
+    fn verify(&self, user: &str, password: Option<&[u8]>) -> bool {
+        let found = self.by_name.get(user).copied();
+        // An unknown name always meets the same user's parameters: repeated tries look like a real user, too.
+        let position = found.unwrap_or_else(|| self.choose(user, self.secrets.len()));
+        let right = self.secrets[position].verify(password.unwrap_or_default());
+        right & found.is_some() & password.is_some()
+    }
+
+    /// A position below `len` that is fixed for a name and can't be foretold from outside.
+    fn choose(&self, user: &str, len: usize) -> usize {
+        let digest = scram::hmac(&self.mock_key, &[b"choose ", user.as_bytes()]);
+        let number = u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"));
+        usize::try_from(number % len as u64).expect("the remainder is below a usize")
+    }
+
+    pub(crate) fn scram_secret(&self, user: &str) -> Option<&ScramSecret> {
+        self.secrets[*self.by_name.get(user)?].scram.as_ref()
+    }
+
+    /// A real secret for an unknown user's mocked one to resemble.
+    pub(crate) fn some_scram_secret(&self, user: &str) -> Option<&ScramSecret> {
+        if self.with_scram.is_empty() {
+            return None;
+        }
+        let chosen = self.with_scram[self.choose(user, self.with_scram.len())];
+        self.secrets[chosen].scram.as_ref()
+    }
+
+    pub(crate) fn mock_key(&self) -> &[u8; 32] {
+        &self.mock_key
+    }
+}
+
+impl Secrets {
+    /// A user with only a SCRAM line can log in with the password itself, too: the secret suffices to check it.
+    fn verify(&self, password: &[u8]) -> bool {
+        match (&self.password, &self.scram) {
+            (Some(stored), _) => stored.verify(password),
+            (None, Some(secret)) => secret.verify(password),
+            (None, None) => false,
+        }
+    }
+}
+
+/// Reads a file that is one: a directory, or a pipe that would make us wait, is refused.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    fs::read(path)
+}
+
+fn not_utf8(file: &str, bytes: &[u8], error: std::str::Utf8Error) -> PasswordFileError {
+    let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+    let message =
+        "the password file is not UTF-8 text; user names can only be UTF-8, so save it as such".into();
+    PasswordFileError { file: file.to_owned(), line: Some(line), message }
+}
+
+/// Walks over the lines and collects every fault.
+struct Parser<'a> {
+    file: &'a str,
+    users: Users,
+    /// Where each user's password and SCRAM line stood.
+    lines: BTreeMap<&'a str, [Option<usize>; 2]>,
+    errors: Vec<PasswordFileError>,
+}
+
+impl<'a> Parser<'a> {
+    fn run(text: &'a str, file: &'a str) -> Result<Users, PasswordFileErrors> {
+        let users =
+            Users { by_name: HashMap::new(), secrets: Vec::new(), with_scram: Vec::new(), mock_key: [0; 32] };
+        let mut parser = Self { file, users, lines: BTreeMap::new(), errors: Vec::new() };
+        if text.starts_with('\u{feff}') {
+            parser.fault(
+                1,
+                "the file begins with a byte order mark, which would become part of a name; save it without",
+            );
+        }
+        for (position, line) in text.lines().enumerate() {
+            if is_entry(line)
+                && let Err(message) = parser.entry(position + 1, line)
+            {
+                parser.fault(position + 1, &message);
+            }
+        }
+        if !parser.errors.is_empty() {
+            return Err(PasswordFileErrors(parser.errors));
+        }
+        let mut users = parser.users;
+        if users.secrets.is_empty() {
+            let message =
+                "the password file has no users, so nobody could log in; `cork passwd` adds one".into();
+            return Err(PasswordFileErrors::whole_file(file, message));
+        }
+        users.with_scram = (0..users.secrets.len()).filter(|at| users.secrets[*at].scram.is_some()).collect();
+        users.mock_key = mock_key(&users.secrets);
+        Ok(users)
+    }
+
+    fn fault(&mut self, line: usize, message: &str) {
+        self.errors.push(PasswordFileError {
+            file: self.file.to_owned(),
+            line: Some(line),
+            message: message.to_owned(),
+        });
+    }
+
+    fn entry(&mut self, line: usize, text: &'a str) -> Result<(), String> {
+        let Some((user, stored)) = text.split_once(':') else {
+            return Err("the line has no colon; a line is `user:hash`, `cork passwd` writes one".into());
+        };
+        if let Some(fault) = user_name_fault(user) {
+            return Err(format!("the user name {fault}; a line is `user:hash`"));
+        }
+        let stored = stored.trim_end();
+        let is_scram = stored.starts_with(scram::PREFIX);
+        let seen = &mut self.lines.entry(user).or_default()[usize::from(is_scram)];
+        if let Some(first) = seen {
+            let kind = if is_scram { "SCRAM" } else { "password" };
+            return Err(format!(
+                "user `{user}` has a second {kind} line, the first is line {first}; remove the one that no longer holds"
+            ));
+        }
+        *seen = Some(line);
+        let secrets = self.secrets_of(user);
+        match stored.strip_prefix(scram::PREFIX) {
+            Some(rest) => {
+                secrets.scram =
+                    Some(ScramSecret::parse(rest).map_err(|why| format!("user `{user}`: {why}"))?);
+            }
+            None => {
+                secrets.password =
+                    Some(StoredPassword::parse(stored).map_err(|why| format!("user `{user}`: {why}"))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn secrets_of(&mut self, user: &str) -> &mut Secrets {
+        let secrets = &mut self.users.secrets;
+        let position = *self.users.by_name.entry(user.to_owned()).or_insert_with(|| {
+            secrets.push(Secrets::default());
+            secrets.len() - 1
+        });
+        &mut secrets[position]
+    }
+}
+
+/// Whether a line holds a user, rather than nothing or a comment.
+pub(crate) fn is_entry(line: &str) -> bool {
+    let visible = line.trim_start();
+    !visible.is_empty() && !visible.starts_with('#')
+}
+
+/// Made of all secrets, so that it survives a restart and nobody without the file knows it.
+fn mock_key(secrets: &[Secrets]) -> [u8; 32] {
+    let mut key = scram::hmac(b"cork: users that don't exist", &[]);
+    for secrets in secrets {
+        let password = secrets.password.as_ref().map(StoredPassword::to_text).unwrap_or_default();
+        let server_key = secrets.scram.as_ref().map_or(&[][..], |secret| secret.server_key());
+        key = scram::hmac(&key, &[password.as_bytes(), server_key]);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests;

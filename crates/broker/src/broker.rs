@@ -1,0 +1,170 @@
+//! A running broker.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    num::NonZero,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cork_access::Acl;
+use cork_core::{Door, Limits, ShardConfig};
+use cork_mesh::Alone;
+use cork_net::{Listen, Transport};
+use cork_runtime::{Runtime, RuntimeConfig};
+use cork_store::{Volatile, WallTime};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    config::{Config, ConfigErrors, ListenerUrl, Scheme},
+    data_dir::DataDir,
+};
+
+/// Why a broker did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration makes no sense.
+    Config(ConfigErrors),
+    /// The system said no: a port that is taken, a folder that cannot be written; the text names it.
+    Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.fmt(f),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigErrors> for StartError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A running broker. It ends with [`Broker::shutdown`], or when this value is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    runtime: Runtime,
+    patience: Duration,
+    addresses: Vec<(Scheme, SocketAddr)>,
+    _data_dir: DataDir,
+}
+
+impl Broker {
+    /// Checks the configuration, takes the data directory, opens the listeners and starts.
+    ///
+    /// # Errors
+    /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let authenticator = config.authenticator()?;
+        let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
+            (false, _) => Door::Open,
+            (true, true) => Door::Anonymous,
+            (true, false) => Door::Checked,
+        };
+        let data_dir = DataDir::open(&config.data_dir)?;
+        raise_descriptor_limit();
+        let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            listeners.extend(listens(&listener.url)?);
+        }
+        let runtime = Runtime::start(RuntimeConfig {
+            listeners: listeners.iter().map(|(_, listen)| *listen).collect(),
+            shard: shard_config(config, door, shards)?,
+            authenticator,
+            rights: Arc::new(Acl::permissive()),
+            store: Box::new(|_| Box::new(Volatile::default())),
+            mesh: Box::new(|_| Box::new(Alone::default())),
+            connections_max: config.limits.max_connections as usize,
+        })?;
+        let addresses = listeners
+            .iter()
+            .zip(runtime.addresses())
+            .map(|((scheme, _), (_, address))| (*scheme, *address))
+            .collect();
+        Ok(Self { runtime, patience: config.drain.timeout, addresses, _data_dir: data_dir })
+    }
+
+    /// Where it listens, with the port the system chose where 0 was asked.
+    #[must_use]
+    pub fn addresses(&self) -> &[(Scheme, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
+    pub fn shutdown(self) {
+        self.runtime.shutdown(self.patience);
+    }
+}
+
+/// The sockets a listener URL stands for.
+fn listens(url: &ListenerUrl) -> io::Result<Vec<(Scheme, Listen)>> {
+    let transport = if url.scheme == Scheme::Ws { Transport::WebSocket } else { Transport::Tcp };
+    let addresses =
+        url.resolve().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {url}: {error}")))?;
+    Ok(addresses.into_iter().map(|address| (url.scheme, Listen { transport, address })).collect())
+}
+
+fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardConfig> {
+    let limits = &config.limits;
+    let defaults = Limits::default();
+    let share = u64::from(shards);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = getrandom::u64().map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
+    Ok(ShardConfig {
+        shards,
+        seed,
+        started: WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)),
+        door,
+        limits: Limits {
+            packet_bytes_max: limits.max_packet_size,
+            connect_timeout: limits.connect_timeout,
+            session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs()).unwrap_or(u32::MAX),
+            receive_maximum: limits.receive_maximum,
+            topic_alias_maximum: limits.topic_alias_maximum,
+            keep_alive_seconds_max: limits.max_keep_alive,
+            topic_levels_max: usize::from(limits.topic_levels_max),
+            queue_bytes_max: limits.queue_max_bytes,
+            queue_bytes_total_max: queue_bytes_total_max() / share,
+            queue_qos0: limits.queue_qos0,
+            output_bytes_max: usize::try_from(limits.output_buffer_max).unwrap_or(usize::MAX),
+            output_bytes_total_max: defaults.output_bytes_total_max / usize::from(shards),
+            payload_format_check: limits.payload_format_check,
+            sys_interval: limits.sys_interval,
+            ..defaults
+        },
+        server_reference: config.drain.server_reference.clone(),
+        ..ShardConfig::default()
+    })
+}
+
+/// Bytes all queues may hold in memory: half of the machine's, as long as queues live in memory only.
+fn queue_bytes_total_max() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit.max(1)));
+    (total / 2).max(64 << 20)
+}
+
+/// A connection is a descriptor: take as many as the system allows.
+fn raise_descriptor_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::debug!("the limit of open files could not be raised");
+    }
+}

@@ -1,0 +1,337 @@
+//! What an operator can set, in the words of the configuration file.
+//!
+//! A [`Config`] is a plain value: made by [`Config::default`], read from a TOML file by [`Config::load`], or filled by a
+//! program that embeds the broker. Flags of the command line go over it with [`Config::apply`]. Reading finds what is
+//! misspelt, of the wrong type or out of range; [`Config::validate`] finds what makes no sense together, and looks at
+//! the files that are named. Both tell everything they find, each with file, line, key, and what would be accepted.
+//! [`check`] does both for `cork check`.
+//!
+//! Nothing that is missing, empty or damaged ever opens the broker: without a password file it listens on loopback
+//! only, unless `allow_anonymous = true` was said in so many words.
+//!
+//! ```
+//! use cork_broker::config::{Config, Durability};
+//!
+//! let config = Config::from_toml("durability = 'none'\n[limits]\nmax_packet_size = '1MiB'", "cork.toml")?;
+//! assert_eq!(config.durability, Durability::None);
+//! assert_eq!(config.limits.max_packet_size, 1 << 20);
+//! config.validate()?;
+//!
+//! let error = Config::from_toml("[limits]\nmax_packet_siz = '1MiB'", "cork.toml").unwrap_err();
+//! assert!(error.to_string().starts_with(
+//!     "cork.toml:2: key `limits.max_packet_siz`: unknown key; did you mean `max_packet_size`?"
+//! ));
+//! # Ok::<(), cork_broker::config::ConfigErrors>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use overrides::Overrides;
+pub use url::{Host, ListenerUrl, Scheme, UrlError};
+pub use validate::{Report, check};
+
+mod error;
+mod file;
+mod overrides;
+mod read;
+mod units;
+mod url;
+mod validate;
+mod values;
+
+/// Everything an operator can set. The defaults are those of a file without a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `data_dir`: the folder of everything that outlives the process. Relative paths in a configuration file start at
+    /// the file's folder, on the command line at the working directory. Default: `data`.
+    pub data_dir: PathBuf,
+    /// `shards`: how many threads carry the messages. Default: `"auto"`.
+    pub shards: Shards,
+    /// `durability`: what acknowledgements wait for. Default: `"always"`, since a promise that a power cut breaks is
+    /// none.
+    pub durability: Durability,
+    /// `memory`: bytes the broker may take, at least 8 MB. Default: none, the system's limit.
+    pub memory: Option<u64>,
+    /// `[auth]`: who may in.
+    pub auth: Auth,
+    /// `[limits]`: what clients may use up.
+    pub limits: Limits,
+    /// `[[listener]]`: where the broker listens. Default: `mqtt://127.0.0.1:1883`, if nothing else is named.
+    pub listeners: Vec<Listener>,
+    /// `[log]`: what is logged, and how.
+    pub log: Log,
+    /// `[drain]`: how the broker stops.
+    pub drain: Drain,
+    /// Where things were said, for the errors of [`validate`](Self::validate).
+    places: Places,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            shards: Shards::Auto,
+            durability: Durability::Always,
+            memory: None,
+            auth: Auth::default(),
+            limits: Limits::default(),
+            listeners: vec![Listener::new(ListenerUrl::DEFAULT)],
+            log: Log::default(),
+            drain: Drain::default(),
+            places: Places::default(),
+        }
+    }
+}
+
+/// How many threads carry the messages; each is a shard with its own Sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shards {
+    /// `"auto"`: as many as the machine can use.
+    #[default]
+    Auto,
+    /// That many, 1 to 64.
+    Fixed(u16),
+}
+
+impl Shards {
+    /// The most shards that make sense: each knows all others.
+    pub const MAX: u16 = 64;
+
+    /// The number of shards on a machine with `cores` cores.
+    ///
+    /// Up to two cores one shard does best: the other core has the kernel's network work. With more, one core is left
+    /// to that and to the worker threads.
+    pub fn count(self, cores: usize) -> u16 {
+        match self {
+            Self::Fixed(count) => count.clamp(1, Self::MAX),
+            Self::Auto if cores <= 2 => 1,
+            Self::Auto => u16::try_from(cores - 1).unwrap_or(Self::MAX).min(Self::MAX),
+        }
+    }
+}
+
+/// What acknowledgements wait for, where something must survive a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// `"always"`: until it is on the disk.
+    #[default]
+    Always,
+    /// `"none"`: for nothing; a crash may lose everything.
+    None,
+    /// `{ interval = "100ms" }`: for nothing, but what is older than this is on the disk. 1 ms to 1 minute.
+    Interval(Duration),
+}
+
+/// `[auth]`: who may in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// `allow_anonymous`: whether clients without a user name may in. `None`: it wasn't said. Then they may if there is
+    /// no password file, and the broker insists on loopback listeners.
+    pub allow_anonymous: Option<bool>,
+    /// `password_file`: users and their hashed passwords, as `cork passwd` writes it. Default: none.
+    pub password_file: Option<PathBuf>,
+    /// `acl_file`: who may read and write what. Default: none; then users may do everything except write to `$SYS`.
+    pub acl_file: Option<PathBuf>,
+}
+
+impl Auth {
+    /// Whether clients without a user name may in.
+    pub fn anonymous_allowed(&self) -> bool {
+        self.allow_anonymous.unwrap_or_else(|| self.password_file.is_none())
+    }
+}
+
+/// `[limits]`: what clients may use up. Sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `max_connections`: connections at once; 0: what the limit on file descriptors allows. Default: 0.
+    pub max_connections: u32,
+    /// `connects_per_second_per_address`: new connections per second and network address; 0: no limit. Default: 0.
+    pub connects_per_second_per_address: u32,
+    /// `loopback`: whether limits and bans per address hold for loopback as well. Default: false, since a gateway on
+    /// this machine makes all its devices come from one address.
+    pub loopback: bool,
+    /// `messages_per_second`: PUBLISH packets per second and client; 0: no limit. Default: 0.
+    pub messages_per_second: u32,
+    /// `bytes_per_second`: bytes of PUBLISH packets per second and client; 0: no limit. Default: 0.
+    pub bytes_per_second: u64,
+    /// `max_packet_size`: the longest packet taken, 128 bytes to the 268435460 of the protocol. Default: `"16MiB"`.
+    pub max_packet_size: u32,
+    /// `max_session_expiry`: how long a Session may live without its client, in whole seconds; also for 3.1.1 Sessions,
+    /// which would never end. Default: `"30d"`.
+    pub max_session_expiry: Duration,
+    /// `queue_max_bytes`: what may wait for one absent or slow Session. Default: `"1GiB"`.
+    pub queue_max_bytes: u64,
+    /// `queue_qos0`: whether QoS 0 messages wait for absent Sessions, too. Default: false.
+    pub queue_qos0: bool,
+    /// `max_keep_alive`: the longest Keep Alive in seconds; a client that wants a longer one is told this one (5.0
+    /// Server Keep Alive). 0: the client chooses. Default: 0.
+    pub max_keep_alive: u16,
+    /// `receive_maximum`: QoS 1 and 2 messages a client may send without acknowledgement, 1 to 65535. Default: 1024.
+    pub receive_maximum: u16,
+    /// `topic_alias_maximum`: Topic Aliases a client may define. Default: 64.
+    pub topic_alias_maximum: u16,
+    /// `topic_levels_max`: levels of a Topic Name or Topic Filter; 0: no limit. Default: 0, as the specification sets none.
+    pub topic_levels_max: u16,
+    /// `output_buffer_max`: bytes that may wait for one connection's socket; beyond, QoS 0 messages are dropped and
+    /// others stay queued. At least 4 KiB. Default: `"8MiB"`.
+    pub output_buffer_max: u64,
+    /// `connect_timeout`: how long a connection may take until its CONNECT is complete, at least 100 ms. Default:
+    /// `"10s"`.
+    pub connect_timeout: Duration,
+    /// `payload_format_check`: whether a payload that claims to be UTF-8 is checked (5.0 Payload Format Indicator).
+    /// Default: false.
+    pub payload_format_check: bool,
+    /// `sys_interval`: how often `$SYS` topics are published; 0: never. Otherwise at least 1 s. Default: `"10s"`.
+    pub sys_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            connects_per_second_per_address: 0,
+            loopback: false,
+            messages_per_second: 0,
+            bytes_per_second: 0,
+            max_packet_size: 16 << 20,
+            max_session_expiry: Duration::from_secs(30 * 86_400),
+            queue_max_bytes: 1 << 30,
+            queue_qos0: false,
+            max_keep_alive: 0,
+            receive_maximum: 1024,
+            topic_alias_maximum: 64,
+            topic_levels_max: 0,
+            output_buffer_max: 8 << 20,
+            connect_timeout: Duration::from_secs(10),
+            payload_format_check: false,
+            sys_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[[listener]]`: one place where the broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `url`: scheme, host and port.
+    pub url: ListenerUrl,
+    /// `tls`: certificates, for `mqtts` and `wss`.
+    pub tls: Option<Tls>,
+    /// Where it was said. A port that is taken is an error for a listener that was named, a warning for a default.
+    pub origin: Origin,
+}
+
+impl Listener {
+    /// A listener without TLS that counts as a default.
+    pub const fn new(url: ListenerUrl) -> Self {
+        Self { url, tls: None, origin: Origin::Default }
+    }
+}
+
+/// `tls` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `cert`: the certificate chain, PEM.
+    pub cert: PathBuf,
+    /// `key`: the private key, PEM.
+    pub key: PathBuf,
+    /// `client_ca`: who signs the certificates of clients, PEM. Default: none; clients need no certificate.
+    pub client_ca: Option<PathBuf>,
+    /// `client_cert`: whether clients must have a certificate. Default: `"required"` if `client_ca` is set.
+    pub client_cert: ClientCert,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCert {
+    /// They aren't asked: there is no `client_ca`.
+    NotAsked,
+    /// `"optional"`: one that is shown must be valid.
+    Optional,
+    /// `"required"`: nobody may in without.
+    Required,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// `level`: the least important lines that are written. Default: `"info"`.
+    pub level: LogLevel,
+    /// `format`: how a line looks. Default: `"text"`.
+    pub format: LogFormat,
+}
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Somebody must act.
+    Error,
+    /// Something went wrong and was made good.
+    Warn,
+    /// Start, stop, reload.
+    #[default]
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word in the configuration file, which is what loggers call it, too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `[drain]`: how the broker stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// `timeout`: how long clients may take to read what is on its way to them. Default: `"5s"`.
+    pub timeout: Duration,
+    /// `server_reference`: where clients are sent (5.0 Server Reference, `host:port` and more, separated by spaces).
+    /// Default: none.
+    pub server_reference: Option<String>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), server_reference: None }
+    }
+}
+
+/// Where keys were said.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Places {
+    /// The configuration file, if there is one.
+    file: Option<String>,
+    /// The lines of its keys.
+    lines: BTreeMap<String, usize>,
+    /// Keys that a flag decided.
+    flags: BTreeMap<&'static str, &'static str>,
+}
+
+#[cfg(test)]
+mod tests;

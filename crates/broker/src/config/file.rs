@@ -1,0 +1,239 @@
+//! The configuration file: which keys there are, and what each takes.
+
+use std::fs;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::read::{Findings, Section};
+use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
+use super::{
+    Auth, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat, LogLevel,
+    Places, Shards, Tls,
+};
+
+const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
+const U16_MAX: u64 = u16::MAX as u64;
+/// Less would refuse honest CONNECT packets. The most is the protocol's: one byte, four of Remaining Length, and what
+/// those can count.
+const PACKET_BYTES: RangeInclusive<u64> = 128..=268_435_460;
+/// Below this not even the shard's own buffers fit; a smaller number is a forgotten unit.
+const MEMORY_MIN: u64 = 8_000_000;
+const OUTPUT_BYTES: RangeInclusive<u64> = 4096..=u32::MAX as u64;
+/// Up to the largest Session Expiry Interval that ends.
+const SESSION_EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1);
+const HOUR: Duration = Duration::from_secs(3600);
+const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+const SYS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+
+pub(super) const DURABILITY_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(60);
+pub(super) const DURABILITY_ACCEPTED: &str =
+    "accepted are \"always\", \"none\" and { interval = \"100ms\" }, with 1ms to 1m";
+
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("off", LogLevel::Off),
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const CLIENT_CERTS: &[(&str, ClientCert)] =
+    &[("required", ClientCert::Required), ("optional", ClientCert::Optional)];
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// The file can't be read, or everything that is wrong in it. What it says is not yet judged as a whole: see
+    /// [`validate`](Self::validate).
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let whole_file = |line, message| {
+            let origin = Origin::File { name: name.clone(), line };
+            ConfigErrors(vec![ConfigError { origin, key: String::new(), message }])
+        };
+        let bytes = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
+            Ok(_) => fs::read(path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let bytes = bytes.map_err(|error| {
+            whole_file(
+                0,
+                format!(
+                    "the configuration can't be read ({error}); name a TOML file that the broker may read"
+                ),
+            )
+        })?;
+        let text = str::from_utf8(&bytes).map_err(|error| {
+            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            whole_file(line, "the configuration is not UTF-8 text; save it as such".to_owned())
+        })?;
+        Self::from_toml(text, &name)
+    }
+
+    /// Reads a configuration from text. `name` is the file's name for errors, and relative paths start at its folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong in the text.
+    pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigErrors> {
+        let findings = Findings::new(text, name);
+        let folder = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
+        let mut config = read_root(findings.parse(), folder);
+        let (errors, lines) = findings.finish();
+        ConfigErrors::unless_empty(errors)?;
+        config.places = Places { file: Some(name.to_owned()), lines, ..Places::default() };
+        Ok(config)
+    }
+}
+
+fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
+    let mut config = Config::default();
+    config.data_dir = folder.join(&config.data_dir);
+    root.set("data_dir", &mut config.data_dir, path(folder));
+    root.set("shards", &mut config.shards, shards);
+    root.set("durability", &mut config.durability, durability);
+    config.memory = root.read("memory", size(MEMORY_MIN..=u64::MAX));
+    config.auth = read_auth(root.section("auth"), folder);
+    config.limits = read_limits(root.section("limits"));
+    let listeners: Vec<Listener> = root
+        .sections("listener")
+        .into_iter()
+        .filter_map(|(span, section)| read_listener(section, &span, folder))
+        .collect();
+    if !listeners.is_empty() {
+        config.listeners = listeners;
+    }
+    config.log = read_log(root.section("log"));
+    config.drain = read_drain(root.section("drain"));
+    root.finish();
+    config
+}
+
+fn read_auth(mut section: Section<'_, '_>, folder: &Path) -> Auth {
+    let auth = Auth {
+        allow_anonymous: section.read("allow_anonymous", boolean),
+        password_file: section.read("password_file", path(folder)),
+        acl_file: section.read("acl_file", path(folder)),
+    };
+    section.finish();
+    auth
+}
+
+fn read_limits(mut section: Section<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    let s = &mut section;
+    s.set("max_connections", &mut limits.max_connections, number(COUNT));
+    s.set("connects_per_second_per_address", &mut limits.connects_per_second_per_address, number(COUNT));
+    s.set("loopback", &mut limits.loopback, boolean);
+    s.set("messages_per_second", &mut limits.messages_per_second, number(COUNT));
+    s.set("bytes_per_second", &mut limits.bytes_per_second, size(0..=u64::MAX));
+    s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
+    s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
+    s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
+    s.set("queue_qos0", &mut limits.queue_qos0, boolean);
+    s.set("max_keep_alive", &mut limits.max_keep_alive, number(0..=U16_MAX));
+    s.set("receive_maximum", &mut limits.receive_maximum, number(1..=U16_MAX));
+    s.set("topic_alias_maximum", &mut limits.topic_alias_maximum, number(0..=U16_MAX));
+    s.set("topic_levels_max", &mut limits.topic_levels_max, number(0..=U16_MAX));
+    s.set("output_buffer_max", &mut limits.output_buffer_max, size(OUTPUT_BYTES));
+    s.set("connect_timeout", &mut limits.connect_timeout, duration(CONNECT_TIMEOUT));
+    s.set("payload_format_check", &mut limits.payload_format_check, boolean);
+    s.set("sys_interval", &mut limits.sys_interval, zero_or(duration(SYS_INTERVAL)));
+    section.finish();
+    limits
+}
+
+fn read_listener(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Listener> {
+    let url = read_url(&mut section, span);
+    let tls = section.inline("tls").and_then(|(span, section)| read_tls(section, &span, folder));
+    section.finish();
+    let (url, origin) = url?;
+    Some(Listener { url, tls, origin })
+}
+
+fn read_url(section: &mut Section<'_, '_>, listener: &Range<usize>) -> Option<(ListenerUrl, Origin)> {
+    let Some(value) = section.take("url") else {
+        section.fault(
+            listener,
+            "url",
+            "is missing; a listener needs one, as in url = \"mqtt://127.0.0.1:1883\"".into(),
+        );
+        return None;
+    };
+    let message = match value.get_ref().as_str() {
+        None => "is not text; accepted is \"mqtt://HOST:PORT\" or \"ws://HOST:PORT\"".to_owned(),
+        Some(text) => match text.parse() {
+            Ok(url) => return Some((url, section.origin(&value.span()))),
+            Err(error) => format!("`{}` {error}", text.escape_debug()),
+        },
+    };
+    section.fault(&value.span(), "url", message);
+    None
+}
+
+fn read_tls(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Tls> {
+    let cert = section.read("cert", path(folder));
+    let key = section.read("key", path(folder));
+    let client_ca = section.read("client_ca", path(folder));
+    let client_cert = section.read("client_cert", word(CLIENT_CERTS));
+    for (name, there) in [("cert", cert.is_some()), ("key", key.is_some())] {
+        if !there {
+            section.fault(span, name, "is missing; TLS needs `cert` and `key`".to_owned());
+        }
+    }
+    if client_cert.is_some() && client_ca.is_none() {
+        let message = "needs `client_ca`, which says whose certificates are good".to_owned();
+        section.fault(span, "client_cert", message);
+    }
+    let default = if client_ca.is_some() { ClientCert::Required } else { ClientCert::NotAsked };
+    section.finish();
+    Some(Tls { cert: cert?, key: key?, client_ca, client_cert: client_cert.unwrap_or(default) })
+}
+
+fn read_log(mut section: Section<'_, '_>) -> Log {
+    let mut log = Log::default();
+    section.set("level", &mut log.level, word(LOG_LEVELS));
+    section.set("format", &mut log.format, word(LOG_FORMATS));
+    section.finish();
+    log
+}
+
+fn read_drain(mut section: Section<'_, '_>) -> Drain {
+    let mut drain = Drain::default();
+    section.set("timeout", &mut drain.timeout, duration(Duration::ZERO..=HOUR));
+    drain.server_reference = section.read("server_reference", text);
+    section.finish();
+    drain
+}
+
+fn durability(value: &DeValue<'_>) -> Result<Durability, String> {
+    let read = match value {
+        DeValue::Table(table) if table.len() == 1 => table
+            .get("interval")
+            .and_then(|interval| duration(DURABILITY_INTERVAL)(interval.get_ref()).ok())
+            .map(Durability::Interval),
+        other => word(&[("always", Durability::Always), ("none", Durability::None)])(other).ok(),
+    };
+    read.ok_or_else(|| DURABILITY_ACCEPTED.to_owned())
+}
+
+fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
+    match value.as_str() {
+        Some("auto") => Ok(Shards::Auto),
+        _ => number(1..=u64::from(Shards::MAX))(value)
+            .map(Shards::Fixed)
+            .map_err(|_| format!("accepted are \"auto\" and a whole number from 1 to {}", Shards::MAX)),
+    }
+}
+
+/// A path, from `folder` on if it is relative.
+fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> {
+    |value| text(value).map(|text| folder.join(text)).map_err(|_| "accepted is a path in quotes".to_owned())
+}

@@ -1,0 +1,252 @@
+//! Whether a configuration makes sense as a whole, with the files it names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cork_access::{AllowAnonymous, Authenticator, PasswordFile, PasswordFileErrors};
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
+use super::{Config, Durability, Listener, Shards};
+
+impl Config {
+    /// Judges the configuration as a whole and reads the files it names. A broker must not start with one that fails.
+    ///
+    /// May block: files are read, and listeners with a host name ask the system's resolver.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        self.judge_values(&mut errors);
+        self.judge_unenforced(&mut errors);
+        self.judge_data_dir(&mut errors);
+        self.judge_listeners(&mut errors);
+        self.judge_doors(&mut errors);
+        ConfigErrors::unless_empty(errors)
+    }
+
+    /// Who lets clients in, by this configuration: a password file, or everybody may.
+    ///
+    /// # Errors
+    /// The password file is refused, or nobody could ever log in.
+    pub fn authenticator(&self) -> Result<Arc<dyn Authenticator>, ConfigErrors> {
+        let anonymous = self.auth.anonymous_allowed();
+        let Some(path) = &self.auth.password_file else {
+            if anonymous {
+                return Ok(Arc::new(AllowAnonymous));
+            }
+            let message = "nobody could log in: it is false and there is no `password_file`; make one with `cork passwd` and name it, or set it to true";
+            return Err(ConfigErrors(vec![self.error("auth.allow_anonymous", message.to_owned())]));
+        };
+        match PasswordFile::load(path, anonymous) {
+            Ok(file) => Ok(Arc::new(file)),
+            Err(errors) => Err(self.of_password_file(errors)),
+        }
+    }
+
+    /// Faults within the password file keep their own place; that it can't be used at all belongs to the key.
+    fn of_password_file(&self, errors: PasswordFileErrors) -> ConfigErrors {
+        let own = |error: cork_access::PasswordFileError| match error.line {
+            Some(line) => ConfigError {
+                origin: Origin::File { name: error.file, line },
+                key: String::new(),
+                message: error.message,
+            },
+            None => self.error("auth.password_file", format!("`{}`: {}", error.file, error.message)),
+        };
+        ConfigErrors(errors.0.into_iter().map(own).collect())
+    }
+
+    /// What a program that fills in the fields could get wrong; a file can't.
+    fn judge_values(&self, errors: &mut Vec<ConfigError>) {
+        if let Shards::Fixed(count) = self.shards
+            && !(1..=Shards::MAX).contains(&count)
+        {
+            errors.push(
+                self.error("shards", format!("`{count}` is not accepted; accepted is 1 to {}", Shards::MAX)),
+            );
+        }
+        if let Durability::Interval(time) = self.durability
+            && !DURABILITY_INTERVAL.contains(&time)
+        {
+            errors
+                .push(self.error("durability", format!("`{time:?}` is not accepted; {DURABILITY_ACCEPTED}")));
+        }
+        if self.limits.receive_maximum == 0 {
+            let message = "`0` is not accepted; accepted is 1 to 65535".to_owned();
+            errors.push(self.error("limits.receive_maximum", message));
+        }
+    }
+
+    /// A limit that is not enforced must not look as if it were.
+    fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
+        let limits = &self.limits;
+        let set = [
+            ("limits.connects_per_second_per_address", limits.connects_per_second_per_address != 0),
+            ("limits.messages_per_second", limits.messages_per_second != 0),
+            ("limits.bytes_per_second", limits.bytes_per_second != 0),
+            ("memory", self.memory.is_some()),
+        ];
+        for (key, _) in set.into_iter().filter(|(_, set)| *set) {
+            errors.push(self.error(key, "is not in this version yet; remove the key".to_owned()));
+        }
+    }
+
+    fn judge_data_dir(&self, errors: &mut Vec<ConfigError>) {
+        if self.data_dir.exists() && !self.data_dir.is_dir() {
+            let message = format!(
+                "`{}` is not a directory; name one, or a path where one can be made",
+                self.data_dir.display()
+            );
+            errors.push(self.error("data_dir", message));
+        }
+    }
+
+    fn judge_listeners(&self, errors: &mut Vec<ConfigError>) {
+        if self.listeners.is_empty() {
+            let message = "there is no listener, so nobody could connect; name at least one `url`".to_owned();
+            errors.push(self.error("listener", message));
+        }
+        let mut taken = Vec::new();
+        for listener in &self.listeners {
+            if let Some(message) = unsupported(listener) {
+                errors.push(of_listener(listener, &message));
+                continue;
+            }
+            match listener.url.resolve() {
+                Err(error) => errors.push(of_listener(listener, &format!("can't be resolved ({error})"))),
+                Ok(addresses) => {
+                    for address in addresses.into_iter().filter(|address| address.port() != 0) {
+                        match taken.iter().find(|(other, _)| *other == address) {
+                            Some((_, first)) => {
+                                let message = format!(
+                                    "needs {address}, which `{first}` has already; give it another port"
+                                );
+                                errors.push(of_listener(listener, &message));
+                                break;
+                            }
+                            None => taken.push((address, &listener.url)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge_doors(&self, errors: &mut Vec<ConfigError>) {
+        if let Err(found) = self.authenticator() {
+            errors.extend(found.0);
+        }
+        if self.auth.acl_file.is_some() {
+            // Going on without it would grant what the file denies.
+            let message = "rights files are not in this version yet, and ignoring one would open what it closes; remove the key";
+            errors.push(self.error("auth.acl_file", message.to_owned()));
+        }
+        if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
+            return;
+        }
+        for listener in self.listeners.iter().filter(|listener| !listener.url.is_local()) {
+            let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
+            errors.push(of_listener(listener, message));
+        }
+    }
+
+    /// An error about a key, with the place where the key was said.
+    fn error(&self, key: &str, message: String) -> ConfigError {
+        if let Some(flag) = self.places.flags.get(key) {
+            return ConfigError { origin: Origin::CommandLine, key: (*flag).to_owned(), message };
+        }
+        let origin = match &self.places.file {
+            Some(name) => {
+                Origin::File { name: name.clone(), line: self.places.lines.get(key).copied().unwrap_or(0) }
+            }
+            None => Origin::Default,
+        };
+        ConfigError { origin, key: key.to_owned(), message }
+    }
+
+    /// What is accepted, but better known.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.auth.allow_anonymous == Some(true) {
+            for listener in self.listeners.iter().filter(|listener| !listener.url.is_local()) {
+                notes.push(format!(
+                    "note: everybody who can reach `{}` may in without a password",
+                    listener.url
+                ));
+            }
+        }
+        if let Some(path) = self.auth.password_file.as_deref().filter(|path| others_may_read(path)) {
+            let path = path.display();
+            notes.push(format!(
+                "note: every user of this machine may read `{path}`; `chmod o-r {path}` ends that"
+            ));
+        }
+        notes
+    }
+}
+
+fn unsupported(listener: &Listener) -> Option<String> {
+    let scheme = listener.url.scheme;
+    if !scheme.is_supported() {
+        return Some(format!(
+            "`{}://` listeners are not in this version yet; accepted are `mqtt://` and `ws://`",
+            scheme.as_str()
+        ));
+    }
+    let useless = listener.tls.is_some() && !scheme.has_tls();
+    useless.then(|| format!("has `tls`, but `{}://` is not encrypted; remove `tls`", scheme.as_str()))
+}
+
+fn of_listener(listener: &Listener, message: &str) -> ConfigError {
+    let key = match listener.origin {
+        Origin::CommandLine => "--listen",
+        Origin::Default | Origin::File { .. } => "listener.url",
+    };
+    ConfigError {
+        origin: listener.origin.clone(),
+        key: key.to_owned(),
+        message: format!("`{}` {message}", listener.url),
+    }
+}
+
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_path: &Path) -> bool {
+    false
+}
+
+/// What `cork check` prints, and how it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// One line per problem; none if a broker would start.
+    pub problems: Vec<String>,
+    /// What is accepted, but better known; lines beginning with `note:`.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The exit code of `cork check`: 0 if a broker would start, else 1.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(!self.problems.is_empty())
+    }
+}
+
+/// Reads and judges a configuration file, as `cork check` does.
+///
+/// May block, see [`Config::validate`].
+pub fn check(path: &Path) -> Report {
+    let checked = Config::load(path).and_then(|config| config.validate().map(|()| config.notes()));
+    match checked {
+        Ok(notes) => Report { problems: Vec::new(), notes },
+        Err(errors) => {
+            Report { problems: errors.0.iter().map(ToString::to_string).collect(), notes: Vec::new() }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Threads that check who comes in.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+};
+
+use cork_access::{Authenticator, CredentialsBuf, Exchange, ExchangeStep, Verdict};
+use cork_core::{AuthOutcome, ConnId};
+
+use crate::mail::{Mail, Post};
+
+/// Something to check.
+pub(crate) enum Question {
+    Password { credentials: Box<CredentialsBuf> },
+    Exchange { begin: Option<(Box<str>, Box<str>)>, exchange: Option<Box<dyn Exchange>>, data: Option<Vec<u8>> },
+}
+
+/// Who asks, and where the answer goes.
+pub(crate) struct Job {
+    pub(crate) conn: ConnId,
+    pub(crate) answer_to: Post,
+    pub(crate) question: Question,
+}
+
+/// The way to the access threads.
+#[derive(Clone)]
+pub(crate) struct AccessDesk {
+    jobs: Sender<Job>,
+}
+
+impl AccessDesk {
+    /// Starts `threads` threads; they end when the last desk is dropped.
+    pub(crate) fn start(authenticator: &Arc<dyn Authenticator>, threads: usize) -> std::io::Result<Self> {
+        let (jobs, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for n in 0..threads.max(1) {
+            let (authenticator, queue) = (Arc::clone(authenticator), Arc::clone(&queue));
+            thread::Builder::new().name(format!("access-{n}")).spawn(move || work(&*authenticator, &queue))?;
+        }
+        Ok(Self { jobs })
+    }
+
+    pub(crate) fn ask(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::error!("the access threads have ended");
+        }
+    }
+}
+
+fn work(authenticator: &dyn Authenticator, queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { conn, answer_to, question }) = job else { return };
+        let (outcome, exchange) = match question {
+            Question::Password { credentials } => {
+                let outcome = match authenticator.authenticate(&credentials.as_credentials()) {
+                    Verdict::Allow => AuthOutcome::Allowed { user: None, data: None },
+                    Verdict::Deny(_) => AuthOutcome::Denied,
+                };
+                (outcome, None)
+            }
+            Question::Exchange { begin, exchange, data } => {
+                let exchange = match begin {
+                    Some((method, client_id)) => authenticator.begin_exchange(&method, &client_id),
+                    None => exchange,
+                };
+                step(exchange, data.as_deref())
+            }
+        };
+        answer_to.send(Mail::Access { conn, outcome, exchange });
+    }
+}
+
+fn step(exchange: Option<Box<dyn Exchange>>, data: Option<&[u8]>) -> (AuthOutcome, Option<Box<dyn Exchange>>) {
+    let Some(mut exchange) = exchange else { return (AuthOutcome::UnknownMethod, None) };
+    match exchange.step(data) {
+        ExchangeStep::Continue(data) => (AuthOutcome::Continue { data }, Some(exchange)),
+        ExchangeStep::Done { data, user } => {
+            (AuthOutcome::Allowed { user: Some(user.into()), data: Some(data) }, None)
+        }
+        ExchangeStep::Refuse => (AuthOutcome::Denied, None),
+    }
+}

@@ -1,0 +1,131 @@
+//! A worker's connections: the socket side of each.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use cork_core::ConnId;
+use cork_net::Stream;
+use cork_proto::Time;
+use slab::Slab;
+
+/// How long a connection that is being closed may take to read its last packet.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the peer of a closed connection may go on sending before it is cut: closing a socket with unread input
+/// would destroy the DISCONNECT that is still on its way to the peer.
+const LINGER: Duration = Duration::from_millis(1000);
+
+/// How a connection ends, from this side.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    No,
+    /// What waits is sent first.
+    Flushing,
+    /// All is sent, this side is shut; what still comes is thrown away.
+    Lingering,
+}
+
+/// One socket.
+pub(crate) struct Connection {
+    pub(crate) stream: Box<Stream>,
+    pub(crate) id: ConnId,
+    /// The socket may have something to read.
+    pub(crate) readable: bool,
+    /// It stands in the list of connections to read.
+    pub(crate) queued: bool,
+    /// The shard does not want more of it now.
+    pub(crate) paused: bool,
+    /// The socket took nothing; a writable event comes.
+    pub(crate) blocked: bool,
+    pub(crate) ending: Ending,
+    deadline: Time,
+}
+
+/// All of a worker's sockets.
+#[derive(Default)]
+pub(crate) struct Connections {
+    slots: Slab<Connection>,
+    /// By slot: how often it was used.
+    generations: Vec<u32>,
+    /// To be read at the next turn.
+    pub(crate) ready: VecDeque<usize>,
+    deadlines: BTreeSet<(Time, usize)>,
+}
+
+impl Connections {
+    pub(crate) fn insert(&mut self, stream: Box<Stream>) -> ConnId {
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key();
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+        }
+        self.generations[slot] = self.generations[slot].wrapping_add(1);
+        let index = u32::try_from(slot).expect("fewer sockets than 2^32");
+        let id = ConnId { index, generation: self.generations[slot] };
+        entry.insert(Connection {
+            stream,
+            id,
+            readable: false,
+            queued: false,
+            paused: false,
+            blocked: false,
+            ending: Ending::No,
+            deadline: Time::NEVER,
+        });
+        id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn at(&mut self, slot: usize) -> Option<&mut Connection> {
+        self.slots.get_mut(slot)
+    }
+
+    pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.slots.get_mut(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        let connection = self.get(id)?;
+        let deadline = (connection.deadline, id.index as usize);
+        self.deadlines.remove(&deadline);
+        Some(self.slots.remove(id.index as usize))
+    }
+
+    /// Puts a connection on the list of those to be read.
+    pub(crate) fn mark_readable(&mut self, slot: usize) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        connection.readable = true;
+        if !connection.queued && !connection.paused {
+            connection.queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Moves a connection on in its ending; it is cut when the next step takes too long.
+    pub(crate) fn set_ending(&mut self, id: ConnId, ending: Ending, now: Time) {
+        let Some(connection) = self.get(id) else { return };
+        connection.ending = ending;
+        let deadline = now + if ending == Ending::Lingering { LINGER } else { FAREWELL };
+        let before = std::mem::replace(&mut connection.deadline, deadline);
+        self.deadlines.remove(&(before, id.index as usize));
+        self.deadlines.insert((deadline, id.index as usize));
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(when, _)| *when)
+    }
+
+    /// A connection whose time is over.
+    pub(crate) fn overdue(&mut self, now: Time) -> Option<ConnId> {
+        let (when, slot) = *self.deadlines.first()?;
+        if when > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        self.slots.get(slot).map(|connection| connection.id)
+    }
+}

@@ -1,0 +1,70 @@
+//! How threads hand things to a worker.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+    mpsc::{Receiver, Sender, channel},
+};
+
+use cork_access::{Acl, Exchange};
+use cork_core::{AuthOutcome, Batch, ConnId};
+use cork_net::Stream;
+use mio::Waker;
+
+/// What a worker is told.
+pub(crate) enum Mail {
+    /// A connection whose Session lives there, with what was read from it.
+    Adopt { stream: Box<Stream>, bytes: Vec<u8> },
+    /// What another shard has for it.
+    Batch(Batch),
+    /// The access threads' answer.
+    Access { conn: ConnId, outcome: AuthOutcome, exchange: Option<Box<dyn Exchange>> },
+    /// New rights.
+    Rights(Arc<Acl>),
+    /// Tell everybody and disconnect them.
+    Drain,
+    /// End the thread.
+    Stop,
+}
+
+/// The way into a worker's mailbox.
+#[derive(Clone)]
+pub(crate) struct Post {
+    sender: Sender<Mail>,
+    waker: Arc<Waker>,
+    woken: Arc<AtomicBool>,
+}
+
+/// A worker's mailbox.
+pub(crate) struct Mailbox {
+    receiver: Receiver<Mail>,
+    woken: Arc<AtomicBool>,
+}
+
+pub(crate) fn mailbox(waker: Arc<Waker>) -> (Post, Mailbox) {
+    let (sender, receiver) = channel();
+    let woken = Arc::new(AtomicBool::new(false));
+    (Post { sender, waker, woken: Arc::clone(&woken) }, Mailbox { receiver, woken })
+}
+
+impl Post {
+    /// Puts something into the mailbox and wakes the worker, unless it has been woken and did not look yet.
+    pub(crate) fn send(&self, mail: Mail) {
+        if self.sender.send(mail).is_err() {
+            return; // the worker has ended; so has everything it served
+        }
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            if let Err(error) = self.waker.wake() {
+                tracing::error!(%error, "a worker could not be woken");
+            }
+        }
+    }
+}
+
+impl Mailbox {
+    /// Everything that came. Called before the mailbox is looked at, so that what comes later wakes again.
+    pub(crate) fn open(&self) -> impl Iterator<Item = Mail> + '_ {
+        self.woken.store(false, Ordering::Release);
+        self.receiver.try_iter()
+    }
+}

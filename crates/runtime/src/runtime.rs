@@ -1,0 +1,148 @@
+//! Starting and ending the workers.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use cork_access::{Acl, Authenticator};
+use cork_core::ShardConfig;
+use cork_mesh::Mesh;
+use cork_net::{Listen, bind};
+use cork_store::Store;
+use mio::{Poll, Waker};
+
+use crate::{
+    access::AccessDesk,
+    mail::{Mail, Post, mailbox},
+    worker::{WAKE, Worker},
+};
+
+/// What the runtime needs to start.
+pub struct RuntimeConfig {
+    /// Where to listen.
+    pub listeners: Vec<Listen>,
+    /// What every shard is told; its number is filled in.
+    pub shard: ShardConfig,
+    /// Who may in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What they may do.
+    pub rights: Arc<Acl>,
+    /// Makes the store of a shard.
+    pub store: Box<dyn Fn(u16) -> Box<dyn Store>>,
+    /// Makes a shard's door to the cluster.
+    pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// Connections of all shards together; 0: what descriptors allow.
+    pub connections_max: usize,
+}
+
+impl std::fmt::Debug for RuntimeConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuntimeConfig").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+/// Running workers. They end with [`Runtime::shutdown`], or when this value is dropped.
+pub struct Runtime {
+    posts: Vec<Post>,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<(Listen, SocketAddr)>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Opens the listeners and starts one thread per shard.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on (the error names it), or no threads or descriptors left.
+    pub fn start(config: RuntimeConfig) -> io::Result<Self> {
+        let shards = config.shard.shards.max(1);
+        let mut sockets = Vec::new();
+        let mut addresses = Vec::new();
+        for listen in &config.listeners {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listen.address))
+            };
+            let socket: std::net::TcpListener = bind(listen.address).map_err(named)?.into();
+            addresses.push((*listen, socket.local_addr().map_err(named)?));
+            sockets.push((socket, listen.transport));
+        }
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let desk = AccessDesk::start(&config.authenticator, cores.min(4))?;
+        let mut mailboxes = Vec::new();
+        let mut posts = Vec::new();
+        for _ in 0..shards {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+            let (post, mailbox) = mailbox(waker);
+            posts.push(post);
+            mailboxes.push((poll, mailbox));
+        }
+        let started = Instant::now();
+        let mut threads = Vec::new();
+        for (number, (poll, mailbox)) in (0..shards).zip(mailboxes) {
+            let shard = ShardConfig { shard: number, shards, ..config.shard.clone() };
+            let connections_max = config.connections_max.div_ceil(usize::from(shards));
+            let mut worker = Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), started);
+            worker.connections_max = connections_max;
+            worker.store = (config.store)(number);
+            worker.mesh = (config.mesh)(number);
+            worker.set_rights(Arc::clone(&config.rights));
+            for (socket, transport) in &sockets {
+                worker.listen(mio::net::TcpListener::from_std(socket.try_clone()?), *transport)?;
+            }
+            threads.push(thread::Builder::new().name(format!("shard-{number}")).spawn(move || worker.run())?);
+        }
+        Ok(Self { posts, threads, addresses })
+    }
+
+    /// What is listened on, with the port the system chose where 0 was asked.
+    #[must_use]
+    pub fn addresses(&self) -> &[(Listen, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Gives every shard new rights.
+    pub fn set_rights(&self, rights: &Arc<Acl>) {
+        for post in &self.posts {
+            post.send(Mail::Rights(Arc::clone(rights)));
+        }
+    }
+
+    /// Tells every client, gives them up to `patience` to hear it, and ends the workers.
+    pub fn shutdown(mut self, patience: Duration) {
+        for post in &self.posts {
+            post.send(Mail::Drain);
+        }
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && !self.threads.iter().all(JoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        for post in &self.posts {
+            post.send(Mail::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread ended by a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,463 @@
+//! One shard's thread: wait, read, let the shard work, write, wait.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cork_access::{Acl, Exchange};
+use cork_core::{ConnId, Input, Output, Shard, ShardConfig};
+use cork_mesh::{Alone, Mesh};
+use cork_net::{Stream, Transport};
+use cork_proto::Time;
+use cork_store::{Store, Volatile};
+use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
+
+use crate::{
+    access::{AccessDesk, Job, Question},
+    connections::{Connections, Ending},
+    log::log,
+    mail::{Mail, Mailbox, Post},
+};
+
+/// The token of the mailbox.
+pub(crate) const WAKE: Token = Token(0);
+/// Listeners have the tokens from here.
+const LISTENERS: usize = 1;
+/// Connections have the tokens from here.
+const CONNECTIONS: usize = 64;
+/// Bytes read from one connection in one turn, at most: others get their turn then.
+const READ_BYTES: usize = 256 << 10;
+/// Connections accepted in one turn, at most.
+const ACCEPTS_PER_TURN: usize = 128;
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+/// Writes to one connection in one turn, at most.
+const WRITES_PER_TURN: usize = 4;
+/// How long accepting rests when there is no descriptor left.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+struct Listener {
+    socket: TcpListener,
+    transport: Transport,
+    /// There may be somebody to accept.
+    ready: bool,
+}
+
+pub(crate) struct Worker {
+    shard: Shard,
+    number: u16,
+    poll: Poll,
+    mailbox: Mailbox,
+    posts: Vec<Post>,
+    desk: AccessDesk,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) mesh: Box<dyn Mesh>,
+    pub(crate) connections_max: usize,
+    connections: Connections,
+    listeners: Vec<Listener>,
+    /// Accepting rests until then: there is no descriptor left.
+    accept_rests_until: Option<Time>,
+    /// Running enhanced authentications.
+    exchanges: BTreeMap<ConnId, Box<dyn Exchange>>,
+    buffer: Vec<u8>,
+    started: Instant,
+    draining: bool,
+    stopped: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shard: ShardConfig,
+        poll: Poll,
+        mailbox: Mailbox,
+        posts: Vec<Post>,
+        desk: AccessDesk,
+        started: Instant,
+    ) -> Self {
+        Self {
+            number: shard.shard,
+            shard: Shard::new(shard),
+            poll,
+            mailbox,
+            posts,
+            desk,
+            store: Box::new(Volatile::default()),
+            mesh: Box::new(Alone::default()),
+            connections_max: 0,
+            connections: Connections::default(),
+            listeners: Vec::new(),
+            accept_rests_until: None,
+            exchanges: BTreeMap::new(),
+            buffer: vec![0; READ_BYTES],
+            started,
+            draining: false,
+            stopped: false,
+        }
+    }
+
+    pub(crate) fn listen(&mut self, mut socket: TcpListener, transport: Transport) -> io::Result<()> {
+        let token = Token(LISTENERS + self.listeners.len());
+        if token.0 >= CONNECTIONS {
+            return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
+        }
+        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.listeners.push(Listener { socket, transport, ready: true });
+        Ok(())
+    }
+
+    pub(crate) fn set_rights(&mut self, rights: Arc<Acl>) {
+        self.shard.handle(Time::ZERO, Input::Rights(rights));
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stopped {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    tracing::error!(%error, "waiting for sockets failed");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                continue;
+            }
+            let now = self.now();
+            for event in &events {
+                self.on_event(event);
+            }
+            self.turn(now);
+        }
+    }
+
+    /// How long to wait at most.
+    fn timeout(&self) -> Option<Duration> {
+        let accepting = self.accept_rests_until.is_none() && self.listeners.iter().any(|l| l.ready);
+        if !self.connections.ready.is_empty() || self.shard.transmits() > 0 || accepting {
+            return Some(Duration::ZERO);
+        }
+        let times = [self.shard.next_timeout(), self.connections.next_deadline(), self.accept_rests_until];
+        let next = times.into_iter().flatten().min()?;
+        // Rounded up: waking a little early would only mean waking twice.
+        Some(next.since(self.now()) + Duration::from_micros(500))
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let token = event.token().0;
+        if token == WAKE.0 {
+            return; // the mailbox is opened in every turn
+        }
+        if let Some(slot) = token.checked_sub(CONNECTIONS) {
+            if event.is_writable() {
+                if let Some(connection) = self.connections.at(slot) {
+                    if connection.blocked {
+                        connection.blocked = false;
+                        let id = connection.id;
+                        self.flush(id);
+                    }
+                }
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.connections.mark_readable(slot);
+            }
+        } else if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+            listener.ready = true;
+        }
+    }
+
+    /// Everything that can be done without waiting.
+    fn turn(&mut self, now: Time) {
+        self.open_mail(now);
+        self.accept(now);
+        for _ in 0..self.connections.ready.len() {
+            if let Some(slot) = self.connections.ready.pop_front() {
+                self.read(slot, now);
+            }
+        }
+        if self.shard.next_timeout().is_some_and(|when| when <= now) {
+            self.shard.handle(now, Input::Timeout);
+        }
+        self.carry_out(now);
+        for _ in 0..self.shard.transmits() {
+            if let Some(id) = self.shard.poll_transmit() {
+                self.flush(id);
+            }
+        }
+        self.carry_out(now);
+        while let Some(id) = self.connections.overdue(now) {
+            self.drop_connection(id);
+        }
+        if self.draining && self.connections.len() == 0 {
+            self.stopped = true;
+        }
+    }
+
+    fn open_mail(&mut self, now: Time) {
+        let mails: Vec<Mail> = self.mailbox.open().collect();
+        for mail in mails {
+            match mail {
+                Mail::Batch(batch) => self.shard.handle(now, Input::Batch(batch)),
+                Mail::Adopt { stream, bytes } => self.adopt(stream, &bytes, now),
+                Mail::Access { conn, outcome, exchange } => {
+                    if let Some(exchange) = exchange.filter(|_| self.connections.get(conn).is_some()) {
+                        self.exchanges.insert(conn, exchange);
+                    }
+                    self.shard.handle(now, Input::Authenticated { conn, outcome });
+                }
+                Mail::Rights(rights) => self.shard.handle(now, Input::Rights(rights)),
+                Mail::Drain => {
+                    self.draining = true;
+                    self.listeners.clear();
+                    self.shard.handle(now, Input::Drain);
+                }
+                Mail::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    // ---- sockets in ----------------------------------------------------------------------------------------------
+
+    fn accept(&mut self, now: Time) {
+        if self.accept_rests_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.accept_rests_until = None;
+        for at in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let listener = &mut self.listeners[at];
+                if !listener.ready {
+                    break;
+                }
+                if self.connections_max > 0 && self.connections.len() >= self.connections_max {
+                    tracing::warn!(limit = self.connections_max, "connection limit reached: accepting pauses");
+                    self.accept_rests_until = Some(now + ACCEPT_REST);
+                    return;
+                }
+                match listener.socket.accept() {
+                    Ok((tcp, _)) => {
+                        let transport = listener.transport;
+                        match Stream::new(tcp, transport) {
+                            Ok(stream) => self.adopt(Box::new(stream), &[], now),
+                            Err(error) => tracing::debug!(%error, "a connection was gone when accepted"),
+                        }
+                    }
+                    Err(error) => {
+                        listener.ready = error.kind() == io::ErrorKind::Interrupted;
+                        if !self.accept_failed(&error, at, now) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns whether to go on accepting.
+    fn accept_failed(&mut self, error: &io::Error, at: usize, now: Time) -> bool {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::WouldBlock, _) => false,
+            (io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted, _) => {
+                self.listeners[at].ready = true;
+                true
+            }
+            (_, Some(EMFILE | ENFILE)) => {
+                tracing::warn!(
+                    connections = self.connections.len(),
+                    "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
+                );
+                self.listeners[at].ready = true;
+                self.accept_rests_until = Some(now + ACCEPT_REST);
+                false
+            }
+            _ => {
+                tracing::warn!(%error, "accepting a connection failed");
+                self.listeners[at].ready = true;
+                self.accept_rests_until = Some(now + ACCEPT_REST);
+                false
+            }
+        }
+    }
+
+    /// Takes a connection in, new or from another shard.
+    fn adopt(&mut self, stream: Box<Stream>, bytes: &[u8], now: Time) {
+        let peer = stream.peer().to_string().into();
+        let id = self.connections.insert(stream);
+        let slot = id.index as usize;
+        let token = Token(CONNECTIONS + slot);
+        let Some(connection) = self.connections.at(slot) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(connection.stream.source(), token, interest) {
+            tracing::warn!(%error, "a socket could not be watched");
+            self.connections.remove(id);
+            return;
+        }
+        self.shard.handle(now, Input::Opened { conn: id, peer });
+        if !bytes.is_empty() {
+            self.shard.handle(now, Input::Bytes { conn: id, bytes });
+        }
+        // Whatever came before it was watched shows as an event, but reading now saves a turn.
+        self.connections.mark_readable(slot);
+    }
+
+    fn read(&mut self, slot: usize, now: Time) {
+        let Some(connection) = self.connections.at(slot) else { return };
+        connection.queued = false;
+        if connection.paused && connection.ending == Ending::No {
+            return;
+        }
+        let (id, ending) = (connection.id, connection.ending);
+        let shard = &mut self.shard;
+        let mut sink = |bytes: &[u8]| {
+            if ending == Ending::No {
+                shard.handle(now, Input::Bytes { conn: id, bytes });
+            }
+        };
+        match connection.stream.read(&mut self.buffer, &mut sink) {
+            Ok(outcome) => {
+                connection.readable = outcome.more;
+                if connection.stream.wants_write() {
+                    let _ = connection.stream.flush_control(); // an error shows at the next read
+                }
+                if outcome.eof {
+                    self.on_eof(id, now);
+                } else if outcome.more {
+                    self.connections.mark_readable(slot);
+                }
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    tracing::info!(peer = %connection.stream.peer(), %error, "WebSocket rule broken");
+                    connection.stream.close(None);
+                    self.shard.handle(now, Input::Closed { conn: id });
+                    self.connections.set_ending(id, Ending::Lingering, now);
+                } else {
+                    self.shard.handle(now, Input::Closed { conn: id });
+                    self.drop_connection(id);
+                }
+            }
+        }
+    }
+
+    /// The peer sends nothing more. What is owed to it is sent if the socket takes it at once.
+    fn on_eof(&mut self, id: ConnId, now: Time) {
+        if self.connections.get(id).is_some_and(|connection| connection.ending == Ending::No) {
+            self.carry_out(now);
+            self.flush(id);
+        }
+        self.shard.handle(now, Input::Closed { conn: id });
+        self.drop_connection(id);
+    }
+
+    fn drop_connection(&mut self, id: ConnId) {
+        self.exchanges.remove(&id);
+        if let Some(mut connection) = self.connections.remove(id) {
+            let _ = self.poll.registry().deregister(connection.stream.source()); // dropping it would do as well
+            if connection.ending != Ending::Lingering {
+                let now = self.now();
+                self.shard.handle(now, Input::Closed { conn: id });
+            }
+        }
+    }
+
+    // ---- sockets out ---------------------------------------------------------------------------------------------
+
+    fn flush(&mut self, id: ConnId) {
+        let now = self.now();
+        for _ in 0..WRITES_PER_TURN {
+            let Some(connection) = self.connections.get(id) else { return };
+            if connection.blocked {
+                return;
+            }
+            let stream = &mut connection.stream;
+            if stream.wants_write() && stream.flush_control().is_err() {
+                break;
+            }
+            match self.shard.transmit(now, id, |slices| stream.write(slices)) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.blocked = true;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.shard.handle(now, Input::Closed { conn: id });
+                    return self.drop_connection(id);
+                }
+            }
+        }
+        self.after_flush(id, now);
+    }
+
+    /// Closes a connection that is to be closed once everything is sent, or comes back to one that has more.
+    fn after_flush(&mut self, id: ConnId, now: Time) {
+        let waiting = self.shard.waiting_bytes(id);
+        let Some(connection) = self.connections.get(id) else { return };
+        if waiting > 0 {
+            self.shard.transmit_again(id);
+        } else if connection.ending == Ending::Flushing {
+            connection.stream.close(None);
+            self.shard.handle(now, Input::Closed { conn: id });
+            self.connections.set_ending(id, Ending::Lingering, now);
+            self.connections.mark_readable(id.index as usize);
+        }
+    }
+
+    // ---- what the shard wants --------------------------------------------------------------------------------------
+
+    fn carry_out(&mut self, now: Time) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Close { conn } => {
+                    self.connections.set_ending(conn, Ending::Flushing, now);
+                    self.flush(conn);
+                }
+                Output::Move { conn, shard, bytes } => self.send_away(conn, shard, bytes),
+                Output::Forward { shard, batch } => self.posts[usize::from(shard)].send(Mail::Batch(batch)),
+                Output::Store { ticket, records } => {
+                    self.store.append(ticket, records);
+                    while let Some((ticket, result)) = self.store.poll_stored() {
+                        self.shard.handle(now, Input::Stored { ticket, result });
+                    }
+                }
+                Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
+                Output::Authenticate { conn, credentials } => self.ask(conn, Question::Password { credentials }),
+                Output::Exchange { conn, begin, data } => {
+                    let exchange = self.exchanges.remove(&conn);
+                    self.ask(conn, Question::Exchange { begin, exchange, data });
+                }
+                Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
+                Output::Event(event) => log(&event),
+            }
+        }
+    }
+
+    fn ask(&self, conn: ConnId, question: Question) {
+        let answer_to = self.posts[usize::from(self.number)].clone();
+        self.desk.ask(Job { conn, answer_to, question });
+    }
+
+    fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
+        let Some(mut connection) = self.connections.remove(conn) else { return };
+        if let Err(error) = self.poll.registry().deregister(connection.stream.source()) {
+            tracing::warn!(%error, "a socket could not be moved to its shard");
+            return;
+        }
+        self.posts[usize::from(shard)].send(Mail::Adopt { stream: connection.stream, bytes });
+    }
+
+    fn set_reading(&mut self, id: ConnId, wanted: bool) {
+        let Some(connection) = self.connections.get(id) else { return };
+        connection.paused = !wanted;
+        if wanted && connection.readable {
+            self.connections.mark_readable(id.index as usize);
+        }
+    }
+}

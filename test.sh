@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# The one test command: everything that must be green before a change is taken in.
+#
+#   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
+#   ./test.sh quick    unit tests and the simulation only
+#
+# FUZZ_SECONDS   time for each fuzz target (default: 60)
+#
+# Stops at the first stage that fails. Prints the time of each stage at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+target=${CARGO_TARGET_DIR:-target}
+logs=target/test
+mkdir -p "$logs"
+
+table=()
+closing=()
+stage_name=''
+stage_start=0
+run_start=$SECONDS
+
+fail() { printf 'test.sh: %s\n' "$*" >&2; exit 1; }
+
+# Prints where the time went, then what the test tools said last, then the verdict.
+report() {
+    local code=$?
+    if [ -n "$stage_name" ]; then
+        table+=("$(printf '%-12s %7s  FAILED' "$stage_name" "$(clock $((SECONDS - stage_start)))")")
+    fi
+    if [ ${#table[@]} -gt 0 ]; then
+        printf '\n%-12s %7s\n' stage time
+        printf '%s\n' "${table[@]}"
+        printf '%-12s %7s\n' all "$(clock $((SECONDS - run_start)))"
+    fi
+    if [ ${#closing[@]} -gt 0 ]; then
+        printf '\n'
+        printf '%s\n' "${closing[@]}"
+    fi
+    if [ -n "$stage_name" ]; then
+        printf '\ntest.sh: stage "%s" failed\n' "$stage_name" >&2
+    elif [ "$code" -eq 0 ]; then
+        printf '\ntest.sh: all stages passed\n'
+    fi
+}
+trap report EXIT
+
+clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+
+# stage NAME COMMAND...: runs it with its output on the terminal and in a log.
+stage() {
+    stage_name=$1
+    stage_start=$SECONDS
+    shift
+    printf '\n== %s\n' "$stage_name"
+    "$@" 2>&1 | tee "$logs/$stage_name.log"
+    table+=("$(printf '%-12s %7s' "$stage_name" "$(clock $((SECONDS - stage_start)))")")
+    stage_name=''
+}
+
+# keep STAGE PATTERN: remembers the closing lines of a stage's log, as its tool printed them.
+keep() {
+    local line
+    while IFS= read -r line; do
+        case "$line" in *' 0 passed; 0 failed; 0 ignored;'*) continue ;; esac  # a crate without tests of that kind
+        closing+=("$1: $line")
+    done < <(grep -E "$2" "$logs/$1.log" || true)
+}
+
+# Installs Debian packages if we may; else says what to type.
+debian() {
+    if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+        fail "missing Debian packages; run: sudo apt-get install $*"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "$@" ||
+        { apt-get update && apt-get install -y --no-install-recommends "$@"; }
+}
+
+set_up() {
+    local missing=()
+    command -v cargo >/dev/null || fail "no cargo: install Rust first"
+    { command -v cc && command -v c++; } >/dev/null || missing+=(build-essential)
+    if [ "$1" = all ]; then
+        command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    fi
+    if [ ${#missing[@]} -gt 0 ]; then debian "${missing[@]}"; fi
+    if [ "$1" = all ]; then
+        component rustfmt fmt
+        component clippy clippy
+        if ! cargo fuzz --version >/dev/null 2>&1; then cargo install cargo-fuzz --locked; fi
+        cargo fuzz --version
+    fi
+    cargo --version
+}
+
+# component NAME SUBCOMMAND: a part of the toolchain that a minimal installation leaves out.
+component() {
+    if cargo "$2" --version >/dev/null 2>&1; then return; fi
+    command -v rustup >/dev/null || fail "the Rust toolchain has no $1"
+    rustup component add "$1"
+}
+
+tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --workspace --no-fail-fast
+        cargo test --workspace --doc
+    else
+        cargo test --workspace --no-fail-fast
+    fi
+}
+
+docs() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace; }
+
+formatting() {
+    cargo fmt --all --check
+    if [ -e fuzz/Cargo.toml ]; then cargo fmt --manifest-path fuzz/Cargo.toml --check; fi
+}
+
+# `-s none` (no sanitizer) is what lets cargo-fuzz work with a stable compiler. New inputs go to a corpus under
+# target/, so that a run leaves the checked-in corpus as it is.
+fuzz() {
+    local source name corpora found=0
+    for source in fuzz/fuzz_targets/*.rs; do
+        [ -e "$source" ] || break
+        name=$(basename "$source" .rs)
+        found=$((found + 1))
+        printf -- '-- %s, %s s\n' "$name" "$FUZZ_SECONDS"
+        corpora=("target/fuzz/corpus/$name")
+        mkdir -p "${corpora[0]}"
+        if [ -d "fuzz/corpus/$name" ]; then corpora+=("fuzz/corpus/$name"); fi
+        cargo fuzz run "$name" -s none "${corpora[@]}" -- -max_total_time="$FUZZ_SECONDS" -verbosity=1
+    done
+    [ "$found" -gt 0 ] || fail "no fuzz target in fuzz/fuzz_targets"
+    printf 'fuzz: %d targets, %s s each, no finding\n' "$found" "$FUZZ_SECONDS"
+}
+
+# What cargo test, nextest and pytest print last.
+unit_lines='^test result:|^ *Summary \['
+
+case "${1:-all}" in
+quick)
+    stage set-up set_up quick
+    stage test tests
+    keep test "$unit_lines"
+    ;;
+all)
+    stage set-up set_up all
+    stage fmt formatting
+    stage clippy cargo clippy --workspace --all-targets -- -D warnings
+    stage test tests
+    keep test "$unit_lines"
+    stage docs docs
+    stage release cargo build --release
+    stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run
+    keep e2e '^=+ .*(passed|failed|error).* =+$'
+    stage fuzz fuzz
+    keep fuzz '^fuzz: '
+    stage tidy cargo run -q -p cork-tidy
+    ;;
+*)
+    fail "unknown: $1; use ./test.sh or ./test.sh quick"
+    ;;
+esac
