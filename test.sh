@@ -64,7 +64,7 @@ keep() {
     local line
     while IFS= read -r line; do
         case "$line" in *' 0 passed; 0 failed; 0 ignored;'*) continue ;; esac  # a crate without tests of that kind
-        closing+=("$1: $line")
+        closing+=("$line")
     done < <(grep -E "$2" "$logs/$1.log" || true)
 }
 

@@ -19,8 +19,8 @@ pub(crate) mod tests;
 pub struct Auth<'a> {
     /// Success, Continue authentication or Re-authenticate.
     pub reason: ReasonCode,
-    /// Authentication Method and Data, Reason String, User Properties. That the method is the one of CONNECT is for the
-    /// caller to check (5.0 [MQTT-4.12.0-5]).
+    /// Authentication Method and Data, Reason String, User Properties. That the method is the one of CONNECT
+    /// is for the caller to check (5.0 [MQTT-4.12.0-5]).
     pub properties: Properties<'a>,
 }
 

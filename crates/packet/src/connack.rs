@@ -15,8 +15,8 @@ pub(crate) mod tests;
 pub struct ConnAck<'a> {
     /// Whether the server has a Session for this client. Does not exist in 3.1.
     pub session_present: bool,
-    /// A [`ReasonCode`](crate::ReasonCode) in 5.0, a [`ConnectReturnCode`](crate::ConnectReturnCode) in 3.x; 0 is
-    /// success in both.
+    /// A [`ReasonCode`](crate::ReasonCode) in 5.0, a [`ConnectReturnCode`](crate::ConnectReturnCode) in 3.x;
+    /// 0 is success in both.
     pub code: u8,
     /// What the server allows and wants; empty in 3.x.
     pub properties: Properties<'a>,

@@ -63,13 +63,14 @@ pub struct ConnectError {
     pub error: DecodeError,
 }
 
-/// Decodes the first packet of a connection: `packet` is the whole packet with its fixed header, and nothing else.
+/// Decodes the first packet of a connection: `packet` is the whole packet with its fixed header, and nothing
+/// else.
 ///
 /// Borrows, allocates nothing, linear in the bytes.
 ///
-/// 3.1 is read as it was written down: the reserved flag means nothing, nor do Will QoS and Will Retain without Will;
-/// User Name and Password may be missing at the end although their flags are set, because the Remaining Length has
-/// precedence.
+/// 3.1 is read as it was written down: the reserved flag means nothing, nor do Will QoS and Will Retain
+/// without Will; User Name and Password may be missing at the end although their flags are set, because the
+/// Remaining Length has precedence.
 ///
 /// # Errors
 /// The first rule the bytes break, with the version if it was read by then.

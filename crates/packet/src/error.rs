@@ -86,7 +86,8 @@ pub enum DecodeError {
     WillQosWithoutWill,
     /// Will Retain without Will: 3.1.1 [MQTT-3.1.2-15], 5.0 [MQTT-3.1.2-13].
     WillRetainWithoutWill,
-    /// The Will Topic is empty or has wildcards: 3.1.1 [MQTT-4.7.1-1], 5.0 [MQTT-4.7.0-1], both [MQTT-4.7.3-1].
+    /// The Will Topic is empty or has wildcards: 3.1.1 [MQTT-4.7.1-1], 5.0 [MQTT-4.7.0-1], both
+    /// [MQTT-4.7.3-1].
     WillTopic,
     /// Password without User Name: 3.1.1 [MQTT-3.1.2-22]. Allowed in 5.0.
     PasswordWithoutUserName,
@@ -145,7 +146,8 @@ pub enum EncodeError {
     Properties,
     /// The packet type does not exist in this version.
     NotInVersion(PacketType),
-    /// A Packet Identifier with QoS 0, or none above: 3.1.1 [MQTT-2.3.1-1], [MQTT-2.3.1-5], 5.0 [MQTT-2.2.1-2].
+    /// A Packet Identifier with QoS 0, or none above: 3.1.1 [MQTT-2.3.1-1], [MQTT-2.3.1-5], 5.0
+    /// [MQTT-2.2.1-2].
     PacketId,
     /// DUP with QoS 0: 3.1.1, 5.0 [MQTT-3.3.1-2].
     DupWithQos0,

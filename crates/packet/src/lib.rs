@@ -1,12 +1,13 @@
 //! MQTT Control Packets of 3.1, 3.1.1 and 5.0: decode and encode.
 //!
-//! [`FixedHeader::decode`] finds the end of a packet in a buffer, [`decode_connect`] reads the first packet of a
-//! connection, [`decode`] every other. All of them borrow the buffer, allocate nothing and take time linear in the
-//! bytes. They check everything one packet can tell by itself; rules that need the state of a connection or a Session
-//! are the caller's, and so is the syntax of Topic Filters ([`validate_filter`], [`split_share`]).
+//! [`FixedHeader::decode`] finds the end of a packet in a buffer, [`decode_connect`] reads the first packet
+//! of a connection, [`decode`] every other. All of them borrow the buffer, allocate nothing and take time
+//! linear in the bytes. They check everything one packet can tell by itself; rules that need the state of a
+//! connection or a Session are the caller's, and so is the syntax of Topic Filters ([`validate_filter`],
+//! [`split_share`]).
 //!
-//! [`Packet::encode`] appends a packet to a buffer; [`PublishFrame`] is the fast way to write a PUBLISH. What was decoded
-//! encodes to a packet that decodes to the same value.
+//! [`Packet::encode`] appends a packet to a buffer; [`PublishFrame`] is the fast way to write a PUBLISH. What
+//! was decoded encodes to a packet that decodes to the same value.
 //!
 //! ```
 //! use cork_packet::{Packet, ProtocolVersion, Publish, Properties, QoS, Receiver, FixedHeader, decode};

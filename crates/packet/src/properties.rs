@@ -1,7 +1,8 @@
 //! Properties of 5.0 packets (section 2.2.2), kept as the bytes they arrived in.
 //!
-//! A block is validated once, when it is decoded. After that [`Properties`] is a slice and one bit per identifier in
-//! it: asking for a Property that is not there costs a bit test, and forwarding a block costs a copy.
+//! A block is validated once, when it is decoded. After that [`Properties`] is a slice and one bit per
+//! identifier in it: asking for a Property that is not there costs a bit test, and forwarding a block costs a
+//! copy.
 
 mod buf;
 mod get;
@@ -39,13 +40,15 @@ impl<'a> Properties<'a> {
     /// No Properties.
     pub const EMPTY: Self = Self { raw: &[], present: 0 };
 
-    /// Validates a block of Properties (without its length) for the place it stands in. Cost: linear in the bytes.
+    /// Validates a block of Properties (without its length) for the place it stands in. Cost: linear in the
+    /// bytes.
     ///
     /// `decode` does this for the blocks of a packet; a store does it for blocks it kept.
     ///
     /// # Errors
-    /// The first broken rule: an identifier that does not exist or does not belong here (malformed), that repeats
-    /// (protocol error), a value that cannot be read (malformed) or is out of range (protocol error).
+    /// The first broken rule: an identifier that does not exist or does not belong here (malformed), that
+    /// repeats (protocol error), a value that cannot be read (malformed) or is out of range (protocol error).
+    #[inline(never)]
     pub fn decode(raw: &'a [u8], place: PropertyPlace) -> Result<Self, DecodeError> {
         let (allowed, repeatable) = (place.allowed(), place.repeatable());
         let mut present = 0;
@@ -101,16 +104,16 @@ impl<'a> Properties<'a> {
 
     /// Whether a server may pass the block on byte for byte. O(1).
     ///
-    /// False when it holds a Property that is addressed to the server or changes on the way: Topic Alias, Message
-    /// Expiry Interval, Subscription Identifier, and Will Delay Interval of a Will.
+    /// False when it holds a Property that is addressed to the server or changes on the way: Topic Alias,
+    /// Message Expiry Interval, Subscription Identifier, and Will Delay Interval of a Will.
     #[inline]
     #[must_use]
     pub const fn forwardable(&self) -> bool {
         self.present & NOT_FORWARDED == 0
     }
 
-    /// Appends every Property that a server passes on unaltered, in order: 5.0 [MQTT-3.3.2-4], [MQTT-3.3.2-15],
-    /// [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
+    /// Appends every Property that a server passes on unaltered, in order: 5.0 [MQTT-3.3.2-4],
+    /// [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
     ///
     /// What [`forwardable`](Self::forwardable) lists is left out.
     pub fn forward_into(&self, out: &mut Vec<u8>) {

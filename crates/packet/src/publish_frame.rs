@@ -5,13 +5,13 @@ use crate::{MAX_REMAINING_LENGTH, PacketId, PacketType, PropertyId, ProtocolVers
 
 /// A PUBLISH to write, its payload left to the caller.
 ///
-/// The fields are trusted, as they come from a decoded packet and the Session: `topic` is at most 65535 bytes, a Packet
-/// Identifier is there exactly for QoS 1 and 2, and [`fits`](Self::fits) holds. Debug builds assert this.
+/// The fields are trusted, as they come from a decoded packet and the Session: `topic` is at most 65535
+/// bytes, a Packet Identifier is there exactly for QoS 1 and 2, and [`fits`](Self::fits) holds. Debug builds
+/// assert this.
 ///
 /// ```text
-/// byte 1 | Remaining Length | Topic Name | Packet Identifier |
-///     Property Length | Topic Alias | Message Expiry Interval | Subscription Identifiers | properties | payload
-///                       `------------------- 5.0 only ---------------------------------------------'
+/// byte 1 | Remaining Length | Topic Name | Packet Identifier | in 5.0 the Properties | payload
+/// Properties: their length | Topic Alias | Message Expiry Interval | Subscription Identifiers | `properties`
 /// ```
 #[derive(Copy, Clone, Debug)]
 pub struct PublishFrame<'a> {

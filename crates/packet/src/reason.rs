@@ -4,7 +4,8 @@ use std::fmt;
 
 /// The outcome of an operation in one byte (5.0 section 2.4); 0x80 and above are failures.
 ///
-/// A newtype and not an enum: which values a packet may carry depends on the packet, and `decode` checks that.
+/// A newtype and not an enum: which values a packet may carry depends on the packet, and `decode` checks
+/// that.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, PartialOrd, Ord, Hash, Default)]
 pub struct ReasonCode(pub u8);
 

@@ -1,6 +1,7 @@
-//! Looks for the few bytes MQTT forbids in strings, eight at a time.
+//! Looks for the few bytes MQTT forbids in strings.
 //!
-//! Topics are short, so the set-up of a vector search would cost more than the search; long strings go to `memchr`.
+//! Topics are short, so the set-up of a vector search would cost more than the search; long strings go to
+//! `memchr`.
 
 /// Above this many bytes `memchr` wins.
 const LONG: usize = 64;
@@ -9,52 +10,53 @@ const LONG: usize = 64;
 #[inline]
 pub(crate) fn has_nul(bytes: &[u8]) -> bool {
     if bytes.len() > LONG {
-        return memchr::memchr(0, bytes).is_some();
+        return long_has_nul(bytes);
     }
-    any_word(bytes, zeros)
+    any(bytes, |byte| byte == 0)
 }
 
 /// Whether a string holds a byte that no Topic Name may: U+0000, `+` or `#`.
 #[inline]
 pub(crate) fn has_nul_or_wildcard(bytes: &[u8]) -> bool {
     if bytes.len() > LONG {
-        return memchr::memchr3(0, b'+', b'#', bytes).is_some();
+        return long_has_nul_or_wildcard(bytes);
     }
     // `#` is 0x23 and `+` is 0x2B: without bit 3 they are one byte value.
-    any_word(bytes, |word| zeros(word) | zeros((word & repeat(0xF7)) ^ repeat(b'#')))
+    any(bytes, |byte| (byte == 0) | (byte & !0x08 == b'#'))
 }
 
-/// Whether `hit` is non-zero for any eight bytes of the string; short ends are filled with bytes of the string.
-#[inline]
-fn any_word(bytes: &[u8], hit: impl Fn(u64) -> u64) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        return hit(short_word(bytes)) != 0;
-    };
-    // The last word may overlap the one before: looking twice is cheaper than a loop over the rest.
-    let (words, _) = bytes.as_chunks::<8>();
-    let found = words.iter().fold(0, |found, word| found | hit(u64::from_le_bytes(*word)));
-    found | hit(u64::from_le_bytes(*last)) != 0
+#[inline(never)]
+fn long_has_nul(bytes: &[u8]) -> bool {
+    memchr::memchr(0, bytes).is_some()
 }
 
-/// Up to seven bytes as a word; the bytes that are missing are `/`.
+#[inline(never)]
+fn long_has_nul_or_wildcard(bytes: &[u8]) -> bool {
+    memchr::memchr3(0, b'+', b'#', bytes).is_some()
+}
+
+/// Whether any byte is a `hit`, in blocks that compile to vector instructions.
+///
+/// The last block overlaps the one before: looking at bytes twice is cheaper than a loop over the rest.
 #[inline]
-fn short_word(bytes: &[u8]) -> u64 {
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+fn any(bytes: &[u8], hit: impl Fn(u8) -> bool + Copy) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (blocks, _) = bytes.as_chunks::<16>();
+        return blocks.iter().any(|block| any_of(block, hit)) || any_of(last, hit);
     }
-    bytes.iter().fold(repeat(b'/'), |word, byte| word << 8 | u64::from(*byte))
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return any_of(first, hit) | any_of(last, hit);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return any_of(first, hit) | any_of(last, hit);
+    }
+    bytes.iter().any(|byte| hit(*byte))
 }
 
-/// Non-zero exactly if one of the eight bytes is zero.
+/// Without a branch per byte.
 #[inline]
-const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
-}
-
-/// The word whose eight bytes are all `byte`.
-#[inline]
-const fn repeat(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
+fn any_of<const N: usize>(block: &[u8; N], hit: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(false, |found, byte| found | hit(*byte))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ pub struct SubAck<'a> {
     pub packet_id: PacketId,
     /// Reason String and User Properties; empty in 3.x.
     pub properties: Properties<'a>,
-    /// One code for each Topic Filter in its order: the granted QoS 0 to 2, or a failure from 0x80. For 3.x every
-    /// failure is written as 0x80 (3.1.1 [MQTT-3.9.3-2]).
+    /// One code for each Topic Filter in its order: the granted QoS 0 to 2, or a failure from 0x80. For 3.x
+    /// every failure is written as 0x80 (3.1.1 [MQTT-3.9.3-2]).
     pub codes: &'a [u8],
 }
 

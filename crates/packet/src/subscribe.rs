@@ -1,7 +1,7 @@
 //! SUBSCRIBE (section 3.8).
 //!
 //! ```text
-//! Packet Identifier | 5.0: Properties | one or more of: Topic Filter, Subscription Options (3.x: Requested QoS)
+//! Packet Identifier | 5.0: Properties | one or more of: Topic Filter, Subscription Options
 //! ```
 
 use crate::read::Reader;
@@ -32,7 +32,8 @@ pub struct SubscribeFilter<'a> {
     pub options: SubscriptionOptions,
 }
 
-/// How a subscription is served (5.0 section 3.8.3.1). 3.x clients ask for a QoS only; the rest is the default.
+/// How a subscription is served (5.0 section 3.8.3.1). 3.x clients ask for a QoS only; the rest is the
+/// default.
 ///
 /// ```text
 /// bits 1-0 QoS | 2 No Local | 3 Retain As Published | 5-4 Retain Handling | 7-6 reserved

@@ -1,7 +1,7 @@
 //! Tables of packets: the bytes, and the packet they are or the error they earn.
 //!
-//! Each case of [`cases!`] is a test of its own. It decodes the bytes, encodes the packet, and walks every truncation
-//! and every flipped bit.
+//! Each case of [`cases!`] is a test of its own. It decodes the bytes, encodes the packet, and walks every
+//! truncation and every flipped bit.
 
 use crate::{
     DecodeError, FixedHeader, Packet, PacketId, Properties, PropertyPlace, ProtocolVersion, Receiver,

@@ -1,8 +1,8 @@
-//! Topic Names, Topic Filters and Shared Subscriptions: syntax and the reference matcher (3.1.1 and 5.0 section 4.7,
-//! 5.0 section 4.8.2).
+//! Topic Names, Topic Filters and Shared Subscriptions: syntax and the reference matcher (3.1.1 and 5.0
+//! section 4.7, 5.0 section 4.8.2).
 //!
-//! Levels are separated by `/`; a level may be empty. `+` stands for one level, `#` at the end for the level before it
-//! and everything below.
+//! Levels are separated by `/`; a level may be empty. `+` stands for one level, `#` at the end for the level
+//! before it and everything below.
 
 use std::fmt;
 
@@ -25,7 +25,8 @@ pub enum TopicError {
     Nul,
     /// `+` or `#` in a Topic Name: 3.1.1, 5.0 [MQTT-3.3.2-2], 5.0 [MQTT-4.7.0-1].
     WildcardInName,
-    /// `#` before the end or beside other characters of its level: 3.1.1, 5.0 [MQTT-4.7.1-2] (5.0: [MQTT-4.7.1-1]).
+    /// `#` before the end or beside other characters of its level: 3.1.1, 5.0 [MQTT-4.7.1-2] (5.0:
+    /// [MQTT-4.7.1-1]).
     MultiLevelWildcard,
     /// `+` beside other characters of its level: 3.1.1 [MQTT-4.7.1-3], 5.0 [MQTT-4.7.1-2].
     SingleLevelWildcard,
@@ -55,7 +56,8 @@ pub fn validate_name(name: &str) -> Result<(), TopicError> {
 
 /// Checks a Topic Filter: as a name, but `+` may be a whole level and `#` the whole last level.
 ///
-/// A Shared Subscription passes as the ordinary filter it looks like; take it apart with [`split_share`] first.
+/// A Shared Subscription passes as the ordinary filter it looks like; take it apart with [`split_share`]
+/// first.
 ///
 /// # Errors
 /// The rule the filter breaks.
@@ -78,8 +80,8 @@ pub fn validate_filter(filter: &str) -> Result<(), TopicError> {
 
 /// Whether `filter` matches `name`. Both must be valid; the filter must not be a Shared Subscription.
 ///
-/// This is the plain statement of the rules that the subscription index is tested against; it is linear in the
-/// shorter of the two. A wildcard in the first level does not match names that begin with `$`: 3.1.1, 5.0
+/// This is the plain statement of the rules that the subscription index is tested against; it is linear in
+/// the shorter of the two. A wildcard in the first level does not match names that begin with `$`: 3.1.1, 5.0
 /// [MQTT-4.7.2-1].
 #[must_use]
 pub fn matches(filter: &str, name: &str) -> bool {
@@ -103,8 +105,9 @@ pub fn matches(filter: &str, name: &str) -> bool {
 /// Takes `$share/<ShareName>/<Topic Filter>` apart; `Ok(None)` for every filter that is not shared.
 ///
 /// # Errors
-/// [`TopicError::ShareName`] for `$share` alone, without second `/`, or with an empty name or one with `+` or `#`;
-/// [`TopicError::ShareFilter`] when nothing follows; else what [`validate_filter`] says of the filter inside.
+/// [`TopicError::ShareName`] for `$share` alone, without second `/`, or with an empty name or one with `+` or
+/// `#`; [`TopicError::ShareFilter`] when nothing follows; else what [`validate_filter`] says of the filter
+/// inside.
 pub fn split_share(filter: &str) -> Result<Option<(&str, &str)>, TopicError> {
     let Some(rest) = filter.strip_prefix("$share") else { return Ok(None) };
     if rest.is_empty() {

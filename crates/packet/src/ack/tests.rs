@@ -57,7 +57,8 @@ cases! {
         0x05, // Property Length
         0x1F, 0x00, 0x02, b'n', b'o', // Reason String
     ] => Exact Packet::PubComp(with_text(10, 0x00));
-    mqtt5_3_6_2_1_pubrel_not_found: V5 Server [0x62, 0x03, 0x00, 0x01, 0x92] => Exact Packet::PubRel(with_code(1, 0x92));
+    mqtt5_3_6_2_1_pubrel_not_found: V5 Server
+        [0x62, 0x03, 0x00, 0x01, 0x92] => Exact Packet::PubRel(with_code(1, 0x92));
 
     mqtt5_3_4_2_1_puback_code_of_another_packet: V5 Server
         [0x40, 0x03, 0x00, 0x01, 0x92] => Error DecodeError::ReasonCode(0x92);
@@ -67,16 +68,19 @@ cases! {
         [0x62, 0x03, 0x00, 0x01, 0x10] => Error DecodeError::ReasonCode(0x10);
     mqtt5_3_7_2_1_pubcomp_code_of_another_packet: V5 Server
         [0x70, 0x03, 0x00, 0x01, 0x80] => Error DecodeError::ReasonCode(0x80);
-    mqtt311_3_4_puback_has_no_code: V311 Server [0x40, 0x03, 0x00, 0x01, 0x00] => Error DecodeError::TrailingBytes;
+    mqtt311_3_4_puback_has_no_code: V311 Server
+        [0x40, 0x03, 0x00, 0x01, 0x00] => Error DecodeError::TrailingBytes;
     mqtt5_3_4_bytes_after_the_properties: V5 Server
         [0x40, 0x05, 0x00, 0x01, 0x00, 0x00, 0x00] => Error DecodeError::TrailingBytes;
     mqtt5_3_4_properties_past_the_end: V5 Server
         [0x40, 0x04, 0x00, 0x01, 0x00, 0x01] => Error DecodeError::EndsInside(Field::Properties);
 
-    mqtt311_2_3_1_1_puback_identifier_0: V311 Server [0x40, 0x02, 0x00, 0x00] => Error DecodeError::PacketIdZero;
+    mqtt311_2_3_1_1_puback_identifier_0: V311 Server
+        [0x40, 0x02, 0x00, 0x00] => Error DecodeError::PacketIdZero;
     mqtt5_2_2_1_3_pubrel_identifier_0: V5 Server [0x62, 0x02, 0x00, 0x00] => Error DecodeError::PacketIdZero;
     puback_without_identifier: V311 Server [0x40, 0x00] => Error DecodeError::EndsInside(Field::PacketId);
-    puback_with_half_an_identifier: V5 Server [0x40, 0x01, 0x00] => Error DecodeError::EndsInside(Field::PacketId);
+    puback_with_half_an_identifier: V5 Server
+        [0x40, 0x01, 0x00] => Error DecodeError::EndsInside(Field::PacketId);
 
     mqtt311_3_6_1_1_pubrel_flags_0: V311 Server
         [0x60, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubRel);
@@ -86,10 +90,13 @@ cases! {
         [0x6A, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubRel);
     mqtt311_2_2_2_2_puback_flags: V311 Server
         [0x42, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubAck);
-    mqtt5_2_1_3_1_pubrec_flags: V5 Server [0x58, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubRec);
-    mqtt5_2_1_3_1_pubcomp_flags: V5 Server [0x72, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubComp);
+    mqtt5_2_1_3_1_pubrec_flags: V5 Server
+        [0x58, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubRec);
+    mqtt5_2_1_3_1_pubcomp_flags: V5 Server
+        [0x72, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubComp);
     mqtt31_3_6_pubrel_dup: V31 Server [0x6A, 0x02, 0x00, 0x01] => Lenient Packet::PubRel(Ack::success(id(1)));
-    mqtt31_3_6_pubrel_qos_0: V31 Server [0x60, 0x02, 0x00, 0x01] => Lenient Packet::PubRel(Ack::success(id(1)));
+    mqtt31_3_6_pubrel_qos_0: V31 Server
+        [0x60, 0x02, 0x00, 0x01] => Lenient Packet::PubRel(Ack::success(id(1)));
     mqtt31_3_6_pubrel_retain: V31 Server
         [0x63, 0x02, 0x00, 0x01] => Error DecodeError::Flags(PacketType::PubRel);
 }

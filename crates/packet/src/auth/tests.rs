@@ -19,13 +19,15 @@ cases! {
         0x15, 0x00, 0x01, b'm', // Authentication Method
         0x16, 0x00, 0x01, 0x2A, // Authentication Data
     ] => Exact auth(0x18, EXCHANGE);
-    mqtt5_3_15_2_1_re_authenticate_without_properties: V5 Server [0xF0, 0x02, 0x19, 0x00] => Exact auth(0x19, &[]);
+    mqtt5_3_15_2_1_re_authenticate_without_properties: V5 Server
+        [0xF0, 0x02, 0x19, 0x00] => Exact auth(0x19, &[]);
 
     mqtt5_3_15_2_1_other_code: V5 Server [0xF0, 0x02, 0x87, 0x00] => Error DecodeError::ReasonCode(0x87);
     mqtt5_3_15_2_2_code_without_property_length: V5 Server
         [0xF0, 0x01, 0x18] => Error DecodeError::EndsInside(Field::PropertyLength);
     mqtt5_3_15_2_2_data_without_method: V5 Server
-        [0xF0, 0x06, 0x18, 0x04, 0x16, 0x00, 0x01, 0x2A] => Error DecodeError::AuthenticationDataWithoutMethod;
+        [0xF0, 0x06, 0x18, 0x04, 0x16, 0x00, 0x01, 0x2A]
+            => Error DecodeError::AuthenticationDataWithoutMethod;
     mqtt5_3_15_2_2_method_twice: V5 Server [
         0xF0, 0x08, // AUTH
         0x18, // Continue authentication
@@ -34,7 +36,8 @@ cases! {
         0x15, 0x00, 0x00, // again
     ] => Error DecodeError::DuplicateProperty(PropertyId::AuthenticationMethod);
     mqtt5_3_15_1_1_flags: V5 Server [0xF1, 0x00] => Error DecodeError::Flags(PacketType::Auth);
-    mqtt5_3_15_bytes_after_the_properties: V5 Server [0xF0, 0x03, 0x18, 0x00, 0x00] => Error DecodeError::TrailingBytes;
+    mqtt5_3_15_bytes_after_the_properties: V5 Server
+        [0xF0, 0x03, 0x18, 0x00, 0x00] => Error DecodeError::TrailingBytes;
 }
 
 #[test]

@@ -29,9 +29,12 @@ const ALL: &[u8] = &[
 
 cases! {
     mqtt31_3_2_accepted: V31 Client [0x20, 0x02, 0x00, 0x00] => Exact Packet::ConnAck(connack(false, 0));
-    mqtt31_3_2_first_byte_is_unused: V31 Client [0x20, 0x02, 0xFF, 0x02] => Lenient Packet::ConnAck(connack(false, 2));
-    mqtt311_3_2_2_2_session_present: V311 Client [0x20, 0x02, 0x01, 0x00] => Exact Packet::ConnAck(connack(true, 0));
-    mqtt311_3_2_2_3_not_authorized: V311 Client [0x20, 0x02, 0x00, 0x05] => Exact Packet::ConnAck(connack(false, 5));
+    mqtt31_3_2_first_byte_is_unused: V31 Client
+        [0x20, 0x02, 0xFF, 0x02] => Lenient Packet::ConnAck(connack(false, 2));
+    mqtt311_3_2_2_2_session_present: V311 Client
+        [0x20, 0x02, 0x01, 0x00] => Exact Packet::ConnAck(connack(true, 0));
+    mqtt311_3_2_2_3_not_authorized: V311 Client
+        [0x20, 0x02, 0x00, 0x05] => Exact Packet::ConnAck(connack(false, 5));
     mqtt5_3_2_accepted: V5 Client [
         0x20, 0x03, // CONNACK
         0x01, // Session Present
@@ -62,14 +65,16 @@ cases! {
     mqtt5_3_2_2_8_code_of_3_1_1: V5 Client [0x20, 0x03, 0x00, 0x01, 0x00] => Error DecodeError::ReasonCode(1);
     mqtt5_3_2_no_property_length: V5 Client
         [0x20, 0x02, 0x00, 0x00] => Error DecodeError::EndsInside(Field::PropertyLength);
-    mqtt311_3_2_body_of_three_bytes: V311 Client [0x20, 0x03, 0x00, 0x00, 0x00] => Error DecodeError::TrailingBytes;
+    mqtt311_3_2_body_of_three_bytes: V311 Client
+        [0x20, 0x03, 0x00, 0x00, 0x00] => Error DecodeError::TrailingBytes;
     mqtt311_2_2_2_1_connack_flags: V311 Client
         [0x21, 0x02, 0x00, 0x00] => Error DecodeError::Flags(PacketType::ConnAck);
     mqtt5_3_2_2_3_receive_maximum_0: V5 Client
         [0x20, 0x06, 0x00, 0x00, 0x03, 0x21, 0x00, 0x00]
         => Error DecodeError::PropertyValue(PropertyId::ReceiveMaximum);
     mqtt5_3_2_2_3_maximum_qos_2: V5 Client
-        [0x20, 0x05, 0x00, 0x00, 0x02, 0x24, 0x02] => Error DecodeError::PropertyValue(PropertyId::MaximumQoS);
+        [0x20, 0x05, 0x00, 0x00, 0x02, 0x24, 0x02]
+            => Error DecodeError::PropertyValue(PropertyId::MaximumQoS);
     mqtt5_3_2_2_3_property_of_connect: V5 Client
         [0x20, 0x05, 0x00, 0x00, 0x02, 0x17, 0x00]
         => Error DecodeError::PropertyNotAllowed(PropertyId::RequestProblemInformation);

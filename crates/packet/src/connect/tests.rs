@@ -304,13 +304,18 @@ mod flag_tests {
     cases! {
         mqtt311_3_1_2_3_reserved_flag: V311 Server flags!(4, 0x03) => Error DecodeError::ConnectReservedFlag;
         mqtt5_3_1_2_3_reserved_flag: V5 Server flags!(5, 0x01) => Error DecodeError::ConnectReservedFlag;
-        mqtt311_3_1_2_13_will_qos_without_will: V311 Server flags!(4, 0x0A) => Error DecodeError::WillQosWithoutWill;
-        mqtt5_3_1_2_11_will_qos_without_will: V5 Server flags!(5, 0x12) => Error DecodeError::WillQosWithoutWill;
+        mqtt311_3_1_2_13_will_qos_without_will: V311 Server
+            flags!(4, 0x0A) => Error DecodeError::WillQosWithoutWill;
+        mqtt5_3_1_2_11_will_qos_without_will: V5 Server
+            flags!(5, 0x12) => Error DecodeError::WillQosWithoutWill;
         mqtt311_3_1_2_14_will_qos_3: V311 Server flags!(4, 0x1E) => Error DecodeError::WillQos;
         mqtt5_3_1_2_12_will_qos_3: V5 Server flags!(5, 0x1C) => Error DecodeError::WillQos;
-        mqtt311_3_1_2_15_will_retain_without_will: V311 Server flags!(4, 0x22) => Error DecodeError::WillRetainWithoutWill;
-        mqtt5_3_1_2_13_will_retain_without_will: V5 Server flags!(5, 0x20) => Error DecodeError::WillRetainWithoutWill;
-        mqtt311_3_1_2_22_password_without_user_name: V311 Server flags!(4, 0x42) => Error DecodeError::PasswordWithoutUserName;
+        mqtt311_3_1_2_15_will_retain_without_will: V311 Server
+            flags!(4, 0x22) => Error DecodeError::WillRetainWithoutWill;
+        mqtt5_3_1_2_13_will_retain_without_will: V5 Server
+            flags!(5, 0x20) => Error DecodeError::WillRetainWithoutWill;
+        mqtt311_3_1_2_22_password_without_user_name: V311 Server
+            flags!(4, 0x42) => Error DecodeError::PasswordWithoutUserName;
     }
 }
 

@@ -14,7 +14,8 @@ cases! {
     mqtt311_3_14_disconnect: V311 Server [0xE0, 0x00] => Exact Packet::Disconnect(NORMAL);
     mqtt5_3_14_2_1_short_form: V5 Server [0xE0, 0x00] => Exact Packet::Disconnect(NORMAL);
     mqtt5_3_14_2_1_needless_code: V5 Server [0xE0, 0x01, 0x00] => Lenient Packet::Disconnect(NORMAL);
-    mqtt5_3_14_2_2_needless_property_length: V5 Server [0xE0, 0x02, 0x00, 0x00] => Lenient Packet::Disconnect(NORMAL);
+    mqtt5_3_14_2_2_needless_property_length: V5 Server
+        [0xE0, 0x02, 0x00, 0x00] => Lenient Packet::Disconnect(NORMAL);
     mqtt5_3_14_2_1_with_will: V5 Server [0xE0, 0x01, 0x04] => Exact with_code(0x04);
     mqtt5_3_14_2_1_session_taken_over: V5 Client [0xE0, 0x01, 0x8E] => Exact with_code(0x8E);
     mqtt5_3_14_2_2_new_session_expiry: V5 Server [
@@ -42,12 +43,14 @@ cases! {
         0x05, // Property Length
         0x11, 0x00, 0x00, 0x00, 0x3C, // Session Expiry Interval
     ] => Error DecodeError::PropertyWrongDirection(PropertyId::SessionExpiryInterval);
-    mqtt5_3_14_2_1_code_of_another_packet: V5 Server [0xE0, 0x01, 0x01] => Error DecodeError::ReasonCode(0x01);
+    mqtt5_3_14_2_1_code_of_another_packet: V5 Server
+        [0xE0, 0x01, 0x01] => Error DecodeError::ReasonCode(0x01);
     mqtt5_3_14_2_1_code_of_connack: V5 Client [0xE0, 0x01, 0x8A] => Error DecodeError::ReasonCode(0x8A);
     mqtt311_3_14_1_1_flags: V311 Server [0xE1, 0x00] => Error DecodeError::Flags(PacketType::Disconnect);
     mqtt5_3_14_1_1_flags: V5 Server [0xE2, 0x00] => Error DecodeError::Flags(PacketType::Disconnect);
     mqtt311_3_14_no_body: V311 Server [0xE0, 0x01, 0x00] => Error DecodeError::TrailingBytes;
-    mqtt5_3_14_bytes_after_the_properties: V5 Server [0xE0, 0x03, 0x00, 0x00, 0x00] => Error DecodeError::TrailingBytes;
+    mqtt5_3_14_bytes_after_the_properties: V5 Server
+        [0xE0, 0x03, 0x00, 0x00, 0x00] => Error DecodeError::TrailingBytes;
 }
 
 #[test]

@@ -25,13 +25,16 @@ cases! {
 
     connect_to_a_client: V5 Client [0x10, 0x00] => Error DecodeError::WrongDirection(PacketType::Connect);
     connack_to_a_server: V5 Server [0x20, 0x00] => Error DecodeError::WrongDirection(PacketType::ConnAck);
-    subscribe_to_a_client: V311 Client [0x82, 0x00] => Error DecodeError::WrongDirection(PacketType::Subscribe);
+    subscribe_to_a_client: V311 Client
+        [0x82, 0x00] => Error DecodeError::WrongDirection(PacketType::Subscribe);
     suback_to_a_server: V311 Server [0x90, 0x00] => Error DecodeError::WrongDirection(PacketType::SubAck);
-    unsubscribe_to_a_client: V5 Client [0xA2, 0x00] => Error DecodeError::WrongDirection(PacketType::Unsubscribe);
+    unsubscribe_to_a_client: V5 Client
+        [0xA2, 0x00] => Error DecodeError::WrongDirection(PacketType::Unsubscribe);
     unsuback_to_a_server: V5 Server [0xB0, 0x00] => Error DecodeError::WrongDirection(PacketType::UnsubAck);
     pingreq_to_a_client: V311 Client [0xC0, 0x00] => Error DecodeError::WrongDirection(PacketType::PingReq);
     pingresp_to_a_server: V5 Server [0xD0, 0x00] => Error DecodeError::WrongDirection(PacketType::PingResp);
-    disconnect_to_a_3_1_1_client: V311 Client [0xE0, 0x00] => Error DecodeError::WrongDirection(PacketType::Disconnect);
+    disconnect_to_a_3_1_1_client: V311 Client
+        [0xE0, 0x00] => Error DecodeError::WrongDirection(PacketType::Disconnect);
 
     mqtt311_2_2_3_padded_length_is_allowed: V311 Server [0xC0, 0x80, 0x80, 0x00] => Lenient Packet::PingReq;
     mqtt31_2_1_padded_length_is_allowed: V31 Server [0xC0, 0x80, 0x00] => Lenient Packet::PingReq;

@@ -5,9 +5,9 @@ use super::{INVALID, Properties};
 
 /// Owns a block of Properties, for packets we send and messages we keep.
 ///
-/// It does not know its packet, so it neither checks what belongs there nor what repeats. A value that no packet can
-/// carry (a string of more than 65535 bytes, a Subscription Identifier above 268 435 455) is not written but
-/// remembered: encoding a packet with this block then fails with [`EncodeError::Properties`].
+/// It does not know its packet, so it neither checks what belongs there nor what repeats. A value that no
+/// packet can carry (a string of more than 65535 bytes, a Subscription Identifier above 268 435 455) is not
+/// written but remembered: encoding a packet with this block then fails with [`EncodeError::Properties`].
 ///
 /// [`EncodeError::Properties`]: crate::EncodeError::Properties
 #[derive(Clone, PartialEq, Eq, Default)]

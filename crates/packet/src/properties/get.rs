@@ -85,7 +85,8 @@ impl<'a> Properties<'a> {
         self.find(PropertyId::AuthenticationData)?.bytes()
     }
 
-    /// Whether the client wants Reason Strings and User Properties on failures; absent: yes. 5.0 section 3.1.2.11.7.
+    /// Whether the client wants Reason Strings and User Properties on failures; absent: yes. 5.0 section
+    /// 3.1.2.11.7.
     #[inline]
     #[must_use]
     pub fn request_problem_information(&self) -> Option<bool> {
@@ -190,7 +191,8 @@ impl<'a> Properties<'a> {
         QoS::from_bits(self.find(PropertyId::MaximumQoS)?.u8()?)
     }
 
-    /// All Subscription Identifiers, in order; a PUBLISH from a server has one per matching subscription that has one.
+    /// All Subscription Identifiers, in order; a PUBLISH from a server has one per matching subscription that
+    /// has one.
     #[must_use]
     pub const fn subscription_identifiers(&self) -> SubscriptionIdentifiers<'a> {
         let none = !self.has(PropertyId::SubscriptionIdentifier);

@@ -54,7 +54,8 @@ cases! {
         b'h', b'i', // payload
     ] => Exact Packet::Publish(with_id(QoS::ExactlyOnce, 256));
     mqtt311_3_3_3_no_payload: V311 Server
-        [0x31, 0x05, 0x00, 0x03, b'a', b'/', b'b'] => Exact Packet::Publish(Publish { retain: true, payload: b"", ..QOS_0 });
+        [0x31, 0x05, 0x00, 0x03, b'a', b'/', b'b']
+            => Exact Packet::Publish(Publish { retain: true, payload: b"", ..QOS_0 });
     mqtt5_3_3_2_3_all_properties: V5 Server [
         0x30, 0x2D, // PUBLISH
         0x00, 0x03, b'a', b'/', b'b', // Topic Name
@@ -78,7 +79,8 @@ cases! {
         0x00, 0x00, // empty Topic Name
         0x03, 0x23, 0x00, 0x01, // Topic Alias
         b'h', b'i', // payload
-    ] => Exact Packet::Publish(Publish { topic: "", ..with_properties(Receiver::Server, &[0x23, 0x00, 0x01]) });
+    ]
+        => Exact Packet::Publish(Publish { topic: "", ..with_properties(Receiver::Server, &[0x23, 0x00, 0x01]) });
     mqtt5_3_3_4_4_two_subscription_identifiers: V5 Client [
         0x30, 0x0D, // PUBLISH
         0x00, 0x03, b'a', b'/', b'b', // Topic Name
@@ -86,9 +88,11 @@ cases! {
         b'h', b'i', // payload
     ] => Exact Packet::Publish(with_properties(Receiver::Client, &[0x0B, 0x01, 0x0B, 0x80, 0x01]));
     mqtt311_1_5_3_3_byte_order_mark_stays: V311 Server
-        [0x30, 0x05, 0x00, 0x03, 0xEF, 0xBB, 0xBF] => Exact Packet::Publish(Publish { topic: "\u{FEFF}", payload: b"", ..QOS_0 });
+        [0x30, 0x05, 0x00, 0x03, 0xEF, 0xBB, 0xBF]
+            => Exact Packet::Publish(Publish { topic: "\u{FEFF}", payload: b"", ..QOS_0 });
     mqtt31_3_3_dup_with_qos_0: V31 Server
-        [0x38, 0x05, 0x00, 0x03, b'a', b'/', b'b'] => Exact Packet::Publish(Publish { dup: true, payload: b"", ..QOS_0 });
+        [0x38, 0x05, 0x00, 0x03, b'a', b'/', b'b']
+            => Exact Packet::Publish(Publish { dup: true, payload: b"", ..QOS_0 });
 
     mqtt311_3_3_1_2_dup_with_qos_0: V311 Server
         [0x38, 0x05, 0x00, 0x03, b'a', b'/', b'b'] => Error DecodeError::DupWithQos0;
@@ -110,7 +114,8 @@ cases! {
         [0x30, 0x05, 0x00, 0x03, b'a', b'/', b'+'] => Error DecodeError::TopicName;
     mqtt5_3_3_2_2_hash_in_the_topic: V5 Server
         [0x30, 0x06, 0x00, 0x03, b'#', b'/', b'b', 0x00] => Error DecodeError::TopicName;
-    mqtt311_4_7_3_1_empty_topic: V311 Server [0x30, 0x04, 0x00, 0x00, b'h', b'i'] => Error DecodeError::EmptyTopicName;
+    mqtt311_4_7_3_1_empty_topic: V311 Server
+        [0x30, 0x04, 0x00, 0x00, b'h', b'i'] => Error DecodeError::EmptyTopicName;
     mqtt5_3_3_2_1_empty_topic_without_alias: V5 Server
         [0x30, 0x03, 0x00, 0x00, 0x00] => Error DecodeError::EmptyTopicName;
     mqtt311_2_3_1_1_publish_identifier_0: V311 Server

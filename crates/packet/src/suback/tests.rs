@@ -36,7 +36,8 @@ cases! {
 
     mqtt311_3_9_3_2_reserved_code: V311 Client
         [0x90, 0x03, 0x00, 0x0A, 0x03] => Error DecodeError::ReasonCode(0x03);
-    mqtt311_3_9_3_2_code_of_5_0: V311 Client [0x90, 0x03, 0x00, 0x0A, 0x87] => Error DecodeError::ReasonCode(0x87);
+    mqtt311_3_9_3_2_code_of_5_0: V311 Client
+        [0x90, 0x03, 0x00, 0x0A, 0x87] => Error DecodeError::ReasonCode(0x87);
     mqtt5_3_9_3_2_reserved_code: V5 Client
         [0x90, 0x04, 0x00, 0x0A, 0x00, 0x11] => Error DecodeError::ReasonCode(0x11);
     mqtt311_3_9_no_code: V311 Client [0x90, 0x02, 0x00, 0x0A] => Error DecodeError::NoReasonCode;
@@ -45,7 +46,8 @@ cases! {
         [0x90, 0x02, 0x00, 0x0A] => Error DecodeError::EndsInside(Field::PropertyLength);
     mqtt311_2_2_2_1_suback_flags: V311 Client
         [0x92, 0x03, 0x00, 0x0A, 0x00] => Error DecodeError::Flags(PacketType::SubAck);
-    mqtt5_2_2_1_6_suback_identifier_0: V5 Client [0x90, 0x04, 0x00, 0x00, 0x00, 0x00] => Error DecodeError::PacketIdZero;
+    mqtt5_2_2_1_6_suback_identifier_0: V5 Client
+        [0x90, 0x04, 0x00, 0x00, 0x00, 0x00] => Error DecodeError::PacketIdZero;
 }
 
 #[test]

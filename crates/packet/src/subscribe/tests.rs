@@ -91,7 +91,8 @@ cases! {
     mqtt311_3_8_1_1_flags_dup: V311 Server
         [0x8A, 0x06, 0x00, 0x0A, 0x00, 0x01, b'a', 0x00] => Error DecodeError::Flags(PacketType::Subscribe);
     mqtt5_3_8_1_1_flags_3: V5 Server
-        [0x83, 0x07, 0x00, 0x0A, 0x00, 0x00, 0x01, b'a', 0x00] => Error DecodeError::Flags(PacketType::Subscribe);
+        [0x83, 0x07, 0x00, 0x0A, 0x00, 0x00, 0x01, b'a', 0x00]
+            => Error DecodeError::Flags(PacketType::Subscribe);
     mqtt311_2_3_1_1_subscribe_identifier_0: V311 Server
         [0x82, 0x06, 0x00, 0x00, 0x00, 0x01, b'a', 0x00] => Error DecodeError::PacketIdZero;
     mqtt5_2_2_1_3_subscribe_identifier_0: V5 Server
@@ -106,9 +107,11 @@ cases! {
         0x00, // QoS 0
     ] => Error DecodeError::NotUtf8(Field::TopicFilter);
     mqtt311_1_5_3_2_nul_in_the_filter: V311 Server
-        [0x82, 0x06, 0x00, 0x0A, 0x00, 0x01, 0x00, 0x00] => Error DecodeError::NulInString(Field::TopicFilter);
+        [0x82, 0x06, 0x00, 0x0A, 0x00, 0x01, 0x00, 0x00]
+            => Error DecodeError::NulInString(Field::TopicFilter);
     filter_without_options: V311 Server
-        [0x82, 0x05, 0x00, 0x0A, 0x00, 0x01, b'a'] => Error DecodeError::EndsInside(Field::SubscriptionOptions);
+        [0x82, 0x05, 0x00, 0x0A, 0x00, 0x01, b'a']
+            => Error DecodeError::EndsInside(Field::SubscriptionOptions);
     mqtt5_3_8_2_1_2_subscription_identifier_0: V5 Server
         [0x82, 0x09, 0x00, 0x0A, 0x02, 0x0B, 0x00, 0x00, 0x01, b'a', 0x00]
         => Error DecodeError::PropertyValue(PropertyId::SubscriptionIdentifier);

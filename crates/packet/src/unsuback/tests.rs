@@ -27,13 +27,15 @@ cases! {
     });
 
     mqtt311_3_11_has_no_codes: V311 Client [0xB0, 0x03, 0x00, 0x0A, 0x00] => Error DecodeError::TrailingBytes;
-    mqtt5_3_11_3_2_reserved_code: V5 Client [0xB0, 0x04, 0x00, 0x0A, 0x00, 0x01] => Error DecodeError::ReasonCode(0x01);
+    mqtt5_3_11_3_2_reserved_code: V5 Client
+        [0xB0, 0x04, 0x00, 0x0A, 0x00, 0x01] => Error DecodeError::ReasonCode(0x01);
     mqtt5_3_11_no_code: V5 Client [0xB0, 0x03, 0x00, 0x0A, 0x00] => Error DecodeError::NoReasonCode;
     mqtt5_3_11_no_property_length: V5 Client
         [0xB0, 0x02, 0x00, 0x0A] => Error DecodeError::EndsInside(Field::PropertyLength);
     mqtt5_2_1_3_1_unsuback_flags: V5 Client
         [0xB2, 0x04, 0x00, 0x0A, 0x00, 0x00] => Error DecodeError::Flags(PacketType::UnsubAck);
-    mqtt311_2_3_1_1_unsuback_identifier_0: V311 Client [0xB0, 0x02, 0x00, 0x00] => Error DecodeError::PacketIdZero;
+    mqtt311_2_3_1_1_unsuback_identifier_0: V311 Client
+        [0xB0, 0x02, 0x00, 0x00] => Error DecodeError::PacketIdZero;
 }
 
 #[test]

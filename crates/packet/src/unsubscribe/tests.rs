@@ -55,7 +55,8 @@ cases! {
     mqtt311_3_10_3_1_not_utf8: V311 Server
         [0xA2, 0x05, 0x00, 0x0A, 0x00, 0x01, 0xFF] => Error DecodeError::NotUtf8(Field::TopicFilter);
     mqtt5_1_5_4_2_nul_in_the_filter: V5 Server
-        [0xA2, 0x06, 0x00, 0x0A, 0x00, 0x00, 0x01, 0x00] => Error DecodeError::NulInString(Field::TopicFilter);
+        [0xA2, 0x06, 0x00, 0x0A, 0x00, 0x00, 0x01, 0x00]
+            => Error DecodeError::NulInString(Field::TopicFilter);
     filter_longer_than_the_packet: V311 Server
         [0xA2, 0x05, 0x00, 0x0A, 0x00, 0x02, b'a'] => Error DecodeError::EndsInside(Field::TopicFilter);
 }
