@@ -1,0 +1,360 @@
+//! A broker without sockets, threads or clock.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::IoSlice,
+    sync::Arc,
+    time::Duration,
+};
+
+use cork_access::Acl;
+use cork_core::{AuthOutcome, Batch, ConnId, Event, Input, Output, Shard, ShardConfig};
+use cork_proto::Time;
+use cork_store::{Record, Ticket};
+
+use crate::{
+    received::{Ack, Published, Received, split},
+    wire::{self, Version},
+};
+
+/// A client of the lab: which connection it is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientIx(usize);
+
+#[derive(Debug)]
+struct Client {
+    /// `None` once the broker, or the client, closed the connection.
+    conn: Option<(usize, ConnId)>,
+    version: Version,
+    /// Bytes the broker sent and the test did not take yet.
+    inbox: Vec<u8>,
+    /// Bytes the client's socket takes before it is full; `usize::MAX`: it reads all the time.
+    window: usize,
+    closed_by_broker: bool,
+}
+
+/// What the access port is asked in a lab.
+type Authenticate = Box<dyn FnMut(&cork_access::CredentialsBuf) -> AuthOutcome>;
+type Exchange = Box<dyn FnMut(Option<&str>, Option<&[u8]>) -> AuthOutcome>;
+
+/// The broker and its clients.
+pub struct Lab {
+    shards: Vec<Shard>,
+    now: Time,
+    clients: Vec<Client>,
+    /// By shard and connection.
+    by_conn: BTreeMap<(usize, ConnId), usize>,
+    next_index: Vec<u32>,
+    mail: VecDeque<(usize, Batch)>,
+    /// Batches of records, in order, with their shard.
+    pub stored: Vec<(usize, Vec<Record>)>,
+    /// Events, in order.
+    pub events: Vec<Event>,
+    store_paused: bool,
+    unanswered: VecDeque<(usize, Ticket)>,
+    authenticate: Authenticate,
+    exchange: Exchange,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// One shard, default limits, everybody is let in, no `$SYS`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with a changed configuration; `config.shards` says how many shards there are.
+    #[must_use]
+    pub fn with(change: impl FnOnce(&mut ShardConfig)) -> Self {
+        let mut config = ShardConfig { seed: 42, ..ShardConfig::default() };
+        config.started = cork_store::WallTime(1_700_000_000_000_000);
+        config.limits.sys_interval = Duration::ZERO;
+        change(&mut config);
+        let shards = (0..config.shards).map(|shard| Shard::new(ShardConfig { shard, ..config.clone() }));
+        let shards: Vec<Shard> = shards.collect();
+        Self {
+            next_index: vec![0; shards.len()],
+            shards,
+            now: Time::from_micros(1),
+            clients: Vec::new(),
+            by_conn: BTreeMap::new(),
+            mail: VecDeque::new(),
+            stored: Vec::new(),
+            events: Vec::new(),
+            store_paused: false,
+            unanswered: VecDeque::new(),
+            authenticate: Box::new(|_| AuthOutcome::Denied),
+            exchange: Box::new(|_, _| AuthOutcome::UnknownMethod),
+        }
+    }
+
+    /// Who answers for user names and passwords (asked when `config.door` is not open).
+    pub fn on_authenticate(
+        &mut self,
+        answer: impl FnMut(&cork_access::CredentialsBuf) -> AuthOutcome + 'static,
+    ) {
+        self.authenticate = Box::new(answer);
+    }
+
+    /// Who answers for enhanced authentication: gets the method at the first step, and the data.
+    pub fn on_exchange(&mut self, answer: impl FnMut(Option<&str>, Option<&[u8]>) -> AuthOutcome + 'static) {
+        self.exchange = Box::new(answer);
+    }
+
+    /// New rights for everybody.
+    pub fn set_rights(&mut self, rights: &Arc<Acl>) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Rights(Arc::clone(rights)));
+        }
+        self.settle();
+    }
+
+    /// From now on the store keeps its answers back; [`Lab::store_answers`] gives them.
+    pub fn pause_store(&mut self) {
+        self.store_paused = true;
+    }
+
+    /// The store answers everything it kept back and goes on answering at once.
+    pub fn store_answers(&mut self) {
+        self.store_paused = false;
+        while let Some((shard, ticket)) = self.unanswered.pop_front() {
+            self.input(shard, Input::Stored { ticket, result: Ok(()) });
+        }
+        self.settle();
+    }
+
+    /// Opens a connection on the first shard and sends nothing.
+    pub fn open(&mut self, version: Version) -> ClientIx {
+        let client = self.clients.len();
+        self.clients.push(Client {
+            conn: None,
+            version,
+            inbox: Vec::new(),
+            window: usize::MAX,
+            closed_by_broker: false,
+        });
+        self.adopt(0, client, &[]);
+        self.settle();
+        ClientIx(client)
+    }
+
+    /// Opens a connection and connects with a clean session and Keep Alive 0; drops the CONNACK.
+    pub fn connect(&mut self, version: Version, client_id: &str) -> ClientIx {
+        self.connect_with(version, &wire::Connect::new(version, client_id))
+    }
+
+    /// Opens a connection and connects as told; drops the CONNACK (and whatever comes right after it stays).
+    pub fn connect_with(&mut self, version: Version, connect: &wire::Connect) -> ClientIx {
+        let client = self.open(version);
+        self.send(client, &connect.bytes());
+        self.take_one(client);
+        client
+    }
+
+    /// Sends bytes from a client, as one read of the broker.
+    pub fn send(&mut self, client: ClientIx, bytes: &[u8]) {
+        if let Some((shard, conn)) = self.clients[client.0].conn {
+            self.input(shard, Input::Bytes { conn, bytes });
+            self.settle();
+        }
+    }
+
+    /// The client's connection breaks without DISCONNECT.
+    pub fn cut(&mut self, client: ClientIx) {
+        if let Some((shard, conn)) = self.clients[client.0].conn.take() {
+            self.by_conn.remove(&(shard, conn));
+            self.input(shard, Input::Closed { conn });
+            self.settle();
+        }
+    }
+
+    /// The client's socket takes no more than `bytes` until it is told to take more.
+    pub fn set_window(&mut self, client: ClientIx, bytes: usize) {
+        self.clients[client.0].window = bytes;
+        if let Some((shard, conn)) = self.clients[client.0].conn {
+            self.shards[shard].transmit_again(conn);
+        }
+        self.settle();
+    }
+
+    /// Time goes on; timeouts fire on the way, each at its moment.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        loop {
+            let next = (0..self.shards.len())
+                .filter_map(|shard| Some((self.shards[shard].next_timeout()?, shard)))
+                .min()
+                .filter(|(when, _)| *when <= end);
+            let Some((when, shard)) = next else { break };
+            self.now = self.now.max(when);
+            self.input(shard, Input::Timeout);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// The operator ends the broker.
+    pub fn drain(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Drain);
+        }
+        self.settle();
+    }
+
+    /// Whether the broker closed the client's connection.
+    #[must_use]
+    pub fn is_closed(&self, client: ClientIx) -> bool {
+        self.clients[client.0].closed_by_broker
+    }
+
+    /// All bytes the broker sent to the client since they were last taken.
+    pub fn bytes(&mut self, client: ClientIx) -> Vec<u8> {
+        std::mem::take(&mut self.clients[client.0].inbox)
+    }
+
+    /// The same, as packets.
+    pub fn packets(&mut self, client: ClientIx) -> Vec<Received> {
+        let bytes = self.bytes(client);
+        split(self.clients[client.0].version, &bytes)
+    }
+
+    /// The same, PUBLISH packets only; the others are dropped.
+    pub fn publishes(&mut self, client: ClientIx) -> Vec<Published> {
+        self.packets(client).into_iter().filter_map(Received::into_publish).collect()
+    }
+
+    /// The same, acknowledgements only (PUBACK, PUBREC, PUBREL, PUBCOMP); the others are dropped.
+    pub fn acks(&mut self, client: ClientIx) -> Vec<Ack> {
+        self.packets(client).into_iter().filter_map(Received::into_ack).collect()
+    }
+
+    /// The payloads of the PUBLISH packets; everything else is dropped.
+    pub fn payloads(&mut self, client: ClientIx) -> Vec<Vec<u8>> {
+        self.publishes(client).into_iter().map(|publish| publish.payload).collect()
+    }
+
+    /// The first packet, if one came.
+    pub fn take_one(&mut self, client: ClientIx) -> Option<Received> {
+        let inbox = &mut self.clients[client.0].inbox;
+        let length = wire::packet_length(inbox)?;
+        let packet: Vec<u8> = inbox.drain(..length).collect();
+        split(self.clients[client.0].version, &packet).into_iter().next()
+    }
+
+    /// The counters of a shard.
+    #[must_use]
+    pub fn stats(&self, shard: usize) -> cork_core::Stats {
+        self.shards[shard].stats()
+    }
+
+    fn input(&mut self, shard: usize, input: Input<'_>) {
+        self.shards[shard].handle(self.now, input);
+    }
+
+    fn adopt(&mut self, shard: usize, client: usize, bytes: &[u8]) {
+        let index = self.next_index[shard];
+        self.next_index[shard] += 1;
+        let conn = ConnId { index, generation: 0 };
+        self.clients[client].conn = Some((shard, conn));
+        self.by_conn.insert((shard, conn), client);
+        self.input(shard, Input::Opened { conn, peer: format!("lab:{client}").into() });
+        if !bytes.is_empty() {
+            self.input(shard, Input::Bytes { conn, bytes });
+        }
+    }
+
+    /// Carries out everything the shards want, until they want nothing more.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for shard in 0..self.shards.len() {
+                while let Some(output) = self.shards[shard].poll_output() {
+                    quiet = false;
+                    self.carry_out(shard, output);
+                }
+                while let Some(conn) = self.shards[shard].poll_transmit() {
+                    quiet &= !self.transmit(shard, conn);
+                }
+            }
+            while let Some((shard, batch)) = self.mail.pop_front() {
+                quiet = false;
+                self.input(shard, Input::Batch(batch));
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::Close { conn } => {
+                while self.transmit(shard, conn) {}
+                if let Some(client) = self.by_conn.remove(&(shard, conn)) {
+                    self.clients[client].conn = None;
+                    self.clients[client].closed_by_broker = true;
+                }
+                self.input(shard, Input::Closed { conn });
+            }
+            Output::Move { conn, shard: to, bytes } => {
+                if let Some(client) = self.by_conn.remove(&(shard, conn)) {
+                    self.adopt(usize::from(to), client, &bytes);
+                }
+            }
+            Output::Forward { shard: to, batch } => self.mail.push_back((usize::from(to), batch)),
+            Output::Store { ticket, records } => {
+                self.stored.push((shard, records));
+                self.unanswered.push_back((shard, ticket));
+                while !self.store_paused {
+                    let Some((shard, ticket)) = self.unanswered.pop_front() else { break };
+                    self.input(shard, Input::Stored { ticket, result: Ok(()) });
+                }
+            }
+            Output::Authenticate { conn, credentials } => {
+                let outcome = (self.authenticate)(&credentials);
+                self.input(shard, Input::Authenticated { conn, outcome });
+            }
+            Output::Exchange { conn, begin, data } => {
+                let outcome = (self.exchange)(begin.as_ref().map(|(method, _)| &**method), data.as_deref());
+                self.input(shard, Input::Authenticated { conn, outcome });
+            }
+            Output::Event(event) => self.events.push(event),
+            Output::Reading { .. } | Output::Announce { .. } => {}
+        }
+    }
+
+    /// Moves bytes from the broker to a client; false when nothing moved.
+    fn transmit(&mut self, shard: usize, conn: ConnId) -> bool {
+        let Some(client) = self.by_conn.get(&(shard, conn)).map(|client| &mut self.clients[*client]) else {
+            return false;
+        };
+        let mut moved = 0;
+        let left = self.shards[shard].transmit(self.now, conn, |slices: &[IoSlice<'_>]| {
+            for slice in slices {
+                let room = client.window.min(slice.len());
+                client.inbox.extend_from_slice(&slice[..room]);
+                if client.window != usize::MAX {
+                    client.window -= room;
+                }
+                moved += room;
+            }
+            Ok::<usize, ()>(moved)
+        });
+        if moved > 0 && left.is_ok_and(|left| left > 0) {
+            self.shards[shard].transmit_again(conn);
+        }
+        moved > 0
+    }
+}
+
+impl std::fmt::Debug for Lab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lab({} shards, {} clients, at {})", self.shards.len(), self.clients.len(), self.now)
+    }
+}
