@@ -10,7 +10,12 @@ mod serve;
 
 /// Corkboard: an MQTT broker for the home and the factory.
 #[derive(Parser)]
-#[command(name = "cork", version, about, after_help = "Without a command, `cork` does what `cork serve` does.")]
+#[command(
+    name = "cork",
+    version,
+    about,
+    after_help = "Without a command, `cork` does what `cork serve` does."
+)]
 struct Cork {
     #[command(subcommand)]
     command: Option<Command>,

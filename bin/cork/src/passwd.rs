@@ -48,5 +48,9 @@ fn ask(user: &str) -> io::Result<String> {
     }
     let password = rpassword::prompt_password(format!("Password for {user}: "))?;
     let again = rpassword::prompt_password("Again: ")?;
-    if password == again { Ok(password) } else { Err(io::Error::other("the two differ; nothing was changed")) }
+    if password == again {
+        Ok(password)
+    } else {
+        Err(io::Error::other("the two differ; nothing was changed"))
+    }
 }

@@ -116,8 +116,9 @@ impl Broker {
 /// The sockets a listener URL stands for.
 fn listens(url: &ListenerUrl) -> io::Result<Vec<(Scheme, Listen)>> {
     let transport = if url.scheme == Scheme::Ws { Transport::WebSocket } else { Transport::Tcp };
-    let addresses =
-        url.resolve().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {url}: {error}")))?;
+    let addresses = url
+        .resolve()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {url}: {error}")))?;
     Ok(addresses.into_iter().map(|address| (url.scheme, Listen { transport, address })).collect())
 }
 
@@ -135,7 +136,8 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
         limits: Limits {
             packet_bytes_max: limits.max_packet_size,
             connect_timeout: limits.connect_timeout,
-            session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs()).unwrap_or(u32::MAX),
+            session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs())
+                .unwrap_or(u32::MAX),
             receive_maximum: limits.receive_maximum,
             topic_alias_maximum: limits.topic_alias_maximum,
             keep_alive_seconds_max: limits.max_keep_alive,
@@ -157,7 +159,8 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
 /// Bytes all queues may hold in memory: half of the machine's, as long as queues live in memory only.
 fn queue_bytes_total_max() -> u64 {
     let info = rustix::system::sysinfo();
-    let total = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit.max(1)));
+    let total =
+        u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit.max(1)));
     (total / 2).max(64 << 20)
 }
 

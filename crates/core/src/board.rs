@@ -9,7 +9,7 @@ use std::{
 };
 
 use cork_access::Acl;
-use cork_packet::{Ack, Packet, PacketId, PacketType, Property, PropertiesBuf, ProtocolVersion, ReasonCode};
+use cork_packet::{Ack, Packet, PacketId, PacketType, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::Time;
 use cork_store::{MessageId, Record, SessionKey, Ticket, WallTime};
 use cork_topic::RetainedSet;
@@ -17,8 +17,8 @@ use slab::Slab;
 
 use crate::{
     config::ShardConfig,
-    deliver::Retained,
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    deliver::Retained,
     event::Event,
     io::{ConnId, Output},
     outbuf::Pool,
@@ -117,11 +117,7 @@ impl Board {
     /// Identity of a message that arrives now.
     pub(crate) fn next_message_id(&mut self) -> MessageId {
         self.last_arrival = self.wall().0.max(self.last_arrival + 1);
-        MessageId {
-            arrived: WallTime(self.last_arrival),
-            shard: self.config.shard,
-            epoch: self.config.epoch,
-        }
+        MessageId { arrived: WallTime(self.last_arrival), shard: self.config.shard, epoch: self.config.epoch }
     }
 
     /// A Session number never used before, on any shard.

@@ -21,14 +21,9 @@ pub(crate) enum Stage {
     /// CONNECT came; the access port or the mesh is being asked.
     Authenticating(Box<Authenticating>),
     /// CONNECT came, but the Session's home is another shard.
-    Moving {
-        shard: u16,
-        packet: Vec<u8>,
-    },
+    Moving { shard: u16, packet: Vec<u8> },
     /// A Session is attached. Until CONNACK is on its way (`connack_sent`), nothing else is sent or read.
-    Connected {
-        connack_sent: bool,
-    },
+    Connected { connack_sent: bool },
     /// What waits is sent, then the connection is closed. Input is ignored.
     Closing,
 }
@@ -90,11 +85,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
-    Ack {
-        kind: PacketType,
-        id: PacketId,
-        reason: ReasonCode,
-    },
+    Ack { kind: PacketType, id: PacketId, reason: ReasonCode },
     /// A whole encoded packet.
     Packet(Box<[u8]>),
     /// CONNACK: the connection is open once this is on its way.

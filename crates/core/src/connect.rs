@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use cork_access::{Action, CredentialsBuf, Subject};
 use cork_packet::{
-    Auth, Connect, ConnectError, ConnAck, DecodeError, Packet, Properties, PropertiesBuf, Property,
+    Auth, ConnAck, Connect, ConnectError, DecodeError, Packet, Properties, PropertiesBuf, Property,
     ProtocolVersion, ReasonCode, decode_connect,
 };
 use cork_proto::PeerError;
@@ -92,7 +92,11 @@ impl Shard {
         if admitted {
             let user = connect.user_name.map(Box::from);
             self.admit(id, connect, &client_id, assigned, Admission { user, auth_data: None });
-            return if self.board.conn(id).is_some_and(|conn| conn.is_open()) { Flow::Next } else { Flow::Stop };
+            return if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
+                Flow::Next
+            } else {
+                Flow::Stop
+            };
         }
         let peer = self.board.conn(id).map(|conn| conn.peer.clone()).unwrap_or_default();
         let credentials = Box::new(CredentialsBuf {
@@ -138,7 +142,9 @@ impl Shard {
             AuthOutcome::Denied if conn.auth_method.is_some() => self.refuse(id, ReasonCode::NOT_AUTHORIZED),
             AuthOutcome::Denied => self.refuse(id, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
             AuthOutcome::UnknownMethod => self.refuse(id, ReasonCode::BAD_AUTHENTICATION_METHOD),
-            AuthOutcome::Continue { data } => self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data)),
+            AuthOutcome::Continue { data } => {
+                self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
+            }
         }
     }
 
@@ -152,7 +158,11 @@ impl Shard {
     }
 
     /// A packet between CONNECT and CONNACK: only AUTH and DISCONNECT may come (5.0 4.12).
-    pub(crate) fn on_authenticating_packet(&mut self, id: ConnId, packet: Packet<'_>) -> Result<(), PeerError> {
+    pub(crate) fn on_authenticating_packet(
+        &mut self,
+        id: ConnId,
+        packet: Packet<'_>,
+    ) -> Result<(), PeerError> {
         match packet {
             Packet::Auth(auth) => self.on_auth(id, &auth),
             Packet::Disconnect(_) => {

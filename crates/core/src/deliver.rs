@@ -431,7 +431,8 @@ impl Board {
         if cursor.ticket > stored || !room {
             return false;
         }
-        let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX) {
+        let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
+        {
             Scan::Found(Retained(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
             Scan::Pause(topic) => (None, Some(topic.into())),
             Scan::Done => (None, None),
@@ -447,7 +448,8 @@ impl Board {
             return false;
         };
         let RetainedCursor { qos, no_local, sub_id, .. } = outgoing.cursors[0];
-        let own = no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
+        let own =
+            no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
         if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
             return true;
         }

@@ -177,10 +177,8 @@ impl Shard {
     fn publish_will(&mut self, six: SessionIx) {
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
-        let subject = Subject {
-            user: message.publisher.user_name.as_deref(),
-            client_id: &message.publisher.client_id,
-        };
+        let subject =
+            Subject { user: message.publisher.user_name.as_deref(), client_id: &message.publisher.client_id };
         // Checked at CONNECT too; rights may have changed since.
         if !self.board.rights.allows(subject, Action::Write, &message.topic) {
             self.board.stats.denied_publish += 1;
@@ -228,7 +226,9 @@ impl Shard {
         let groups = &self.router.groups;
         let others = |group: u32| {
             groups.get(group as usize).is_some_and(|group| {
-                group.online > 0 || group.members.members().any(|(member, _)| member != six) || !group.remotes.is_empty()
+                group.online > 0
+                    || group.members.members().any(|(member, _)| member != six)
+                    || !group.remotes.is_empty()
             })
         };
         let goes = |queued: &Queued| queued.delivery.group != NO_GROUP && others(queued.delivery.group);

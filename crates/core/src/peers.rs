@@ -168,10 +168,10 @@ impl Shard {
     /// Another shard knows the routes an answer waited for.
     fn on_noted(&mut self, waiter: Waiter) {
         let Waiter { conn: id, number } = waiter;
-        if let Some(conn) = self.board.conn(id) {
-            if let Some(held) = conn.held.iter_mut().find(|held| held.number == number) {
-                held.waits = held.waits.saturating_sub(1);
-            }
+        if let Some(conn) = self.board.conn(id)
+            && let Some(held) = conn.held.iter_mut().find(|held| held.number == number)
+        {
+            held.waits = held.waits.saturating_sub(1);
         }
         self.release(id);
     }

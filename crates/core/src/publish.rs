@@ -113,7 +113,14 @@ impl Shard {
     }
 
     #[inline]
-    fn ack_publish(&mut self, id: ConnId, kind: PacketType, packet_id: PacketId, reason: ReasonCode, relies: bool) {
+    fn ack_publish(
+        &mut self,
+        id: ConnId,
+        kind: PacketType,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        relies: bool,
+    ) {
         self.board.answer(id.index, relies, 0, Answer::Ack { kind, id: packet_id, reason });
     }
 
@@ -321,7 +328,8 @@ fn deliver_to_member(
 ) {
     let wanted = publication.qos;
     let ready = |six: SessionIx, value: &SubValue| board.is_ready(six, wanted.min(value.qos()));
-    let online = |six: SessionIx, _: &SubValue| board.sessions.get(six as usize).is_some_and(|s| s.is_online());
+    let online =
+        |six: SessionIx, _: &SubValue| board.sessions.get(six as usize).is_some_and(|s| s.is_online());
     let members = &mut group.members;
     let chosen = members.pick(ready).or_else(|| members.pick(online)).or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };

@@ -3,7 +3,7 @@
 use std::{hash::BuildHasher, sync::Arc};
 
 use cork_packet::{
-    Connect, ConnAck, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, ReasonCode,
+    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, ReasonCode,
 };
 use cork_proto::{AliasOut, Time};
 use cork_store::{Message, Publisher, Record, Will};
@@ -87,7 +87,14 @@ impl Shard {
     }
 
     /// Binds connection and Session to each other.
-    fn attach(&mut self, id: ConnId, six: SessionIx, connect: &Connect<'_>, admission: &Admission, expiry: u32) {
+    fn attach(
+        &mut self,
+        id: ConnId,
+        six: SessionIx,
+        connect: &Connect<'_>,
+        admission: &Admission,
+        expiry: u32,
+    ) {
         let limits = &self.board.config.limits;
         let properties = &connect.properties;
         let keep_alive = match (connect.keep_alive, limits.keep_alive_seconds_max) {

@@ -155,11 +155,12 @@ impl Shard {
 
     /// Lets a connection that still has something to send come up in [`Shard::poll_transmit`] again.
     pub fn transmit_again(&mut self, id: ConnId) {
-        if let Some(conn) = self.board.conn(id) {
-            if !conn.dirty && !conn.out.is_empty() {
-                conn.dirty = true;
-                self.board.dirty.push_back(id);
-            }
+        if let Some(conn) = self.board.conn(id)
+            && !conn.dirty
+            && !conn.out.is_empty()
+        {
+            conn.dirty = true;
+            self.board.dirty.push_back(id);
         }
     }
 
@@ -214,11 +215,11 @@ impl Shard {
     /// Drops what is left of a connection.
     pub(crate) fn forget(&mut self, id: ConnId) {
         self.board.set_conn_timer(id, Time::NEVER);
-        if let Some(slot) = self.board.conns.get_mut(id.index as usize) {
-            if let Some(conn) = slot.take_if(|conn| conn.id == id) {
-                self.board.output_bytes -= conn.out.len();
-                self.board.stats.sockets -= 1;
-            }
+        if let Some(slot) = self.board.conns.get_mut(id.index as usize)
+            && let Some(conn) = slot.take_if(|conn| conn.id == id)
+        {
+            self.board.output_bytes -= conn.out.len();
+            self.board.stats.sockets -= 1;
         }
     }
 
@@ -277,10 +278,11 @@ impl Shard {
                 }
             };
             if matches!(flow, Flow::Stop) {
-                if let Some(conn) = self.board.conn(id) {
-                    if !matches!(conn.stage, Stage::Closing) && !input.is_empty() {
-                        conn.inbox.keep(input);
-                    }
+                if let Some(conn) = self.board.conn(id)
+                    && !matches!(conn.stage, Stage::Closing)
+                    && !input.is_empty()
+                {
+                    conn.inbox.keep(input);
                 }
                 return;
             }
@@ -376,10 +378,10 @@ impl Shard {
         } else if held {
             self.go_on_reading(id);
         }
-        if let Some(session) = self.board.conn(id).map(|conn| conn.session) {
-            if self.board.sessions.get(session as usize).is_some_and(|session| session.has_waiting()) {
-                self.board.pump(session);
-            }
+        if let Some(session) = self.board.conn(id).map(|conn| conn.session)
+            && self.board.sessions.get(session as usize).is_some_and(|session| session.has_waiting())
+        {
+            self.board.pump(session);
         }
     }
 

@@ -3,7 +3,8 @@
 use cork_access::Subject;
 use cork_packet::{
     Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
-    Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, levels, split_share, validate_filter,
+    Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, levels, split_share,
+    validate_filter,
 };
 use cork_proto::PeerError;
 use cork_store::Record;
@@ -183,11 +184,17 @@ impl Shard {
         sub_id: u32,
         ticket: cork_store::Ticket,
     ) {
-        if self.board.retained.len() == 0 {
+        if self.board.retained.is_empty() {
             return;
         }
-        let cursor =
-            RetainedCursor { filter, after: None, qos: options.qos, no_local: options.no_local, sub_id, ticket };
+        let cursor = RetainedCursor {
+            filter,
+            after: None,
+            qos: options.qos,
+            no_local: options.no_local,
+            sub_id,
+            ticket,
+        };
         let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
         cursors.retain(|other| other.filter != cursor.filter); // it starts again
         cursors.push(cursor);
@@ -243,10 +250,10 @@ impl Shard {
         if let Ok(at) = session.subscriptions.binary_search(&subscription) {
             session.subscriptions.remove(at);
         }
-        if parsed.group.is_none() {
-            if let Some(outgoing) = session.outgoing.as_deref_mut() {
-                outgoing.cursors.retain(|cursor| *cursor.filter != *parsed.filter);
-            }
+        if parsed.group.is_none()
+            && let Some(outgoing) = session.outgoing.as_deref_mut()
+        {
+            outgoing.cursors.retain(|cursor| *cursor.filter != *parsed.filter);
         }
         if session.is_persistent() {
             let record = Record::Unsubscribed { session: session.key, filter: parsed.text.into() };
@@ -269,10 +276,11 @@ impl Shard {
         }
         self.board.stats.shared_subscriptions -= 1;
         let online = self.board.sessions.get(six as usize).is_some_and(|session| session.is_online());
-        if let Some(group) = self.router.groups.get_mut(subscription.group as usize) {
-            if group.members.remove(six).is_some() && online {
-                group.online = group.online.saturating_sub(1);
-            }
+        if let Some(group) = self.router.groups.get_mut(subscription.group as usize)
+            && group.members.remove(six).is_some()
+            && online
+        {
+            group.online = group.online.saturating_sub(1);
         }
         self.announce_group(subscription.group, None);
         self.router.drop_group_if_empty(subscription.group);

@@ -6,12 +6,7 @@ use cork_packet::QoS;
 use cork_proto::Time;
 
 use crate::{
-    board::Timer,
-    conn::NO_SESSION,
-    connect::broker_publisher,
-    deliver::Publication,
-    io::Item,
-    shard::Shard,
+    board::Timer, conn::NO_SESSION, connect::broker_publisher, deliver::Publication, io::Item, shard::Shard,
     stats::Stats,
 };
 

@@ -212,7 +212,11 @@ impl<M> Inflight<M> {
     /// All flights in order, with their identifiers.
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Flight<M>)> + '_ {
         let ring = self.ring.iter().zip(self.base..).filter_map(|(slot, n)| Some((n, slot.as_ref()?)));
-        self.aside.iter().map(|(n, flight)| (*n, flight)).chain(ring).map(|(n, flight)| (identifier(n), flight))
+        self.aside
+            .iter()
+            .map(|(n, flight)| (*n, flight))
+            .chain(ring)
+            .map(|(n, flight)| (identifier(n), flight))
     }
 
     /// Where `id` lies in the ring, if it can.

@@ -15,8 +15,14 @@ use crate::mail::{Mail, Post};
 
 /// Something to check.
 pub(crate) enum Question {
-    Password { credentials: Box<CredentialsBuf> },
-    Exchange { begin: Option<(Box<str>, Box<str>)>, exchange: Option<Box<dyn Exchange>>, data: Option<Vec<u8>> },
+    Password {
+        credentials: Box<CredentialsBuf>,
+    },
+    Exchange {
+        begin: Option<(Box<str>, Box<str>)>,
+        exchange: Option<Box<dyn Exchange>>,
+        data: Option<Vec<u8>>,
+    },
 }
 
 /// Who asks, and where the answer goes.
@@ -39,7 +45,9 @@ impl AccessDesk {
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads.max(1) {
             let (authenticator, queue) = (Arc::clone(authenticator), Arc::clone(&queue));
-            thread::Builder::new().name(format!("access-{n}")).spawn(move || work(&*authenticator, &queue))?;
+            thread::Builder::new()
+                .name(format!("access-{n}"))
+                .spawn(move || work(&*authenticator, &queue))?;
         }
         Ok(Self { jobs })
     }
@@ -75,7 +83,10 @@ fn work(authenticator: &dyn Authenticator, queue: &Mutex<Receiver<Job>>) {
     }
 }
 
-fn step(exchange: Option<Box<dyn Exchange>>, data: Option<&[u8]>) -> (AuthOutcome, Option<Box<dyn Exchange>>) {
+fn step(
+    exchange: Option<Box<dyn Exchange>>,
+    data: Option<&[u8]>,
+) -> (AuthOutcome, Option<Box<dyn Exchange>>) {
     let Some(mut exchange) = exchange else { return (AuthOutcome::UnknownMethod, None) };
     match exchange.step(data) {
         ExchangeStep::Continue(data) => (AuthOutcome::Continue { data }, Some(exchange)),

@@ -20,9 +20,13 @@ pub(crate) fn log(event: &Event) {
                 Ended::ByClient | Ended::ByClientWithWill => info!(%client, %peer, "client disconnected"),
                 Ended::Lost if client_id.is_empty() => {}
                 Ended::Lost => info!(%client, %peer, "connection lost"),
-                Ended::KeepAliveTimeout => info!(%client, %peer, "client silent for 1.5 times its keep alive"),
+                Ended::KeepAliveTimeout => {
+                    info!(%client, %peer, "client silent for 1.5 times its keep alive");
+                }
                 Ended::ConnectTimeout => info!(%peer, "no CONNECT in time"),
-                Ended::TakenOver { by } => info!(%client, %peer, %by, "session taken over by another connection"),
+                Ended::TakenOver { by } => {
+                    info!(%client, %peer, %by, "session taken over by another connection");
+                }
                 Ended::Rule(rule) => info!(%client, %peer, %rule, "connection closed: protocol rule broken"),
                 Ended::Refused(reason) => info!(%client, %peer, %reason, "connection refused"),
                 Ended::Shutdown => info!(%client, %peer, "connection closed: shutting down"),
@@ -38,7 +42,9 @@ pub(crate) fn log(event: &Event) {
         Event::QueueFull { client_id, bytes } => {
             warn!(client = %client_id, bytes, "queue full: new messages for this session are dropped");
         }
-        Event::StoreFailed { error } => error!(%error, "the store failed: nothing that needs it is acknowledged"),
+        Event::StoreFailed { error } => {
+            error!(%error, "the store failed: nothing that needs it is acknowledged");
+        }
         other => info!(event = ?other, "event"),
     }
 }

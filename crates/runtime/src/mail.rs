@@ -53,10 +53,10 @@ impl Post {
         if self.sender.send(mail).is_err() {
             return; // the worker has ended; so has everything it served
         }
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            if let Err(error) = self.waker.wake() {
-                tracing::error!(%error, "a worker could not be woken");
-            }
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a worker could not be woken");
         }
     }
 }

@@ -153,14 +153,13 @@ impl Worker {
             return; // the mailbox is opened in every turn
         }
         if let Some(slot) = token.checked_sub(CONNECTIONS) {
-            if event.is_writable() {
-                if let Some(connection) = self.connections.at(slot) {
-                    if connection.blocked {
-                        connection.blocked = false;
-                        let id = connection.id;
-                        self.flush(id);
-                    }
-                }
+            if event.is_writable()
+                && let Some(connection) = self.connections.at(slot)
+                && connection.blocked
+            {
+                connection.blocked = false;
+                let id = connection.id;
+                self.flush(id);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
@@ -234,7 +233,10 @@ impl Worker {
                     break;
                 }
                 if self.connections_max > 0 && self.connections.len() >= self.connections_max {
-                    tracing::warn!(limit = self.connections_max, "connection limit reached: accepting pauses");
+                    tracing::warn!(
+                        limit = self.connections_max,
+                        "connection limit reached: accepting pauses"
+                    );
                     self.accept_rests_until = Some(now + ACCEPT_REST);
                     return;
                 }
@@ -428,7 +430,9 @@ impl Worker {
                     }
                 }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
-                Output::Authenticate { conn, credentials } => self.ask(conn, Question::Password { credentials }),
+                Output::Authenticate { conn, credentials } => {
+                    self.ask(conn, Question::Password { credentials });
+                }
                 Output::Exchange { conn, begin, data } => {
                     let exchange = self.exchanges.remove(&conn);
                     self.ask(conn, Question::Exchange { begin, exchange, data });
