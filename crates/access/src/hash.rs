@@ -8,7 +8,7 @@
 //!
 //! SCRAM secrets have their own form, see [`crate::scram`]. All salts and hashes are Base64.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
@@ -29,6 +29,8 @@ const ARGON2_KIB: u32 = 19_456;
 const ARGON2_PASSES: u32 = 2;
 const ARGON2_LANES: u32 = 1;
 const ARGON2_SALT_BYTES: usize = 16;
+/// Allocations of this size always get pages of their own from the system.
+const MAPPED_BYTES_MIN: usize = 33 << 20;
 
 /// Bounds for what a file may ask of us per log-in: beyond them a slip of the pen would stop the broker.
 const ARGON2_KIB_MAX: u32 = 1 << 20;
@@ -64,8 +66,7 @@ impl StoredPassword {
         let params = Params::new(ARGON2_KIB, ARGON2_PASSES, ARGON2_LANES, Some(Params::DEFAULT_OUTPUT_LEN))
             .expect("the constants of this file are within Argon2's bounds");
         let mut hash = vec![0; Params::DEFAULT_OUTPUT_LEN];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
-            .hash_password_into(password, &salt, &mut hash)
+        argon2id(&params, Version::V0x13, password, &salt, &mut hash)
             .expect("salt and output lengths are within bounds, and no password has 4 GiB");
         Ok(Self::Argon2id { params, version: Version::V0x13, salt, hash })
     }
@@ -77,8 +78,7 @@ impl StoredPassword {
         match self {
             Self::Argon2id { params, version, salt, hash } => {
                 let mut computed = vec![0; hash.len()];
-                let argon2 = Argon2::new(Algorithm::Argon2id, *version, params.clone());
-                argon2.hash_password_into(password, salt, &mut computed).is_ok()
+                argon2id(params, *version, password, salt, &mut computed).is_ok()
                     && computed.ct_eq(hash).into()
             }
             Self::MosquittoPbkdf2 { iterations, salt, hash } => {
@@ -120,6 +120,24 @@ impl StoredPassword {
 /// these forms takes such passwords; with this they are wrong when given, too.
 pub(crate) fn ends_with_nul(password: &[u8]) -> bool {
     password.ends_with(&[0])
+}
+
+/// Argon2id with memory that goes back to the system at once.
+///
+/// Blocks of up to 32 MiB would come from the allocator's heaps and stay there, tens of megabytes for each thread that
+/// ever checked a password. From 32 MiB on they are mapped and unmapped; pages that are never touched cost nothing.
+fn argon2id(
+    params: &Params,
+    version: Version,
+    password: &[u8],
+    salt: &[u8],
+    hash: &mut [u8],
+) -> Result<(), argon2::Error> {
+    let blocks = params.block_count();
+    let mut memory = Vec::with_capacity(blocks.max(MAPPED_BYTES_MIN / Block::SIZE));
+    memory.resize(blocks, Block::default());
+    Argon2::new(Algorithm::Argon2id, version, params.clone())
+        .hash_password_into_with_memory(password, salt, hash, &mut memory[..])
 }
 
 fn parse_argon2id(rest: &str) -> Result<StoredPassword, String> {

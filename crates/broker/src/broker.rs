@@ -157,6 +157,7 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
 }
 
 /// Bytes all queues may hold in memory: half of the machine's, as long as queues live in memory only.
+#[allow(clippy::useless_conversion, reason = "the system's number is 32 bits wide on some machines")]
 fn queue_bytes_total_max() -> u64 {
     let info = rustix::system::sysinfo();
     let total =

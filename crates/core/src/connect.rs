@@ -91,7 +91,7 @@ impl Shard {
         };
         if admitted {
             let user = connect.user_name.map(Box::from);
-            self.admit(id, connect, &client_id, assigned, Admission { user, auth_data: None });
+            self.admit(id, connect, &client_id, assigned, &Admission { user, auth_data: None });
             return if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
                 Flow::Next
             } else {
@@ -134,7 +134,7 @@ impl Shard {
                 let Ok(connect) = decode_connect(&waiting.packet) else { return };
                 let user = user.or_else(|| connect.user_name.map(Box::from));
                 let admission = Admission { user, auth_data: data };
-                self.admit(id, &connect, &waiting.client_id, waiting.assigned, admission);
+                self.admit(id, &connect, &waiting.client_id, waiting.assigned, &admission);
                 if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
                     self.opened_for_traffic(id);
                 }

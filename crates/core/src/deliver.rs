@@ -337,6 +337,7 @@ impl Board {
                 }
                 continue;
             }
+            #[expect(clippy::if_same_then_else, reason = "the first that has something keeps the other waiting")]
             let went = if from_queue {
                 self.send_queued(six, index, window) || self.send_retained(six, index, window)
             } else {

@@ -29,6 +29,7 @@ pub(crate) enum SessionEnd {
 impl Shard {
     /// Ends a Network Connection: tells the peer why where the protocol can, detaches the Session, asks the driver to
     /// close. Does nothing for one that is closing already.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the cause on the spot")]
     pub(crate) fn end(&mut self, id: ConnId, cause: Ended) {
         let Some(conn) = self.board.conn(id) else { return };
         if matches!(conn.stage, Stage::Closing | Stage::Moving { .. }) {
@@ -42,7 +43,8 @@ impl Shard {
             self.send_disconnect(id, &cause);
         }
         self.board.stats.peer_errors += u64::from(matches!(cause, Ended::Rule(_)));
-        self.board.outputs.push_back(Output::Close { conn: id });
+        let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
+        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         let client_id = match self.board.sessions.get(session as usize) {
             Some(session) => session.client_id().into(),
             None => Box::default(),

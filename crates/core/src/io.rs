@@ -65,10 +65,12 @@ pub enum Input<'a> {
 /// What a shard wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Send what waits for it, then close it and say [`Input::Closed`].
+    /// Close it and say [`Input::Closed`].
     Close {
         /// Which.
         conn: ConnId,
+        /// Send what waits for it first. False when the peer has said goodbye and reads no more.
+        farewell: bool,
     },
     /// The Session lives elsewhere: open the connection there and feed it `bytes` first. It is forgotten here.
     Move {

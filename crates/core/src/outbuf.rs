@@ -54,6 +54,7 @@ impl Pool {
 #[derive(Default)]
 pub(crate) struct OutBuf {
     /// Full chunks before the tail; `None` nearly always.
+    #[expect(clippy::box_collection, reason = "every connection pays for this field, few use it")]
     head: Option<Box<VecDeque<Chunk>>>,
     tail: Vec<u8>,
     /// Bytes of the first chunk (or of the tail) that are sent already.

@@ -35,7 +35,7 @@ impl Shard {
         connect: &Connect<'_>,
         client_id: &str,
         assigned: bool,
-        admission: Admission,
+        admission: &Admission,
     ) {
         if !self.may_leave_will(connect, client_id, admission.user.as_deref()) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
@@ -57,7 +57,7 @@ impl Shard {
         let session_present = existing.is_some();
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect);
-        self.attach(id, six, connect, &admission, expiry);
+        self.attach(id, six, connect, admission, expiry);
         self.arm_will(six, connect);
         let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, &admission, durable);

@@ -73,6 +73,9 @@ impl Group {
     }
 }
 
+/// What a topic matched: subscribers, sorted.
+type Matches = Box<[(u32, SubValue)]>;
+
 /// Filters to subscribers.
 pub(crate) struct Router {
     pub(crate) index: SubscriptionIndex<SubValue>,
@@ -80,7 +83,7 @@ pub(crate) struct Router {
     group_names: HashMap<Arc<str>, u32, FixedState>,
     /// Plain filters other shards have subscribers for; key: shard.
     pub(crate) interest: SubscriptionIndex<()>,
-    cache: HashMap<Box<str>, Box<[(u32, SubValue)]>, FixedState>,
+    cache: HashMap<Box<str>, Matches, FixedState>,
     cache_generation: u64,
     lookups: u32,
     hits: u32,

@@ -16,14 +16,14 @@
 //! client.write_all(b"ping")?;
 //!
 //! // An event loop would wait for the listener and the stream; the loopback needs only patience.
-//! let tcp = loop {
+//! let (tcp, peer) = loop {
 //!     match listener.accept() {
-//!         Ok((tcp, _)) => break tcp,
+//!         Ok(accepted) => break accepted,
 //!         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
 //!         Err(error) => return Err(error),
 //!     }
 //! };
-//! let mut stream = Stream::new(tcp, Transport::Tcp)?;
+//! let mut stream = Stream::new(tcp, peer, Transport::Tcp);
 //! let (mut buffer, mut heard) = (vec![0; 65_536], Vec::new());
 //! while heard.len() < 4 {
 //!     stream.read(&mut buffer, &mut |bytes| heard.extend_from_slice(bytes))?;

@@ -38,14 +38,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes over an accepted socket and turns Nagle's delay off (`TCP_NODELAY`): turns of the shard are the batches.
-    ///
-    /// # Errors
-    /// Those of the system, if the connection is gone already.
-    pub fn new(tcp: TcpStream, transport: Transport) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
-        let peer = tcp.peer_addr()?;
-        Ok(Self { pipe: Pipe::new(tcp, transport), peer })
+    /// Takes over a socket accepted from a listener of [`bind`](crate::bind), which set `TCP_NODELAY` for all its
+    /// connections: turns of the shard are the batches, Nagle's delay would only add to them. `peer` is the address
+    /// accepting gave.
+    #[must_use]
+    pub fn new(tcp: TcpStream, peer: SocketAddr, transport: Transport) -> Self {
+        Self { pipe: Pipe::new(tcp, transport), peer }
     }
 
     /// The address of the other end of the TCP connection.

@@ -35,7 +35,7 @@ fn echo_server() -> (SocketAddr, JoinHandle<End>) {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
         let (tcp, from) = listener.accept().unwrap();
-        let mut stream = Stream::new(tcp, Transport::WebSocket).unwrap();
+        let mut stream = Stream::new(tcp, from, Transport::WebSocket);
         assert_eq!(
             (stream.peer(), stream.transport(), stream.is_open()),
             (from, Transport::WebSocket, false)

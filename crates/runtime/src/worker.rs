@@ -241,12 +241,9 @@ impl Worker {
                     return;
                 }
                 match listener.socket.accept() {
-                    Ok((tcp, _)) => {
-                        let transport = listener.transport;
-                        match Stream::new(tcp, transport) {
-                            Ok(stream) => self.adopt(Box::new(stream), &[], now),
-                            Err(error) => tracing::debug!(%error, "a connection was gone when accepted"),
-                        }
+                    Ok((tcp, peer)) => {
+                        let stream = Stream::new(tcp, peer, listener.transport);
+                        self.adopt(Box::new(stream), &[], now);
                     }
                     Err(error) => {
                         listener.ready = error.kind() == io::ErrorKind::Interrupted;
@@ -304,8 +301,7 @@ impl Worker {
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });
         }
-        // Whatever came before it was watched shows as an event, but reading now saves a turn.
-        self.connections.mark_readable(slot);
+        // Whatever came before it was watched shows as an event.
     }
 
     fn read(&mut self, slot: usize, now: Time) {
@@ -359,8 +355,8 @@ impl Worker {
 
     fn drop_connection(&mut self, id: ConnId) {
         self.exchanges.remove(&id);
-        if let Some(mut connection) = self.connections.remove(id) {
-            let _ = self.poll.registry().deregister(connection.stream.source()); // dropping it would do as well
+        if let Some(connection) = self.connections.remove(id) {
+            // Closing the descriptor takes it out of the poll as well.
             if connection.ending != Ending::Lingering {
                 let now = self.now();
                 self.shard.handle(now, Input::Closed { conn: id });
@@ -417,10 +413,7 @@ impl Worker {
     fn carry_out(&mut self, now: Time) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Close { conn } => {
-                    self.connections.set_ending(conn, Ending::Flushing, now);
-                    self.flush(conn);
-                }
+                Output::Close { conn, farewell } => self.close(conn, farewell, now),
                 Output::Move { conn, shard, bytes } => self.send_away(conn, shard, bytes),
                 Output::Forward { shard, batch } => self.posts[usize::from(shard)].send(Mail::Batch(batch)),
                 Output::Store { ticket, records } => {
@@ -440,6 +433,19 @@ impl Worker {
                 Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
                 Output::Event(event) => log(&event),
             }
+        }
+    }
+
+    /// Sends what waits and closes: with all care when the peer should hear why, at once when it said goodbye itself.
+    fn close(&mut self, id: ConnId, farewell: bool, now: Time) {
+        let Some(connection) = self.connections.get(id) else { return };
+        // A WebSocket has a closing handshake of its own.
+        if farewell || connection.stream.transport() == Transport::WebSocket {
+            self.connections.set_ending(id, Ending::Flushing, now);
+            self.flush(id);
+        } else {
+            self.flush(id);
+            self.drop_connection(id);
         }
     }
 

@@ -224,6 +224,18 @@ impl Lab {
         split(self.clients[client.0].version, &bytes)
     }
 
+    /// The same, each with its length on the wire.
+    pub fn sized_packets(&mut self, client: ClientIx) -> Vec<(usize, Received)> {
+        let (version, bytes) = (self.clients[client.0].version, self.bytes(client));
+        let (mut rest, mut packets) = (bytes.as_slice(), Vec::new());
+        while let Some(length) = wire::packet_length(rest) {
+            let (packet, after) = rest.split_at(length);
+            packets.extend(split(version, packet).into_iter().map(|packet| (length, packet)));
+            rest = after;
+        }
+        packets
+    }
+
     /// The same, PUBLISH packets only; the others are dropped.
     pub fn publishes(&mut self, client: ClientIx) -> Vec<Published> {
         self.packets(client).into_iter().filter_map(Received::into_publish).collect()
@@ -294,7 +306,7 @@ impl Lab {
 
     fn carry_out(&mut self, shard: usize, output: Output) {
         match output {
-            Output::Close { conn } => {
+            Output::Close { conn, .. } => {
                 while self.transmit(shard, conn) {}
                 if let Some(client) = self.by_conn.remove(&(shard, conn)) {
                     self.clients[client].conn = None;

@@ -10,6 +10,9 @@ pub const V311: Version = 4;
 pub const V5: Version = 5;
 
 /// A UTF-8 Encoded String, or Binary Data: length and bytes.
+///
+/// # Panics
+/// `text` has more than 65,535 bytes.
 #[must_use]
 pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
@@ -22,7 +25,7 @@ pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
 pub fn varint(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
-        let low = u8::try_from(value & 0x7F).expect("seven bits");
+        let [low, ..] = (value & 0x7F).to_le_bytes();
         value >>= 7;
         if value == 0 {
             bytes.push(low);
