@@ -84,8 +84,9 @@ fn welcome(config: &Config, broker: &Broker) {
     }
     if let Some((_, address)) = broker.addresses().iter().find(|(scheme, _)| *scheme == Scheme::Mqtt) {
         let (host, port) = (address.ip(), address.port());
+        let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(
-            "Try it, in two terminals:\n  mosquitto_sub -h {host} -p {port} -v -t '#'\n  mosquitto_pub -h {host} -p {port} -t hello -m world\n"
+            "Try it, in two terminals:\n  mosquitto_sub -h {host} -p {port}{login} -v -t '#'\n  mosquitto_pub -h {host} -p {port}{login} -t hello -m world\n"
         );
     }
     text += "Stop with Ctrl-C.\n";

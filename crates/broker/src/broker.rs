@@ -156,13 +156,13 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
     })
 }
 
-/// Bytes all queues may hold in memory: half of the machine's, as long as queues live in memory only.
+/// Bytes all queues may hold, as long as they live in memory only: half of the machine's, 1 GiB at the most.
 #[allow(clippy::useless_conversion, reason = "the system's number is 32 bits wide on some machines")]
 fn queue_bytes_total_max() -> u64 {
     let info = rustix::system::sysinfo();
     let total =
         u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit.max(1)));
-    (total / 2).max(64 << 20)
+    (total / 2).clamp(64 << 20, 1 << 30)
 }
 
 /// A connection is a descriptor: take as many as the system allows.

@@ -108,6 +108,8 @@ pub(crate) struct Conn {
     pub(crate) problem_information: bool,
     /// A refused publication was reported already.
     pub(crate) denial_reported: bool,
+    /// A refused subscription was reported already.
+    pub(crate) subscribe_denial_reported: bool,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
     pub(crate) last_seen: Time,
@@ -143,6 +145,7 @@ impl Conn {
             holds: Holds::default(),
             problem_information: true,
             denial_reported: false,
+            subscribe_denial_reported: false,
             keep_alive: 0,
             last_seen: now,
             timer: Time::NEVER,

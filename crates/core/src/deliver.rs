@@ -10,7 +10,7 @@ use cork_topic::{Retained as HasTopic, Scan};
 
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
-    conn::SessionIx,
+    conn::{Answer, SessionIx},
     event::Event,
     outbuf::SHARE_FROM_BYTES,
     session::{Delivery, Kept, NO_GROUP, Queued, RetainedCursor, Session, SubIds},
@@ -331,15 +331,17 @@ impl Board {
                 return;
             }
             let window = usize::from(conn.window);
+            // Retained messages come after the SUBACK that announces them.
+            let suback_waits = conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
             if outgoing.inflight.is_resending() {
                 if !self.resend(six, index, window) {
                     return;
                 }
                 continue;
             }
-            #[expect(clippy::if_same_then_else, reason = "the first that has something keeps the other waiting")]
-            let went = if from_queue {
-                self.send_queued(six, index, window) || self.send_retained(six, index, window)
+            let went = if from_queue || suback_waits {
+                self.send_queued(six, index, window)
+                    || (!suback_waits && self.send_retained(six, index, window))
             } else {
                 self.send_retained(six, index, window) || self.send_queued(six, index, window)
             };

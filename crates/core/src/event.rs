@@ -67,7 +67,7 @@ pub enum Event {
         /// Topic Name.
         topic: Box<str>,
     },
-    /// A subscription was refused by the rights.
+    /// A subscription was refused by the rights. At most one a connection.
     SubscribeDenied {
         /// Client Identifier.
         client_id: Box<str>,

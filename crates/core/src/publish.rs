@@ -207,16 +207,23 @@ impl Shard {
         if self.board.retained.get(publication.topic).is_some_and(newer) {
             return; // another shard's message came first here, but counts as the later one
         }
-        if publication.payload.is_empty() {
-            if self.board.retained.remove(publication.topic).is_none() {
+        let replaced = if publication.payload.is_empty() {
+            let removed = self.board.retained.remove(publication.topic);
+            if removed.is_none() {
                 return; // nothing was retained: nothing to write down
             }
+            removed
         } else {
-            if let Some(at) = message.expires {
-                let when = self.board.time_of(at);
-                self.board.at(when, Timer::Retained(publication.topic.into()));
-            }
-            self.board.retained.insert(Retained(Arc::clone(&message)));
+            self.board.retained.insert(Retained(Arc::clone(&message)))
+        };
+        // The timer goes with its message: it could be set to a time decades away, anew with each publication.
+        if let Some(at) = replaced.and_then(|replaced| replaced.0.expires) {
+            let when = self.board.time_of(at);
+            self.board.timers.remove(&(when, Timer::Retained(publication.topic.into())));
+        }
+        if let Some(at) = message.expires.filter(|_| !publication.payload.is_empty()) {
+            let when = self.board.time_of(at);
+            self.board.at(when, Timer::Retained(publication.topic.into()));
         }
         if publication.qos != QoS::AtMostOnce {
             self.board.record(Record::Retained { message });
@@ -358,3 +365,41 @@ impl crate::board::Board {
 }
 
 const _: () = assert!(NO_SESSION != 0, "the broker's own messages have no Session");
+
+#[cfg(test)]
+mod tests {
+    use cork_proto::Time;
+
+    use crate::{
+        board::Timer,
+        config::{Limits, ShardConfig},
+        io::{ConnId, Input},
+        shard::Shard,
+    };
+
+    /// A v5 PUBLISH to `a`, retained, that expires after as many seconds as there can be.
+    fn retained_for_ever(payload: &[u8]) -> Vec<u8> {
+        let head = [0, 1, b'a', 5, 0x02, 0xFF, 0xFF, 0xFF, 0xFF];
+        let length = u8::try_from(head.len() + payload.len()).unwrap();
+        [&[0x31, length][..], &head, payload].concat()
+    }
+
+    #[test]
+    fn a_retained_message_that_is_replaced_leaves_no_timer() {
+        let limits = Limits { sys_interval: std::time::Duration::ZERO, ..Limits::default() };
+        let mut shard = Shard::new(ShardConfig { limits, ..ShardConfig::default() });
+        let conn = ConnId { index: 0, generation: 0 };
+        let mut at = 0;
+        let mut handle = |shard: &mut Shard, bytes: &[u8]| {
+            at += 1;
+            shard.handle(Time::from_micros(at), Input::Bytes { conn, bytes });
+            shard.board.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Retained(_))).count()
+        };
+        shard.handle(Time::ZERO, Input::Opened { conn, peer: "test".into() });
+        handle(&mut shard, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01c");
+        for n in 0..10 {
+            assert_eq!(handle(&mut shard, &retained_for_ever(&[n])), 1, "after {n}");
+        }
+        assert_eq!(handle(&mut shard, &retained_for_ever(b"")), 0, "removed");
+    }
+}

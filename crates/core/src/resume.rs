@@ -20,6 +20,9 @@ use crate::{
     shard::{Shard, keep_alive_grace},
 };
 
+/// Topic Aliases used towards one client at most, however many it allows: each keeps its Topic Name in memory.
+const ALIASES_OUT_MAX: u16 = 256;
+
 impl Shard {
     /// The Session of a Client Identifier.
     pub(crate) fn session_of(&self, client_id: &str) -> Option<SessionIx> {
@@ -60,7 +63,7 @@ impl Shard {
         self.attach(id, six, connect, admission, expiry);
         self.arm_will(six, connect);
         let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
-        self.send_connack(id, connect, client_id, assigned, session_present, expiry, &admission, durable);
+        self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
     }
 
@@ -115,7 +118,7 @@ impl Shard {
         conn.alias_out = properties
             .topic_alias_maximum()
             .filter(|maximum| *maximum > 0)
-            .map(|maximum| Box::new(AliasOut::new(maximum)));
+            .map(|maximum| Box::new(AliasOut::new(maximum.min(ALIASES_OUT_MAX))));
         let timer = if keep_alive == 0 { Time::NEVER } else { now + keep_alive_grace(keep_alive) };
         self.board.set_conn_timer(id, timer);
 

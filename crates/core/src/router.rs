@@ -14,8 +14,8 @@ use crate::{
 
 /// Topics whose routes are remembered. A hit saves the walk through the index.
 const CACHED_TOPICS_MAX: usize = 16 << 10;
-/// After this many look-ups the cache is judged by its hits.
-const CACHE_JUDGED_AFTER: u32 = 8 << 10;
+/// A full cache that hit in less than half of the look-ups costs more than it saves: it rests for this many.
+const CACHE_RESTS_FOR: u32 = 1 << 20;
 
 /// Members of a shared subscription on another shard.
 #[derive(Copy, Clone, Debug)]
@@ -83,10 +83,7 @@ pub(crate) struct Router {
     group_names: HashMap<Arc<str>, u32, FixedState>,
     /// Plain filters other shards have subscribers for; key: shard.
     pub(crate) interest: SubscriptionIndex<()>,
-    cache: HashMap<Box<str>, Matches, FixedState>,
-    cache_generation: u64,
-    lookups: u32,
-    hits: u32,
+    cache: RouteCache,
     scratch: Vec<(u32, SubValue)>,
     scratch_shards: Vec<(u32, ())>,
 }
@@ -98,10 +95,7 @@ impl Router {
             groups: Slab::new(),
             group_names: HashMap::with_hasher(FixedState::with_seed(seed)),
             interest: SubscriptionIndex::new(seed),
-            cache: HashMap::with_hasher(FixedState::with_seed(seed)),
-            cache_generation: 0,
-            lookups: 0,
-            hits: 0,
+            cache: RouteCache::new(seed),
             scratch: Vec::new(),
             scratch_shards: Vec::new(),
         }
@@ -114,29 +108,16 @@ impl Router {
         if self.index.is_empty() {
             return (&[], &mut self.groups);
         }
-        let generation = self.index.generation();
-        if generation != self.cache_generation {
-            self.cache_generation = generation;
-            self.cache.clear();
-            (self.lookups, self.hits) = (0, 0);
-        }
-        self.lookups += 1;
-        // A cache that hits in less than one of two cases costs more than it saves: it rests until routes change.
-        let useful = self.lookups < CACHE_JUDGED_AFTER || self.hits > self.lookups / 2;
-        if !useful {
-            match_sorted(&self.index, topic, &mut self.scratch);
-            return (&self.scratch, &mut self.groups);
-        }
-        if self.cache.contains_key(topic) {
-            self.hits += 1;
-        } else {
-            match_sorted(&self.index, topic, &mut self.scratch);
-            if self.cache.len() >= CACHED_TOPICS_MAX {
-                self.cache.clear();
+        self.cache.follow(self.index.generation());
+        let routes = match self.cache.find(topic) {
+            Some(at) => self.cache.routes(at),
+            None => {
+                match_sorted(&self.index, topic, &mut self.scratch);
+                self.cache.insert(topic, &self.scratch);
+                &self.scratch
             }
-            self.cache.insert(topic.into(), self.scratch.as_slice().into());
-        }
-        (self.cache.get(topic).map_or(&[], |routes| &**routes), &mut self.groups)
+        };
+        (routes, &mut self.groups)
     }
 
     /// Other shards with plain subscribers of `topic`.
@@ -190,6 +171,77 @@ impl Router {
         if group.members.get(member).is_some() {
             group.online = if online { group.online + 1 } else { group.online.saturating_sub(1) };
         }
+    }
+}
+
+/// Topics and who gets their messages, as long as no subscription changes.
+struct RouteCache {
+    topics: HashMap<Box<str>, u32, FixedState>,
+    routes: Vec<Matches>,
+    generation: u64,
+    lookups: u32,
+    hits: u32,
+    /// Look-ups during which nothing is kept.
+    rest: u32,
+}
+
+impl RouteCache {
+    fn new(seed: u64) -> Self {
+        Self {
+            topics: HashMap::with_hasher(FixedState::with_seed(seed)),
+            routes: Vec::new(),
+            generation: 0,
+            lookups: 0,
+            hits: 0,
+            rest: 0,
+        }
+    }
+
+    /// Forgets everything when the index has changed.
+    #[inline]
+    fn follow(&mut self, generation: u64) {
+        if generation != self.generation {
+            self.generation = generation;
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.topics.clear();
+        self.routes.clear();
+        (self.lookups, self.hits) = (0, 0);
+    }
+
+    #[inline]
+    fn find(&mut self, topic: &str) -> Option<usize> {
+        if self.rest > 0 {
+            self.rest -= 1;
+            return None;
+        }
+        self.lookups = self.lookups.saturating_add(1);
+        let at = *self.topics.get(topic)?;
+        self.hits = self.hits.saturating_add(1);
+        Some(at as usize)
+    }
+
+    #[inline]
+    fn routes(&self, at: usize) -> &[(u32, SubValue)] {
+        self.routes.get(at).map_or(&[], |routes| routes)
+    }
+
+    fn insert(&mut self, topic: &str, routes: &[(u32, SubValue)]) {
+        if self.rest > 0 {
+            return;
+        }
+        if self.routes.len() >= CACHED_TOPICS_MAX {
+            if self.hits < self.lookups / 2 {
+                self.rest = CACHE_RESTS_FOR;
+            }
+            self.clear();
+        }
+        let at = u32::try_from(self.routes.len()).expect("no more topics than CACHED_TOPICS_MAX");
+        self.topics.insert(topic.into(), at);
+        self.routes.push(routes.into());
     }
 }
 

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (5.0 3.8 to 3.11, 4.7, 4.8).
 
+use std::sync::Arc;
+
 use cork_access::Subject;
 use cork_packet::{
     Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
@@ -110,12 +112,16 @@ impl Shard {
         if self.board.rights.allows_filter(who, parsed.filter) {
             return Ok(());
         }
-        let event = Event::SubscribeDenied {
-            client_id: publisher.client_id.clone(),
-            user_name: publisher.user_name.clone(),
-            filter: parsed.text.into(),
-        };
-        self.board.event(event);
+        let publisher = Arc::clone(publisher);
+        let index = self.board.sessions[six as usize].conn;
+        let conn = self.board.conn_at(index);
+        if conn.is_some_and(|conn| !std::mem::replace(&mut conn.subscribe_denial_reported, true)) {
+            self.board.event(Event::SubscribeDenied {
+                client_id: publisher.client_id.clone(),
+                user_name: publisher.user_name.clone(),
+                filter: parsed.text.into(),
+            });
+        }
         Err(ReasonCode::NOT_AUTHORIZED)
     }
 

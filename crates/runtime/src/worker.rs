@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     listeners: Vec<Listener>,
     /// Accepting rests until then: there is no descriptor left.
     accept_rests_until: Option<Time>,
+    /// That accepting rests was said; once is enough until somebody is accepted again.
+    rest_reported: bool,
     /// Running enhanced authentications.
     exchanges: BTreeMap<ConnId, Box<dyn Exchange>>,
     buffer: Vec<u8>,
@@ -90,6 +92,7 @@ impl Worker {
             connections: Connections::default(),
             listeners: Vec::new(),
             accept_rests_until: None,
+            rest_reported: false,
             exchanges: BTreeMap::new(),
             buffer: vec![0; READ_BYTES],
             started,
@@ -233,15 +236,16 @@ impl Worker {
                     break;
                 }
                 if self.connections_max > 0 && self.connections.len() >= self.connections_max {
-                    tracing::warn!(
-                        limit = self.connections_max,
-                        "connection limit reached: accepting pauses"
-                    );
+                    if !std::mem::replace(&mut self.rest_reported, true) {
+                        let limit = self.connections_max;
+                        tracing::warn!(limit, "connection limit reached: accepting pauses");
+                    }
                     self.accept_rests_until = Some(now + ACCEPT_REST);
                     return;
                 }
                 match listener.socket.accept() {
                     Ok((tcp, peer)) => {
+                        self.rest_reported = false;
                         let stream = Stream::new(tcp, peer, listener.transport);
                         self.adopt(Box::new(stream), &[], now);
                     }
@@ -267,16 +271,20 @@ impl Worker {
                 true
             }
             (_, Some(EMFILE | ENFILE)) => {
-                tracing::warn!(
-                    connections = self.connections.len(),
-                    "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
-                );
+                if !std::mem::replace(&mut self.rest_reported, true) {
+                    tracing::warn!(
+                        connections = self.connections.len(),
+                        "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
+                    );
+                }
                 self.listeners[at].ready = true;
                 self.accept_rests_until = Some(now + ACCEPT_REST);
                 false
             }
             _ => {
-                tracing::warn!(%error, "accepting a connection failed");
+                if !std::mem::replace(&mut self.rest_reported, true) {
+                    tracing::warn!(%error, "accepting a connection failed");
+                }
                 self.listeners[at].ready = true;
                 self.accept_rests_until = Some(now + ACCEPT_REST);
                 false

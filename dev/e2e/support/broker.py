@@ -132,6 +132,7 @@ class Cork(Process):
         config = directory / "cork.toml"
         config.write_text(
             f'data_dir = "{directory}/data"\n'
+            f"shards = {os.environ.get('E2E_SHARDS', 1)}\n"
             f"{extra}\n"
             f'[auth]\npassword_file = "{password_file}"\n\n'
             f'[[listener]]\nurl = "mqtt://{HOST}:{port}"\n\n'

@@ -45,7 +45,8 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         match floors.iter().position(|floor| floor.is_of(manifest.folder)) {
             Some(at) => check_crate(manifest, &floors[at], &floors[..at], &folders, &mut findings),
             None => {
-                let message = format!("`{}` stands on no floor; give it a row in {DOCUMENT}", manifest.folder);
+                let message =
+                    format!("`{}` stands on no floor; give it a row in {DOCUMENT}", manifest.folder);
                 findings.push(Finding::new(manifest.path, 1, message));
             }
         }
@@ -119,12 +120,18 @@ mod tests {
 
     const TABLE: &str = "| Floor | Crate | Uses |\n| --- | --- | --- |\n| Words | `crates/a` | - |\n| | `crates/b` | a |\n| Doors | `bin/c` | a, b |\n| | `dev/*`, `fuzz/` | anything |\n";
     const A: (&str, &str) = ("crates/a/Cargo.toml", "[package]\nname = 'k-a'\n");
-    const B: (&str, &str) =
-        ("crates/b/Cargo.toml", "[package]\nname = 'k-b'\n[dependencies]\nk-a.workspace = true\nserde = '1'\n");
-    const C: (&str, &str) =
-        ("bin/c/Cargo.toml", "[package]\nname = 'k'\n[dependencies]\nk-a.workspace = true\nk-b.workspace = true\n");
-    const D: (&str, &str) = ("dev/d/Cargo.toml", "[package]\nname = 'd'\n[dependencies]\nk.path = '../../bin/c'\n");
-    const F: (&str, &str) = ("fuzz/Cargo.toml", "[package]\nname = 'f'\n[dependencies]\nk-a.path = '../crates/a'\n");
+    const B: (&str, &str) = (
+        "crates/b/Cargo.toml",
+        "[package]\nname = 'k-b'\n[dependencies]\nk-a.workspace = true\nserde = '1'\n",
+    );
+    const C: (&str, &str) = (
+        "bin/c/Cargo.toml",
+        "[package]\nname = 'k'\n[dependencies]\nk-a.workspace = true\nk-b.workspace = true\n",
+    );
+    const D: (&str, &str) =
+        ("dev/d/Cargo.toml", "[package]\nname = 'd'\n[dependencies]\nk.path = '../../bin/c'\n");
+    const F: (&str, &str) =
+        ("fuzz/Cargo.toml", "[package]\nname = 'f'\n[dependencies]\nk-a.path = '../crates/a'\n");
 
     fn found(table: &str, files: &[(&str, &str)]) -> Vec<String> {
         let mut all = vec![(DOCUMENT, table)];
@@ -135,7 +142,8 @@ mod tests {
     #[test]
     fn a_house_that_stands() {
         assert_eq!(found(TABLE, &[A, B, C, D, F]), [""; 0]);
-        let tested = ("crates/a/Cargo.toml", "[package]\nname = 'k-a'\n[dev-dependencies]\nk-b.path = '../b'\n");
+        let tested =
+            ("crates/a/Cargo.toml", "[package]\nname = 'k-a'\n[dev-dependencies]\nk-b.path = '../b'\n");
         assert_eq!(found(TABLE, &[tested, B, C, D, F]), [""; 0], "tests may use anything");
     }
 
@@ -144,7 +152,11 @@ mod tests {
         let upward = ("crates/a/Cargo.toml", "[package]\nname = 'k-a'\n[dependencies]\nk-b.path = '../b'\n");
         assert_eq!(found(TABLE, &[upward, B, C, D, F]), ["crates/a/Cargo.toml:4"]);
         let circle = TABLE.replace("`crates/a` | -", "`crates/a` | b");
-        assert_eq!(found(&circle, &[upward, B, C, D, F]), ["crates/a/Cargo.toml:4"], "permitted, but not below");
+        assert_eq!(
+            found(&circle, &[upward, B, C, D, F]),
+            ["crates/a/Cargo.toml:4"],
+            "permitted, but not below"
+        );
     }
 
     #[test]

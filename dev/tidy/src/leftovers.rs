@@ -20,7 +20,11 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     for (path, text) in tree.files().filter(|(path, text)| is_code(path, text) && *path != OWN) {
         for (at, line) in text.lines().enumerate() {
             for note in NOTES.iter().filter(|note| has_word(line, note)) {
-                findings.push(Finding::new(path, at + 1, format!("has a `{note}` left; do it, or say it in an issue")));
+                findings.push(Finding::new(
+                    path,
+                    at + 1,
+                    format!("has a `{note}` left; do it, or say it in an issue"),
+                ));
             }
             let rust = if path.ends_with(".rs") { &UNFINISHED[..] } else { &[] };
             for (word, advice) in rust.iter().filter(|(word, _)| begins_within(line, word)) {
@@ -62,7 +66,10 @@ mod tests {
             ("x.py", "# XXX\n"),
             ("b.rs", "unimplemented!(\"later\")"),
         ]);
-        assert_eq!(places(&check(&bad)), ["a.rs:2", "a.rs:4", "a.rs:5", "a.rs:6", "b.rs:1", "run:2", "x.py:1"]);
+        assert_eq!(
+            places(&check(&bad)),
+            ["a.rs:2", "a.rs:4", "a.rs:5", "a.rs:6", "b.rs:1", "run:2", "x.py:1"]
+        );
     }
 
     #[test]

@@ -92,7 +92,8 @@ mod tests {
             ("dev/tidy/Cargo.toml", ""),
             ("dev/storm/Cargo.toml", ""),
         ];
-        let messages: Vec<String> = check(&Tree::of(&files)).into_iter().map(|finding| finding.message).collect();
+        let messages: Vec<String> =
+            check(&Tree::of(&files)).into_iter().map(|finding| finding.message).collect();
         assert_eq!(messages.len(), 2);
         assert!(messages[0].contains("crates/b") && messages[1].contains("dev/storm"));
     }

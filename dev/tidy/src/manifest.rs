@@ -48,7 +48,8 @@ fn parse<'a>(path: &'a str, text: &'a str) -> Result<Manifest<'a>, Finding> {
         .flatten()
         .flat_map(|dependencies| dependencies.iter())
         .map(|(key, value)| {
-            let renamed = value.get_ref().as_table().and_then(|table| table.get("package")?.get_ref().as_str());
+            let renamed =
+                value.get_ref().as_table().and_then(|table| table.get("package")?.get_ref().as_str());
             (renamed.unwrap_or(key.get_ref()).to_owned(), line(key.span()))
         })
         .collect();
@@ -79,7 +80,7 @@ mod tests {
         let manifest = parse("crates/a/Cargo.toml", text).unwrap();
         assert_eq!((manifest.folder, manifest.name.as_str()), ("crates/a", "cork-a"));
         assert!(manifest.workspace_lints);
-        let mut dependencies = manifest.dependencies.clone();
+        let mut dependencies = manifest.dependencies;
         dependencies.sort();
         let expected = [("cork-b", 6), ("cork-c", 7), ("cork-e", 11), ("cork-f", 13)];
         assert_eq!(dependencies, expected.map(|(name, line)| (name.to_owned(), line)));

@@ -22,7 +22,9 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 fn is_root(path: &str, folder: &str) -> bool {
-    let Some(within) = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else { return false };
+    let Some(within) = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) else {
+        return false;
+    };
     let binary = within.strip_prefix("src/bin/").is_some_and(|name| !name.contains('/'));
     binary || ["src/lib.rs", "src/main.rs", "build.rs"].contains(&within)
 }
@@ -54,8 +56,12 @@ mod tests {
             ("dev/b/src/main.rs", ""),
             ("dev/b/src/bin/more.rs", "#![deny(unsafe_code)]"),
         ];
-        let expected =
-            ["crates/a/Cargo.toml:1", "crates/a/src/lib.rs:1", "dev/b/src/bin/more.rs:1", "dev/b/src/main.rs:1"];
+        let expected = [
+            "crates/a/Cargo.toml:1",
+            "crates/a/src/lib.rs:1",
+            "dev/b/src/bin/more.rs:1",
+            "dev/b/src/main.rs:1",
+        ];
         assert_eq!(places(&check(&Tree::of(&bad))), expected);
     }
 }

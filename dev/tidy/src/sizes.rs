@@ -16,7 +16,8 @@ fn check_but(tree: &Tree, longer: &[(&str, &str)]) -> Vec<Finding> {
         let lines = text.lines().count();
         let may = longer.iter().any(|(other, _)| *other == path);
         if lines > LINES_MAX && !may {
-            let message = format!("has {lines} lines, more than {LINES_MAX}; move a part into a file of its own");
+            let message =
+                format!("has {lines} lines, more than {LINES_MAX}; move a part into a file of its own");
             findings.push(Finding::new(path, LINES_MAX + 1, message));
         } else if lines <= LINES_MAX && may {
             findings.push(Finding::new(path, 1, "is short enough now; take it off the list in `sizes.rs`"));

@@ -42,10 +42,10 @@ impl Tree {
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 self.read_folder(&entry.path(), &path, ignored)?;
-            } else if kind.is_file() {
-                if let Ok(text) = String::from_utf8(fs::read(entry.path())?) {
-                    self.texts.insert(path.clone(), text);
-                }
+            } else if kind.is_file()
+                && let Ok(text) = String::from_utf8(fs::read(entry.path())?)
+            {
+                self.texts.insert(path.clone(), text);
             }
             self.paths.insert(path);
         }
@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn folders_and_files() {
-        let tree = Tree::of(&[("crates/a/src/lib.rs", ""), ("crates/b/Cargo.toml", ""), ("crates/readme", "")]);
+        let tree =
+            Tree::of(&[("crates/a/src/lib.rs", ""), ("crates/b/Cargo.toml", ""), ("crates/readme", "")]);
         assert_eq!(tree.folders_in("crates").collect::<Vec<_>>(), ["crates/a", "crates/b"]);
         assert!(tree.exists("crates/a/src") && tree.exists("crates/readme") && !tree.exists("crates/c"));
         assert_eq!(tree.files_ending(".rs").count(), 1);

@@ -47,7 +47,8 @@ fn is_lock(path: &str) -> bool {
 fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        let first = before.is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '}' | '+' | '*')));
+        let first = before
+            .is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '}' | '+' | '*')));
         let mut after = line[at + folder.len()..].chars();
         first && after.next() == Some('/') && after.next().is_some_and(char::is_alphanumeric)
     })

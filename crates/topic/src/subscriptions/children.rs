@@ -153,11 +153,11 @@ pub(super) struct LevelHasher {
 
 impl LevelHasher {
     pub(super) fn new(seed: u64) -> Self {
-        let shared = SharedSeed::from_u64(seed);
-        let mut hasher = FoldHasher::with_seed(seed, &shared);
-        hasher.write_u64(seed.rotate_left(32));
-        let mix = hasher.finish() | 1;
-        Self { seed, mix, shared }
+        // A seed may be small (a simulation's); its bits are spread before anything is multiplied by them, as a factor
+        // of few bits would crowd all children into a few homes.
+        let seed = spread(seed);
+        let mix = spread(seed) | 1;
+        Self { seed, mix, shared: SharedSeed::from_u64(spread(mix)) }
     }
 
     /// Gives everything the same hash.
@@ -186,11 +186,38 @@ impl LevelHasher {
     }
 }
 
+/// Every bit of the result depends on every bit of the number (the finalizer of splitmix64).
+fn spread(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    /// With every seed, small ones too, a slot stands near its home. (It did not with seed 0: inserting the millionth
+    /// filter took 50 microseconds.)
+    #[test]
+    fn no_seed_crowds_the_table() {
+        for seed in (0..8).chain([u64::MAX, 1 << 63]) {
+            let (hasher, mut table) = (LevelHasher::new(seed), ChildTable::new());
+            for parent in 0..300u32 {
+                for level in 0..100 {
+                    let hash = hasher.child(parent, hasher.level(level.to_string().as_bytes()));
+                    table.insert(hash, parent * 100 + level + 1);
+                }
+            }
+            let away = |(at, slot): (usize, &u64)| at.saturating_sub(table.home(hash_of(*slot)));
+            let used = table.slots.iter().enumerate().filter(|(_, slot)| **slot != 0);
+            let furthest = used.map(away).max().unwrap();
+            assert!(furthest < 100, "seed {seed}: {furthest} slots from home");
+        }
+    }
 
     #[test]
     fn a_full_last_home_overflows_behind_the_table() {

@@ -1,0 +1,2 @@
+//! The deterministic simulation of the core.
+#![forbid(unsafe_code)]

@@ -1,0 +1,95 @@
+//! One Network Connection: two pipes with bytes in them, and what the storm knows of it.
+
+use std::collections::VecDeque;
+
+use cork_core::ConnId;
+use cork_packet::ProtocolVersion;
+use cork_proto::Time;
+
+/// Number of a connection, never used again.
+pub(crate) type LinkIx = usize;
+
+/// What a DISCONNECT asked for.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Farewell {
+    /// 5.0 0x04: the Will is wanted.
+    pub(crate) with_will: bool,
+    /// A new Session Expiry Interval.
+    pub(crate) expiry: Option<u32>,
+}
+
+/// What CONNECT said, as far as checks want to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) clean: bool,
+    /// Seconds the Session shall outlive this connection.
+    pub(crate) expiry: u32,
+    pub(crate) keep_alive: u16,
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_max: u32,
+    pub(crate) alias_max: u16,
+    /// The Will: publication and its delay in seconds.
+    pub(crate) will: Option<(usize, u32)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) client: usize,
+    pub(crate) greeting: Greeting,
+    pub(crate) opened: Time,
+    /// Where the broker has it; `None` once it is over there.
+    pub(crate) at: Option<(usize, ConnId)>,
+    /// Bytes on their way to the broker.
+    pub(crate) up: VecDeque<u8>,
+    /// Bytes in the client's socket.
+    pub(crate) down: VecDeque<u8>,
+    /// Whether the broker wants to read.
+    pub(crate) reading: bool,
+    /// Whether the broker has something to send.
+    pub(crate) ready: bool,
+    /// The client is done: the broker hears of it when all bytes are with it.
+    pub(crate) fin: bool,
+    /// Nobody at the client's end looks at it any more.
+    pub(crate) abandoned: bool,
+    /// It was cut: bytes may have been lost.
+    pub(crate) cut: bool,
+    /// The client broke a rule on purpose.
+    pub(crate) vandal: bool,
+    pub(crate) farewell: Option<Farewell>,
+    /// The broker let it in, to this incarnation of the Session; whether there was a Session before.
+    pub(crate) incarnation: Option<usize>,
+    pub(crate) session_present: bool,
+}
+
+impl Link {
+    pub(crate) fn new(client: usize, greeting: Greeting, opened: Time) -> Self {
+        Self {
+            client,
+            greeting,
+            opened,
+            at: None,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            reading: true,
+            ready: false,
+            fin: false,
+            abandoned: false,
+            cut: false,
+            vandal: false,
+            farewell: None,
+            incarnation: None,
+            session_present: false,
+        }
+    }
+
+    /// Whether the client at its end still has it.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.abandoned
+    }
+
+    /// Whether the client can find out that it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.at.is_none() && self.down.is_empty()
+    }
+}

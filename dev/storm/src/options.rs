@@ -1,0 +1,180 @@
+//! What kind of storm a seed is. Every seed draws its own weights, so that each feature is now and then alone, now and
+//! then everywhere, and now and then absent.
+
+use std::time::Duration;
+
+use cork_core::{Door, ShardConfig};
+use cork_packet::QoS;
+use cork_store::WallTime;
+
+use crate::rng::Rng;
+
+/// Everything drawn before the storm begins. Chances are in percent, unless the name says permille.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where all of it comes from.
+    pub seed: u64,
+    /// Shards of the broker.
+    pub shards: u16,
+    /// Clients; each has a Client Identifier of its own and keeps it.
+    pub clients: usize,
+    /// Moments of chaos before the calm at the end.
+    pub ticks: usize,
+    /// How many clients only consume through a shared subscription.
+    pub workers: usize,
+    /// The topics in use.
+    pub topics: Vec<&'static str>,
+    /// The broker's limits.
+    pub receive_maximum: u16,
+    /// The broker's own limit of flights to one client.
+    pub inflight_max: u16,
+    /// Topic Aliases clients may define.
+    pub topic_alias_maximum: u16,
+    /// Whether QoS 0 waits for absent Sessions.
+    pub queue_qos0: bool,
+    /// Bytes a Session may queue.
+    pub queue_bytes_max: u64,
+    /// Whether user name and password are asked for, and answered late.
+    pub checked: bool,
+    /// Chance of a client to do something at a moment.
+    pub act: usize,
+    /// Chances of bytes to move on at a moment: to the broker, to the client's socket, into the client.
+    pub move_up: usize,
+    /// See `move_up`.
+    pub move_down: usize,
+    /// See `move_up`.
+    pub read: usize,
+    /// Most bytes that move at once.
+    pub chunk: usize,
+    /// Bytes a client's socket takes before somebody must read.
+    pub socket_room: usize,
+    /// Chances per moment: the store answers, a batch arrives at another shard, a timeout is noticed, credentials are
+    /// answered.
+    pub store: usize,
+    /// See `store`.
+    pub mail: usize,
+    /// See `store`.
+    pub timeout: usize,
+    /// See `store`.
+    pub access: usize,
+    /// Chance that outputs are drained only after several inputs.
+    pub lazy_drain: usize,
+    /// Per moment and client: the network breaks.
+    pub cut_permille: usize,
+    /// Chance that a client without connection comes back.
+    pub connect: usize,
+    /// Per moment and client: it connects again although it is connected.
+    pub takeover_permille: usize,
+    /// Per action: DISCONNECT.
+    pub disconnect_permille: usize,
+    /// Of connects: Clean Start.
+    pub clean: usize,
+    /// Of connects: the Session outlives the connection.
+    pub persistent: usize,
+    /// Of connects: a Will.
+    pub will: usize,
+    /// Of connects: Keep Alive.
+    pub keep_alive: usize,
+    /// Of connects: Maximum Packet Size.
+    pub packet_max: usize,
+    /// Of connects: the client sends on without waiting for CONNACK.
+    pub hasty: usize,
+    /// Of a client's actions: publish (the rest subscribes and unsubscribes).
+    pub publish: usize,
+    /// Of publications: RETAIN.
+    pub retain: usize,
+    /// Of publications: a large payload.
+    pub large: usize,
+    /// Of publications: Message Expiry Interval.
+    pub expiry: usize,
+    /// Chance that an acknowledgement that is owed is sent at a moment.
+    pub acknowledge: usize,
+    /// Per moment: the clock jumps by seconds.
+    pub jump_permille: usize,
+    /// QoS of each share name.
+    pub share_qos: [QoS; 2],
+    /// Versions spoken.
+    pub versions: &'static [u8],
+}
+
+const TOPICS: [&str; 12] = [
+    "a", "a/b", "a/b/c", "a/x", "b", "b/c", "/a", "a/", "$x/a", "room/kitchen/heat", "room/kitchen/light", "b/b/c/d",
+];
+
+impl Options {
+    /// The options of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> (Self, Rng) {
+        let mut rng = Rng::new(seed);
+        let r = &mut rng;
+        let clients = r.between(2, 7);
+        let mut topics: Vec<&'static str> = Vec::new();
+        for _ in 0..r.between(1, 6) {
+            let topic = r.pick(&TOPICS);
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        let options = Self {
+            seed,
+            shards: r.pick(&[1, 1, 2, 2, 3, 4]),
+            clients,
+            ticks: r.between(60, 260),
+            workers: if r.chance(40) { r.between(1, clients - 1) } else { 0 },
+            topics,
+            receive_maximum: r.pick(&[1, 2, 5, 20, 1000]),
+            inflight_max: r.pick(&[1, 2, 4, 30, 16_384]),
+            topic_alias_maximum: r.pick(&[0, 1, 2, 64]),
+            queue_qos0: r.chance(25),
+            queue_bytes_max: if r.chance(8) { 2000 } else { 1 << 30 },
+            checked: r.chance(15),
+            act: r.pick(&[10, 30, 60, 90]),
+            move_up: r.pick(&[10, 40, 80, 100]),
+            move_down: r.pick(&[10, 40, 80, 100]),
+            read: r.pick(&[10, 40, 80, 100]),
+            chunk: r.pick(&[1, 5, 30, 300, 100_000]),
+            socket_room: r.pick(&[10, 100, 4000, 1 << 20]),
+            store: r.pick(&[5, 20, 60, 100]),
+            mail: r.pick(&[5, 20, 60, 100]),
+            timeout: r.pick(&[10, 50, 100]),
+            access: r.pick(&[10, 50, 100]),
+            lazy_drain: r.pick(&[0, 0, 30, 70]),
+            cut_permille: r.pick(&[0, 2, 10, 40]),
+            connect: r.pick(&[5, 20, 60]),
+            takeover_permille: r.pick(&[0, 2, 10, 30]),
+            disconnect_permille: r.pick(&[0, 5, 30, 100]),
+            clean: r.pick(&[0, 10, 30, 90]),
+            persistent: r.pick(&[20, 60, 95, 100]),
+            will: r.pick(&[0, 20, 60]),
+            keep_alive: r.pick(&[0, 20, 60]),
+            packet_max: r.pick(&[0, 0, 20, 60]),
+            hasty: r.pick(&[0, 20, 60]),
+            publish: r.pick(&[40, 70, 90]),
+            retain: r.pick(&[0, 20, 50, 90]),
+            large: r.pick(&[0, 0, 0, 2, 10]),
+            expiry: r.pick(&[0, 0, 10, 40]),
+            acknowledge: r.pick(&[5, 30, 70, 100]),
+            jump_permille: r.pick(&[0, 2, 10, 30]),
+            share_qos: [r.pick(&QOS), r.pick(&QOS)],
+            versions: r.pick(&[&[3, 4, 5][..], &[5], &[5], &[4], &[4, 5]]),
+        };
+        (options, rng)
+    }
+
+    /// The configuration of one shard.
+    #[must_use]
+    pub fn config(&self, shard: u16) -> ShardConfig {
+        let mut config = ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
+        config.started = WallTime(1_700_000_000_000_000);
+        config.door = if self.checked { Door::Checked } else { Door::Open };
+        config.limits.sys_interval = Duration::ZERO;
+        config.limits.receive_maximum = self.receive_maximum;
+        config.limits.inflight_max = self.inflight_max;
+        config.limits.topic_alias_maximum = self.topic_alias_maximum;
+        config.limits.queue_qos0 = self.queue_qos0;
+        config.limits.queue_bytes_max = self.queue_bytes_max;
+        config
+    }
+}
+
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
