@@ -88,8 +88,9 @@ pub struct ShardConfig {
     pub started: WallTime,
     /// How often the store was started before: part of every message's identity.
     pub epoch: u32,
-    /// Whether a mesh wants to hear of filters that get a first or lose a last subscriber.
-    pub announce: bool,
+    /// Whether there is a mesh: it is asked for each Client Identifier, and told of filters that get a first or lose a
+    /// last subscriber. A broker alone needs neither.
+    pub mesh: bool,
     /// Who comes in unasked.
     pub door: Door,
     /// Limits.
@@ -108,7 +109,7 @@ impl Default for ShardConfig {
             seed: 0,
             started: WallTime(0),
             epoch: 0,
-            announce: false,
+            mesh: false,
             door: Door::Open,
             limits: Limits::default(),
             server_reference: None,

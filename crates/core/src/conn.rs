@@ -6,7 +6,7 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{io::ConnId, outbuf::OutBuf};
+use crate::{connect::Admission, io::ConnId, outbuf::OutBuf};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
@@ -37,6 +37,14 @@ pub(crate) struct Authenticating {
     pub(crate) client_id: Box<str>,
     /// Whether it was assigned.
     pub(crate) assigned: bool,
+    /// Set once the access port has let it in and the mesh is asked.
+    pub(crate) admission: Option<Admission>,
+}
+
+impl Authenticating {
+    pub(crate) fn new(packet: &[u8], client_id: Box<str>, assigned: bool) -> Self {
+        Self { packet: packet.to_vec(), client_id, assigned, admission: None }
+    }
 }
 
 /// Reasons not to read from a connection.
@@ -50,6 +58,8 @@ impl Holds {
     pub(crate) const OUTPUT: u8 = 2;
     /// Too many acknowledgements wait for the store.
     pub(crate) const STORE: u8 = 4;
+    /// A step of a re-authentication is being checked.
+    pub(crate) const ACCESS: u8 = 8;
 
     pub(crate) fn set(&mut self, reason: u8) -> bool {
         let before = self.0;

@@ -14,7 +14,7 @@ use crate::{
     config::Door,
     conn::{Authenticating, Holds, Stage},
     event::Ended,
-    io::{AuthOutcome, ConnId, Output},
+    io::{AuthOutcome, Claim, ConnId, Output},
     shard::{Flow, Shard, home_shard},
 };
 
@@ -56,7 +56,8 @@ impl Shard {
             return Flow::Stop;
         }
         if self.draining {
-            self.refuse(id, ReasonCode::SERVER_SHUTTING_DOWN);
+            // 0x8B is a DISCONNECT's; CONNACK has no code for an end (5.0 [MQTT-3.2.2-8]).
+            self.refuse(id, ReasonCode::SERVER_UNAVAILABLE);
             return Flow::Stop;
         }
         self.authenticate(id, packet, &connect, client_id, assigned)
@@ -74,15 +75,13 @@ impl Shard {
         if let Some(method) = connect.properties.authentication_method() {
             let data = connect.properties.authentication_data().map(<[u8]>::to_vec);
             let begin = Some((method.into(), client_id.clone()));
-            self.wait_for_access(id, packet, client_id, assigned);
+            self.wait_for_answer(id, Authenticating::new(packet, client_id, assigned));
             if let Some(conn) = self.board.conn(id) {
                 conn.auth_method = Some(method.into());
                 conn.exchanging = true;
-                // The client's AUTH packets must be read while CONNECT waits.
-                self.board.unhold(id.index, Holds::CONNECT);
             }
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
-            return Flow::Next;
+            return Flow::Stop;
         }
         let admitted = match self.board.config.door {
             Door::Open => true,
@@ -91,12 +90,15 @@ impl Shard {
         };
         if admitted {
             let user = connect.user_name.map(Box::from);
-            self.admit(id, connect, &client_id, assigned, &Admission { user, auth_data: None });
-            return if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
-                Flow::Next
-            } else {
-                Flow::Stop
-            };
+            let admission = Admission { user, auth_data: None };
+            if self.board.config.mesh {
+                let waiting = Authenticating::new(packet, client_id, assigned);
+                self.claim(id, waiting, admission);
+                return Flow::Stop;
+            }
+            self.admit(id, connect, &client_id, assigned, &admission);
+            let open = self.board.conn(id).is_some_and(|conn| conn.is_open());
+            return if open { Flow::Next } else { Flow::Stop };
         }
         let peer = self.board.conn(id).map(|conn| conn.peer.clone()).unwrap_or_default();
         let credentials = Box::new(CredentialsBuf {
@@ -105,16 +107,55 @@ impl Shard {
             client_id: client_id.to_string(),
             peer: peer.into_string(),
         });
-        self.wait_for_access(id, packet, client_id, assigned);
+        self.wait_for_answer(id, Authenticating::new(packet, client_id, assigned));
         self.board.outputs.push_back(Output::Authenticate { conn: id, credentials });
         Flow::Stop
     }
 
-    fn wait_for_access(&mut self, id: ConnId, packet: &[u8], client_id: Box<str>, assigned: bool) {
+    fn wait_for_answer(&mut self, id: ConnId, waiting: Authenticating) {
         let Some(conn) = self.board.conn(id) else { return };
-        let waiting = Authenticating { packet: packet.to_vec(), client_id, assigned };
         conn.stage = Stage::Authenticating(Box::new(waiting));
         self.board.hold(id.index, Holds::CONNECT);
+    }
+
+    /// Asks the mesh whether the Session of who was let in is served here.
+    fn claim(&mut self, id: ConnId, waiting: Authenticating, admission: Admission) {
+        let client_id = waiting.client_id.clone();
+        self.wait_for_answer(id, Authenticating { admission: Some(admission), ..waiting });
+        self.board.outputs.push_back(Output::Claim { conn: id, client_id });
+    }
+
+    /// The mesh answered.
+    pub(crate) fn on_claimed(&mut self, id: ConnId, claim: Claim) {
+        match claim {
+            Claim::Granted => {
+                if let Some(mut waiting) = self.take_waiting(id) {
+                    let admission = waiting.admission.take().unwrap_or_default();
+                    self.admit_waiting(id, &waiting, &admission);
+                }
+            }
+            Claim::Elsewhere(node) => self.refuse_to(id, ReasonCode::USE_ANOTHER_SERVER, Some(&node)),
+            Claim::Unavailable => self.refuse(id, ReasonCode::SERVER_UNAVAILABLE),
+        }
+    }
+
+    fn take_waiting(&mut self, id: ConnId) -> Option<Box<Authenticating>> {
+        let conn = self.board.conn(id)?;
+        match std::mem::replace(&mut conn.stage, Stage::AwaitConnect) {
+            Stage::Authenticating(waiting) => Some(waiting),
+            other => {
+                conn.stage = other;
+                None
+            }
+        }
+    }
+
+    fn admit_waiting(&mut self, id: ConnId, waiting: &Authenticating, admission: &Admission) {
+        let Ok(connect) = decode_connect(&waiting.packet) else { return };
+        self.admit(id, &connect, &waiting.client_id, waiting.assigned, admission);
+        if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
+            self.opened_for_traffic(id);
+        }
     }
 
     /// The access port answered.
@@ -126,24 +167,22 @@ impl Shard {
         match outcome {
             AuthOutcome::Allowed { user, data } => {
                 conn.exchanging = false;
-                let before = std::mem::replace(&mut conn.stage, Stage::AwaitConnect);
-                let Stage::Authenticating(waiting) = before else {
-                    conn.stage = before;
-                    return;
-                };
+                let Some(waiting) = self.take_waiting(id) else { return };
                 let Ok(connect) = decode_connect(&waiting.packet) else { return };
                 let user = user.or_else(|| connect.user_name.map(Box::from));
                 let admission = Admission { user, auth_data: data };
-                self.admit(id, &connect, &waiting.client_id, waiting.assigned, &admission);
-                if self.board.conn(id).is_some_and(|conn| conn.is_open()) {
-                    self.opened_for_traffic(id);
+                if self.board.config.mesh {
+                    return self.claim(id, *waiting, admission);
                 }
+                self.admit_waiting(id, &waiting, &admission);
             }
             AuthOutcome::Denied if conn.auth_method.is_some() => self.refuse(id, ReasonCode::NOT_AUTHORIZED),
             AuthOutcome::Denied => self.refuse(id, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
             AuthOutcome::UnknownMethod => self.refuse(id, ReasonCode::BAD_AUTHENTICATION_METHOD),
             AuthOutcome::Continue { data } => {
                 self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
+                self.board.unhold(id.index, Holds::CONNECT);
+                self.go_on_reading(id);
             }
         }
     }
@@ -193,11 +232,19 @@ impl Shard {
             }
             _ => return Err(PeerError::UnexpectedAuth),
         };
+        // One step at a time: the next packet is read when this one is answered.
+        self.board.hold(id.index, if connected { Holds::ACCESS } else { Holds::CONNECT });
         self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
         Ok(())
     }
 
     fn on_reauthenticated(&mut self, id: ConnId, outcome: AuthOutcome) {
+        self.step_reauthentication(id, outcome);
+        self.board.unhold(id.index, Holds::ACCESS);
+        self.go_on_reading(id);
+    }
+
+    fn step_reauthentication(&mut self, id: ConnId, outcome: AuthOutcome) {
         let Some(conn) = self.board.conn(id) else { return };
         match outcome {
             AuthOutcome::Continue { data } => {
@@ -233,16 +280,24 @@ impl Shard {
 
     /// Answers a CONNECT with an error and closes.
     pub(crate) fn refuse(&mut self, id: ConnId, reason: ReasonCode) {
-        self.send_refusal(id, reason);
+        self.refuse_to(id, reason, None);
+    }
+
+    /// The same, naming a server to go to (5.0 4.11).
+    fn refuse_to(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
+        self.send_refusal(id, reason, server);
         self.end(id, Ended::Refused(reason));
     }
 
-    fn send_refusal(&mut self, id: ConnId, reason: ReasonCode) {
+    fn send_refusal(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum) = (conn.version, conn.packet_bytes_max);
         let mut properties = PropertiesBuf::default();
         let code = if version.is_v5() {
             properties.push(Property::ReasonString(refusal(reason)));
+            if let Some(server) = server {
+                properties.push(Property::ServerReference(server));
+            }
             reason.0
         } else {
             reason.to_connect_return_code().0
@@ -261,13 +316,13 @@ impl Shard {
     /// form every version reads (3.1.1 [MQTT-3.1.2-2]), an older client is closed.
     fn refuse_undecodable(&mut self, id: ConnId, failed: ConnectError) {
         if let DecodeError::UnsupportedProtocolLevel(_) = failed.error {
-            self.send_refusal(id, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+            self.send_refusal(id, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, None);
         } else if let Some(version) = failed.version {
             if let Some(conn) = self.board.conn(id) {
                 conn.version = version;
             }
             if version.is_v5() {
-                self.send_refusal(id, failed.error.reason_code());
+                self.send_refusal(id, failed.error.reason_code(), None);
             }
         }
         self.end(id, Ended::Rule(PeerError::Decode(failed.error)));
@@ -316,7 +371,9 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_SHUTTING_DOWN => "the broker is shutting down",
+        ReasonCode::SERVER_UNAVAILABLE => "the broker is shutting down",
+        ReasonCode::SERVER_UNAVAILABLE => "the cluster cannot say who serves this Client Identifier",
+        ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",
         ReasonCode::PACKET_TOO_LARGE => "the CONNECT packet is too large",

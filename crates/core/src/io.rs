@@ -45,6 +45,13 @@ pub enum Input<'a> {
         /// The answer.
         outcome: AuthOutcome,
     },
+    /// The mesh's answer to [`Output::Claim`].
+    Claimed {
+        /// For whom.
+        conn: ConnId,
+        /// The answer.
+        claim: Claim,
+    },
     /// The store's answer to [`Output::Store`]; answers come in the order of tickets.
     Stored {
         /// Which batch.
@@ -104,6 +111,13 @@ pub enum Output {
         /// Authentication Data.
         data: Option<Vec<u8>>,
     },
+    /// Ask the mesh to serve a Client Identifier's Session here; answer with [`Input::Claimed`].
+    Claim {
+        /// For whom.
+        conn: ConnId,
+        /// Client Identifier.
+        client_id: Box<str>,
+    },
     /// Keep these records; answer with [`Input::Stored`].
     Store {
         /// Under this number.
@@ -127,6 +141,17 @@ pub enum Output {
     },
     /// Something an operator may want to know.
     Event(Event),
+}
+
+/// Whether a Session is served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is.
+    Granted,
+    /// Another node serves it: a v5 client is told where (5.0 0x9C with Server Reference).
+    Elsewhere(Box<str>),
+    /// The cluster cannot say now (5.0 0x88).
+    Unavailable,
 }
 
 /// How an authentication ended, or went on.

@@ -53,6 +53,6 @@ mod sys;
 
 pub use config::{Door, Limits, ShardConfig};
 pub use event::{Ended, Event};
-pub use io::{AuthOutcome, Batch, ConnId, Input, Item, Output, Waiter};
+pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, Waiter};
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;

@@ -48,7 +48,7 @@ impl Shard {
 
     /// Whether anybody wants to hear of routes.
     pub(crate) fn tells_others(&self) -> bool {
-        self.board.config.shards > 1 || self.board.config.announce
+        self.board.config.shards > 1 || self.board.config.mesh
     }
 
     /// Emits what waits for other shards.
@@ -88,7 +88,7 @@ impl Shard {
         for shard in self.others() {
             self.peers.tell(shard, Item::Interest { filter: filter.into(), interested, waiter });
         }
-        if self.board.config.announce {
+        if self.board.config.mesh {
             self.board.outputs.push_back(Output::Announce { filter: filter.into(), interested });
         }
     }

@@ -81,6 +81,7 @@ impl Shard {
             Input::Opened { conn, peer } => self.on_opened(conn, peer),
             Input::Closed { conn } => self.on_closed(conn),
             Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
+            Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.board.rights = rights,
@@ -189,6 +190,7 @@ impl Shard {
         stats.sessions = self.board.sessions.len() as u64;
         stats.retained = self.board.retained.len() as u64;
         stats.queued_bytes = self.board.queue_bytes;
+        stats.output_bytes = self.board.output_bytes as u64;
         stats
     }
 

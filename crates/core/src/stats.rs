@@ -25,6 +25,8 @@ pub struct Stats {
     pub retained: u64,
     pub queued_messages: u64,
     pub queued_bytes: u64,
+    /// Bytes that wait in the output buffers of connections.
+    pub output_bytes: u64,
     pub inflight: u64,
     /// QoS 0 dropped because a connection's output buffer was full.
     pub dropped_slow_reader: u64,
@@ -55,8 +57,8 @@ impl Stats {
         sum!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent
             publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
-            inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large denied_publish
-            denied_delivery peer_errors);
+            output_bytes inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large
+            denied_publish denied_delivery peer_errors);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }
 }

@@ -63,6 +63,8 @@ pub struct Inflight<M> {
     /// Flights from here to `resend_end` are still to be sent again on this Network Connection.
     resend_at: u64,
     resend_end: u64,
+    /// PUBREL of flights before this one went ahead of a PUBLISH that waits for the window.
+    release_at: u64,
 }
 
 /// Packet Identifiers there are.
@@ -81,6 +83,7 @@ impl<M> Default for Inflight<M> {
             open: 0,
             resend_at: 0,
             resend_end: 0,
+            release_at: 0,
         }
     }
 }
@@ -170,43 +173,47 @@ impl<M> Inflight<M> {
         self.open = 0;
         self.resend_at = self.aside.keys().next().map_or(self.base, |sequence| *sequence);
         self.resend_end = self.base + self.ring.len() as u64;
+        self.release_at = self.resend_at;
     }
 
     /// The next flight to send again: its PUBLISH (with DUP), or PUBREL when it waits for PUBCOMP.
     ///
-    /// `None` when there is none left, or when it is a PUBLISH and `window` (Receive Maximum) is used up.
+    /// `None` when there is none left, or when only PUBLISH packets are and `window` (Receive Maximum) is used up.
     pub fn resend(&mut self, window: usize) -> Option<(PacketId, &Flight<M>)> {
-        self.resend_at = self.next_to_resend()?;
-        let sequence = self.resend_at;
+        let room = self.open < window;
+        let released = self.release_at;
+        let next = self.seek(self.resend_at, |n, flight| flight.awaits != Phase::Pubcomp || n >= released);
+        self.resend_at = next.unwrap_or(self.resend_end);
+        let mut sequence = next?;
+        if room || self.find(identifier(sequence)).is_some_and(|flight| flight.awaits == Phase::Pubcomp) {
+            self.resend_at += 1;
+        } else {
+            // 5.0 [MQTT-3.3.4-10]: a PUBLISH that waits holds up no PUBREL behind it.
+            let release = self.seek(released, |_, flight| flight.awaits == Phase::Pubcomp);
+            self.release_at = release.map_or(self.resend_end, |sequence| sequence + 1);
+            sequence = release?;
+        }
         let flight = match sequence.checked_sub(self.base) {
             Some(offset) => self.ring.get_mut(usize::try_from(offset).ok()?)?.as_mut()?,
             None => self.aside.get_mut(&sequence)?,
         };
         if flight.awaits != Phase::Pubcomp {
-            if self.open >= window {
-                return None;
-            }
             flight.counted = true;
             self.open += 1;
         }
-        self.resend_at += 1;
         Some((identifier(sequence), flight))
     }
 
-    /// Sequence of the next flight to send again; notes when there is none.
-    fn next_to_resend(&mut self) -> Option<u64> {
-        let aside = self.aside.range(self.resend_at..).next().map(|(sequence, _)| *sequence);
+    /// Sequence of the first wanted flight, from `from` on, among those to be sent again.
+    fn seek(&self, from: u64, wanted: impl Fn(u64, &Flight<M>) -> bool) -> Option<u64> {
+        let aside = self.aside.range(from..).find(|(n, flight)| wanted(**n, flight)).map(|(n, _)| *n);
         let next = aside.or_else(|| {
-            let from = self.resend_at.max(self.base);
+            let from = from.max(self.base);
             let skip = usize::try_from(from - self.base).unwrap_or(usize::MAX);
-            let live = self.ring.iter().skip(skip).position(Option::is_some)?;
-            Some(from + live as u64)
+            let mut ring = (from..).zip(self.ring.iter().skip(skip));
+            ring.find(|(n, slot)| slot.as_ref().is_some_and(|flight| wanted(*n, flight))).map(|(n, _)| n)
         });
-        let next = next.filter(|sequence| *sequence < self.resend_end);
-        if next.is_none() {
-            self.resend_at = self.resend_end;
-        }
-        next
+        next.filter(|sequence| *sequence < self.resend_end)
     }
 
     /// All flights in order, with their identifiers.
@@ -339,6 +346,28 @@ mod tests {
         assert!(inflight.is_resending());
         inflight.puback(ids[0]);
         assert_eq!(inflight.resend(1).unwrap().0, ids[1]);
+    }
+
+    #[test]
+    fn mqtt5_3_3_4_10_a_publish_that_waits_for_the_window_holds_up_no_pubrel() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..5).map(|n| inflight.push(n, QoS::ExactlyOnce).unwrap()).collect();
+        inflight.pubrec(ids[2], false);
+        inflight.pubrec(ids[4], false);
+        inflight.reconnected();
+        let mut again = Vec::new();
+        while let Some((id, flight)) = inflight.resend(1) {
+            again.push((id, flight.awaits));
+        }
+        assert_eq!(again, [(ids[0], Phase::Pubrec), (ids[2], Phase::Pubcomp), (ids[4], Phase::Pubcomp)]);
+        assert!(inflight.is_resending());
+        // The rest follows as room comes, and no PUBREL a second time.
+        let mut rest = Vec::new();
+        while let Some((id, flight)) = inflight.resend(3) {
+            rest.push((id, flight.awaits));
+        }
+        assert_eq!(rest, [(ids[1], Phase::Pubrec), (ids[3], Phase::Pubrec)]);
+        assert!(!inflight.is_resending());
     }
 
     #[test]

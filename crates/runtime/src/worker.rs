@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{ConnId, Input, Output, Shard, ShardConfig};
+use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{Stream, Transport};
 use cork_proto::Time;
@@ -175,6 +175,7 @@ impl Worker {
     /// Everything that can be done without waiting.
     fn turn(&mut self, now: Time) {
         self.open_mail(now);
+        self.take_claims(now);
         self.accept(now);
         for _ in 0..self.connections.ready.len() {
             if let Some(slot) = self.connections.ready.pop_front() {
@@ -438,9 +439,29 @@ impl Worker {
                     let exchange = self.exchanges.remove(&conn);
                     self.ask(conn, Question::Exchange { begin, exchange, data });
                 }
+                Output::Claim { conn, client_id } => self.claim(conn, &client_id, now),
                 Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
                 Output::Event(event) => log(&event),
             }
+        }
+    }
+
+    /// Asks the mesh; its answers are taken at once or in a later turn, whenever they come.
+    fn claim(&mut self, conn: ConnId, client_id: &str, now: Time) {
+        self.mesh.claim(u64::from(conn.index) << 32 | u64::from(conn.generation), client_id);
+        self.take_claims(now);
+    }
+
+    fn take_claims(&mut self, now: Time) {
+        while let Some((ticket, answer)) = self.mesh.poll_claim() {
+            let [index, generation] = [ticket >> 32, ticket & u64::from(u32::MAX)];
+            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else { continue };
+            let claim = match answer {
+                cork_mesh::Claim::Granted => Claim::Granted,
+                cork_mesh::Claim::Elsewhere(node) => Claim::Elsewhere(node.into()),
+                _ => Claim::Unavailable,
+            };
+            self.shard.handle(now, Input::Claimed { conn: ConnId { index, generation }, claim });
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::Acl;
-use cork_core::{AuthOutcome, Batch, ConnId, Event, Input, Output, Shard, ShardConfig};
+use cork_core::{AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig};
 use cork_proto::Time;
 use cork_store::{Record, Ticket};
 
@@ -54,6 +54,7 @@ pub struct Lab {
     unanswered: VecDeque<(usize, Ticket)>,
     authenticate: Authenticate,
     exchange: Exchange,
+    claim: Box<dyn FnMut(&str) -> Claim>,
 }
 
 impl Default for Lab {
@@ -91,6 +92,7 @@ impl Lab {
             unanswered: VecDeque::new(),
             authenticate: Box::new(|_| AuthOutcome::Denied),
             exchange: Box::new(|_, _| AuthOutcome::UnknownMethod),
+            claim: Box::new(|_| Claim::Granted),
         }
     }
 
@@ -105,6 +107,11 @@ impl Lab {
     /// Who answers for enhanced authentication: gets the method at the first step, and the data.
     pub fn on_exchange(&mut self, answer: impl FnMut(Option<&str>, Option<&[u8]>) -> AuthOutcome + 'static) {
         self.exchange = Box::new(answer);
+    }
+
+    /// Who answers for the mesh (asked when `config.mesh` is set).
+    pub fn on_claim(&mut self, answer: impl FnMut(&str) -> Claim + 'static) {
+        self.claim = Box::new(answer);
     }
 
     /// New rights for everybody.
@@ -335,6 +342,10 @@ impl Lab {
             Output::Exchange { conn, begin, data } => {
                 let outcome = (self.exchange)(begin.as_ref().map(|(method, _)| &**method), data.as_deref());
                 self.input(shard, Input::Authenticated { conn, outcome });
+            }
+            Output::Claim { conn, client_id } => {
+                let claim = (self.claim)(&client_id);
+                self.input(shard, Input::Claimed { conn, claim });
             }
             Output::Event(event) => self.events.push(event),
             Output::Reading { .. } | Output::Announce { .. } => {}

@@ -149,8 +149,15 @@ impl Client {
         cx.send(link, &packet);
     }
 
+    /// Goes on with what is to be sent again, once CONNACK is there.
+    pub(crate) fn resend_if_open(&mut self, cx: &mut Context) {
+        if self.line.as_ref().is_some_and(|line| line.open) {
+            self.resend(cx);
+        }
+    }
+
     /// Sends again what an earlier connection left behind, in order (3.1.1, 5.0 [MQTT-4.4.0-1]).
-    pub(crate) fn resend(&mut self, cx: &mut Context) {
+    fn resend(&mut self, cx: &mut Context) {
         loop {
             let Some(line) = &self.line else { return };
             let link = line.link;
@@ -191,7 +198,7 @@ impl Client {
             _ if v5 && cx.rng.chance(3) => {
                 // The client refuses a message it has: the flight ends (5.0 4.3.3).
                 cx.coverage.hit("QoS 2 messages refused");
-                self.incoming.remove(&id);
+                cx.ledger.refused.extend(self.incoming.remove(&id));
                 line.busy.remove(&id);
                 let reason = ReasonCode::QUOTA_EXCEEDED;
                 Packet::PubRec(Ack { packet_id: id, reason, properties: Properties::EMPTY })

@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) net: Net,
     pub(crate) ledger: Ledger,
     pub(crate) coverage: Coverage,
+    /// When the chaos was over.
+    pub(crate) began_calm: Time,
 }
 
 impl Context {

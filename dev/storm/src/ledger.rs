@@ -2,6 +2,8 @@
 //!
 //! The broker's word is taken for one thing only: *when* a connection began and ended, which it says in its events.
 
+use std::collections::BTreeSet;
+
 use cork_core::Ended;
 use cork_packet::{QoS, matches};
 use cork_proto::Time;
@@ -106,6 +108,8 @@ pub(crate) struct Ledger {
     delayed: Vec<Option<Delayed>>,
     /// A queue was full: messages may be missing.
     pub(crate) lossy: bool,
+    /// Publications a client refused after taking them: it no longer knows them when they come again.
+    pub(crate) refused: BTreeSet<usize>,
 }
 
 impl Ledger {
@@ -194,7 +198,7 @@ impl Ledger {
         // A delayed Will: cancelled by coming back in time, due by the end of the Session (5.0 [MQTT-3.1.3-9]).
         if let Some(Delayed { publication, due }) = self.delayed[client].take() {
             if timers >= due || (!session_present && now < due) {
-                self.take_will(publication, due.min(now));
+                self.take_will(publication, due.min(now), None);
             } else if now >= due {
                 self.publications[publication].fate = Fate::Open; // late timers: both are right
                 self.publications[publication].sent = due;
@@ -252,7 +256,7 @@ impl Ledger {
         if let Some((publication, delay)) = entry.greeting.will {
             if !matches!(cause, Ended::ByClient) {
                 if delay == 0 || expiry == 0 {
-                    self.take_will(publication, now);
+                    self.take_will(publication, now, Some(now));
                 } else {
                     let due = now.plus_seconds(u64::from(delay.min(expiry)));
                     self.delayed[client] = Some(Delayed { publication, due });
@@ -262,10 +266,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// A Will is due: it counts as published and acknowledged then.
-    fn take_will(&mut self, publication: usize, due: Time) {
+    /// A Will is due. `acked`: when it surely was published; a timer may be noticed late.
+    fn take_will(&mut self, publication: usize, due: Time, acked: Option<Time>) {
         let will = &mut self.publications[publication];
-        (will.fate, will.sent, will.acked) = (Fate::Taken, due, Some(due));
+        (will.fate, will.sent, will.acked) = (Fate::Taken, due, acked);
     }
 
     /// Settles the delayed Wills at the end.
@@ -273,7 +277,7 @@ impl Ledger {
         for client in 0..self.delayed.len() {
             let Some(Delayed { publication, due }) = self.delayed[client].take() else { continue };
             if fired(shard_of(client)) >= due {
-                self.take_will(publication, due);
+                self.take_will(publication, due, None);
             } else {
                 self.publications[publication].fate = Fate::Open;
             }

@@ -1,2 +1,34 @@
-//! The deterministic simulation of the core.
+//! The deterministic simulation of the core: shards, connections and a crowd of clients on one thread, driven by one
+//! seed.
+//!
+//! A storm has three parts. In the **chaos** clients of all versions connect, publish, subscribe, cut, come back, take
+//! their own Sessions over, acknowledge late and out of order; bytes move in pieces of any size; the store, the access
+//! port, the mail between shards and the timers answer when they like. In the **calm** everybody comes back and reads
+//! everything. Then the ledger is compared with the promises (`checks`), and everybody leaves: nothing may be left.
+//!
+//! ```
+//! let first = cork_storm::run(1).expect("seed 1 holds");
+//! let again = cork_storm::run(1).expect("seed 1 holds");
+//! assert_eq!(first.trace, again.trace);
+//! ```
+//!
+//! `cargo run -p cork-storm -- --seed N` repeats a storm and prints its options.
 #![forbid(unsafe_code)]
+
+mod actions;
+mod checks;
+mod client;
+mod context;
+mod coverage;
+mod ledger;
+mod link;
+mod net;
+mod options;
+mod receive;
+mod rng;
+mod world;
+
+pub use coverage::Coverage;
+pub use options::Options;
+pub use rng::Rng;
+pub use world::{Outcome, run};

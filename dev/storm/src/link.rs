@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) opened: Time,
     /// Where the broker has it; `None` once it is over there.
     pub(crate) at: Option<(usize, ConnId)>,
+    /// When it was over there.
+    pub(crate) over: Option<Time>,
     /// Bytes on their way to the broker.
     pub(crate) up: VecDeque<u8>,
     /// Bytes in the client's socket.
@@ -69,6 +71,7 @@ impl Link {
             greeting,
             opened,
             at: None,
+            over: None,
             up: VecDeque::new(),
             down: VecDeque::new(),
             reading: true,
@@ -81,11 +84,6 @@ impl Link {
             incarnation: None,
             session_present: false,
         }
-    }
-
-    /// Whether the client at its end still has it.
-    pub(crate) fn is_used(&self) -> bool {
-        !self.abandoned
     }
 
     /// Whether the client can find out that it is over.

@@ -181,6 +181,7 @@ impl Net {
             self.drain(now, shard);
         }
         self.links[link].up.clear();
+        self.links[link].over.get_or_insert(now);
     }
 
     fn release(&mut self, shard: usize, conn: ConnId) {
@@ -270,10 +271,11 @@ impl Net {
 
     fn carry_out(&mut self, now: Time, shard: usize, output: Output) {
         match output {
-            Output::Close { conn } => {
+            Output::Close { conn, .. } => {
                 if let Some(&link) = self.by_conn.get(&(shard, conn)) {
                     self.last_words(now, shard, link);
                     self.links[link].at = None;
+                    self.links[link].over = Some(now);
                     self.links[link].up.clear();
                     self.release(shard, conn);
                 }
@@ -298,7 +300,7 @@ impl Net {
                 }
             }
             Output::Event(event) => self.on_event(now, event),
-            Output::Announce { .. } => {}
+            Output::Announce { .. } | Output::Claim { .. } => {}
         }
     }
 

@@ -9,8 +9,8 @@ use cork_conform::{
 use cork_core::{AuthOutcome, Door};
 
 use crate::support::{
-    CONNACK, DAY, PINGRESP, closes_at_connect, closes_on, connack, connect_bytes, guarded, message, open_with,
-    persistent, persistent_subscriber, publish_once, raw, raw_of, retained, subscribe, subscriber, with_password,
+    DAY, PINGRESP, closes_at_connect, closes_on, connack, connect_bytes, guarded, message, open_with,
+    persistent, persistent_subscriber, publish_once, raw, retained, subscribe, subscriber, with_password,
 };
 
 #[test]
@@ -332,7 +332,7 @@ fn mqtt311_3_1_4_1_a_connect_that_is_malformed_is_closed_without_connack() {
     let body = &whole[2..];
     // Ends inside a field: variable header, Client Identifier, Will Topic, Will Message, user, password.
     let mut malformed: Vec<Vec<u8>> =
-        [0, 1, 4, 6, 7, 8, 9, 11, 15, 19, 22, 25, 27, 30, 34, 40].map(|end| wire::packet(0x10, &body[..end])).to_vec();
+        [0, 1, 4, 6, 7, 8, 9, 11, 15, 19, 22, 25, 28, 30, 34, 40].map(|end| wire::packet(0x10, &body[..end])).to_vec();
     // Goes on after the last field.
     malformed.push(wire::packet(0x10, &[body, &[0]].concat()));
     for connect in malformed {
@@ -362,7 +362,6 @@ fn mqtt311_3_1_4_4_a_connect_that_is_accepted_gets_return_code_0() {
         for _ in 0..2 {
             let client = open_with(&mut lab, &connect.bytes());
             assert_eq!(connack(&mut lab, client).map(|(_, code)| code), Some(0), "{connect:?}");
-            assert_eq!(raw_of(&mut lab, client, CONNACK).len(), 0);
             lab.cut(client);
         }
     }

@@ -8,8 +8,8 @@ use cork_conform::{
 };
 
 use crate::steps::{
-    CONTENT_TYPE, NOT_UTF8, closes, connect_raw, fresh, long, pair, puback_with_reason_string, publish, refuses,
-    subscribe, take, text, with,
+    CONTENT_TYPE, NOT_UTF8, closes, connect_raw, fresh, pair, puback_with_reason_string, publish, refuses, short,
+    subscribe, text, with,
 };
 
 #[test]
@@ -227,7 +227,8 @@ fn mqtt5_beyond_a_remaining_length_of_five_bytes_closes() {
 
 #[test]
 fn mqtt5_beyond_packets_are_understood_however_the_stream_is_cut() {
-    let mut stream = connect_raw(0x02, &long(0x11, 5), &[wire::string("c")]);
+    // Without Session Expiry: nothing waits for the store, so the answers come in one order only.
+    let mut stream = connect_raw(0x02, &short(0x21, 5), &[wire::string("c")]);
     stream.extend(wire::subscribe(V5, 1, &[("t", 0)]));
     stream.extend(wire::publish(V5, 0, "t", None, &[b'x'; 200]));
     stream.extend(wire::pingreq());
@@ -244,8 +245,5 @@ fn mqtt5_beyond_packets_are_understood_however_the_stream_is_cut() {
             assert_eq!(whole.len(), 4, "{whole:?}");
         }
         assert_eq!(packets, whole, "in pieces of {step}");
-        for publish in packets.into_iter().filter_map(Received::into_publish) {
-            take(&mut lab, client, &publish);
-        }
     }
 }

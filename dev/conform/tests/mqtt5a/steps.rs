@@ -171,6 +171,12 @@ pub(crate) fn puback_with_reason_string(string: &[u8]) -> Vec<u8> {
     wire::packet(0x40, &[&[0, 1, 0x00][..], &properties].concat())
 }
 
+/// Whether `part` is `whole` with some items left out: what there is has kept its order.
+pub(crate) fn keeps_order(part: &[&[u8]], whole: &[Vec<u8>]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|item| rest.any(|other| other == item))
+}
+
 /// A client subscribes one filter; the SUBACK stays in its inbox.
 pub(crate) fn subscribe(lab: &mut Lab, client: ClientIx, filter: &str, options: u8) {
     lab.send(client, &wire::subscribe(V5, 1, &[(filter, options)]));

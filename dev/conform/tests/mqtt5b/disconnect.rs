@@ -12,14 +12,14 @@ use crate::{
     common::{REASON_STRING, SESSION_EXPIRY, USER_PROPERTY, publish, subscribe},
 };
 
-/// Codes of DISCONNECT, whichever side sends it.
-const CODES: [u8; 29] = [
-    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
+/// Codes of DISCONNECT, whichever side sends it. 0x8C stands in the table of all codes (2.4), not in that of DISCONNECT.
+const CODES: [u8; 30] = [
+    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
     0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
 ];
 
 /// Everything that makes the broker end a connection it had accepted.
-const CAUSES: [&str; 15] = [
+pub(crate) const CAUSES: [&str; 15] = [
     "malformed packet",
     "packet of the other side",
     "second CONNECT",
@@ -38,7 +38,7 @@ const CAUSES: [&str; 15] = [
 ];
 
 /// A client whose connection the broker has just ended, its packets not taken yet. `maximum`: Maximum Packet Size.
-fn ended(cause: &str, maximum: u32) -> (Lab, ClientIx) {
+pub(crate) fn ended(cause: &str, maximum: u32) -> (Lab, ClientIx) {
     let mut lab = auth_lab(|config| {
         config.limits.receive_maximum = 2;
         config.limits.packet_bytes_max = 1000;

@@ -5,6 +5,8 @@
 mod acks;
 mod auth;
 mod beyond;
+mod beyond_mqtt31;
+mod beyond_shared;
 mod common;
 mod disconnect;
 mod errors;

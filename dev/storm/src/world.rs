@@ -1,0 +1,389 @@
+//! One storm from its first to its last moment: chaos, then calm, then everybody leaves.
+
+use std::time::Duration;
+
+use cork_core::home_shard;
+use cork_proto::Time;
+
+use crate::{
+    checks,
+    client::{Client, Role},
+    context::Context,
+    coverage::Coverage,
+    ledger::Ledger,
+    link::LinkIx,
+    net::Net,
+    options::Options,
+};
+
+/// Filters of shared subscriptions; a worker has one of them for good.
+const SHARED_FILTERS: [&str; 4] = ["#", "a/#", "+/b/#", "b/#"];
+/// Moments after which a calm that does not come to rest is a failure.
+const CALM_TICKS_MAX: usize = 20_000;
+/// Bytes that move at once in the calm.
+const ALL: usize = 1 << 24;
+
+/// What came of a storm.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Hash of every byte on every connection, with its time.
+    pub trace: u64,
+    /// What happened in it.
+    pub coverage: Coverage,
+}
+
+/// Runs the storm of a seed.
+///
+/// # Errors
+/// The first promise that was broken, in words.
+pub fn run(seed: u64) -> Result<Outcome, String> {
+    let mut world = World::new(seed);
+    world.chaos()?;
+    world.calm()?;
+    world.look_back()?;
+    world.farewell()?;
+    Ok(Outcome { trace: world.cx.net.trace, coverage: world.cx.coverage })
+}
+
+struct World {
+    cx: Context,
+    clients: Vec<Client>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (options, rng) = Options::draw(seed);
+        let cx = Context {
+            net: Net::new(&options),
+            now: Time::from_micros(1),
+            ledger: Ledger::default(),
+            coverage: Coverage::default(),
+            began_calm: Time::ZERO,
+            options,
+            rng,
+        };
+        let mut world = Self { cx, clients: Vec::new() };
+        for ix in 0..world.cx.options.clients {
+            let role = if ix < world.cx.options.workers {
+                let shared = world.cx.rng.pick(&SHARED_FILTERS[..2 + world.cx.options.topics.len() % 3]);
+                Role::Worker { share: world.cx.rng.below(2), filter: shared }
+            } else {
+                Role::Plain
+            };
+            world.add_client(format!("client-{ix}"), role);
+        }
+        world
+    }
+
+    fn add_client(&mut self, id: String, role: Role) -> usize {
+        let ix = self.clients.len();
+        self.clients.push(Client::new(ix, id, role));
+        self.cx.ledger.add_client();
+        ix
+    }
+
+    fn home(&self, client: usize) -> usize {
+        usize::from(home_shard(&self.clients[client].id, self.cx.options.shards, self.cx.options.seed))
+    }
+
+    // ---- chaos -------------------------------------------------------------------------------------------------
+
+    fn chaos(&mut self) -> Result<(), String> {
+        for _ in 0..self.cx.options.ticks {
+            self.pass_time()?;
+            for client in 0..self.clients.len() {
+                self.client_moment(client)?;
+            }
+            for link in 0..self.cx.net.links.len() {
+                self.link_moment(link)?;
+            }
+            self.broker_moment();
+            self.end_moment()?;
+        }
+        Ok(())
+    }
+
+    /// Time goes on, now and then by seconds; then timers go off at their time, or late.
+    fn pass_time(&mut self) -> Result<(), String> {
+        let micros = self.cx.rng.between(300, 4000) as u64;
+        self.cx.now = self.cx.now + Duration::from_micros(micros);
+        if self.cx.rng.rarely(self.cx.options.jump_permille) {
+            self.cx.coverage.hit("jumps of the clock");
+            let millis = self.cx.rng.pick(&[700, 2500, 5000, 15_000]);
+            self.jump(Duration::from_millis(millis))?;
+        }
+        Ok(())
+    }
+
+    fn jump(&mut self, by: Duration) -> Result<(), String> {
+        let end = self.cx.now + by;
+        while let Some((when, shard)) = (0..self.cx.net.shards())
+            .filter_map(|shard| Some((self.cx.net.next_timeout(shard)?, shard)))
+            .min()
+            .filter(|(when, _)| *when <= end)
+        {
+            self.cx.now = self.cx.now.max(when);
+            if self.cx.rng.chance(20) {
+                break; // this shard, and the rest, notice late
+            }
+            self.cx.net.fire(self.cx.now, shard);
+            self.end_moment()?;
+        }
+        self.cx.now = end;
+        Ok(())
+    }
+
+    fn client_moment(&mut self, ix: usize) -> Result<(), String> {
+        let (cx, client) = (&mut self.cx, &mut self.clients[ix]);
+        let Some(line) = &client.line else {
+            if cx.rng.chance(cx.options.connect) {
+                client.connect(cx, None);
+            }
+            return Ok(());
+        };
+        let link = line.link;
+        if cx.rng.rarely(cx.options.cut_permille) {
+            let whole = cx.net.links[link].up.is_empty();
+            cx.coverage.hit(if whole { "cuts" } else { "cuts with bytes on their way" });
+            cx.net.cut(cx.now, link);
+        }
+        if cx.rng.rarely(cx.options.takeover_permille) {
+            client.connect(cx, None);
+            return Ok(());
+        }
+        client.resend_if_open(cx);
+        if cx.rng.chance(cx.options.acknowledge) {
+            client.acknowledge(cx);
+        }
+        if cx.rng.chance(cx.options.act) {
+            client.act(cx);
+        }
+        if cx.rng.chance(cx.options.read) {
+            let most = cx.rng.between(1, cx.options.chunk);
+            Self::read(cx, client, most)?;
+        }
+        Ok(())
+    }
+
+    /// A client reads from its socket, and learns when the connection is over.
+    fn read(cx: &mut Context, client: &mut Client, most: usize) -> Result<(), String> {
+        let Some(line) = &client.line else { return Ok(()) };
+        let entry = &mut cx.net.links[line.link];
+        let many = most.min(entry.down.len());
+        let bytes: Vec<u8> = entry.down.drain(..many).collect();
+        let over = entry.is_over();
+        client.receive(cx, &bytes).map_err(|wrong| format!("client {}: {wrong}", client.ix))?;
+        if over {
+            client.lost(cx);
+        }
+        Ok(())
+    }
+
+    fn link_moment(&mut self, link: LinkIx) -> Result<(), String> {
+        let cx = &mut self.cx;
+        if cx.net.links[link].at.is_none() {
+            return Ok(());
+        }
+        if cx.net.links[link].abandoned && cx.rng.rarely(20) {
+            cx.net.cut(cx.now, link); // the broker notices that nobody is there any more
+            return Ok(());
+        }
+        if cx.rng.chance(cx.options.move_up) {
+            let most = cx.rng.between(1, cx.options.chunk);
+            cx.net.feed(cx.now, link, most);
+            self.maybe_drain();
+        }
+        let cx = &mut self.cx;
+        if cx.rng.chance(cx.options.move_down) {
+            let room = cx.options.socket_room.saturating_sub(cx.net.links[link].down.len());
+            let most = cx.rng.between(1, cx.options.chunk).min(room);
+            cx.net.transmit(cx.now, link, most);
+            self.maybe_drain();
+        }
+        Ok(())
+    }
+
+    fn maybe_drain(&mut self) {
+        if !self.cx.rng.chance(self.cx.options.lazy_drain) {
+            self.cx.net.drain_all(self.cx.now);
+        }
+    }
+
+    /// The store, the access port, the mail and the timers, each in its time.
+    fn broker_moment(&mut self) {
+        for shard in 0..self.cx.net.shards() {
+            while self.cx.rng.chance(self.cx.options.store) && self.cx.net.answer_store(self.cx.now, shard) {
+                self.maybe_drain();
+            }
+            if self.cx.rng.chance(self.cx.options.timeout) {
+                self.cx.net.fire(self.cx.now, shard);
+                self.maybe_drain();
+            }
+        }
+        for pair in self.cx.net.posts() {
+            if self.cx.rng.chance(self.cx.options.mail) {
+                self.cx.net.deliver_mail(self.cx.now, pair);
+                self.maybe_drain();
+            }
+        }
+        if self.cx.rng.chance(self.cx.options.access) {
+            let which = self.cx.rng.below(100);
+            self.cx.net.answer_access(self.cx.now, which);
+        }
+    }
+
+    /// Drains everything and enters what the broker said into the ledger.
+    fn end_moment(&mut self) -> Result<(), String> {
+        let Context { net, ledger, coverage, now, .. } = &mut self.cx;
+        net.drain_all(*now);
+        let fired: Vec<Time> = (0..net.shards()).map(|shard| net.fired(shard)).collect();
+        while let Some((when, notice)) = net.notices.pop_front() {
+            if let crate::net::Notice::Ended { cause, .. } = &notice {
+                coverage.hit(name_of(cause));
+            }
+            ledger.on_notice(when, notice, &mut net.links, &|shard| fired[shard])?;
+        }
+        Ok(())
+    }
+
+    // ---- calm --------------------------------------------------------------------------------------------------
+
+    /// Everybody comes back, reads and acknowledges everything; nothing breaks any more.
+    fn calm(&mut self) -> Result<(), String> {
+        let half_open: Vec<LinkIx> = (0..self.cx.net.links.len())
+            .filter(|link| self.cx.net.links[*link].abandoned && self.cx.net.links[*link].at.is_some())
+            .collect();
+        for link in half_open {
+            self.cx.net.cut(self.cx.now, link);
+        }
+        if self.cx.rng.chance(50) {
+            self.jump(Duration::from_secs(12))?; // delayed Wills come due, short Sessions end
+        }
+        self.cx.began_calm = self.cx.now;
+        self.until_rest(Some(false))?;
+        let stats = self.cx.net.stats();
+        if stats.inflight != 0 || stats.queued_messages != 0 || stats.queued_bytes != 0 {
+            return Err(format!("all is acknowledged, yet this is left: {stats:?}"));
+        }
+        self.cx.coverage.many("dropped: queue full", stats.dropped_queue_full);
+        self.cx.coverage.many("dropped: expired", stats.dropped_expired);
+        self.cx.coverage.many("dropped: too large", stats.dropped_too_large);
+        self.cx.coverage.many("dropped: slow reader", stats.dropped_slow_reader);
+        self.cx.coverage.many("Sessions expired", stats.sessions_expired);
+        Ok(())
+    }
+
+    /// Lets everything happen that is under way. `back`: clients without connection come back; true: with Clean Start.
+    fn until_rest(&mut self, back: Option<bool>) -> Result<(), String> {
+        let mut rest = 0;
+        for _ in 0..CALM_TICKS_MAX {
+            let before = self.cx.net.trace;
+            self.cx.now = self.cx.now + Duration::from_micros(500);
+            for client in &mut self.clients {
+                if client.line.is_none() && back.is_some() {
+                    client.connect(&mut self.cx, back);
+                }
+                client.resend_if_open(&mut self.cx);
+                while client.line.as_ref().is_some_and(|line| !line.owed.is_empty()) {
+                    client.acknowledge(&mut self.cx);
+                }
+            }
+            for link in 0..self.cx.net.links.len() {
+                self.cx.net.feed(self.cx.now, link, ALL);
+                self.cx.net.transmit(self.cx.now, link, ALL);
+            }
+            self.settle_ports();
+            self.end_moment()?;
+            for client in &mut self.clients {
+                Self::read(&mut self.cx, client, ALL)?;
+            }
+            let settled = self.clients.iter().all(Client::is_settled) && self.cx.net.is_idle(self.cx.now);
+            rest = if settled && self.cx.net.trace == before { rest + 1 } else { 0 };
+            if rest > 2 {
+                return Ok(());
+            }
+        }
+        let waiting: Vec<_> = self.clients.iter().filter(|client| !client.is_settled()).collect();
+        Err(format!("it does not come to rest: {waiting:?}"))
+    }
+
+    fn settle_ports(&mut self) {
+        let now = self.cx.now;
+        for shard in 0..self.cx.net.shards() {
+            while self.cx.net.answer_store(now, shard) {}
+            self.cx.net.fire(now, shard);
+        }
+        for pair in self.cx.net.posts() {
+            self.cx.net.deliver_mail(now, pair);
+        }
+        while self.cx.net.answer_access(now, 0) {}
+    }
+
+    // ---- the end -----------------------------------------------------------------------------------------------
+
+    fn look_back(&mut self) -> Result<(), String> {
+        let homes: Vec<usize> = (0..self.clients.len()).map(|client| self.home(client)).collect();
+        let fired: Vec<Time> = (0..self.cx.net.shards()).map(|shard| self.cx.net.fired(shard)).collect();
+        self.cx.ledger.close(&|client| homes[client], &|shard| fired[shard]);
+        checks::at_rest(&mut self.cx, &self.clients)?;
+        self.look_at_retained()
+    }
+
+    /// A client on every shard subscribes everything.
+    fn look_at_retained(&mut self) -> Result<(), String> {
+        let mut late = Vec::new();
+        for shard in 0..self.cx.options.shards {
+            let lives_there = |id: &String| home_shard(id, self.cx.options.shards, self.cx.options.seed) == shard;
+            let Some(id) = (0..1000).map(|n| format!("late-{n}")).find(lives_there) else { continue };
+            let ix = self.add_client(id, Role::Late { found: Vec::new() });
+            self.clients[ix].connect(&mut self.cx, Some(true));
+            late.push(ix);
+        }
+        self.until_rest(Some(true))?;
+        for ix in late {
+            self.clients[ix].subscribe(&mut self.cx);
+        }
+        self.until_rest(Some(true))?;
+        checks::retained(&self.cx, &self.clients)
+    }
+
+    /// Everybody begins anew with Clean Start and leaves for good: nothing may be left in the broker.
+    fn farewell(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            client.connect(&mut self.cx, Some(true));
+        }
+        self.until_rest(Some(true))?;
+        for client in &mut self.clients {
+            client.say_goodbye(&mut self.cx);
+        }
+        self.until_rest(None)?;
+        let stats = self.cx.net.stats();
+        let left = [
+            ("sessions", stats.sessions),
+            ("subscriptions", stats.subscriptions),
+            ("shared subscriptions", stats.shared_subscriptions),
+            ("connected clients", stats.clients_connected),
+            ("sockets", stats.sockets),
+            ("queued messages", stats.queued_messages),
+            ("queued bytes", stats.queued_bytes),
+            ("flights", stats.inflight),
+            ("output bytes", stats.output_bytes),
+        ];
+        match left.iter().find(|(_, count)| *count != 0) {
+            Some((what, count)) => Err(format!("everybody has left, yet {count} {what} are there")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn name_of(cause: &cork_core::Ended) -> &'static str {
+    match cause {
+        cork_core::Ended::ByClient => "ends by DISCONNECT",
+        cork_core::Ended::ByClientWithWill => "ends by DISCONNECT with Will",
+        cork_core::Ended::Lost => "ends by a lost connection",
+        cork_core::Ended::KeepAliveTimeout => "ends by Keep Alive",
+        cork_core::Ended::ConnectTimeout => "ends by a late CONNECT",
+        cork_core::Ended::TakenOver { .. } => "ends by takeover",
+        _ => "ends by a broken rule",
+    }
+}
