@@ -289,7 +289,7 @@ impl Shard {
         self.end(id, Ended::Refused(reason));
     }
 
-    fn send_refusal(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
+    pub(crate) fn send_refusal(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum) = (conn.version, conn.packet_bytes_max);
         let mut properties = PropertiesBuf::default();
@@ -371,8 +371,7 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_UNAVAILABLE => "the broker is shutting down",
-        ReasonCode::SERVER_UNAVAILABLE => "the cluster cannot say who serves this Client Identifier",
+        ReasonCode::SERVER_UNAVAILABLE => "the broker shuts down, or its cluster cannot serve this client now",
         ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",

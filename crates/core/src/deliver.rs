@@ -13,7 +13,7 @@ use crate::{
     conn::{Answer, SessionIx},
     event::Event,
     outbuf::SHARE_FROM_BYTES,
-    session::{Delivery, Kept, NO_GROUP, Queued, RetainedCursor, Session, SubIds},
+    session::{Delivery, Kept, NO_GROUP, Queued, Session, SubIds},
 };
 
 /// Topics looked at in one go for a SUBSCRIBE's retained messages.
@@ -440,17 +440,22 @@ impl Board {
             Scan::Pause(topic) => (None, Some(topic.into())),
             Scan::Done => (None, None),
         };
+        let (qos, no_local, sub_id) = (cursor.qos, cursor.no_local, cursor.sub_id);
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
-            outgoing.cursors.remove(0);
+            outgoing.cursors.finish_first();
             return true;
         };
-        outgoing.cursors[0].after = Some(after);
+        let older_waits =
+            |message: &Arc<Message>| outgoing.queue.front().is_some_and(|front| front.message.id < message.id);
+        if found.as_ref().is_some_and(older_waits) {
+            return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
+        }
+        outgoing.cursors.advance(after);
         let Some(message) = found else {
             self.again.push_back(six); // a long search goes on at the next turn, after everybody else
             return false;
         };
-        let RetainedCursor { qos, no_local, sub_id, .. } = outgoing.cursors[0];
         let own =
             no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
         if own || message.is_expired(now) || !self.may_read(six, &message.topic) {

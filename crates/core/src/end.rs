@@ -1,6 +1,6 @@
 //! Ends: of Network Connections, of Sessions, and the Wills they set free (5.0 3.1.2.5, 3.14, 4.13).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use cork_access::{Action, Subject};
 use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
@@ -12,7 +12,8 @@ use crate::{
     conn::{NO_SESSION, SessionIx, Stage},
     deliver::Publication,
     event::{Ended, Event},
-    io::{ConnId, Output},
+    io::{ConnId, Item, Output},
+    router::Turn,
     session::{NO_CONN, NO_GROUP, Queued},
     shard::Shard,
 };
@@ -41,6 +42,8 @@ impl Shard {
         drop(conn.inbox.take());
         if matches!(before, Stage::Connected { connack_sent: true }) {
             self.send_disconnect(id, &cause);
+        } else if let (Stage::Authenticating(_), Ended::Rule(error)) = (&before, &cause) {
+            self.send_refusal(id, error.reason_code(), None); // not DISCONNECT yet: 5.0 [MQTT-3.14.0-1]
         }
         self.board.stats.peer_errors += u64::from(matches!(cause, Ended::Rule(_)));
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
@@ -218,9 +221,14 @@ impl Shard {
     /// Gives the messages a shared subscription chose this Session for, and that it has not taken, to other members
     /// (5.0 4.8.2): QoS 1 not acknowledged, QoS 2 not begun. A QoS 2 flow that has begun stays ([MQTT-4.8.2-4]).
     fn hand_over(&mut self, six: SessionIx) {
-        for queued in self.take_shared(six) {
-            let mut publication = Publication::of(&queued.message);
-            self.deliver_to_group(queued.delivery.group, &mut publication);
+        for Queued { message, delivery, .. } in self.take_shared(six) {
+            let Some(group) = self.router.groups.get_mut(delivery.group as usize) else { continue };
+            if let Turn::Shard(shard) = group.next_turn() {
+                let groups = vec![Arc::clone(&group.name)];
+                self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
+            } else {
+                self.deliver_to_group(delivery.group, &mut Publication::of(&message));
+            }
         }
     }
 

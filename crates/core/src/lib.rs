@@ -36,6 +36,7 @@ mod board;
 mod config;
 mod conn;
 mod connect;
+mod cursors;
 mod deliver;
 mod end;
 mod event;

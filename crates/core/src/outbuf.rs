@@ -12,6 +12,9 @@ use cork_store::Message;
 pub(crate) const SHARE_FROM_BYTES: usize = 8 << 10;
 /// Slices of one vectored write; the kernel takes up to 1,024, more than a few dozen gain nothing.
 const SLICES_MAX: usize = 32;
+/// Bytes offered in one write. A socket that takes megabytes at once, a hundred times in one turn, would let everybody
+/// else wait for the copying.
+const WRITE_BYTES_MAX: usize = 128 << 10;
 /// Buffers larger than this are freed, not pooled.
 const POOLED_BYTES_MAX: usize = 128 << 10;
 /// Buffers the pool keeps.
@@ -104,14 +107,19 @@ impl OutBuf {
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>,
     ) -> Result<usize, E> {
         let taken = match &self.head {
-            None => write(&[IoSlice::new(&self.tail[self.sent..])])?,
+            None => write(&[IoSlice::new(front(&self.tail[self.sent..], WRITE_BYTES_MAX))])?,
             Some(head) => {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let mut used = 0;
+                let (mut used, mut room) = (0, WRITE_BYTES_MAX);
                 let chunks = head.iter().map(Chunk::bytes).chain([&self.tail[..]]);
                 for (slot, bytes) in slices.iter_mut().zip(chunks) {
+                    if room == 0 {
+                        break;
+                    }
                     let skip = if used == 0 { self.sent } else { 0 };
-                    *slot = IoSlice::new(&bytes[skip..]);
+                    let bytes = front(&bytes[skip..], room);
+                    room -= bytes.len();
+                    *slot = IoSlice::new(bytes);
                     used += 1;
                 }
                 write(&slices[..used])?
@@ -149,6 +157,11 @@ impl OutBuf {
     }
 }
 
+/// At most `most` bytes of the front.
+fn front(bytes: &[u8], most: usize) -> &[u8] {
+    &bytes[..bytes.len().min(most)]
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -166,7 +179,7 @@ mod tests {
             &[b'L'; 300],
             Arc::new(Publisher::default()),
         ));
-        for step in [1, 2, 7, 100, 1000] {
+        for step in [1, 2, 7, 100, 1000, usize::MAX] {
             let (mut pool, mut out, mut expected) = (Pool::default(), OutBuf::default(), Vec::new());
             for n in 0..20u8 {
                 out.append(&mut pool, |tail| tail.extend_from_slice(&[n; 10]));
@@ -190,5 +203,33 @@ mod tests {
             assert_eq!(got, expected);
             assert!(out.head.is_none() && out.tail.capacity() == 0);
         }
+    }
+
+    #[test]
+    fn one_write_is_offered_a_limited_number_of_bytes() {
+        let payload: Vec<u8> = (0..WRITE_BYTES_MAX * 3).map(|n| (n % 251) as u8).collect();
+        let message =
+            Arc::new(Message::new(MessageId::default(), "t", b"", &payload, Arc::new(Publisher::default())));
+        let (mut pool, mut out, mut expected) = (Pool::default(), OutBuf::default(), Vec::new());
+        for _ in 0..2 {
+            out.append(&mut pool, |tail| tail.extend_from_slice(b"head"));
+            out.append_payload(Arc::clone(&message));
+            expected.extend([&b"head"[..], &payload].concat());
+        }
+        out.append(&mut pool, |tail| tail.extend_from_slice(&payload));
+        expected.extend_from_slice(&payload);
+        let (mut got, mut writes) = (Vec::new(), 0);
+        while !out.is_empty() {
+            out.transmit::<Infallible>(&mut pool, |slices| {
+                let before = got.len();
+                slices.iter().for_each(|slice| got.extend_from_slice(slice));
+                assert!(got.len() - before <= WRITE_BYTES_MAX);
+                writes += 1;
+                Ok(got.len() - before)
+            })
+            .unwrap();
+        }
+        assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
+        assert_eq!(writes, expected.len().div_ceil(WRITE_BYTES_MAX));
     }
 }

@@ -40,7 +40,7 @@ impl Shard {
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
-            aliases.resolve(alias).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
+            aliases.resolve(alias, maximum).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
         } else {
             aliases
                 .define(alias, publish.topic, maximum)
@@ -310,12 +310,13 @@ fn deliver_overlapping(
         }
         qos = qos.max(Some(value.qos()));
         as_published |= value.retain_as_published();
-        if value.sub_id != 0 && !sub_ids.contains(&value.sub_id) {
+        if value.sub_id != 0 {
             sub_ids.push(value.sub_id);
         }
     }
     let Some(qos) = qos else { return };
     sub_ids.sort_unstable();
+    sub_ids.dedup();
     let how = How {
         qos: publication.qos.min(qos),
         retain: publication.retain && as_published,

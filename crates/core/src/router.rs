@@ -14,6 +14,8 @@ use crate::{
 
 /// Topics whose routes are remembered. A hit saves the walk through the index.
 const CACHED_TOPICS_MAX: usize = 16 << 10;
+/// Bytes of the topics and routes remembered: topics may be 64 KB long, and have every Session as receiver.
+const CACHED_BYTES_MAX: usize = 16 << 20;
 /// A full cache that hit in less than half of the look-ups costs more than it saves: it rests for this many.
 const CACHE_RESTS_FOR: u32 = 1 << 20;
 
@@ -178,6 +180,8 @@ impl Router {
 struct RouteCache {
     topics: HashMap<Box<str>, u32, FixedState>,
     routes: Vec<Matches>,
+    /// Of the topics' names and the routes.
+    bytes: usize,
     generation: u64,
     lookups: u32,
     hits: u32,
@@ -190,6 +194,7 @@ impl RouteCache {
         Self {
             topics: HashMap::with_hasher(FixedState::with_seed(seed)),
             routes: Vec::new(),
+            bytes: 0,
             generation: 0,
             lookups: 0,
             hits: 0,
@@ -209,6 +214,7 @@ impl RouteCache {
     fn clear(&mut self) {
         self.topics.clear();
         self.routes.clear();
+        self.bytes = 0;
         (self.lookups, self.hits) = (0, 0);
     }
 
@@ -233,7 +239,11 @@ impl RouteCache {
         if self.rest > 0 {
             return;
         }
-        if self.routes.len() >= CACHED_TOPICS_MAX {
+        let bytes = topic.len() + size_of_val(routes);
+        if bytes > CACHED_BYTES_MAX {
+            return;
+        }
+        if self.routes.len() >= CACHED_TOPICS_MAX || self.bytes + bytes > CACHED_BYTES_MAX {
             if self.hits < self.lookups / 2 {
                 self.rest = CACHE_RESTS_FOR;
             }
@@ -242,6 +252,7 @@ impl RouteCache {
         let at = u32::try_from(self.routes.len()).expect("no more topics than CACHED_TOPICS_MAX");
         self.topics.insert(topic.into(), at);
         self.routes.push(routes.into());
+        self.bytes += bytes;
     }
 }
 
@@ -250,5 +261,39 @@ fn match_sorted(index: &SubscriptionIndex<SubValue>, topic: &str, into: &mut Vec
     into.clear();
     if index.matches(topic, into) > 1 {
         into.sort_unstable_by_key(|(key, _)| *key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: SubValue = SubValue { options: 0, sub_id: 0 };
+
+    #[test]
+    fn the_longest_topics_do_not_fill_the_memory() {
+        let mut router = Router::new(1);
+        router.index.insert("#", 7, ANY);
+        for n in 0..3 * CACHED_BYTES_MAX / 65_000 {
+            let topic = format!("{n:065000}");
+            assert_eq!(router.matching(&topic).0, [(7, ANY)]);
+            assert!(router.cache.bytes <= CACHED_BYTES_MAX);
+            let kept: usize = router.cache.topics.keys().map(|topic| topic.len()).sum();
+            assert!(kept <= router.cache.bytes);
+        }
+    }
+
+    #[test]
+    fn many_receivers_of_many_topics_do_not_fill_the_memory() {
+        let mut router = Router::new(1);
+        let receivers = 10_000;
+        for key in 0..receivers {
+            router.index.insert("#", key, ANY);
+        }
+        for n in 0..1000 {
+            assert_eq!(router.matching(&format!("t/{n}")).0.len(), receivers as usize);
+            assert!(router.cache.bytes <= CACHED_BYTES_MAX);
+        }
+        assert_eq!(router.cache.topics.len(), router.cache.routes.len());
     }
 }

@@ -1,13 +1,16 @@
 //! A Session: what the broker keeps for a Client Identifier (5.0 4.1).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use cork_packet::QoS;
 use cork_proto::{Inflight, Received, Time};
-use cork_store::{Message, Publisher, SessionKey, Ticket, Will};
+use cork_store::{Message, Publisher, SessionKey, Will};
 use cork_topic::FilterId;
 
-use crate::conn::NO_SESSION;
+use crate::{conn::NO_SESSION, cursors::Cursors};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -64,19 +67,6 @@ pub(crate) struct Queued {
 /// second sending.
 pub(crate) type Kept = Option<Box<Queued>>;
 
-/// A SUBSCRIBE's retained messages on their way (5.0 3.3.1.3).
-#[derive(Clone, Debug)]
-pub(crate) struct RetainedCursor {
-    pub(crate) filter: Box<str>,
-    /// The last topic that was looked at.
-    pub(crate) after: Option<Box<str>>,
-    pub(crate) qos: QoS,
-    pub(crate) no_local: bool,
-    pub(crate) sub_id: u32,
-    /// Not before this batch is stored: SUBACK goes first.
-    pub(crate) ticket: Ticket,
-}
-
 /// The sending side of a Session, there once it was used.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -84,9 +74,20 @@ pub(crate) struct Outgoing {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u64,
     pub(crate) numbers: u64,
-    pub(crate) cursors: Vec<RetainedCursor>,
+    pub(crate) cursors: Cursors,
     /// The full queue was reported.
     pub(crate) full_reported: bool,
+}
+
+impl Outgoing {
+    /// The Session leaves a shared subscription: what it was chosen for stays its own. The group's index may soon
+    /// mean another group.
+    pub(crate) fn leave_group(&mut self, group: u32) {
+        let kept = self.inflight.items_mut().flatten().map(|kept| &mut **kept);
+        for queued in kept.chain(&mut self.queue).filter(|queued| queued.delivery.group == group) {
+            queued.delivery.group = NO_GROUP;
+        }
+    }
 }
 
 /// One subscription of a Session.
@@ -108,8 +109,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
-    /// Sorted.
-    pub(crate) subscriptions: Vec<Subscription>,
+    /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
+    pub(crate) subscriptions: BTreeSet<Subscription>,
     pub(crate) will: Option<Box<Will>>,
     /// When the Will goes out, while it is due but delayed.
     pub(crate) will_at: Time,
@@ -125,7 +126,7 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             expires: Time::NEVER,
-            subscriptions: Vec::new(),
+            subscriptions: BTreeSet::new(),
             will: None,
             will_at: Time::NEVER,
             outgoing: None,

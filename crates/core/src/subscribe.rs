@@ -14,9 +14,10 @@ use cork_store::Record;
 use crate::{
     board::{encode_within, explanation},
     conn::{Answer, SessionIx},
+    cursors::RetainedCursor,
     event::Event,
     io::{ConnId, Waiter},
-    session::{NO_GROUP, RetainedCursor, SubValue, Subscription},
+    session::{GROUP_BIT, NO_GROUP, SubValue, Subscription},
     shard::Shard,
 };
 
@@ -143,7 +144,10 @@ impl Shard {
             }
             None => {
                 let inserted = self.router.index.insert(parsed.filter, six, value);
-                (Subscription { filter: inserted.id, group: NO_GROUP }, inserted.replaced, inserted.first)
+                // Groups stand behind the Sessions in the index and are announced on their own.
+                let second = self.router.index.subscribers(inserted.id).nth(1);
+                let first = inserted.replaced.is_none() && second.is_none_or(|(key, _)| key & GROUP_BIT != 0);
+                (Subscription { filter: inserted.id, group: NO_GROUP }, inserted.replaced, first)
             }
         };
         if before != Some(value) {
@@ -151,10 +155,7 @@ impl Shard {
         }
         let new = before.is_none();
         if new {
-            let subscriptions = &mut self.board.sessions[six as usize].subscriptions;
-            if let Err(at) = subscriptions.binary_search(&subscription) {
-                subscriptions.insert(at, subscription);
-            }
+            self.board.sessions[six as usize].subscriptions.insert(subscription);
             self.board.stats.subscriptions += 1;
             self.board.stats.shared_subscriptions += u64::from(parsed.group.is_some());
         }
@@ -185,7 +186,7 @@ impl Shard {
     fn add_cursor(
         &mut self,
         six: SessionIx,
-        filter: Box<str>,
+        filter: Arc<str>,
         options: SubscriptionOptions,
         sub_id: u32,
         ticket: cork_store::Ticket,
@@ -202,7 +203,6 @@ impl Shard {
             ticket,
         };
         let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
-        cursors.retain(|other| other.filter != cursor.filter); // it starts again
         cursors.push(cursor);
     }
 
@@ -248,18 +248,18 @@ impl Shard {
             None => Subscription { filter: self.router.index.find(parsed.filter)?, group: NO_GROUP },
         };
         let subscriptions = &self.board.sessions[six as usize].subscriptions;
-        subscriptions.binary_search(&subscription).ok().map(|_| subscription)
+        subscriptions.contains(&subscription).then_some(subscription)
     }
 
     fn remove_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, subscription: Subscription) {
         let session = &mut self.board.sessions[six as usize];
-        if let Ok(at) = session.subscriptions.binary_search(&subscription) {
-            session.subscriptions.remove(at);
-        }
-        if parsed.group.is_none()
-            && let Some(outgoing) = session.outgoing.as_deref_mut()
-        {
-            outgoing.cursors.retain(|cursor| *cursor.filter != *parsed.filter);
+        session.subscriptions.remove(&subscription);
+        if let Some(outgoing) = session.outgoing.as_deref_mut() {
+            if parsed.group.is_none() {
+                outgoing.cursors.remove(parsed.filter);
+            } else {
+                outgoing.leave_group(subscription.group);
+            }
         }
         if session.is_persistent() {
             let record = Record::Unsubscribed { session: session.key, filter: parsed.text.into() };
@@ -274,7 +274,9 @@ impl Shard {
         if subscription.group == NO_GROUP {
             // The filter's text is in the index only as long as somebody subscribes it.
             let text = self.tells_others().then(|| self.router.index.filter(subscription.filter));
-            let last = self.router.index.remove(subscription.filter, six).is_some_and(|removed| removed.last);
+            let removed = self.router.index.remove(subscription.filter, six);
+            let next = self.router.index.subscribers(subscription.filter).next();
+            let last = removed.is_some_and(|it| it.last || next.is_some_and(|(key, _)| key & GROUP_BIT != 0));
             if let Some(text) = text.filter(|_| last) {
                 self.announce_filter(&text, false, None);
             }

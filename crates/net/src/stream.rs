@@ -216,6 +216,9 @@ impl<S: Socket> Pipe<S> {
 
 /// Bytes without frames: one vectored write, unless there are more slices than the system takes at once.
 fn write_plain<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    if let [only] = slices {
+        return retry(|| socket.write(only)); // the usual case; the system copies no list of slices for it
+    }
     let mut taken = 0;
     for batch in slices.chunks(SLICES_MAX) {
         match retry(|| socket.write_vectored(batch)) {

@@ -29,8 +29,10 @@ pub enum PeerError {
     PacketBeforeConnAck,
     /// More QoS 1 and 2 publications under way than the Receive Maximum allows (5.0 [MQTT-3.3.4-9]).
     ReceiveMaximumExceeded,
-    /// A Topic Alias of zero, above the maximum, or never defined (5.0 [MQTT-3.3.2-8], [MQTT-3.3.2-10]).
+    /// A Topic Alias of zero or above the maximum (5.0 [MQTT-3.3.2-8], [MQTT-3.3.2-9]).
     TopicAliasInvalid(u16),
+    /// A Topic Alias without Topic Name that was never defined (5.0 3.3.4).
+    TopicAliasUnknown(u16),
     /// A Topic Filter that breaks the syntax (5.0 4.7, 4.8).
     TopicFilterInvalid,
     /// No Local on a shared subscription (5.0 [MQTT-3.8.3-4]).
@@ -55,6 +57,7 @@ impl PeerError {
             | Self::UnexpectedAuth
             | Self::AuthMethodChanged
             | Self::PacketBeforeConnAck
+            | Self::TopicAliasUnknown(_)
             | Self::NoLocalOnShared
             | Self::SessionExpiryFromZero => ReasonCode::PROTOCOL_ERROR,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
@@ -85,7 +88,8 @@ impl fmt::Display for PeerError {
             Self::AuthMethodChanged => f.write_str("AUTH changes the Authentication Method"),
             Self::PacketBeforeConnAck => f.write_str("a packet before the authentication ended"),
             Self::ReceiveMaximumExceeded => f.write_str("more publications under way than Receive Maximum"),
-            Self::TopicAliasInvalid(alias) => write!(f, "Topic Alias {alias} is not defined or not allowed"),
+            Self::TopicAliasInvalid(alias) => write!(f, "Topic Alias {alias} is not allowed"),
+            Self::TopicAliasUnknown(alias) => write!(f, "Topic Alias {alias} was never defined"),
             Self::TopicFilterInvalid => f.write_str("Topic Filter breaks the syntax"),
             Self::NoLocalOnShared => f.write_str("No Local on a shared subscription"),
             Self::TopicNameInvalid => f.write_str("Topic Name not accepted"),

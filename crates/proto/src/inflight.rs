@@ -226,6 +226,12 @@ impl<M> Inflight<M> {
             .map(|(n, flight)| (identifier(n), flight))
     }
 
+    /// What is kept for sending flights again, in no particular order.
+    pub fn items_mut(&mut self) -> impl Iterator<Item = &mut M> + '_ {
+        let flights = self.ring.iter_mut().flatten().chain(self.aside.values_mut());
+        flights.filter_map(|flight| flight.item.as_mut())
+    }
+
     /// Where `id` lies in the ring, if it can.
     fn offset(&self, id: PacketId) -> usize {
         let wanted = u64::from(id.get()) - 1;

@@ -30,15 +30,16 @@ impl AliasIn {
         Ok(())
     }
 
-    /// The Topic Name `alias` stands for.
+    /// The Topic Name `alias` stands for; `maximum` is what this end announced.
     ///
     /// # Errors
-    /// It was never defined on this connection.
-    pub fn resolve(&self, alias: u16) -> Result<&str, PeerError> {
-        usize::from(alias)
-            .checked_sub(1)
-            .and_then(|at| self.topics.get(at)?.as_deref())
-            .ok_or(PeerError::TopicAliasInvalid(alias))
+    /// `alias` is zero or above `maximum`, or was never defined on this connection (5.0 3.3.4).
+    pub fn resolve(&self, alias: u16, maximum: u16) -> Result<&str, PeerError> {
+        if alias == 0 || alias > maximum {
+            return Err(PeerError::TopicAliasInvalid(alias));
+        }
+        let topic = self.topics.get(usize::from(alias) - 1).and_then(Option::as_deref);
+        topic.ok_or(PeerError::TopicAliasUnknown(alias))
     }
 }
 
@@ -98,13 +99,13 @@ mod tests {
         let mut aliases = AliasIn::default();
         for alias in [0, 4, u16::MAX] {
             assert_eq!(aliases.define(alias, "a", 3), Err(PeerError::TopicAliasInvalid(alias)));
-            assert!(aliases.resolve(alias).is_err());
+            assert_eq!(aliases.resolve(alias, 3), Err(PeerError::TopicAliasInvalid(alias)));
         }
         aliases.define(3, "a", 3).unwrap();
-        assert_eq!(aliases.resolve(3), Ok("a"));
-        assert!(aliases.resolve(2).is_err());
+        assert_eq!(aliases.resolve(3, 3), Ok("a"));
+        assert_eq!(aliases.resolve(2, 3), Err(PeerError::TopicAliasUnknown(2)));
         aliases.define(3, "b", 3).unwrap();
-        assert_eq!(aliases.resolve(3), Ok("b"));
+        assert_eq!(aliases.resolve(3, 3), Ok("b"));
     }
 
     #[test]

@@ -158,7 +158,11 @@ fn everybody_got_everything(cx: &Context, clients: &[Client], book: &Book<'_>) -
             let got = book.get(&(incarnation, number));
             if !got.is_some_and(|got| got.iter().any(|delivery| delivery.qos > QoS::AtMostOnce)) {
                 let kind = if message.will { "Will" } else { "message" };
-                return Err(format!("{kind} {number} on {} never reached client {}", message.topic, client.ix));
+                let subs: Vec<_> = ledger.matching(&cx.net.links, incarnation, message.topic).collect();
+                return Err(format!(
+                    "{kind} {number} on {} never reached client {}, which had {subs:?}",
+                    message.topic, client.ix
+                ));
             }
         }
     }
@@ -180,10 +184,12 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
         if !seen.insert((delivery.incarnation, delivery.publication)) {
             continue;
         }
-        // A QoS 1 message sent again is routed again: who missed it the first time, being new or QoS 0, gets it late.
-        let again = message.qos == QoS::AtLeastOnce && message.resends > 0;
-        let surely = surely_granted(cx, delivery.incarnation, message);
-        if again && (delivery.qos == QoS::AtMostOnce || surely.is_none_or(|qos| qos == QoS::AtMostOnce)) {
+        // A message sent again may be overtaken by later ones of QoS 0. Of QoS 1 it is routed again: who missed it the
+        // first time, being new or QoS 0, gets it late.
+        let late = delivery.qos == QoS::AtMostOnce
+            || (message.qos == QoS::AtLeastOnce
+                && surely_granted(cx, delivery.incarnation, message).is_none_or(|qos| qos == QoS::AtMostOnce));
+        if message.resends > 0 && late {
             continue;
         }
         let key = (delivery.incarnation, message.client, message.topic, delivery.qos);

@@ -78,8 +78,14 @@ pub(crate) struct Client {
     /// QoS 2 messages taken and not released.
     pub(crate) incoming: BTreeMap<PacketId, usize>,
     pub(crate) next_id: PacketId,
+    /// The Session as of the last CONNACK. A client that never reads the CONNACK that says "no Session" and finds one
+    /// the next time would take it for its old one, and its QoS 2 messages would come twice; no broker can help that,
+    /// so the storm's clients know better.
+    pub(crate) incarnation: Option<usize>,
     /// A Clean Start was asked for and not answered: what the broker keeps is not known.
     pub(crate) must_clean: bool,
+    /// Whether its Sessions outlive their connections, as a rule.
+    pub(crate) persistent: bool,
 }
 
 impl Client {
@@ -92,7 +98,9 @@ impl Client {
             flights: Vec::new(),
             incoming: BTreeMap::new(),
             next_id: PacketId::FIRST,
+            incarnation: None,
             must_clean: false,
+            persistent: true,
         }
     }
 
@@ -115,7 +123,7 @@ impl Client {
         }
         let greeting = self.greeting(cx, calm);
         if greeting.clean {
-            self.forget_session(cx);
+            self.forget_session(cx, LinkIx::MAX);
             self.must_clean = true;
         }
         cx.coverage.hit("connects");
@@ -166,7 +174,7 @@ impl Client {
             _ => ProtocolVersion::V5,
         };
         let v5 = version.is_v5();
-        let persistent = calm.map_or_else(|| rng.chance(options.persistent), |clean| !clean);
+        let persistent = calm.map_or_else(|| self.persistent != rng.chance(2), |clean| !clean);
         let wanted = calm.unwrap_or_else(|| rng.chance(options.clean)) || (!v5 && !persistent);
         let clean = wanted || self.must_clean;
         // In 3.x one bit says both: a Session that begins clean also ends with its connection.
@@ -254,10 +262,11 @@ impl Client {
         cx.send(link, &packet);
     }
 
-    /// The client's part of the Session ends: what it had under way may have arrived or not.
-    pub(crate) fn forget_session(&mut self, cx: &mut Context) {
-        cx.coverage.many("flights given up", self.flights.len() as u64);
-        self.flights.clear();
+    /// The client's part of the Session ends: what it had under way, but not on `link`, may have arrived or not.
+    pub(crate) fn forget_session(&mut self, cx: &mut Context, link: LinkIx) {
+        let before = self.flights.len();
+        self.flights.retain(|flight| flight.link == link);
+        cx.coverage.many("flights given up", (before - self.flights.len()) as u64);
         self.incoming.clear();
     }
 

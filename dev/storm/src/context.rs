@@ -22,14 +22,44 @@ pub(crate) struct Context {
     pub(crate) coverage: Coverage,
     /// When the chaos was over.
     pub(crate) began_calm: Time,
+    /// Whether everything is told as it happens.
+    pub(crate) log: bool,
 }
 
 impl Context {
+    /// Tells what happens, if somebody wants to know.
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.log {
+            println!("{} {}", self.now, what());
+        }
+    }
+
     /// Puts a packet on the wire.
     pub(crate) fn send(&mut self, link: LinkIx, packet: &Packet<'_>) {
+        self.tell(|| format!("client {} > {}", self.net.links[link].client, describe(link, packet)));
         let entry = &mut self.net.links[link];
         let mut bytes = Vec::new();
         packet.encode(entry.greeting.version, &mut bytes).expect("clients make packets that can be written");
         entry.up.extend(bytes);
+    }
+}
+
+/// A packet in one line, with its connection; long payloads cut.
+pub(crate) fn describe(link: LinkIx, packet: &Packet<'_>) -> String {
+    match packet {
+        Packet::Publish(publish) => {
+            let (dup, id) = (if publish.dup { " DUP" } else { "" }, publish.packet_id);
+            let retain = if publish.retain { " RETAIN" } else { "" };
+            let topic = (publish.topic, publish.properties.topic_alias());
+            let number = publish.payload.first_chunk().map(|[a, b, c, d]| {
+                u32::from_be_bytes([*a, b ^ 1, c ^ 2, d ^ 3])
+            });
+            format!("[{link}] PUBLISH {:?}{dup}{retain} {topic:?} {id:?} message {number:?}", publish.qos)
+        }
+        packet => {
+            let text = format!("{packet:?}");
+            let end = text.char_indices().nth(260).map_or(text.len(), |(at, _)| at);
+            format!("[{link}] {}", &text[..end])
+        }
     }
 }

@@ -12,7 +12,8 @@
 //! assert_eq!(first.trace, again.trace);
 //! ```
 //!
-//! `cargo run -p cork-storm -- --seed N` repeats a storm and prints its options.
+//! `cargo run -p cork-storm -- --seed N` repeats a storm and prints its options;
+//! `--log` tells everything that happens.
 #![forbid(unsafe_code)]
 
 mod actions;
@@ -31,4 +32,4 @@ mod world;
 pub use coverage::Coverage;
 pub use options::Options;
 pub use rng::Rng;
-pub use world::{Outcome, run};
+pub use world::{Outcome, run, run_telling};

@@ -1,4 +1,4 @@
-//! `cork-storm --seed N` runs one storm; `cork-storm --seeds A..B` runs many on two threads and says what happened.
+//! `cork-storm --seed N` runs one storm (`--log` tells what happens in it); `cork-storm --seeds A..B` runs many on two threads and says what happened.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -9,16 +9,17 @@ use std::{
     time::Instant,
 };
 
-use cork_storm::{Coverage, Options, Outcome, run};
+use cork_storm::{Coverage, Options, Outcome, run_telling};
 
-const USAGE: &str = "usage: cork-storm --seed N | --seeds A..B";
+const USAGE: &str = "usage: cork-storm --seed N [--log] | --seeds A..B";
 /// Storms at a time.
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--seed", seed] => seed.parse().map_or_else(|_| usage(), one),
+        ["--seed", seed] => seed.parse().map_or_else(|_| usage(), |seed| one(seed, false)),
+        ["--seed", seed, "--log"] => seed.parse().map_or_else(|_| usage(), |seed| one(seed, true)),
         ["--seeds", range] => match range.split_once("..").map(|(a, b)| (a.parse(), b.parse())) {
             Some((Ok(from), Ok(to))) => many(from, to),
             _ => usage(),
@@ -32,13 +33,13 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn attempt(seed: u64) -> Result<Outcome, String> {
-    catch_unwind(|| run(seed)).unwrap_or_else(|_| Err("it panicked, see above".to_owned()))
+fn attempt(seed: u64, log: bool) -> Result<Outcome, String> {
+    catch_unwind(|| run_telling(seed, log)).unwrap_or_else(|_| Err("it panicked, see above".to_owned()))
 }
 
-fn one(seed: u64) -> ExitCode {
+fn one(seed: u64, log: bool) -> ExitCode {
     println!("{:#?}", Options::draw(seed).0);
-    match attempt(seed) {
+    match attempt(seed, log) {
         Ok(Outcome { trace, coverage }) => {
             print!("{coverage}");
             println!("seed {seed} holds, trace {trace:016x}");
@@ -61,7 +62,7 @@ fn many(from: u64, to: u64) -> ExitCode {
             if seed >= to {
                 return coverage;
             }
-            match attempt(seed) {
+            match attempt(seed, false) {
                 Ok(outcome) => coverage.add(&outcome.coverage),
                 Err(wrong) => {
                     failed.fetch_add(1, Ordering::Relaxed);

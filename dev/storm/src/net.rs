@@ -32,7 +32,8 @@ struct Node {
     tickets: VecDeque<Ticket>,
     /// Connections that were fed since outputs were drained: they may have to move.
     fed: Vec<LinkIx>,
-    fired: Time,
+    /// When timers were last looked at, and the time before that.
+    fired: [Time; 2],
 }
 
 pub(crate) struct Net {
@@ -55,7 +56,7 @@ impl Net {
             free: Vec::new(),
             tickets: VecDeque::new(),
             fed: Vec::new(),
-            fired: Time::ZERO,
+            fired: [Time::ZERO; 2],
         };
         Self {
             nodes: (0..options.shards).map(node).collect(),
@@ -78,9 +79,10 @@ impl Net {
         sum
     }
 
-    /// When a shard's timers were last looked at.
-    pub(crate) fn fired(&self, shard: usize) -> Time {
-        self.nodes[shard].fired
+    /// When a shard's timers were last looked at before the present moment: within it the order is not known.
+    pub(crate) fn fired(&self, now: Time, shard: usize) -> Time {
+        let [last, before] = self.nodes[shard].fired;
+        if last < now { last } else { before }
     }
 
     pub(crate) fn next_timeout(&self, shard: usize) -> Option<Time> {
@@ -228,7 +230,9 @@ impl Net {
         if node.shard.next_timeout().is_none_or(|when| when > now) {
             return false;
         }
-        node.fired = now;
+        if now > node.fired[0] {
+            node.fired = [now, node.fired[0]];
+        }
         node.shard.handle(now, Input::Timeout);
         true
     }

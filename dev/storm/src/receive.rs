@@ -6,7 +6,7 @@ use cork_packet::{
 
 use crate::{
     client::{Client, Request, Role, Step},
-    context::Context,
+    context::{Context, describe},
     ledger::{Delivery, Fate},
     link::LinkIx,
 };
@@ -43,6 +43,7 @@ impl Client {
         }
         let packet = decode(version, Receiver::Client, bytes)
             .map_err(|error| format!("the broker sent {bytes:02X?}: {error}"))?;
+        cx.tell(|| format!("client {} < {}", self.ix, describe(link, &packet)));
         let open = self.line.as_ref().is_some_and(|line| line.open);
         match packet {
             Packet::ConnAck(ack) if !open && ack.code == 0 => {
@@ -76,9 +77,11 @@ impl Client {
             return Err(format!("CONNACK says session present {session_present}, the broker's log {said}"));
         }
         self.must_clean = false;
-        if !said && !entry.greeting.clean {
-            self.forget_session(cx);
+        let incarnation = entry.incarnation;
+        if incarnation != self.incarnation {
+            self.forget_session(cx, link);
         }
+        self.incarnation = incarnation;
         cx.coverage.many("Sessions resumed", u64::from(said));
         let Some(line) = &mut self.line else { return Ok(()) };
         line.open = true;

@@ -37,7 +37,16 @@ pub struct Outcome {
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run(seed: u64) -> Result<Outcome, String> {
+    run_telling(seed, false)
+}
+
+/// The same, and with `log` every packet and every end of a connection is printed as it happens.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_telling(seed: u64, log: bool) -> Result<Outcome, String> {
     let mut world = World::new(seed);
+    world.cx.log = log;
     world.chaos()?;
     world.calm()?;
     world.look_back()?;
@@ -59,6 +68,7 @@ impl World {
             ledger: Ledger::default(),
             coverage: Coverage::default(),
             began_calm: Time::ZERO,
+            log: false,
             options,
             rng,
         };
@@ -77,7 +87,9 @@ impl World {
 
     fn add_client(&mut self, id: String, role: Role) -> usize {
         let ix = self.clients.len();
-        self.clients.push(Client::new(ix, id, role));
+        let mut client = Client::new(ix, id, role);
+        client.persistent = self.cx.rng.chance(self.cx.options.persistent);
+        self.clients.push(client);
         self.cx.ledger.add_client();
         ix
     }
@@ -145,6 +157,7 @@ impl World {
         if cx.rng.rarely(cx.options.cut_permille) {
             let whole = cx.net.links[link].up.is_empty();
             cx.coverage.hit(if whole { "cuts" } else { "cuts with bytes on their way" });
+            cx.tell(|| format!("cut [{link}]"));
             cx.net.cut(cx.now, link);
         }
         if cx.rng.rarely(cx.options.takeover_permille) {
@@ -234,12 +247,15 @@ impl World {
 
     /// Drains everything and enters what the broker said into the ledger.
     fn end_moment(&mut self) -> Result<(), String> {
-        let Context { net, ledger, coverage, now, .. } = &mut self.cx;
+        let Context { net, ledger, coverage, now, log, .. } = &mut self.cx;
         net.drain_all(*now);
-        let fired: Vec<Time> = (0..net.shards()).map(|shard| net.fired(shard)).collect();
+        let fired: Vec<Time> = (0..net.shards()).map(|shard| net.fired(*now, shard)).collect();
         while let Some((when, notice)) = net.notices.pop_front() {
             if let crate::net::Notice::Ended { cause, .. } = &notice {
                 coverage.hit(name_of(cause));
+            }
+            if *log {
+                println!("{when} broker: {notice:?}");
             }
             ledger.on_notice(when, notice, &mut net.links, &|shard| fired[shard])?;
         }
@@ -260,6 +276,7 @@ impl World {
             self.jump(Duration::from_secs(12))?; // delayed Wills come due, short Sessions end
         }
         self.cx.began_calm = self.cx.now;
+        self.cx.tell(|| "the calm begins".to_owned());
         self.until_rest(Some(false))?;
         let stats = self.cx.net.stats();
         if stats.inflight != 0 || stats.queued_messages != 0 || stats.queued_bytes != 0 {
@@ -323,7 +340,8 @@ impl World {
 
     fn look_back(&mut self) -> Result<(), String> {
         let homes: Vec<usize> = (0..self.clients.len()).map(|client| self.home(client)).collect();
-        let fired: Vec<Time> = (0..self.cx.net.shards()).map(|shard| self.cx.net.fired(shard)).collect();
+        let now = self.cx.now;
+        let fired: Vec<Time> = (0..self.cx.net.shards()).map(|shard| self.cx.net.fired(now, shard)).collect();
         self.cx.ledger.close(&|client| homes[client], &|shard| fired[shard]);
         checks::at_rest(&mut self.cx, &self.clients)?;
         self.look_at_retained()

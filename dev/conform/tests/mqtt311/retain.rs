@@ -6,7 +6,7 @@ use cork_conform::{
 };
 
 use crate::support::{
-    has, message, newcomer, persistent, persistent_subscriber, retained, subscribe, subscriber,
+    DAY, has, message, newcomer, persistent, persistent_subscriber, publish, retained, subscribe, subscriber,
 };
 
 fn with_publisher() -> (Lab, ClientIx) {
@@ -19,13 +19,13 @@ fn with_publisher() -> (Lab, ClientIx) {
 fn mqtt311_3_3_1_5_a_retained_message_is_stored_with_its_qos() {
     for qos in 0..3 {
         let (mut lab, publisher) = with_publisher();
-        lab.send(publisher, &retained(qos, "t", b"kept"));
+        publish(&mut lab, publisher, &retained(qos, "t", b"kept"));
         assert_eq!(lab.stats(0).retained, 1);
         // Whether a new subscription is sent it is for 3.3.1-6; compared with a live message, because how granted
         // and published QoS combine is for 3.8.4-6.
         let stored = newcomer(&mut lab, "t");
         let watcher = subscriber(&mut lab, "watcher", "like", 2);
-        lab.send(publisher, &message(qos, "like", b"kept"));
+        publish(&mut lab, publisher, &message(qos, "like", b"kept"));
         for (stored, live) in stored.iter().zip(lab.publishes(watcher)) {
             assert_eq!((stored.qos, &stored.payload), (live.qos, &live.payload), "QoS {qos}");
         }
@@ -47,7 +47,7 @@ fn mqtt311_3_3_1_6_a_new_subscription_gets_the_last_retained_message_of_each_top
             let (mut lab, publisher) = with_publisher();
             for payload in [b"first", b"later"] {
                 for topic in topics {
-                    lab.send(publisher, &retained(1, topic, payload));
+                    publish(&mut lab, publisher, &retained(1, topic, payload));
                 }
             }
             // That they are stored is for 3.3.1-5.
@@ -69,8 +69,8 @@ fn mqtt311_3_3_1_6_a_new_subscription_gets_the_last_retained_message_of_each_top
 fn mqtt311_3_3_1_7_a_retained_qos_0_message_replaces_the_one_before() {
     for qos in 0..3 {
         let (mut lab, publisher) = with_publisher();
-        lab.send(publisher, &retained(qos, "t", b"old"));
-        lab.send(publisher, &retained(0, "t", b"new"));
+        publish(&mut lab, publisher, &retained(qos, "t", b"old"));
+        publish(&mut lab, publisher, &retained(0, "t", b"new"));
         assert!(!has(&newcomer(&mut lab, "t"), b"old"), "after QoS {qos}");
         // This broker keeps the new one; whether a new subscription is sent it is for 3.3.1-6.
         assert_eq!(lab.stats(0).retained, 1);
@@ -82,7 +82,7 @@ fn mqtt311_3_3_1_8_retain_is_1_in_what_a_new_subscription_gets() {
     for (published, granted) in [(0, 0), (0, 2), (1, 0), (1, 1), (2, 1), (2, 2)] {
         let (mut lab, publisher) = with_publisher();
         for topic in ["a/1", "a/2", "a/3"] {
-            lab.send(publisher, &retained(published, topic, b"kept"));
+            publish(&mut lab, publisher, &retained(published, topic, b"kept"));
         }
         let client = lab.connect(V311, "client");
         for _ in 0..2 {
@@ -102,7 +102,7 @@ fn mqtt311_3_3_1_9_retain_is_0_in_what_an_established_subscription_gets() {
             subscribe(&mut lab, overlapping, "+", granted);
             let absent = persistent_subscriber(&mut lab, "absent", "t", granted);
             lab.cut(absent);
-            lab.send(publisher, &make(published, "t", b"x"));
+            publish(&mut lab, publisher, &make(published, "t", b"x"));
             let absent = persistent(&mut lab, "absent");
             for client in [live, overlapping, absent] {
                 assert!(lab.publishes(client).iter().all(|publish| !publish.retain), "{published}, {granted}");
@@ -116,9 +116,9 @@ fn mqtt311_3_3_1_10_an_empty_retained_message_is_delivered_and_removes_the_one_b
     for qos in 0..3 {
         let (mut lab, publisher) = with_publisher();
         let watcher = subscriber(&mut lab, "watcher", "t", 0);
-        lab.send(publisher, &retained(qos, "t", b"old"));
+        publish(&mut lab, publisher, &retained(qos, "t", b"old"));
         lab.bytes(watcher);
-        lab.send(publisher, &retained(qos, "t", b""));
+        publish(&mut lab, publisher, &retained(qos, "t", b""));
         assert!(has(&lab.publishes(watcher), b""), "processed as normal");
         assert!(!has(&newcomer(&mut lab, "t"), b"old"), "QoS {qos}");
     }
@@ -128,7 +128,7 @@ fn mqtt311_3_3_1_10_an_empty_retained_message_is_delivered_and_removes_the_one_b
 fn mqtt311_3_3_1_11_an_empty_message_is_not_retained() {
     for qos in 0..3 {
         let (mut lab, publisher) = with_publisher();
-        lab.send(publisher, &retained(qos, "t", b""));
+        publish(&mut lab, publisher, &retained(qos, "t", b""));
         assert!(newcomer(&mut lab, "t").is_empty(), "QoS {qos}");
         assert_eq!(lab.stats(0).retained, 0, "QoS {qos}");
     }
@@ -138,12 +138,12 @@ fn mqtt311_3_3_1_11_an_empty_message_is_not_retained() {
 fn mqtt311_3_3_1_12_a_message_without_retain_is_not_stored_and_changes_nothing() {
     for qos in 0..3 {
         let (mut lab, publisher) = with_publisher();
-        lab.send(publisher, &message(qos, "new", b"x"));
+        publish(&mut lab, publisher, &message(qos, "new", b"x"));
         assert!(newcomer(&mut lab, "new").is_empty());
-        lab.send(publisher, &retained(1, "t", b"kept"));
+        publish(&mut lab, publisher, &retained(1, "t", b"kept"));
         let before = newcomer(&mut lab, "t");
         for payload in [&b"x"[..], b""] {
-            lab.send(publisher, &message(qos, "t", payload));
+            publish(&mut lab, publisher, &message(qos, "t", payload));
             let after = newcomer(&mut lab, "t");
             assert_eq!(after.len(), before.len(), "QoS {qos}");
             assert!(after.iter().zip(&before).all(|(after, before)| after.payload == before.payload));
@@ -158,14 +158,14 @@ fn mqtt311_3_1_2_7_retained_messages_do_not_end_with_the_session() {
         let connect = wire::Connect { clean, ..wire::Connect::new(V311, "a") };
         let publisher = lab.connect_with(V311, &connect);
         for qos in 0..3u8 {
-            lab.send(publisher, &retained(qos, &format!("t/{qos}"), b"kept"));
+            publish(&mut lab, publisher, &retained(qos, &format!("t/{qos}"), b"kept"));
         }
         let before = newcomer(&mut lab, "t/+").len();
         // The Session ends: with its connection, by CleanSession, or by its age.
         lab.cut(publisher);
         let other = lab.connect(V311, "a");
         lab.send(other, &wire::disconnect());
-        lab.advance(crate::support::DAY * 400);
+        lab.advance(DAY * 400);
         assert_eq!(newcomer(&mut lab, "t/+").len(), before);
     }
 }

@@ -2,14 +2,14 @@
 
 use cork_conform::{
     ClientIx, Lab, Published,
-    wire::{self, V311, string},
+    wire::{self, V311},
 };
 
 use crate::{
     encoding::subscription_answers,
     support::{
         ACK, COMP, PUBLISH, PUBREL, REC, Raw, SUBACK, UNSUBACK, closes_on, forbid, ids_of, matches, message,
-        persistent, persistent_subscriber, publish_once, raw, raw_of, retained, subscribe, subscriber,
+        persistent, persistent_subscriber, publish, publish_once, raw, raw_of, retained, subscribe, subscriber,
     },
 };
 
@@ -34,8 +34,10 @@ fn mqtt311_3_8_3_2_filters_with_wildcards_work_where_they_are_granted() {
         for topic in topics {
             lab.send(publisher, &message(0, topic, b"x"));
         }
-        let got: Vec<_> = lab.publishes(client).into_iter().map(|publish| publish.topic).collect();
-        let wanted: Vec<_> = topics.into_iter().filter(|topic| matches(filter, topic)).collect();
+        let mut got: Vec<_> = lab.publishes(client).into_iter().map(|publish| publish.topic).collect();
+        let mut wanted: Vec<_> = topics.into_iter().filter(|topic| matches(filter, topic)).collect();
+        got.sort();
+        wanted.sort_unstable();
         assert_eq!(got, wanted, "{filter}");
     }
 }
@@ -57,10 +59,10 @@ fn mqtt311_3_8_3_4_reserved_bits_and_qos_3_in_subscribe_close_the_connection() {
 
 #[test]
 fn mqtt311_3_8_4_1_subscribe_is_answered_with_suback() {
-    for version_of_session in [true, false] {
+    for clean in [true, false] {
         let mut lab = Lab::new();
         lab.set_rights(&forbid("secret"));
-        let client = if version_of_session { lab.connect(V311, "a") } else { persistent(&mut lab, "a") };
+        let client = if clean { lab.connect(V311, "a") } else { persistent(&mut lab, "a") };
         let filters: [&[(&str, u8)]; 5] =
             [&[("t", 0)], &[("t", 0)], &[("t", 2)], &[("secret", 1)], &[("#", 1), ("t/+", 2)]];
         for filters in filters {
@@ -114,7 +116,7 @@ fn mqtt311_3_8_4_3_a_repeated_filter_replaces_the_subscription() {
     publish_once(&mut lab, 1, "t", b"2");
     lab.send(client, &wire::subscribe(V311, 2, &[("t", 1)]));
     publish_once(&mut lab, 1, "t", b"3");
-    let mut seen = Vec::new();
+    let mut seen: Vec<u8> = Vec::new();
     loop {
         let packets = raw_of(&mut lab, client, PUBLISH);
         if packets.is_empty() {
@@ -136,7 +138,7 @@ fn mqtt311_3_8_4_4_several_filters_are_like_several_packets_with_one_answer() {
         let mut lab = Lab::new();
         let publisher = lab.connect(V311, "publisher");
         for topic in topics {
-            lab.send(publisher, &retained(2, topic, b"kept"));
+            publish(&mut lab, publisher, &retained(2, topic, b"kept"));
         }
         let client = lab.connect(V311, "client");
         if together {
@@ -148,7 +150,7 @@ fn mqtt311_3_8_4_4_several_filters_are_like_several_packets_with_one_answer() {
         let answers = packets.iter().filter(|packet| packet.kind == SUBACK).count();
         let mut kept: Vec<_> = packets.into_iter().filter(|packet| packet.kind == PUBLISH).collect();
         for topic in topics {
-            lab.send(publisher, &message(2, topic, b"live"));
+            publish(&mut lab, publisher, &message(2, topic, b"live"));
         }
         kept.extend(raw_of(&mut lab, client, PUBLISH));
         let mut got: Vec<_> = kept.into_iter().map(|Raw { flags, body, .. }| (flags, body)).collect();
@@ -366,6 +368,4 @@ fn mqtt311_3_10_4_6_several_filters_are_like_several_packets_with_one_answer() {
         // That a filter is deleted at all is for 3.10.4-1 and -2.
         assert!(!works_after(topic, &filters, topic) || works_after(topic, &[topic], topic), "{filters:?}");
     }
-    // A packet that breaks off inside its second filter is malformed as a whole.
-    assert!(closes_on(&wire::packet(0xA2, &[&[0, 1][..], &string("a"), &[0, 5, b'b']].concat())));
 }

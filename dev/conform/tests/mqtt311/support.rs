@@ -146,12 +146,17 @@ pub(crate) fn retained(qos: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
     wire::publish(V311, qos << 1 | 1, topic, (qos > 0).then_some(7), payload)
 }
 
+/// Sends a PUBLISH of [`message`] or [`retained`], and releases its identifier should it have QoS 2.
+pub(crate) fn publish(lab: &mut Lab, client: ClientIx, packet: &[u8]) {
+    lab.send(client, packet);
+    lab.send(client, &wire::ack(REL, 7));
+}
+
 /// A client named by the payload publishes a message; a QoS 2 one is released too.
 pub(crate) fn publish_once(lab: &mut Lab, qos: u8, topic: &str, payload: &[u8]) {
     let name = format!("publisher of {}", String::from_utf8_lossy(payload));
     let client = lab.connect(V311, &name);
-    lab.send(client, &message(qos, topic, payload));
-    lab.send(client, &wire::ack(REL, 7));
+    publish(lab, client, &message(qos, topic, payload));
 }
 
 /// What somebody gets who subscribes now, with QoS 2.

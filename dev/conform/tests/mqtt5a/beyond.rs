@@ -9,12 +9,12 @@ use cork_conform::{
 use cork_core::AuthOutcome;
 
 use crate::steps::{
-    ASSIGNED_CLIENT_ID, AUTH_DATA, AUTH_METHOD, CONTENT_TYPE, CORRELATION_DATA, MAXIMUM_PACKET_SIZE, MESSAGE_EXPIRY,
-    PAYLOAD_FORMAT, REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFO, REQUEST_RESPONSE_INFO, RESPONSE_INFO,
-    RESPONSE_TOPIC, SERVER_KEEP_ALIVE, SESSION_EXPIRY, SUBSCRIPTION_ID, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM,
-    USER_PROPERTY, byte, connack, disconnect_code, disconnect_reason, durable, durable_with, forbid_all, forwarded,
-    fresh, long, pair, publish, publish_with, refusal_code, refuses, retained, short, sub_id, subscribe, take, text,
-    wait, with,
+    ASSIGNED_CLIENT_ID, AUTH_DATA, AUTH_METHOD, CONTENT_TYPE, CORRELATION_DATA, MAXIMUM_PACKET_SIZE,
+    MESSAGE_EXPIRY, PAYLOAD_FORMAT, REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFO,
+    REQUEST_RESPONSE_INFO, RESPONSE_INFO, RESPONSE_TOPIC, SERVER_KEEP_ALIVE, SESSION_EXPIRY, SUBSCRIPTION_ID,
+    TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, connack, disconnect_code, disconnect_reason,
+    durable, durable_with, forbid_all, forwarded, fresh, long, pair, publish, publish_with, refusal_code,
+    refuses, retained, short, sub_id, subscribe, take, text, wait, with,
 };
 
 /// The CONNACK properties of who is let in.
@@ -107,7 +107,10 @@ fn mqtt5_beyond_malformed_connects_hear_0x81() {
         ("bytes left over", wire::packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01cX")),
         ("cut short", wire::packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x09c")),
         ("Property Length too long", wire::packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x00\x7F\x00\x01c")),
-        ("Property Length of five bytes", wire::packet(0x10, b"\x00\x04MQTT\x05\x02\0\0\x80\x80\x80\x80\x01\0\x01c")),
+        (
+            "Property Length of five bytes",
+            wire::packet(0x10, b"\x00\x04MQTT\x05\x02\0\0\x80\x80\x80\x80\x01\0\x01c"),
+        ),
     ];
     for (name, packet) in cases {
         assert_eq!(refusal_code(&packet), Some(0x81), "{name}");
@@ -192,7 +195,8 @@ fn mqtt5_beyond_problem_information_is_there_unless_declined() {
         lab.send(client, &wire::subscribe(V5, 1, &[("t", 1)]));
         lab.send(client, &wire::publish(V5, 0x02, "t", Some(3), b""));
         for packet in lab.packets(client) {
-            let (Received::SubAck { props, .. } | Received::Ack(cork_conform::Ack { props, .. })) = &packet else {
+            let (Received::SubAck { props, .. } | Received::Ack(cork_conform::Ack { props, .. })) = &packet
+            else {
                 panic!("{packet:?}");
             };
             assert!(props.get(REASON_STRING).is_some(), "{packet:?}");
@@ -258,7 +262,11 @@ fn mqtt5_beyond_a_session_lives_exactly_as_long_as_agreed() {
         (u32::MAX, Some(5), 5, false),
         (0, Some(0), 0, false),
     ] {
-        assert_eq!(session_after(expiry, changed, seconds), there, "{expiry}, {changed:?}, after {seconds} s");
+        assert_eq!(
+            session_after(expiry, changed, seconds),
+            there,
+            "{expiry}, {changed:?}, after {seconds} s"
+        );
     }
 }
 
@@ -300,7 +308,10 @@ fn mqtt5_beyond_topic_aliases_of_a_client_work_and_can_be_changed() {
     let got = lab.publishes(receiver);
     let topics: Vec<&str> = got.iter().map(|publish| publish.topic.as_str()).collect();
     assert_eq!(topics, ["one", "one", "two", "one", "three", "three", "two"]);
-    assert!(got.iter().all(|publish| publish.props.get(TOPIC_ALIAS).is_none()), "the sender's aliases are its own");
+    assert!(
+        got.iter().all(|publish| publish.props.get(TOPIC_ALIAS).is_none()),
+        "the sender's aliases are its own"
+    );
     // Aliases of one client mean nothing to another.
     let other = lab.connect(V5, "other");
     publish_with(&mut lab, other, 0, "", &short(TOPIC_ALIAS, 1), b"");
@@ -327,9 +338,15 @@ fn mqtt5_beyond_the_broker_uses_the_aliases_a_client_allows() {
     for topic in ["long/topic/1", "long/topic/1", "long/topic/2", "long/topic/3", "long/topic/2"] {
         publish(&mut lab, sender, 0x02, topic, b"");
     }
-    let got: Vec<_> = lab.publishes(client).into_iter().map(|p| (p.props.number(TOPIC_ALIAS), p.topic)).collect();
-    let wanted =
-        [(Some(1), "long/topic/1"), (Some(1), ""), (Some(2), "long/topic/2"), (None, "long/topic/3"), (Some(2), "")];
+    let got: Vec<_> =
+        lab.publishes(client).into_iter().map(|p| (p.props.number(TOPIC_ALIAS), p.topic)).collect();
+    let wanted = [
+        (Some(1), "long/topic/1"),
+        (Some(1), ""),
+        (Some(2), "long/topic/2"),
+        (None, "long/topic/3"),
+        (Some(2), ""),
+    ];
     assert_eq!(got, wanted.map(|(alias, topic)| (alias, topic.to_owned())));
 }
 

@@ -6,15 +6,16 @@ use cork_conform::{
 };
 
 use crate::steps::{
-    CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY, PAYLOAD_FORMAT, RESPONSE_TOPIC, SESSION_EXPIRY, TOPIC_ALIAS,
-    USER_PROPERTY, WILL_DELAY, byte, durable, fresh, long, pair, refusal_code, retained, short, sub_id, subscribe,
-    text, wait,
+    CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY, PAYLOAD_FORMAT, RESPONSE_TOPIC, SESSION_EXPIRY,
+    TOPIC_ALIAS, USER_PROPERTY, WILL_DELAY, byte, durable, fresh, long, pair, refusal_code, retained, short,
+    sub_id, subscribe, text, wait,
 };
 
 /// A CONNECT with a Will that waits for `delay` seconds, of a Session that lives for `expiry`.
 fn with_will(delay: u32, expiry: u32) -> Connect {
     let properties = long(WILL_DELAY, delay);
-    let will = Will { topic: "will".into(), payload: b"gone".to_vec(), qos: 1, properties, ..Will::default() };
+    let will =
+        Will { topic: "will".into(), payload: b"gone".to_vec(), qos: 1, properties, ..Will::default() };
     Connect { will: Some(will), ..durable("client", expiry) }
 }
 

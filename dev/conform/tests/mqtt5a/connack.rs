@@ -9,9 +9,9 @@ use cork_conform::{
 use cork_core::AuthOutcome;
 
 use crate::steps::{
-    ASSIGNED_CLIENT_ID, AUTH_METHOD, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, REASON_STRING, REQUEST_RESPONSE_INFO, RETAIN_AVAILABLE,
-    SERVER_KEEP_ALIVE, USER_PROPERTY, closes, connack, durable, durable_with, fresh, let_in, long, publish,
-    refused_connects, subscribe, text, with,
+    ASSIGNED_CLIENT_ID, AUTH_METHOD, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, REASON_STRING, REQUEST_RESPONSE_INFO,
+    RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, USER_PROPERTY, closes, connack, durable, durable_with, fresh,
+    let_in, long, publish, refused_connects, subscribe, text, with,
 };
 
 /// The CONNACKs among packets: flags, code, properties.
@@ -181,8 +181,8 @@ fn mqtt5_3_2_2_7_after_a_refusal_the_connection_is_closed() {
 #[test]
 fn mqtt5_3_2_2_8_connack_has_one_of_its_reason_codes() {
     let known = [
-        0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A,
-        0x9B, 0x9C, 0x9D, 0x9F,
+        0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99,
+        0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
     ];
     for (name, mut lab, connect) in refused_connects() {
         let client = lab.open(V5);

@@ -8,9 +8,10 @@ use cork_conform::{
 };
 
 use crate::steps::{
-    AUTH_METHOD, MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, REASON_STRING, REQUEST_PROBLEM_INFO, REQUEST_RESPONSE_INFO,
-    RESPONSE_INFO, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, checked_lab, connack, connect_raw, durable,
-    forbid_all, fresh, long, publish, refused_connects, refuses, short, subscribe, take, text, user, wait, with,
+    AUTH_METHOD, MAXIMUM_PACKET_SIZE, REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFO,
+    REQUEST_RESPONSE_INFO, RESPONSE_INFO, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, checked_lab,
+    connack, connect_raw, durable, forbid_all, fresh, long, publish, refused_connects, refuses, short,
+    subscribe, take, text, user, wait, with,
 };
 
 #[test]
@@ -319,7 +320,10 @@ fn mqtt5_3_1_4_1_a_connect_that_is_no_connect_closes() {
         assert!(refuses(&wire::packet(0x10, &good[2..2 + length])), "cut to {length} bytes");
     }
     let cases = [
-        ("properties longer than the packet", wire::packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x00\x7F\x00\x01c")),
+        (
+            "properties longer than the packet",
+            wire::packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x00\x7F\x00\x01c"),
+        ),
         ("unknown property", with("c", &[0x7E, 0]).bytes()),
         ("property of another packet", with("c", &text(0x03, "text")).bytes()),
         ("property that ends early", with("c", &[0x11, 0, 0]).bytes()),

@@ -9,8 +9,8 @@ use cork_conform::{
 use cork_core::{AuthOutcome, Door};
 
 use crate::steps::{
-    ASSIGNED_CLIENT_ID, NOT_UTF8, SESSION_EXPIRY, closes, connack, connect_raw, durable, fresh, let_in, long, publish,
-    puback_with_reason_string, refused_connects, refuses, stored_wills, subscribe, with,
+    ASSIGNED_CLIENT_ID, NOT_UTF8, SESSION_EXPIRY, closes, connack, connect_raw, durable, fresh, let_in, long,
+    puback_with_reason_string, publish, refused_connects, refuses, stored_wills, subscribe, with,
 };
 
 #[test]
@@ -41,7 +41,8 @@ fn mqtt5_3_1_3_1_the_fields_of_the_payload_are_read_in_their_order() {
         assert_eq!((&*will.topic, will.payload()), ("will/topic", &b"will payload"[..]));
     }
     // In another order they are something else: the Will Topic takes the place of the Will Properties here.
-    let swapped = [wire::string("client"), wire::string("will/topic"), wire::properties(&[]), wire::string("x")];
+    let swapped =
+        [wire::string("client"), wire::string("will/topic"), wire::properties(&[]), wire::string("x")];
     assert!(refuses(&connect_raw(0x06, &[], &swapped)));
 }
 

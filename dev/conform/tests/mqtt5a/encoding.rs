@@ -8,8 +8,8 @@ use cork_conform::{
 };
 
 use crate::steps::{
-    CONTENT_TYPE, NOT_UTF8, closes, connect_raw, fresh, pair, puback_with_reason_string, publish, refuses, short,
-    subscribe, text, with,
+    CONTENT_TYPE, NOT_UTF8, closes, connect_raw, fresh, pair, puback_with_reason_string, publish, refuses,
+    short, subscribe, text, with,
 };
 
 #[test]
@@ -50,7 +50,10 @@ fn mqtt5_1_5_5_1_variable_byte_integers_are_as_short_as_can_be() {
     assert!(closes(&[0xC0, 0x80, 0x00]), "Remaining Length of PINGREQ");
     assert!(closes(&[0x30, 0x84, 0x00, 0, 1, b't', 0]), "Remaining Length of PUBLISH");
     assert!(closes(&wire::packet(0x30, &[0, 1, b't', 0x80, 0x00])), "Property Length");
-    assert!(closes(&wire::subscribe_with(V5, 1, &[0x0B, 0x81, 0x00], &[("t", 0)])), "Subscription Identifier");
+    assert!(
+        closes(&wire::subscribe_with(V5, 1, &[0x0B, 0x81, 0x00], &[("t", 0)])),
+        "Subscription Identifier"
+    );
     let plain = fresh("c").bytes();
     let padded = [&[0x10, plain[1] | 0x80, 0x00][..], &plain[2..]].concat();
     assert!(refuses(&padded), "Remaining Length of CONNECT");

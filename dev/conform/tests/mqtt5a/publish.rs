@@ -1,13 +1,13 @@
 //! PUBLISH: flags, topic, what is done with it (5.0 3.3.1, 3.3.2.1, 3.3.4).
 
 use cork_conform::{
-    ClientIx, Lab, Published, Received,
+    ClientIx, Lab, Published,
     wire::{self, V5},
 };
 
 use crate::steps::{
-    NOT_UTF8, RECEIVE_MAXIMUM, SUBSCRIPTION_ID, closes, durable, durable_with, fresh, long, publish, publish_with,
-    puback_with_reason_string, retained, short, sub_id, subscribe, take, with,
+    NOT_UTF8, RECEIVE_MAXIMUM, SUBSCRIPTION_ID, closes, durable, durable_with, fresh, long,
+    puback_with_reason_string, publish, publish_with, retained, short, sub_id, subscribe, take, with,
 };
 
 /// Retain As Published.
@@ -249,15 +249,19 @@ fn matches(filter: &[&str], topic: &[&str]) -> bool {
     match (filter, topic) {
         (["#"], _) => true,
         ([], []) => true,
-        ([wanted, filter @ ..], [level, topic @ ..]) if *wanted == "+" || wanted == level => matches(filter, topic),
+        ([wanted, filter @ ..], [level, topic @ ..]) if *wanted == "+" || wanted == level => {
+            matches(filter, topic)
+        }
         _ => false,
     }
 }
 
 #[test]
 fn mqtt5_3_3_2_3_a_subscriber_gets_only_topics_its_filter_matches() {
-    let filters = ["#", "+", "a", "a/#", "a/+", "+/b", "a/b/c", "+/+/c", "/", "/+", "+/", "a//b", "a/+/b", "$S/#"];
-    let topics = ["a", "b", "a/b", "a/b/c", "a/b/d", "/", "//", "/a", "a/", "a//b", "A", "a/B", "x/y/c", "$S/a", "$S"];
+    let filters =
+        ["#", "+", "a", "a/#", "a/+", "+/b", "a/b/c", "+/+/c", "/", "/+", "+/", "a//b", "a/+/b", "$S/#"];
+    let topics =
+        ["a", "b", "a/b", "a/b/c", "a/b/d", "/", "//", "/a", "a/", "a//b", "A", "a/B", "x/y/c", "$S/a", "$S"];
     let mut lab = Lab::new();
     let sender = lab.connect(V5, "sender");
     let receivers: Vec<ClientIx> = filters.iter().map(|filter| lab.connect(V5, filter)).collect();
@@ -281,7 +285,9 @@ fn mqtt5_3_3_2_3_a_subscriber_gets_only_topics_its_filter_matches() {
 
 #[test]
 fn mqtt5_3_3_4_1_a_publish_is_answered_by_its_qos() {
-    for (flags, id, expected) in [(0x00, None, None), (0x02, Some(9), Some(0x40)), (0x04, Some(9), Some(0x50))] {
+    for (flags, id, expected) in
+        [(0x00, None, None), (0x02, Some(9), Some(0x40)), (0x04, Some(9), Some(0x50))]
+    {
         for subscribed in [false, true] {
             let mut lab = Lab::new();
             if subscribed {
@@ -343,7 +349,10 @@ fn mqtt5_3_3_4_3_subscription_identifiers_come_with_the_message() {
         ] {
             let got = overlapping(subscriptions);
             let all: Vec<u32> = got.iter().flat_map(ids).collect();
-            assert!(got.is_empty() || all.iter().any(|got| *got as usize == id), "{subscriptions:?}: {all:?}");
+            assert!(
+                got.is_empty() || all.iter().any(|got| *got as usize == id),
+                "{subscriptions:?}: {all:?}"
+            );
         }
     }
 }
@@ -356,8 +365,11 @@ fn mqtt5_3_3_4_4_a_single_copy_has_the_identifiers_of_all_subscriptions() {
         &[("a/b", 1, 3), ("a/+", 1, 0), ("#", 1, 200)],
     ] {
         if let [only] = &overlapping(subscriptions)[..] {
-            let mut wanted: Vec<u32> =
-                subscriptions.iter().filter_map(|(_, _, id)| u32::try_from(*id).ok()).filter(|id| *id > 0).collect();
+            let mut wanted: Vec<u32> = subscriptions
+                .iter()
+                .filter_map(|(_, _, id)| u32::try_from(*id).ok())
+                .filter(|id| *id > 0)
+                .collect();
             wanted.sort_unstable();
             // With one identifier alone nothing was promised about the others.
             assert_eq!(ids(only), wanted, "{subscriptions:?}");

@@ -9,8 +9,8 @@ use cork_conform::{
 
 use crate::steps::{
     CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY, NOT_UTF8, PAYLOAD_FORMAT, RESPONSE_TOPIC, TOPIC_ALIAS,
-    TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, closes, durable, durable_with, keeps_order, long, pair, publish, publish_with,
-    puback_with_reason_string, retained, short, subscribe, text, wait, with,
+    TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, closes, durable, durable_with, keeps_order, long, pair,
+    puback_with_reason_string, publish, publish_with, retained, short, subscribe, text, wait, with,
 };
 
 /// A message with these properties as it comes to a live, an absent, a late and a sharing subscriber.
@@ -230,7 +230,8 @@ fn mqtt5_3_3_2_12_every_alias_up_to_the_brokers_maximum_is_taken() {
             let topic = format!("topic/{alias}");
             publish_with(&mut lab, client, 0, &topic, &short(TOPIC_ALIAS, alias), b"");
             by_alias(&mut lab, client, alias, b"");
-            let topics: Vec<String> = lab.publishes(receiver).into_iter().map(|publish| publish.topic).collect();
+            let topics: Vec<String> =
+                lab.publishes(receiver).into_iter().map(|publish| publish.topic).collect();
             assert_eq!(topics, [&topic[..], &topic], "maximum {maximum}");
         }
         assert!(!lab.is_closed(client), "maximum {maximum}");
@@ -241,14 +242,20 @@ fn mqtt5_3_3_2_12_every_alias_up_to_the_brokers_maximum_is_taken() {
 fn mqtt5_3_3_2_13_a_response_topic_is_a_utf8_string() {
     for bad in NOT_UTF8 {
         let wrong = closes(&puback_with_reason_string(bad));
-        assert!(!wrong || closes(&wire::publish_with(V5, 0, "t", None, &text(RESPONSE_TOPIC, bad), b"")), "{bad:x?}");
+        assert!(
+            !wrong || closes(&wire::publish_with(V5, 0, "t", None, &text(RESPONSE_TOPIC, bad), b"")),
+            "{bad:x?}"
+        );
     }
 }
 
 #[test]
 fn mqtt5_3_3_2_14_a_response_topic_with_wildcards_closes() {
     for topic in ["#", "+", "a/#", "a/+/b", "a+"] {
-        assert!(closes(&wire::publish_with(V5, 0, "t", None, &text(RESPONSE_TOPIC, topic), b"")), "{topic:?}");
+        assert!(
+            closes(&wire::publish_with(V5, 0, "t", None, &text(RESPONSE_TOPIC, topic), b"")),
+            "{topic:?}"
+        );
     }
 }
 
@@ -300,7 +307,10 @@ fn mqtt5_3_3_2_18_user_properties_keep_their_order() {
 fn mqtt5_3_3_2_19_a_content_type_is_a_utf8_string() {
     for bad in NOT_UTF8 {
         let wrong = closes(&puback_with_reason_string(bad));
-        assert!(!wrong || closes(&wire::publish_with(V5, 0, "t", None, &text(CONTENT_TYPE, bad), b"")), "{bad:x?}");
+        assert!(
+            !wrong || closes(&wire::publish_with(V5, 0, "t", None, &text(CONTENT_TYPE, bad), b"")),
+            "{bad:x?}"
+        );
     }
 }
 

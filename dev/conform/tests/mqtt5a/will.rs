@@ -7,8 +7,8 @@ use cork_conform::{
 use cork_store::Record;
 
 use crate::steps::{
-    NOT_UTF8, USER_PROPERTY, WILL_DELAY, closes, connack, connect_raw, durable, fresh, keeps_order, long, pair,
-    puback_with_reason_string, publish, refuses, retained, stored_wills, subscribe, wait,
+    NOT_UTF8, USER_PROPERTY, WILL_DELAY, closes, connack, connect_raw, durable, fresh, keeps_order, long,
+    pair, puback_with_reason_string, publish, refuses, retained, stored_wills, subscribe, wait,
 };
 
 /// A Will to `will`, payload `gone`.
@@ -46,10 +46,13 @@ fn mqtt5_3_1_2_7_a_will_is_stored_with_the_session() {
     }
 }
 
+/// Ends the connection of a client.
+type End<'a> = &'a dyn Fn(&mut Lab, ClientIx);
+
 #[test]
 fn mqtt5_3_1_2_8_a_stored_will_is_published_when_the_connection_ends_without_disconnect() {
     // How the connection ends.
-    let ends: [(&str, &dyn Fn(&mut Lab, ClientIx)); 4] = [
+    let ends: [(&str, End<'_>); 4] = [
         ("the network breaks", &|lab, client| lab.cut(client)),
         ("a rule is broken", &|lab, client| lab.send(client, &[0x00, 0])),
         ("a second CONNECT", &|lab, client| lab.send(client, &fresh("client").bytes())),
@@ -196,7 +199,8 @@ fn mqtt5_3_1_3_10_user_properties_of_a_will_keep_their_order() {
             properties.extend(long(WILL_DELAY, 0));
         }
     }
-    let wanted: Vec<Vec<u8>> = (0..).zip(names).map(|(n, name)| format!("{name}\0{n}").into_bytes()).collect();
+    let wanted: Vec<Vec<u8>> =
+        (0..).zip(names).map(|(n, name)| format!("{name}\0{n}").into_bytes()).collect();
     for publish in heard(will(1, false, &properties)) {
         let got = publish.props.all(USER_PROPERTY);
         assert!(keeps_order(&got, &wanted), "{got:x?}");

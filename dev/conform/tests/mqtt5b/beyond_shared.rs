@@ -7,6 +7,7 @@ use cork_conform::{
     ClientIx, Lab,
     wire::{self, Connect, V5},
 };
+use cork_core::home_shard;
 
 use crate::common::{
     PUBREC, connect_props, publish_done, receive_maximum, resume, resume_with, retain, subscribe, take, take_all,
@@ -140,7 +141,13 @@ fn handed_on(shards: u16, qos: u8, clean: bool, by_time: bool) {
     subscribe(&mut lab, dying, "$share/g/t", qos);
     publish_numbers(&mut lab, 20, qos);
     let sent = lab.publishes(dying);
-    let heirs = members(&mut lab, 3, 2);
+    // All on other shards than the dying one, if there are any.
+    let home = |name: &str| home_shard(name, shards, 42);
+    let names = (0..).map(|n| format!("heir{n}")).filter(|name| shards == 1 || home(name) != home("dying"));
+    let heirs: Vec<ClientIx> = names.take(3).map(|name| resume(&mut lab, &name)).collect();
+    for client in &heirs {
+        subscribe(&mut lab, *client, "$share/g/t", 2);
+    }
     lab.cut(dying);
     if by_time {
         lab.advance(Duration::from_secs(7200));

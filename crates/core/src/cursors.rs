@@ -1,0 +1,129 @@
+//! Retained messages on their way to new subscriptions (5.0 3.3.1.3): one cursor a filter, served in order.
+//!
+//! One SUBSCRIBE may bring a million filters, so each operation costs the logarithm of the number of cursors.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cork_packet::QoS;
+use cork_store::Ticket;
+
+/// How far one subscription's retained messages have been sent.
+#[derive(Clone, Debug)]
+pub(crate) struct RetainedCursor {
+    pub(crate) filter: Arc<str>,
+    /// The last topic that was looked at.
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) sub_id: u32,
+    /// Not before this batch is stored: SUBACK goes first.
+    pub(crate) ticket: Ticket,
+}
+
+/// The cursors of a Session, first come, first served.
+#[derive(Debug, Default)]
+pub(crate) struct Cursors {
+    waiting: BTreeMap<u64, RetainedCursor>,
+    /// Filter to its cursor's number.
+    numbers: BTreeMap<Arc<str>, u64>,
+    next: u64,
+}
+
+impl Cursors {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn first(&self) -> Option<&RetainedCursor> {
+        self.waiting.first_key_value().map(|(_, cursor)| cursor)
+    }
+
+    /// Notes the last topic the first cursor looked at.
+    pub(crate) fn advance(&mut self, after: Box<str>) {
+        if let Some(mut first) = self.waiting.first_entry() {
+            first.get_mut().after = Some(after);
+        }
+    }
+
+    /// The first cursor has come to its end.
+    pub(crate) fn finish_first(&mut self) {
+        if let Some((_, cursor)) = self.waiting.pop_first() {
+            self.numbers.remove(&cursor.filter);
+        }
+    }
+
+    /// Adds a cursor behind all others; one of the same filter that is on its way starts again with it.
+    pub(crate) fn push(&mut self, cursor: RetainedCursor) {
+        let number = self.next;
+        self.next += 1;
+        if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.filter), number) {
+            self.waiting.remove(&earlier);
+        }
+        self.waiting.insert(number, cursor);
+    }
+
+    /// Drops the cursor of a filter, if there is one.
+    pub(crate) fn remove(&mut self, filter: &str) {
+        if let Some(number) = self.numbers.remove(filter) {
+            self.waiting.remove(&number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(filter: &str, sub_id: u32) -> RetainedCursor {
+        RetainedCursor {
+            filter: filter.into(),
+            after: None,
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            sub_id,
+            ticket: Ticket(0),
+        }
+    }
+
+    /// Takes all out, as (filter, Subscription Identifier).
+    fn drain(mut cursors: Cursors) -> Vec<(String, u32)> {
+        let mut order = Vec::new();
+        while let Some(first) = cursors.first() {
+            order.push((first.filter.to_string(), first.sub_id));
+            cursors.finish_first();
+        }
+        assert!(cursors.is_empty() && cursors.numbers.is_empty());
+        order
+    }
+
+    #[test]
+    fn cursors_are_served_in_the_order_they_came() {
+        let mut cursors = Cursors::default();
+        for (filter, sub_id) in [("b", 1), ("a", 2), ("c", 3)] {
+            cursors.push(cursor(filter, sub_id));
+        }
+        assert_eq!(drain(cursors), [("b".into(), 1), ("a".into(), 2), ("c".into(), 3)]);
+    }
+
+    #[test]
+    fn a_second_subscribe_of_a_filter_starts_again() {
+        let mut cursors = Cursors::default();
+        cursors.push(cursor("a", 1));
+        cursors.advance("a".into());
+        cursors.push(cursor("b", 2));
+        cursors.push(cursor("a", 3));
+        assert!(cursors.waiting.values().all(|cursor| cursor.after.is_none()));
+        assert_eq!(drain(cursors), [("b".into(), 2), ("a".into(), 3)]);
+    }
+
+    #[test]
+    fn an_unsubscribed_filter_has_no_cursor() {
+        let mut cursors = Cursors::default();
+        for (filter, sub_id) in [("a", 1), ("b", 2)] {
+            cursors.push(cursor(filter, sub_id));
+        }
+        cursors.remove("a");
+        cursors.remove("never there");
+        assert_eq!(drain(cursors), [("b".into(), 2)]);
+    }
+}
