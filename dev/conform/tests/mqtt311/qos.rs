@@ -126,11 +126,14 @@ fn mqtt311_4_3_3_2_a_qos_2_message_is_received_once() {
             assert!(!answers || ids_of(&mut lab, publisher, PUBREC).len() == 1, "answered again");
         }
         assert_eq!(lab.payloads(receiver).len(), 1, "and not delivered again");
-        lab.send(publisher, &wire::ack(REL, 7));
-        assert_eq!(ids_of(&mut lab, publisher, PUBCOMP), [7]);
-        // PUBCOMP may be lost on its way.
-        lab.send(publisher, &wire::ack(REL, 7));
-        assert_eq!(ids_of(&mut lab, publisher, PUBCOMP), [7]);
+        // The second time because PUBCOMP may be lost on its way.
+        for _ in 0..2 {
+            lab.send(publisher, &wire::ack(REL, 7));
+            let completed = ids_of(&mut lab, publisher, PUBCOMP);
+            // Wrong identifiers in every answer are for 2.3.1-6.
+            assert_eq!(completed.len(), 1);
+            assert!(completed == [7] || answered_with(2, 7) != [7]);
+        }
         lab.send(publisher, &wire::publish(V311, 0x04, "t", Some(7), b"2"));
         assert_eq!(lab.payloads(receiver), [b"2"], "a new publication");
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use cork_conform::{
     Lab, Received,
-    wire::{self, V5},
+    wire::{self, Connect, V5},
 };
 
 use crate::steps::{
-    CONTENT_TYPE, NOT_UTF8, closes, connect_raw, fresh, pair, puback_with_reason_string, publish, refuses,
-    short, subscribe, text, with,
+    CONTENT_TYPE, NOT_UTF8, RESPONSE_TOPIC, closes, connect_raw, fresh, pair, puback_with_reason_string,
+    publish, refuses, short, subscribe, text, with,
 };
 
 #[test]
@@ -22,9 +22,7 @@ fn mqtt5_1_5_4_1_a_string_that_is_not_utf8_closes() {
 #[test]
 fn mqtt5_1_5_4_2_a_string_with_u_0000_closes() {
     for bad in ["\0", "a\0", "\0a", "a\0b"] {
-        assert!(closes(&puback_with_reason_string(bad.as_bytes())), "Reason String {bad:?}");
-        assert!(refuses(&fresh(bad).bytes()), "Client Identifier {bad:?}");
-        assert!(closes(&wire::publish_with(V5, 0, "t", None, &text(CONTENT_TYPE, bad), b"")), "{bad:?}");
+        assert!(closes(&puback_with_reason_string(bad.as_bytes())), "{bad:?}");
     }
     // Long strings are searched in another way.
     let long_one = format!("{}\0", "a".repeat(1000));
@@ -220,6 +218,18 @@ fn mqtt5_2_2_2_1_no_properties_are_said_by_a_length_of_zero() {
     // From the client: a packet that ends where the length would be is no packet.
     assert!(closes(&wire::packet(0x30, &[0, 1, b't'])), "PUBLISH without the length");
     assert!(closes(&wire::packet(0x82, &[0, 1])), "SUBSCRIBE without the length");
+}
+
+#[test]
+fn mqtt5_beyond_u_0000_is_refused_in_every_string() {
+    let bad = "a\0b";
+    assert!(refuses(&fresh(bad).bytes()), "Client Identifier");
+    assert!(refuses(&fresh("c").with_will(bad, b"").bytes()), "Will Topic");
+    assert!(refuses(&Connect { user: Some(bad.to_owned()), ..fresh("c") }.bytes()), "User Name");
+    assert!(closes(&wire::publish(V5, 0, bad, None, b"")), "Topic Name");
+    for property in [CONTENT_TYPE, RESPONSE_TOPIC] {
+        assert!(closes(&wire::publish_with(V5, 0, "t", None, &text(property, bad), b"")), "{property:x}");
+    }
 }
 
 #[test]
