@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+mod acl;
 mod passwd;
 mod serve;
 
@@ -34,6 +35,36 @@ enum Command {
     ///
     /// The password is asked for, or, when standard input is no terminal, read as one line from it.
     Passwd(PasswdArgs),
+    /// Questions about rights.
+    #[command(subcommand)]
+    Acl(AclCommand),
+}
+
+#[derive(Subcommand)]
+enum AclCommand {
+    /// Say whether a client may do something, and which rule decides.
+    ///
+    /// Exit code: 0 it may, 1 it may not, 2 there is no answer.
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The user; leave it out to ask for somebody anonymous.
+    #[arg(long)]
+    user: Option<String>,
+    /// The client identifier.
+    #[arg(long, value_name = "ID", default_value = "")]
+    client: String,
+    /// The topic, or, to subscribe, the filter.
+    #[arg(long)]
+    topic: String,
+    /// What the client wants to do.
+    #[arg(long)]
+    action: acl::Wish,
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Args, Default)]
@@ -75,6 +106,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Check { file } => check(&file),
         Command::Passwd(args) => passwd::passwd(&args),
+        Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),
     }
 }
 

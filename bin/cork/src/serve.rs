@@ -8,21 +8,26 @@ use std::{
 
 use cork_broker::{
     Broker, Config, Overrides,
-    config::{LogFormat, Scheme},
+    config::{ConfigErrors, LogFormat, LogLevel, Scheme},
 };
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    Registry, filter::LevelFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::ServeArgs;
 
 /// The exit code of a configuration that is refused, and of a start the system refuses.
 const REFUSED: u8 = 1;
 
+/// Changes how much is logged while the broker runs.
+type LogSwitch = reload::Handle<LevelFilter, Registry>;
+
 pub(crate) fn serve(args: ServeArgs) -> ExitCode {
-    match run(args) {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -31,26 +36,22 @@ pub(crate) fn serve(args: ServeArgs) -> ExitCode {
     }
 }
 
-fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = match &args.config {
-        Some(file) => Config::load(file)?,
-        None => Config::default(),
-    };
-    config.apply(&Overrides {
-        listen: args.listen,
-        data_dir: args.data_dir,
-        allow_anonymous: args.allow_anonymous,
-        durability: args.durability,
-    })?;
-    start_log(&config);
+fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let mut config = configuration(args)?;
+    let log = start_log(&config);
     // Before the first client, so that a signal that comes early is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let broker = Broker::start(&config)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut broker = Broker::start(&config)?;
     welcome(&config, &broker);
-    signals.forever().next();
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reload(args, &mut config, &mut broker, &log);
+    }
     // Whoever asks a second time does not want to wait.
     thread::spawn(move || {
-        signals.forever().next();
+        signals.forever().find(|signal| *signal != SIGHUP);
         std::process::exit(130);
     });
     tracing::info!("shutting down");
@@ -58,17 +59,63 @@ fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn start_log(config: &Config) {
-    let level = config.log.level.as_str().parse().unwrap_or(LevelFilter::INFO);
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
+/// The file, and over it the flags.
+fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
+    let mut config = match &args.config {
+        Some(file) => Config::load(file)?,
+        None => Config::default(),
+    };
+    config.apply(&Overrides {
+        listen: args.listen.clone(),
+        data_dir: args.data_dir.clone(),
+        allow_anonymous: args.allow_anonymous,
+        durability: args.durability.clone(),
+    })?;
+    Ok(config)
+}
+
+/// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
+fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &LogSwitch) {
+    let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
+    match new {
+        Ok((new, done)) => {
+            let _ = log.reload(filter(new.log.level)); // fails only where there is no log any more
+            tracing::info!("reloaded: users, rights, log.level, drain.timeout");
+            for key in done.needs_restart {
+                tracing::warn!(key, "changed, but takes a restart: the old value stays in force");
+            }
+            if new.log.format != config.log.format {
+                tracing::warn!(
+                    key = "log.format",
+                    "changed, but takes a restart: the old value stays in force"
+                );
+            }
+            config.log.level = new.log.level;
+        }
+        Err(errors) => {
+            for error in errors.0 {
+                tracing::error!(%error, "not reloaded, nothing changed");
+            }
+        }
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    level.as_str().parse().unwrap_or(LevelFilter::INFO)
+}
+
+fn start_log(config: &Config) -> LogSwitch {
+    let (level, switch) = reload::Layer::new(filter(config.log.level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(level);
     match config.log.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
+    switch
 }
 
 /// Tells a newcomer where the broker is and what to try.

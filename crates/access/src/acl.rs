@@ -5,11 +5,15 @@
 //! the first that fits decides. Without rules the answer is a comparison of the topic's first bytes.
 //!
 //! Topics come in after every prefix was taken off: of `$share/group/home/#` the caller asks about `home/#`.
+//!
+//! Where the rules come from: a program that has them as values, or a file (`acl_file`).
 
 use std::collections::HashMap;
 use std::fmt;
 
 use pattern::Pattern;
+
+pub(crate) use pattern::Names;
 
 mod pattern;
 
@@ -61,6 +65,8 @@ impl Actions {
 pub enum Who {
     /// Everybody, anonymous clients too.
     Everybody,
+    /// Clients without a (proven) user name.
+    Anonymous,
     /// One user, by exact name.
     User(String),
     /// One Client Identifier, exactly.
@@ -80,9 +86,10 @@ pub struct Rule {
     pub allow: bool,
     /// A Topic Filter, in which `%u` stands for the user name and `%c` for the Client Identifier.
     ///
-    /// Names are filled in literally. One that is empty or contains `+`, `#` or `/` makes the rule not fit, and a name
-    /// can't begin a topic with `$`. As in every Topic Filter, a wildcard in the first level doesn't cover topics that
-    /// begin with `$` (5.0 [MQTT-4.7.2-1]).
+    /// Names are filled in literally. In a rule that allows, one that is empty or contains `+`, `#` or `/` makes the
+    /// rule not fit, and a name can't begin a topic with `$`; in a rule that denies every name is filled in, so that
+    /// nobody escapes it by what they call themselves. As in every Topic Filter, a wildcard in the first level doesn't
+    /// cover topics that begin with `$` (5.0 [MQTT-4.7.2-1]).
     pub topic: String,
     /// Where it was written, `file:line`, for explanations.
     pub source: String,
@@ -120,11 +127,20 @@ impl std::error::Error for RuleError {}
 #[derive(Clone, Debug)]
 pub struct Acl {
     rules: Vec<Compiled>,
-    /// Positions in `rules`, ascending, of the rules for everybody, for one user, for one Client Identifier.
+    /// Positions in `rules`, ascending, of the rules for everybody, for one kind of client, user, Client Identifier.
     everybody: Vec<usize>,
+    anonymous: Vec<usize>,
     users: HashMap<String, Vec<usize>>,
     clients: HashMap<String, Vec<usize>>,
     default_allow: bool,
+    /// Every SUBSCRIBE is granted; what it brings is checked message by message.
+    grants_every_filter: bool,
+}
+
+/// A rule, and how names in its topic are read.
+pub(crate) struct Draft {
+    pub(crate) rule: Rule,
+    pub(crate) names: Names,
 }
 
 #[derive(Clone, Debug)]
@@ -148,10 +164,18 @@ impl Acl {
     /// # Errors
     /// The first rule whose topic isn't a valid Topic Filter.
     pub fn from_rules(rules: Vec<Rule>, default_allow: bool) -> Result<Self, RuleError> {
+        let names = |rule: &Rule| if rule.allow { Names::Plain } else { Names::Any };
+        Self::compile(rules.into_iter().map(|rule| Draft { names: names(&rule), rule }), default_allow)
+    }
+
+    pub(crate) fn compile(
+        drafts: impl IntoIterator<Item = Draft>,
+        default_allow: bool,
+    ) -> Result<Self, RuleError> {
         let mut acl = Self::empty(default_allow);
-        for (position, rule) in rules.into_iter().enumerate() {
+        for (position, Draft { rule, names }) in drafts.into_iter().enumerate() {
             let Rule { who, actions, allow, topic, source } = rule;
-            let pattern = match Pattern::compile(&topic) {
+            let pattern = match Pattern::compile(&topic, names) {
                 Ok(pattern) => pattern,
                 Err(reason) => return Err(RuleError { source, topic, reason }),
             };
@@ -161,19 +185,27 @@ impl Acl {
         Ok(acl)
     }
 
+    /// Whether a text can be the topic of a rule; what keeps it from being one, if not.
+    pub(crate) fn judge_topic(topic: &str) -> Result<(), &'static str> {
+        Pattern::compile(topic, Names::Plain).map(|_| ())
+    }
+
     fn empty(default_allow: bool) -> Self {
         Self {
             rules: Vec::new(),
             everybody: Vec::new(),
+            anonymous: Vec::new(),
             users: HashMap::new(),
             clients: HashMap::new(),
             default_allow,
+            grants_every_filter: false,
         }
     }
 
     fn index(&mut self, who: Who, position: usize) {
         match who {
             Who::Everybody => self.everybody.push(position),
+            Who::Anonymous => self.anonymous.push(position),
             Who::User(name) => self.users.entry(name).or_default().push(position),
             Who::ClientId(id) => self.clients.entry(id).or_default().push(position),
             Who::Group(names) => {
@@ -212,7 +244,30 @@ impl Acl {
     /// still checked message by message.
     #[inline]
     pub fn allows_filter(&self, who: Subject<'_>, filter: &str) -> bool {
-        self.allows(who, Action::Read, filter)
+        self.grants_every_filter || self.allows(who, Action::Read, filter)
+    }
+
+    /// As [`allows_filter`](Self::allows_filter), with the rule that decided.
+    pub fn explain_filter(&self, who: Subject<'_>, filter: &str) -> Decision<'_> {
+        if self.grants_every_filter {
+            return Decision { allowed: true, source: None };
+        }
+        self.explain(who, Action::Read, filter)
+    }
+
+    /// Whether every SUBSCRIBE is granted, whatever it asks for: so with rights from a file in Mosquitto's format. Each
+    /// delivery is checked all the same.
+    pub fn grants_every_filter(&self) -> bool {
+        self.grants_every_filter
+    }
+
+    pub(crate) fn granting_every_filter(self) -> Self {
+        Self { grants_every_filter: true, ..self }
+    }
+
+    /// Whether some rule speaks about a user or a group, so that it can never fit where user names prove nothing.
+    pub fn speaks_of_users(&self) -> bool {
+        !self.users.is_empty()
     }
 
     /// As [`allows`](Self::allows), with the rule that decided.
@@ -228,7 +283,10 @@ impl Acl {
     }
 
     fn first_fit(&self, who: Subject<'_>, action: Action, topic: &str) -> Option<&Compiled> {
-        let of_user = who.user.and_then(|user| self.users.get(user));
+        let of_user = match who.user {
+            Some(user) => self.users.get(user),
+            None => Some(&self.anonymous),
+        };
         let of_client = self.clients.get(who.client_id);
         let positions =
             [Some(&self.everybody), of_user, of_client].map(|list| list.map_or(&[][..], |list| list));

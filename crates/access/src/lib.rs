@@ -5,7 +5,7 @@
 //! - *Who is this?* An [`Authenticator`] looks at the credentials of a CONNECT. It may take milliseconds and
 //!   megabytes (that is what makes a stolen password file worthless), so it runs on a worker thread, never on a shard.
 //!   [`PasswordFile`] is the one that ships; it also speaks SCRAM-SHA-256 to clients that use Enhanced Authentication.
-//! - *May they?* An [`Acl`] is a compiled, immutable value. A shard asks it for every SUBSCRIBE, every PUBLISH and
+//! - *May they?* An [`Acl`] is a compiled, immutable value, read from `acl.toml` or from a file in Mosquitto's format. A shard asks it for every SUBSCRIBE, every PUBLISH and
 //!   every delivery, without a lock and without leaving its thread.
 //!
 //! [`passwd`] edits the password file. Nothing here opens a socket, reads a clock or writes a log line; a file that
@@ -25,11 +25,12 @@
 //! let who = Subject { user: Some("ann"), client_id: "lamp" };
 //! assert!(acl.allows(who, Action::Write, "home/lamp"));
 //! assert!(!acl.allows(who, Action::Write, "$SYS/broker/uptime"));
-//! # Ok::<(), cork_access::PasswordFileErrors>(())
+//! # Ok::<(), cork_access::FileErrors>(())
 //! ```
 #![forbid(unsafe_code)]
 
 mod acl;
+mod acl_file;
 mod authenticator;
 mod base64;
 mod error;
@@ -42,6 +43,6 @@ pub use acl::{Acl, Action, Actions, Decision, Rule, RuleError, Subject, Who};
 pub use authenticator::{
     AllowAnonymous, Authenticator, Credentials, CredentialsBuf, DenyReason, Exchange, ExchangeStep, Verdict,
 };
-pub use error::{PasswordFileError, PasswordFileErrors};
+pub use error::{FileError, FileErrors};
 pub use password_file::PasswordFile;
 pub use scram::{SCRAM_SHA_256, ScramExchange};

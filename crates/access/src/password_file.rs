@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use crate::authenticator::{Authenticator, Credentials, DenyReason, Exchange, Verdict};
-use crate::error::{PasswordFileError, PasswordFileErrors};
+use crate::error::{FileError, FileErrors};
 use crate::hash::StoredPassword;
 use crate::passwd::user_name_fault;
 use crate::scram::{self, SCRAM_SHA_256, ScramExchange, ScramSecret};
@@ -56,17 +56,14 @@ impl PasswordFile {
     /// # Errors
     /// All faults of the file: it can't be read, isn't a regular file, isn't UTF-8, has no users, or has lines that are
     /// not accepted.
-    pub fn load(path: &Path, allow_anonymous: bool) -> Result<Self, PasswordFileErrors> {
+    pub fn load(path: &Path, allow_anonymous: bool) -> Result<Self, FileErrors> {
         let file = path.display().to_string();
         let bytes = read_regular(path).map_err(|error| {
             let todo = "name a file that the broker may read; `cork passwd` makes one";
-            PasswordFileErrors::whole_file(
-                &file,
-                format!("the password file can't be read ({error}); {todo}"),
-            )
+            FileErrors::whole_file(&file, format!("the password file can't be read ({error}); {todo}"))
         })?;
         let text = str::from_utf8(&bytes)
-            .map_err(|error| PasswordFileErrors(vec![not_utf8(&file, &bytes, error)]))?;
+            .map_err(|error| FileErrors::not_utf8(&file, "the password file", &bytes, error))?;
         Self::parse(text, &file, allow_anonymous)
     }
 
@@ -74,7 +71,7 @@ impl PasswordFile {
     ///
     /// # Errors
     /// All faults of the text.
-    pub fn parse(text: &str, file: &str, allow_anonymous: bool) -> Result<Self, PasswordFileErrors> {
+    pub fn parse(text: &str, file: &str, allow_anonymous: bool) -> Result<Self, FileErrors> {
         let users = Parser::run(text, file)?;
         Ok(Self { users: Arc::new(users), allow_anonymous })
     }
@@ -177,18 +174,11 @@ impl Secrets {
 }
 
 /// Reads a file that is one: a directory, or a pipe that would make us wait, is refused.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     fs::read(path)
-}
-
-fn not_utf8(file: &str, bytes: &[u8], error: std::str::Utf8Error) -> PasswordFileError {
-    let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-    let message =
-        "the password file is not UTF-8 text; user names can only be UTF-8, so save it as such".into();
-    PasswordFileError { file: file.to_owned(), line: Some(line), message }
 }
 
 /// Walks over the lines and collects every fault.
@@ -197,11 +187,11 @@ struct Parser<'a> {
     users: Users,
     /// Where each user's password and SCRAM line stood.
     lines: BTreeMap<&'a str, [Option<usize>; 2]>,
-    errors: Vec<PasswordFileError>,
+    errors: Vec<FileError>,
 }
 
 impl<'a> Parser<'a> {
-    fn run(text: &'a str, file: &'a str) -> Result<Users, PasswordFileErrors> {
+    fn run(text: &'a str, file: &'a str) -> Result<Users, FileErrors> {
         let users =
             Users { by_name: HashMap::new(), secrets: Vec::new(), with_scram: Vec::new(), mock_key: [0; 32] };
         let mut parser = Self { file, users, lines: BTreeMap::new(), errors: Vec::new() };
@@ -219,13 +209,13 @@ impl<'a> Parser<'a> {
             }
         }
         if !parser.errors.is_empty() {
-            return Err(PasswordFileErrors(parser.errors));
+            return Err(FileErrors(parser.errors));
         }
         let mut users = parser.users;
         if users.secrets.is_empty() {
             let message =
                 "the password file has no users, so nobody could log in; `cork passwd` adds one".into();
-            return Err(PasswordFileErrors::whole_file(file, message));
+            return Err(FileErrors::whole_file(file, message));
         }
         users.with_scram = (0..users.secrets.len()).filter(|at| users.secrets[*at].scram.is_some()).collect();
         users.mock_key = mock_key(&users.secrets);
@@ -233,7 +223,7 @@ impl<'a> Parser<'a> {
     }
 
     fn fault(&mut self, line: usize, message: &str) {
-        self.errors.push(PasswordFileError {
+        self.errors.push(FileError {
             file: self.file.to_owned(),
             line: Some(line),
             message: message.to_owned(),

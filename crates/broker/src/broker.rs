@@ -4,12 +4,10 @@ use std::{
     fmt, io,
     net::SocketAddr,
     num::NonZero,
-    sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use cork_access::Acl;
 use cork_core::{Door, Limits, ShardConfig};
 use cork_mesh::Alone;
 use cork_net::{Listen, Transport};
@@ -20,6 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     config::{Config, ConfigErrors, ListenerUrl, Scheme},
     data_dir::DataDir,
+    reload::Access,
 };
 
 /// Why a broker did not start.
@@ -58,8 +57,10 @@ impl From<io::Error> for StartError {
 /// A running broker. It ends with [`Broker::shutdown`], or when this value is dropped.
 #[derive(Debug)]
 pub struct Broker {
-    runtime: Runtime,
-    patience: Duration,
+    pub(crate) runtime: Runtime,
+    pub(crate) patience: Duration,
+    /// What is in force.
+    pub(crate) config: Config,
     addresses: Vec<(Scheme, SocketAddr)>,
     _data_dir: DataDir,
 }
@@ -71,12 +72,7 @@ impl Broker {
     /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         config.validate()?;
-        let authenticator = config.authenticator()?;
-        let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
-            (false, _) => Door::Open,
-            (true, true) => Door::Anonymous,
-            (true, false) => Door::Checked,
-        };
+        let Access { authenticator, users, rights } = Access::of(config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
@@ -86,9 +82,10 @@ impl Broker {
         }
         let runtime = Runtime::start(RuntimeConfig {
             listeners: listeners.iter().map(|(_, listen)| *listen).collect(),
-            shard: shard_config(config, door, shards)?,
+            shard: shard_config(config, users.door, shards)?,
             authenticator,
-            rights: Arc::new(Acl::permissive()),
+            users,
+            rights,
             store: Box::new(|_| Box::new(Volatile::default())),
             mesh: Box::new(|_| Box::new(Alone::default())),
             connections_max: config.limits.max_connections as usize,
@@ -98,7 +95,13 @@ impl Broker {
             .zip(runtime.addresses())
             .map(|((scheme, _), (_, address))| (*scheme, *address))
             .collect();
-        Ok(Self { runtime, patience: config.drain.timeout, addresses, _data_dir: data_dir })
+        Ok(Self {
+            runtime,
+            patience: config.drain.timeout,
+            config: config.clone(),
+            addresses,
+            _data_dir: data_dir,
+        })
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

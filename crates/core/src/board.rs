@@ -16,7 +16,7 @@ use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
-    config::ShardConfig,
+    config::{ShardConfig, Users},
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
@@ -70,6 +70,8 @@ pub(crate) struct Board {
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
     pub(crate) rights: Arc<Acl>,
+    /// Who may be in.
+    pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
     last_arrival: u64,
@@ -97,6 +99,7 @@ impl Board {
             queue_bytes: 0,
             retained: RetainedSet::new(config.seed),
             rights: Arc::new(Acl::permissive()),
+            users: Users { door: config.door, names: None },
             again: VecDeque::new(),
             last_arrival: 0,
             config,

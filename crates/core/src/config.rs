@@ -1,6 +1,6 @@
 //! What an operator can set, as the shard sees it: plain numbers, checked before they get here.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cork_store::WallTime;
 
@@ -13,6 +13,26 @@ pub enum Door {
     Anonymous,
     /// Everybody is checked.
     Checked,
+}
+
+/// Who may be in, as far as a shard must know it.
+#[derive(Clone, Debug)]
+pub struct Users {
+    /// Who comes in unasked from now on.
+    pub door: Door,
+    /// Every user there is; `None`: the access port alone knows.
+    pub names: Option<Arc<BTreeSet<Box<str>>>>,
+}
+
+impl Users {
+    /// Whether a client that was let in with this user name (or none) may stay.
+    pub(crate) fn may_stay(&self, user: Option<&str>) -> bool {
+        match (self.door, &self.names, user) {
+            (Door::Open, ..) | (_, None, _) => true,
+            (door, Some(_), None) => door == Door::Anonymous,
+            (_, Some(names), Some(user)) => names.contains(user),
+        }
+    }
 }
 
 /// Limits and switches of a shard. Each field's consequence is described in `docs/limits.md`.

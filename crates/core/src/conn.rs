@@ -120,6 +120,8 @@ pub(crate) struct Conn {
     pub(crate) denial_reported: bool,
     /// A refused subscription was reported already.
     pub(crate) subscribe_denial_reported: bool,
+    /// A refused delivery was reported already.
+    pub(crate) delivery_denial_reported: bool,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
     pub(crate) last_seen: Time,
@@ -156,6 +158,7 @@ impl Conn {
             problem_information: true,
             denial_reported: false,
             subscribe_denial_reported: false,
+            delivery_denial_reported: false,
             keep_alive: 0,
             last_seen: now,
             timer: Time::NEVER,

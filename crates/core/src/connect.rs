@@ -2,12 +2,13 @@
 
 use std::{hash::BuildHasher, sync::Arc};
 
-use cork_access::{Action, CredentialsBuf, Subject};
+use cork_access::{Action, CredentialsBuf};
 use cork_packet::{
     Auth, ConnAck, Connect, ConnectError, DecodeError, Packet, Properties, PropertiesBuf, Property,
     ProtocolVersion, ReasonCode, decode_connect,
 };
 use cork_proto::PeerError;
+use cork_store::Publisher;
 
 use crate::{
     board::{encode_within, explanation},
@@ -15,6 +16,7 @@ use crate::{
     conn::{Authenticating, Holds, Stage},
     event::Ended,
     io::{AuthOutcome, Claim, ConnId, Output},
+    rights::Denied,
     shard::{Flow, Shard, home_shard},
 };
 
@@ -83,7 +85,7 @@ impl Shard {
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
             return Flow::Stop;
         }
-        let admitted = match self.board.config.door {
+        let admitted = match self.board.users.door {
             Door::Open => true,
             Door::Anonymous => connect.user_name.is_none() && connect.password.is_none(),
             Door::Checked => false,
@@ -272,10 +274,21 @@ impl Shard {
     }
 
     /// Whether the Will of a CONNECT may be published by who connects.
-    pub(crate) fn may_leave_will(&self, connect: &Connect<'_>, client_id: &str, user: Option<&str>) -> bool {
-        connect.will.as_ref().is_none_or(|will| {
-            self.board.rights.allows(Subject { user, client_id }, Action::Write, will.topic)
-        })
+    pub(crate) fn may_leave_will(
+        &mut self,
+        connect: &Connect<'_>,
+        client_id: &str,
+        user: Option<&str>,
+    ) -> bool {
+        let Some(will) = &connect.will else { return true };
+        let who = self.board.subject_of(user, client_id);
+        if self.board.rights.allows(who, Action::Write, will.topic) {
+            return true;
+        }
+        self.board.stats.denied_publish += 1;
+        let publisher = Publisher { client_id: client_id.into(), user_name: user.map(Box::from) };
+        self.board.event_denied(&publisher, Denied::Publish(will.topic));
+        false
     }
 
     /// Answers a CONNECT with an error and closes.
@@ -371,7 +384,9 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_UNAVAILABLE => "the broker shuts down, or its cluster cannot serve this client now",
+        ReasonCode::SERVER_UNAVAILABLE => {
+            "the broker shuts down, or its cluster cannot serve this client now"
+        }
         ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cork_access::{Action, Subject};
 use cork_packet::{PacketId, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
 use cork_store::{Message, Publisher, Record, WallTime};
@@ -102,19 +101,6 @@ impl Board {
         let message = Arc::new(message);
         publication.message = Some(Arc::clone(&message));
         message
-    }
-
-    /// Whether the rights let a Session read a topic now; asked at each delivery, so that a withdrawn right also
-    /// holds for what was queued or retained before.
-    pub(crate) fn may_read(&mut self, session: SessionIx, topic: &str) -> bool {
-        if self.rights.is_permissive() {
-            return true;
-        }
-        let Some(session) = self.sessions.get(session as usize) else { return false };
-        let who = Subject { user: session.publisher.user_name.as_deref(), client_id: session.client_id() };
-        let allowed = self.rights.allows(who, Action::Read, topic);
-        self.stats.denied_delivery += u64::from(!allowed);
-        allowed
     }
 
     /// Delivers a publication to one Session.
@@ -446,8 +432,9 @@ impl Board {
             outgoing.cursors.finish_first();
             return true;
         };
-        let older_waits =
-            |message: &Arc<Message>| outgoing.queue.front().is_some_and(|front| front.message.id < message.id);
+        let older_waits = |message: &Arc<Message>| {
+            outgoing.queue.front().is_some_and(|front| front.message.id < message.id)
+        };
         if found.as_ref().is_some_and(older_waits) {
             return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use cork_access::{Action, Subject};
+use cork_access::Action;
 use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Record, SessionKey, Will};
@@ -13,6 +13,7 @@ use crate::{
     deliver::Publication,
     event::{Ended, Event},
     io::{ConnId, Item, Output},
+    rights::Denied,
     router::Turn,
     session::{NO_CONN, NO_GROUP, Queued},
     shard::Shard,
@@ -70,6 +71,7 @@ impl Shard {
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
             Ended::Refused(reason) => (*reason, None),
+            Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
         };
         let mut properties = PropertiesBuf::default();
@@ -182,10 +184,13 @@ impl Shard {
     fn publish_will(&mut self, six: SessionIx) {
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
-        let subject =
-            Subject { user: message.publisher.user_name.as_deref(), client_id: &message.publisher.client_id };
-        // Checked at CONNECT too; rights may have changed since.
-        if !self.board.rights.allows(subject, Action::Write, &message.topic) {
+        let publisher = Arc::clone(&message.publisher);
+        // Checked at CONNECT too; rights and users may have changed since.
+        if !self.board.rights.allows(self.board.subject(&publisher), Action::Write, &message.topic) {
+            self.board.stats.denied_publish += 1;
+            return self.board.event_denied(&publisher, Denied::Publish(&message.topic));
+        }
+        if !self.board.users.may_stay(publisher.user_name.as_deref()) {
             self.board.stats.denied_publish += 1;
             return;
         }

@@ -26,6 +26,8 @@ pub enum Ended {
     Rule(PeerError),
     /// CONNECT was refused with this code.
     Refused(ReasonCode),
+    /// The user may not be here any more: it was taken out of the user database.
+    UserRemoved,
     /// The broker shuts down.
     Shutdown,
 }
@@ -58,7 +60,7 @@ pub enum Event {
         /// Why.
         cause: Ended,
     },
-    /// A publication was refused by the rights. At most one a connection.
+    /// A publication, or a Will, was refused by the rights. At most one for each connection and change of the rights.
     PublishDenied {
         /// Client Identifier.
         client_id: Box<str>,
@@ -66,8 +68,10 @@ pub enum Event {
         user_name: Option<Box<str>>,
         /// Topic Name.
         topic: Box<str>,
+        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        rule: Option<Box<str>>,
     },
-    /// A subscription was refused by the rights. At most one a connection.
+    /// A subscription was refused by the rights. At most one for each connection and change of the rights.
     SubscribeDenied {
         /// Client Identifier.
         client_id: Box<str>,
@@ -75,6 +79,28 @@ pub enum Event {
         user_name: Option<Box<str>>,
         /// Topic Filter.
         filter: Box<str>,
+        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        rule: Option<Box<str>>,
+    },
+    /// A message was not delivered because of the rights. At most one for each connection and change of the rights.
+    DeliveryDenied {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// User Name.
+        user_name: Option<Box<str>>,
+        /// Topic Name.
+        topic: Box<str>,
+        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        rule: Option<Box<str>>,
+    },
+    /// Clients take one Client Identifier from each other again and again. At most one a minute for each.
+    Quarrel {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Address of the connection that was ended.
+        old: Box<str>,
+        /// Address of the connection that took over.
+        new: Box<str>,
     },
     /// The first message was dropped for a Session because its queue is full. Further ones are counted only.
     QueueFull {

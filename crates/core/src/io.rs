@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{Message, Record, StoreError, Ticket};
 
-use crate::{Event, Stats};
+use crate::{Event, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +63,8 @@ pub enum Input<'a> {
     Batch(Batch),
     /// New rights; they hold from now on.
     Rights(Arc<Acl>),
+    /// The user database changed: who is not in it any more is disconnected.
+    Users(Users),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.

@@ -44,7 +44,9 @@ mod io;
 mod outbuf;
 mod peers;
 mod publish;
+mod quarrel;
 mod resume;
+mod rights;
 mod router;
 mod session;
 mod shard;
@@ -52,7 +54,7 @@ mod stats;
 mod subscribe;
 mod sys;
 
-pub use config::{Door, Limits, ShardConfig};
+pub use config::{Door, Limits, ShardConfig, Users};
 pub use event::{Ended, Event};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, Waiter};
 pub use shard::{Shard, home_shard};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cork_access::{Action, Subject};
+use cork_access::Action;
 use cork_packet::{PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, levels};
 use cork_proto::PeerError;
 use cork_store::{Record, WallTime};
@@ -11,8 +11,8 @@ use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
     conn::{Answer, NO_SESSION, SessionIx},
     deliver::{How, Publication, Retained},
-    event::Event,
     io::ConnId,
+    rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
     shard::Shard,
@@ -40,7 +40,10 @@ impl Shard {
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
-            aliases.resolve(alias, maximum).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
+            aliases
+                .resolve(alias, maximum)
+                .map(str::to_owned)
+                .and_then(|topic| self.publish_from(id, publish, &topic))
         } else {
             aliases
                 .define(alias, publish.topic, maximum)
@@ -146,20 +149,12 @@ impl Shard {
         }
         let six = board.conn(id)?.session;
         let publisher = &board.sessions.get(six as usize)?.publisher;
-        let who = Subject { user: publisher.user_name.as_deref(), client_id: &publisher.client_id };
-        if board.rights.allows(who, Action::Write, topic) {
+        if board.rights.allows(board.subject(publisher), Action::Write, topic) {
             return None;
         }
         board.stats.denied_publish += 1;
         let publisher = Arc::clone(publisher);
-        let conn = board.conn(id)?;
-        if !std::mem::replace(&mut conn.denial_reported, true) {
-            board.event(Event::PublishDenied {
-                client_id: publisher.client_id.clone(),
-                user_name: publisher.user_name.clone(),
-                topic: topic.into(),
-            });
-        }
+        board.report_denied(id.index, &publisher, Denied::Publish(topic));
         Some(ReasonCode::NOT_AUTHORIZED)
     }
 
@@ -335,11 +330,18 @@ fn deliver_to_member(
     publication: &mut Publication<'_>,
 ) {
     let wanted = publication.qos;
-    let ready = |six: SessionIx, value: &SubValue| board.is_ready(six, wanted.min(value.qos()));
-    let online =
-        |six: SessionIx, _: &SubValue| board.sessions.get(six as usize).is_some_and(|s| s.is_online());
+    // A member that may not read it must not swallow it for those who may.
+    let may = |six: SessionIx| board.could_read(six, publication.topic);
+    let ready = |six: SessionIx, value: &SubValue| board.is_ready(six, wanted.min(value.qos())) && may(six);
+    let online = |six: SessionIx, _: &SubValue| {
+        board.sessions.get(six as usize).is_some_and(|s| s.is_online()) && may(six)
+    };
     let members = &mut group.members;
-    let chosen = members.pick(ready).or_else(|| members.pick(online)).or_else(|| members.pick(|_, _| true));
+    let chosen = members
+        .pick(ready)
+        .or_else(|| members.pick(online))
+        .or_else(|| members.pick(|six, _| may(six)))
+        .or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };
     let id = [value.sub_id];
     let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };

@@ -40,13 +40,22 @@ impl Shard {
         assigned: bool,
         admission: &Admission,
     ) {
+        if !self.board.users.may_stay(admission.user.as_deref()) {
+            return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // the users changed while it was being checked
+        }
         if !self.may_leave_will(connect, client_id, admission.user.as_deref()) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
         }
         let existing = self.session_of(client_id);
         if let Some(six) = existing {
             let owner = &self.board.sessions[six as usize].publisher.user_name;
-            if self.board.config.door == Door::Checked && *owner != admission.user {
+            let foreign = match self.board.users.door {
+                Door::Open => false,
+                // What somebody anonymous left is nobody's.
+                Door::Anonymous => owner.is_some() && *owner != admission.user,
+                Door::Checked => *owner != admission.user,
+            };
+            if foreign {
                 return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
             }
             self.take_over(six, id);
@@ -173,7 +182,11 @@ impl Shard {
             return;
         }
         let by = self.board.conn(by).map(|conn| conn.peer.clone()).unwrap_or_default();
-        if let Some(old) = self.board.conn_at(index).map(|conn| conn.id) {
+        if let Some((old, peer)) = self.board.conn_at(index).map(|conn| (conn.id, conn.peer.clone())) {
+            let client_id: Box<str> = self.board.sessions[six as usize].client_id().into();
+            if self.quarrels.took_over(self.hasher.hash_one(&*client_id), self.board.now) {
+                self.board.event(Event::Quarrel { client_id, old: peer, new: by.clone() });
+            }
             self.end(old, Ended::TakenOver { by });
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     event::Ended,
     io::{ConnId, Input, Output},
     peers::Peers,
+    quarrel::Quarrels,
     router::Router,
     stats::Stats,
     sys::Sys,
@@ -40,6 +41,7 @@ pub struct Shard {
     pub(crate) clients: HashTable<SessionIx>,
     pub(crate) hasher: FixedState,
     pub(crate) draining: bool,
+    pub(crate) quarrels: Quarrels,
 }
 
 /// What became of a packet.
@@ -67,6 +69,7 @@ impl Shard {
             clients: HashTable::new(),
             hasher: FixedState::with_seed(config.seed),
             draining: false,
+            quarrels: Quarrels::default(),
             board: Board::new(config),
         };
         shard.start_sys();
@@ -84,7 +87,8 @@ impl Shard {
             Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Batch(batch) => self.on_batch(batch),
-            Input::Rights(rights) => self.board.rights = rights,
+            Input::Rights(rights) => self.on_rights(rights),
+            Input::Users(users) => self.on_users(users),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cork_access::Subject;
 use cork_packet::{
     Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
     Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, levels, split_share,
@@ -15,8 +14,8 @@ use crate::{
     board::{encode_within, explanation},
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
-    event::Event,
     io::{ConnId, Waiter},
+    rights::Denied,
     session::{GROUP_BIT, NO_GROUP, SubValue, Subscription},
     shard::Shard,
 };
@@ -109,20 +108,13 @@ impl Shard {
             return Err(ReasonCode::TOPIC_FILTER_INVALID);
         }
         let publisher = &self.board.sessions[six as usize].publisher;
-        let who = Subject { user: publisher.user_name.as_deref(), client_id: &publisher.client_id };
-        if self.board.rights.allows_filter(who, parsed.filter) {
+        if self.board.rights.allows_filter(self.board.subject(publisher), parsed.filter) {
             return Ok(());
         }
         let publisher = Arc::clone(publisher);
         let index = self.board.sessions[six as usize].conn;
-        let conn = self.board.conn_at(index);
-        if conn.is_some_and(|conn| !std::mem::replace(&mut conn.subscribe_denial_reported, true)) {
-            self.board.event(Event::SubscribeDenied {
-                client_id: publisher.client_id.clone(),
-                user_name: publisher.user_name.clone(),
-                filter: parsed.text.into(),
-            });
-        }
+        let denied = Denied::Subscribe { text: parsed.text, filter: parsed.filter };
+        self.board.report_denied(index, &publisher, denied);
         Err(ReasonCode::NOT_AUTHORIZED)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -32,6 +32,24 @@ pub(crate) struct Job {
     pub(crate) question: Question,
 }
 
+/// Who answers now; a reload puts somebody else there.
+pub(crate) struct Keeper(RwLock<Arc<dyn Authenticator>>);
+
+impl Keeper {
+    pub(crate) fn new(authenticator: Arc<dyn Authenticator>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(authenticator)))
+    }
+
+    /// From now on new questions are answered by another one. Those under way are answered by the old one.
+    pub(crate) fn replace(&self, authenticator: Arc<dyn Authenticator>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = authenticator;
+    }
+
+    fn now(&self) -> Arc<dyn Authenticator> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// The way to the access threads.
 #[derive(Clone)]
 pub(crate) struct AccessDesk {
@@ -40,14 +58,12 @@ pub(crate) struct AccessDesk {
 
 impl AccessDesk {
     /// Starts `threads` threads; they end when the last desk is dropped.
-    pub(crate) fn start(authenticator: &Arc<dyn Authenticator>, threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(keeper: &Arc<Keeper>, threads: usize) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads.max(1) {
-            let (authenticator, queue) = (Arc::clone(authenticator), Arc::clone(&queue));
-            thread::Builder::new()
-                .name(format!("access-{n}"))
-                .spawn(move || work(&*authenticator, &queue))?;
+            let (keeper, queue) = (Arc::clone(keeper), Arc::clone(&queue));
+            thread::Builder::new().name(format!("access-{n}")).spawn(move || work(&keeper, &queue))?;
         }
         Ok(Self { jobs })
     }
@@ -59,10 +75,11 @@ impl AccessDesk {
     }
 }
 
-fn work(authenticator: &dyn Authenticator, queue: &Mutex<Receiver<Job>>) {
+fn work(keeper: &Keeper, queue: &Mutex<Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { conn, answer_to, question }) = job else { return };
+        let authenticator = keeper.now();
         let (outcome, exchange) = match question {
             Question::Password { credentials } => {
                 let outcome = match authenticator.authenticate(&credentials.as_credentials()) {

@@ -29,15 +29,30 @@ pub(crate) fn log(event: &Event) {
                 }
                 Ended::Rule(rule) => info!(%client, %peer, %rule, "connection closed: protocol rule broken"),
                 Ended::Refused(reason) => info!(%client, %peer, %reason, "connection refused"),
+                Ended::UserRemoved => {
+                    info!(%client, %peer, "connection closed: the user was removed or may not be anonymous");
+                }
                 Ended::Shutdown => info!(%client, %peer, "connection closed: shutting down"),
                 other => info!(%client, %peer, cause = ?other, "connection ended"),
             }
         }
-        Event::PublishDenied { client_id, user_name, topic } => {
-            info!(client = %client_id, user = user_name.as_deref().unwrap_or("-"), %topic, "publish denied");
+        Event::PublishDenied { client_id, user_name, topic, rule } => {
+            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
+            info!(client = %client_id, user, %topic, rule, "publish denied");
         }
-        Event::SubscribeDenied { client_id, user_name, filter } => {
-            info!(client = %client_id, user = user_name.as_deref().unwrap_or("-"), %filter, "subscribe denied");
+        Event::SubscribeDenied { client_id, user_name, filter, rule } => {
+            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
+            info!(client = %client_id, user, %filter, rule, "subscribe denied");
+        }
+        Event::DeliveryDenied { client_id, user_name, topic, rule } => {
+            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
+            info!(client = %client_id, user, %topic, rule, "delivery denied");
+        }
+        Event::Quarrel { client_id, old, new } => {
+            warn!(
+                client = %client_id, %old, %new,
+                "two clients share one client identifier and end each other's connections; give each its own"
+            );
         }
         Event::QueueFull { client_id, bytes } => {
             warn!(client = %client_id, bytes, "queue full: new messages for this session are dropped");
@@ -47,4 +62,9 @@ pub(crate) fn log(event: &Event) {
         }
         other => info!(event = ?other, "event"),
     }
+}
+
+/// What refused, for a log line.
+fn deciding(rule: Option<&str>) -> &str {
+    rule.unwrap_or("default: no rule fits")
 }

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{AuthOutcome, Batch, ConnId};
+use cork_core::{AuthOutcome, Batch, ConnId, Users};
 use cork_net::Stream;
 use mio::Waker;
 
@@ -21,6 +21,8 @@ pub(crate) enum Mail {
     Access { conn: ConnId, outcome: AuthOutcome, exchange: Option<Box<dyn Exchange>> },
     /// New rights.
     Rights(Arc<Acl>),
+    /// The user database changed.
+    Users(Users),
     /// Tell everybody and disconnect them.
     Drain,
     /// End the thread.

@@ -9,14 +9,14 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::ShardConfig;
+use cork_core::{ShardConfig, Users};
 use cork_mesh::Mesh;
 use cork_net::{Listen, bind};
 use cork_store::Store;
 use mio::{Poll, Waker};
 
 use crate::{
-    access::AccessDesk,
+    access::{AccessDesk, Keeper},
     mail::{Mail, Post, mailbox},
     worker::{WAKE, Worker},
 };
@@ -29,6 +29,8 @@ pub struct RuntimeConfig {
     pub shard: ShardConfig,
     /// Who may in.
     pub authenticator: Arc<dyn Authenticator>,
+    /// What the shards must know of it.
+    pub users: Users,
     /// What they may do.
     pub rights: Arc<Acl>,
     /// Makes the store of a shard.
@@ -48,6 +50,7 @@ impl std::fmt::Debug for RuntimeConfig {
 /// Running workers. They end with [`Runtime::shutdown`], or when this value is dropped.
 pub struct Runtime {
     posts: Vec<Post>,
+    keeper: Arc<Keeper>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<(Listen, SocketAddr)>,
 }
@@ -77,7 +80,8 @@ impl Runtime {
             sockets.push((socket, listen.transport));
         }
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let desk = AccessDesk::start(&config.authenticator, cores.min(4))?;
+        let keeper = Keeper::new(config.authenticator);
+        let desk = AccessDesk::start(&keeper, cores.min(4))?;
         let mut mailboxes = Vec::new();
         let mut posts = Vec::new();
         for _ in 0..shards {
@@ -97,12 +101,13 @@ impl Runtime {
             worker.store = (config.store)(number);
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
+            worker.set_users(config.users.clone());
             for (socket, transport) in &sockets {
                 worker.listen(mio::net::TcpListener::from_std(socket.try_clone()?), *transport)?;
             }
             threads.push(thread::Builder::new().name(format!("shard-{number}")).spawn(move || worker.run())?);
         }
-        Ok(Self { posts, threads, addresses })
+        Ok(Self { posts, keeper, threads, addresses })
     }
 
     /// What is listened on, with the port the system chose where 0 was asked.
@@ -115,6 +120,15 @@ impl Runtime {
     pub fn set_rights(&self, rights: &Arc<Acl>) {
         for post in &self.posts {
             post.send(Mail::Rights(Arc::clone(rights)));
+        }
+    }
+
+    /// Replaces the user database. New clients are judged by it at once, connected ones that are not in it any more are
+    /// disconnected.
+    pub fn set_users(&self, authenticator: Arc<dyn Authenticator>, users: &Users) {
+        self.keeper.replace(authenticator);
+        for post in &self.posts {
+            post.send(Mail::Users(users.clone()));
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig};
+use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig, Users};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{Stream, Transport};
 use cork_proto::Time;
@@ -115,6 +115,10 @@ impl Worker {
         self.shard.handle(Time::ZERO, Input::Rights(rights));
     }
 
+    pub(crate) fn set_users(&mut self, users: Users) {
+        self.shard.handle(Time::ZERO, Input::Users(users));
+    }
+
     fn now(&self) -> Time {
         Time::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
@@ -213,6 +217,7 @@ impl Worker {
                     self.shard.handle(now, Input::Authenticated { conn, outcome });
                 }
                 Mail::Rights(rights) => self.shard.handle(now, Input::Rights(rights)),
+                Mail::Users(users) => self.shard.handle(now, Input::Users(users)),
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();
@@ -455,7 +460,9 @@ impl Worker {
     fn take_claims(&mut self, now: Time) {
         while let Some((ticket, answer)) = self.mesh.poll_claim() {
             let [index, generation] = [ticket >> 32, ticket & u64::from(u32::MAX)];
-            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else { continue };
+            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else {
+                continue;
+            };
             let claim = match answer {
                 cork_mesh::Claim::Granted => Claim::Granted,
                 cork_mesh::Claim::Elsewhere(node) => Claim::Elsewhere(node.into()),

@@ -1,8 +1,8 @@
 //! What clients do of their own accord: publish, subscribe, acknowledge, send again, say goodbye.
 
 use cork_packet::{
-    Ack, Disconnect, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode,
-    RetainHandling, SubscribeBuf, SubscriptionOptions, UnsubscribeBuf,
+    Ack, Disconnect, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, QoS,
+    ReasonCode, RetainHandling, SubscribeBuf, SubscriptionOptions, UnsubscribeBuf,
 };
 
 use crate::{
@@ -14,7 +14,20 @@ use crate::{
 
 /// Filters of the storm; `options.topics` are what they match or not.
 const FILTERS: [&str; 14] = [
-    "#", "+", "+/+", "a/#", "a/+", "a", "a/b", "a/b/c", "b/#", "/+", "$x/#", "room/+/heat", "room/#", "+/b/#",
+    "#",
+    "+",
+    "+/+",
+    "a/#",
+    "a/+",
+    "a",
+    "a/b",
+    "a/b/c",
+    "b/#",
+    "/+",
+    "$x/#",
+    "room/+/heat",
+    "room/#",
+    "+/b/#",
 ];
 
 /// Publications of a 3.x client under way at a time; 5.0 clients ask the broker.
@@ -320,7 +333,10 @@ impl Client {
         }
         let reason =
             if with_will { ReasonCode::DISCONNECT_WITH_WILL } else { ReasonCode::NORMAL_DISCONNECTION };
-        cx.send(line.link, &Packet::Disconnect(Disconnect { reason, properties: properties.as_properties() }));
+        cx.send(
+            line.link,
+            &Packet::Disconnect(Disconnect { reason, properties: properties.as_properties() }),
+        );
         cx.coverage.hit("DISCONNECT");
         let entry = &mut cx.net.links[line.link];
         entry.farewell = Some(Farewell { with_will, expiry });

@@ -90,7 +90,8 @@ fn not_too_often(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<()
         if !clients[client].is_plain() || ledger.refused.contains(publication) {
             continue;
         }
-        let retained = ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
+        let retained =
+            ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
         let again = if message.qos == QoS::AtLeastOnce { message.resends } else { 0 };
         let allowed = 1 + again + if message.retain { retained } else { 0 };
         // The application never sees a QoS 2 message twice by DUP, so for QoS 2 all count.
@@ -118,7 +119,8 @@ fn surely_granted(cx: &Context, incarnation: usize, message: &Publication) -> Op
             continue;
         }
         // The same filter may have been subscribed again with other options meanwhile.
-        let later = subs.iter().filter(|other| other.filter == sub.filter && other.requested >= sub.requested);
+        let later =
+            subs.iter().filter(|other| other.filter == sub.filter && other.requested >= sub.requested);
         if own && later.clone().any(|sub| sub.no_local) {
             continue;
         }
@@ -147,7 +149,9 @@ fn everybody_got_everything(cx: &Context, clients: &[Client], book: &Book<'_>) -
         let Some(incarnation) = ledger.current(client.ix) else { continue };
         let mine = |link: &&Link| link.incarnation == Some(incarnation);
         let smallest = cx.net.links.iter().filter(mine).map(|link| link.greeting.packet_max).min();
-        for (number, message) in ledger.publications.iter().enumerate().filter(|(_, message)| is_owed(message)) {
+        for (number, message) in
+            ledger.publications.iter().enumerate().filter(|(_, message)| is_owed(message))
+        {
             let Some(granted) = surely_granted(cx, incarnation, message) else { continue };
             let qos = granted.min(message.qos);
             let size = message.payload.len() + message.topic.len() + HEAD_BYTES;
@@ -188,7 +192,8 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
         // first time, being new or QoS 0, gets it late.
         let late = delivery.qos == QoS::AtMostOnce
             || (message.qos == QoS::AtLeastOnce
-                && surely_granted(cx, delivery.incarnation, message).is_none_or(|qos| qos == QoS::AtMostOnce));
+                && surely_granted(cx, delivery.incarnation, message)
+                    .is_none_or(|qos| qos == QoS::AtMostOnce));
         if message.resends > 0 && late {
             continue;
         }
@@ -225,9 +230,12 @@ fn shares(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, Stri
             if qos == QoS::AtMostOnce || !cork_packet::matches(filter, message.topic) {
                 continue;
             }
-            let got = incarnations.iter().filter_map(|ix| book.get(&(*ix, number))).map(Vec::len).sum::<usize>();
+            let got =
+                incarnations.iter().filter_map(|ix| book.get(&(*ix, number))).map(Vec::len).sum::<usize>();
             if qos == QoS::ExactlyOnce && got > 1 && !ledger.refused.contains(&number) {
-                return Err(format!("QoS 2 message {number} went to {got} members of share {share} {filter}"));
+                return Err(format!(
+                    "QoS 2 message {number} went to {got} members of share {share} {filter}"
+                ));
             }
             if !is_owed(message) || ledger.lossy {
                 continue;
@@ -244,7 +252,9 @@ fn shares(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, Stri
             }
             expected += 1;
             if got == 0 {
-                return Err(format!("message {number} ({qos:?}) is lost between the members of {share} {filter}"));
+                return Err(format!(
+                    "message {number} ({qos:?}) is lost between the members of {share} {filter}"
+                ));
             }
         }
     }

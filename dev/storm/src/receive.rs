@@ -20,7 +20,8 @@ impl Client {
         let mut bytes = std::mem::take(&mut line.inbox);
         loop {
             let header = FixedHeader::decode(&bytes).map_err(|error| format!("bad header: {error}"))?;
-            let Some(length) = header.map(|header| header.packet_len()).filter(|length| *length <= bytes.len())
+            let Some(length) =
+                header.map(|header| header.packet_len()).filter(|length| *length <= bytes.len())
             else {
                 break;
             };
@@ -86,7 +87,8 @@ impl Client {
         let Some(line) = &mut self.line else { return Ok(()) };
         line.open = true;
         line.server_alias_max = alias_max;
-        line.resend = self.flights.iter().filter(|flight| flight.link != link).map(|flight| flight.id).collect();
+        line.resend =
+            self.flights.iter().filter(|flight| flight.link != link).map(|flight| flight.id).collect();
         Ok(())
     }
 

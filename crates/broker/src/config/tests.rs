@@ -419,7 +419,7 @@ fn configurations_that_make_no_sense_are_refused() {
         ("[auth]\nallow_anonymous = false", "cork.toml:2: key `auth.allow_anonymous`: nobody could log in"),
         (
             "[auth]\nacl_file = 'acl.toml'",
-            "cork.toml:2: key `auth.acl_file`: rights files are not in this version yet",
+            "cork.toml:2: key `auth.acl_file`: `acl.toml`: the rights file can't be read",
         ),
         (
             "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'k' }",

@@ -1,13 +1,14 @@
 //! Whether a configuration makes sense as a whole, with the files it names.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use cork_access::{AllowAnonymous, Authenticator, PasswordFile, PasswordFileErrors};
+use cork_access::{Acl, AllowAnonymous, Authenticator, FileErrors, PasswordFile};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
-use super::{Config, Durability, Listener, Shards};
+use super::{Config, Durability, Limits, Listener, Shards};
 
 impl Config {
     /// Judges the configuration as a whole and reads the files it names. A broker must not start with one that fails.
@@ -31,29 +32,46 @@ impl Config {
     /// # Errors
     /// The password file is refused, or nobody could ever log in.
     pub fn authenticator(&self) -> Result<Arc<dyn Authenticator>, ConfigErrors> {
+        self.users().map(|(authenticator, _)| authenticator)
+    }
+
+    /// The same, with the names of all users if there is a password file.
+    pub(crate) fn users(&self) -> Result<(Arc<dyn Authenticator>, Option<BTreeSet<Box<str>>>), ConfigErrors> {
         let anonymous = self.auth.anonymous_allowed();
         let Some(path) = &self.auth.password_file else {
             if anonymous {
-                return Ok(Arc::new(AllowAnonymous));
+                return Ok((Arc::new(AllowAnonymous), None));
             }
             let message = "nobody could log in: it is false and there is no `password_file`; make one with `cork passwd` and name it, or set it to true";
             return Err(ConfigErrors(vec![self.error("auth.allow_anonymous", message.to_owned())]));
         };
         match PasswordFile::load(path, anonymous) {
-            Ok(file) => Ok(Arc::new(file)),
-            Err(errors) => Err(self.of_password_file(errors)),
+            Ok(file) => {
+                let names = file.user_names().into_iter().map(Box::from).collect();
+                Ok((Arc::new(file), Some(names)))
+            }
+            Err(errors) => Err(self.of_file("auth.password_file", errors)),
         }
     }
 
-    /// Faults within the password file keep their own place; that it can't be used at all belongs to the key.
-    fn of_password_file(&self, errors: PasswordFileErrors) -> ConfigErrors {
-        let own = |error: cork_access::PasswordFileError| match error.line {
+    /// What clients may do, by this configuration: a rights file, or everything except writing to `$SYS`.
+    ///
+    /// # Errors
+    /// The rights file is refused.
+    pub fn rights(&self) -> Result<Acl, ConfigErrors> {
+        let Some(path) = &self.auth.acl_file else { return Ok(Acl::permissive()) };
+        Acl::load(path).map_err(|errors| self.of_file("auth.acl_file", errors))
+    }
+
+    /// Faults within a file keep their own place; that it can't be used at all belongs to the key.
+    fn of_file(&self, key: &str, errors: FileErrors) -> ConfigErrors {
+        let own = |error: cork_access::FileError| match error.line {
             Some(line) => ConfigError {
                 origin: Origin::File { name: error.file, line },
                 key: String::new(),
                 message: error.message,
             },
-            None => self.error("auth.password_file", format!("`{}`: {}", error.file, error.message)),
+            None => self.error(key, format!("`{}`: {}", error.file, error.message)),
         };
         ConfigErrors(errors.0.into_iter().map(own).collect())
     }
@@ -138,10 +156,8 @@ impl Config {
         if let Err(found) = self.authenticator() {
             errors.extend(found.0);
         }
-        if self.auth.acl_file.is_some() {
-            // Going on without it would grant what the file denies.
-            let message = "rights files are not in this version yet, and ignoring one would open what it closes; remove the key";
-            errors.push(self.error("auth.acl_file", message.to_owned()));
+        if let Err(found) = self.rights() {
+            errors.extend(found.0);
         }
         if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
             return;
@@ -150,6 +166,74 @@ impl Config {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
         }
+    }
+
+    /// The keys whose change takes a restart, as far as they differ.
+    pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
+        // Every field by name: one that is new must be put on one side or the other.
+        let Self {
+            data_dir,
+            shards,
+            durability,
+            memory,
+            auth: _,
+            limits,
+            listeners,
+            log: _,
+            drain,
+            places: _,
+        } = self;
+        let Limits {
+            max_connections,
+            connects_per_second_per_address,
+            loopback,
+            messages_per_second,
+            bytes_per_second,
+            max_packet_size,
+            max_session_expiry,
+            queue_max_bytes,
+            queue_qos0,
+            max_keep_alive,
+            receive_maximum,
+            topic_alias_maximum,
+            topic_levels_max,
+            output_buffer_max,
+            connect_timeout,
+            payload_format_check,
+            sys_interval,
+        } = limits;
+        let other = &new.limits;
+        let same_listeners = listeners.len() == new.listeners.len()
+            && listeners.iter().zip(&new.listeners).all(|(a, b)| a.url == b.url && a.tls == b.tls);
+        let all = [
+            ("data_dir", *data_dir != new.data_dir),
+            ("shards", *shards != new.shards),
+            ("durability", *durability != new.durability),
+            ("memory", *memory != new.memory),
+            ("limits.max_connections", *max_connections != other.max_connections),
+            (
+                "limits.connects_per_second_per_address",
+                *connects_per_second_per_address != other.connects_per_second_per_address,
+            ),
+            ("limits.loopback", *loopback != other.loopback),
+            ("limits.messages_per_second", *messages_per_second != other.messages_per_second),
+            ("limits.bytes_per_second", *bytes_per_second != other.bytes_per_second),
+            ("limits.max_packet_size", *max_packet_size != other.max_packet_size),
+            ("limits.max_session_expiry", *max_session_expiry != other.max_session_expiry),
+            ("limits.queue_max_bytes", *queue_max_bytes != other.queue_max_bytes),
+            ("limits.queue_qos0", *queue_qos0 != other.queue_qos0),
+            ("limits.max_keep_alive", *max_keep_alive != other.max_keep_alive),
+            ("limits.receive_maximum", *receive_maximum != other.receive_maximum),
+            ("limits.topic_alias_maximum", *topic_alias_maximum != other.topic_alias_maximum),
+            ("limits.topic_levels_max", *topic_levels_max != other.topic_levels_max),
+            ("limits.output_buffer_max", *output_buffer_max != other.output_buffer_max),
+            ("limits.connect_timeout", *connect_timeout != other.connect_timeout),
+            ("limits.payload_format_check", *payload_format_check != other.payload_format_check),
+            ("limits.sys_interval", *sys_interval != other.sys_interval),
+            ("listener", !same_listeners),
+            ("drain.server_reference", drain.server_reference != new.drain.server_reference),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// An error about a key, with the place where the key was said.
@@ -176,6 +260,12 @@ impl Config {
                     listener.url
                 ));
             }
+        }
+        if self.auth.password_file.is_none() && self.rights().is_ok_and(|rights| rights.speaks_of_users()) {
+            notes.push(
+                "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
+                    .to_owned(),
+            );
         }
         if let Some(path) = self.auth.password_file.as_deref().filter(|path| others_may_read(path)) {
             let path = path.display();

@@ -6,8 +6,8 @@ use cork_conform::{
 };
 
 use crate::support::{
-    ACK, PUBACK, PUBCOMP, PUBREC, REL, closes_on, forbid, has, ids_of, matches, message, newcomer, persistent,
-    persistent_subscriber, publish_once, raw, retained, subscriber,
+    ACK, PUBACK, PUBCOMP, PUBREC, REL, closes_on, forbid, has, ids_of, matches, message, newcomer,
+    persistent, persistent_subscriber, publish_once, raw, retained, subscriber,
 };
 
 /// A message to a Session that stays, unanswered, then the connection breaks: what comes after the next CONNECT.

@@ -9,7 +9,8 @@ use crate::{
     encoding::subscription_answers,
     support::{
         ACK, COMP, PUBLISH, PUBREL, REC, Raw, SUBACK, UNSUBACK, closes_on, forbid, ids_of, matches, message,
-        persistent, persistent_subscriber, publish, publish_once, raw, raw_of, retained, subscribe, subscriber,
+        persistent, persistent_subscriber, publish, publish_once, raw, raw_of, retained, subscribe,
+        subscriber,
     },
 };
 
@@ -74,7 +75,9 @@ fn mqtt311_3_8_4_1_subscribe_is_answered_with_suback() {
 
 /// Whether the answer to a SUBSCRIBE, or UNSUBSCRIBE, has another identifier.
 fn wrong_identifier(kind: u8) -> bool {
-    [1, 0x0102, 0xFF00].into_iter().any(|id| subscription_answers(kind, id).iter().any(|answer| *answer != id))
+    [1, 0x0102, 0xFF00]
+        .into_iter()
+        .any(|id| subscription_answers(kind, id).iter().any(|answer| *answer != id))
 }
 
 #[test]
@@ -246,7 +249,11 @@ fn mqtt311_3_8_4_6_messages_come_with_the_lower_qos() {
             let absent = persistent(&mut lab, "absent");
             for client in [live, late, absent] {
                 for publish in lab.publishes(client) {
-                    assert_eq!(publish.qos, published.min(granted), "published {published}, granted {granted}");
+                    assert_eq!(
+                        publish.qos,
+                        published.min(granted),
+                        "published {published}, granted {granted}"
+                    );
                 }
             }
         }
@@ -271,7 +278,8 @@ fn works_after(subscribed: &str, unsubscribed: &[&str], topic: &str) -> bool {
 
 #[test]
 fn mqtt311_3_10_4_1_filters_are_compared_character_by_character() {
-    let others = ["A/b", "a/B", "a/b/", "/a/b", "a", "a/", "a/b/c", "+", "a/+", "a/#", "#", "+/+", "a//b", " a/b"];
+    let others =
+        ["A/b", "a/B", "a/b/", "/a/b", "a", "a/", "a/b/c", "+", "a/+", "a/#", "#", "+/+", "a//b", " a/b"];
     for other in others {
         assert!(works_after("a/b", &[other], "a/b"), "{other} is another filter");
     }

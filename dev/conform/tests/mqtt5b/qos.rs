@@ -9,8 +9,8 @@ use cork_conform::{
 };
 
 use crate::common::{
-    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, publish, publish_done, receive_maximum, resume,
-    resume_with, subscribe, take, take_all,
+    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, publish, publish_done, receive_maximum,
+    resume, resume_with, subscribe, take, take_all,
 };
 
 #[test]
@@ -202,7 +202,9 @@ fn mqtt5_4_4_0_1_a_resumed_session_gets_what_is_unacknowledged_and_only_then() {
 
 #[test]
 fn mqtt5_4_4_0_2_a_refused_message_is_not_sent_again() {
-    for (qos, first, codes) in [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])] {
+    for (qos, first, codes) in
+        [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])]
+    {
         for code in codes {
             let mut lab = Lab::new();
             let client = resume(&mut lab, "a");
@@ -275,7 +277,9 @@ fn mqtt5_4_6_0_5_messages_of_one_client_topic_and_qos_stay_in_order() {
 
 #[test]
 fn mqtt5_4_6_0_6_every_topic_is_ordered() {
-    for (filter, topic) in [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")] {
+    for (filter, topic) in
+        [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")]
+    {
         for qos in 0..3 {
             numbers_in_order(1, filter, topic, qos);
         }

@@ -7,8 +7,8 @@ use cork_conform::{
 
 use crate::{
     common::{
-        PUBREC, PUBREL, REASON_STRING, USER_PROPERTY, acks_of, connect_sized, props_of, publish, publish_done,
-        resume, subscribe, unsubacks,
+        PUBREC, PUBREL, REASON_STRING, USER_PROPERTY, acks_of, connect_sized, props_of, publish,
+        publish_done, resume, subscribe, unsubacks,
     },
     subscribe::NOT_UTF8,
 };
@@ -47,7 +47,8 @@ fn mqtt5_3_10_3_2_unsubscribe_without_a_filter_is_refused() {
 
 #[test]
 fn mqtt5_3_10_4_1_only_the_identical_filter_is_deleted() {
-    let filters = ["a/b", "a/+", "a/#", "+/b", "#", "A/b", "a/b/", "/a/b", "$share/g/a/b", "$share/h/a/b", "a\u{e9}"];
+    let filters =
+        ["a/b", "a/+", "a/#", "+/b", "#", "A/b", "a/b/", "/a/b", "$share/g/a/b", "$share/h/a/b", "a\u{e9}"];
     for held in filters {
         for deleted in filters {
             let mut lab = Lab::new();
@@ -99,7 +100,11 @@ fn mqtt5_3_10_4_3_a_delivery_that_began_is_completed() {
             lab.cut(client);
             let client = resume(&mut lab, "a");
             let again = lab.publishes(client);
-            assert_eq!(again.iter().map(|publish| publish.id).collect::<Vec<_>>(), sent, "{filter} QoS {qos}");
+            assert_eq!(
+                again.iter().map(|publish| publish.id).collect::<Vec<_>>(),
+                sent,
+                "{filter} QoS {qos}"
+            );
             if qos == 2 {
                 let id = again[0].id.unwrap();
                 lab.send(client, &wire::ack(PUBREC, id));

@@ -99,10 +99,17 @@ fn mqtt5_6_0_0_2_packets_need_not_end_where_frames_do() {
             let wanted = |packet: &Received| {
                 matches!(
                     packet,
-                    Received::ConnAck { .. } | Received::SubAck { .. } | Received::Publish(_) | Received::PingResp
+                    Received::ConnAck { .. }
+                        | Received::SubAck { .. }
+                        | Received::Publish(_)
+                        | Received::PingResp
                 )
             };
-            assert_eq!(packets.iter().filter(|packet| wanted(packet)).count(), 5, "frames of {size}, {packets:?}");
+            assert_eq!(
+                packets.iter().filter(|packet| wanted(packet)).count(),
+                5,
+                "frames of {size}, {packets:?}"
+            );
             assert!(!lab.is_closed(client));
         }
     }

@@ -26,7 +26,8 @@ pub(crate) fn retained(cx: &Context, clients: &[Client]) -> Result<(), String> {
         for topic in &cx.options.topics {
             check_topic(cx, topic, values.get(topic).copied())?;
         }
-        let expires = |topic: &str| cx.ledger.publications.iter().any(|p| p.topic == topic && p.expiry.is_some());
+        let expires =
+            |topic: &str| cx.ledger.publications.iter().any(|p| p.topic == topic && p.expiry.is_some());
         values.retain(|topic, _| !expires(topic));
         if first.as_ref().is_some_and(|first| *first != values) {
             return Err("the shards do not agree on what is retained".into());

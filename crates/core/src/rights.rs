@@ -1,0 +1,133 @@
+//! What the rights refuse, and what a change of rights or users means for who is connected.
+
+use std::sync::Arc;
+
+use cork_access::{Acl, Action, Decision, Subject};
+use cork_store::Publisher;
+
+use crate::{
+    board::Board,
+    config::{Door, Users},
+    conn::{Conn, SessionIx, Stage},
+    event::{Ended, Event},
+    io::ConnId,
+    shard::Shard,
+};
+
+/// What is reported of a refusal.
+#[derive(Copy, Clone)]
+pub(crate) enum Denied<'a> {
+    /// A publication to this topic.
+    Publish(&'a str),
+    /// A subscription, as the client wrote it; the rights were asked about `filter`.
+    Subscribe { text: &'a str, filter: &'a str },
+    /// A delivery from this topic.
+    Delivery(&'a str),
+}
+
+impl Board {
+    /// Whom the rights are asked about. Where there is no user database a user name proves nothing, and no rule may fit
+    /// because of it.
+    #[inline]
+    pub(crate) fn subject<'a>(&self, publisher: &'a Publisher) -> Subject<'a> {
+        self.subject_of(publisher.user_name.as_deref(), &publisher.client_id)
+    }
+
+    #[inline]
+    pub(crate) fn subject_of<'a>(&self, user: Option<&'a str>, client_id: &'a str) -> Subject<'a> {
+        let user = user.filter(|_| self.users.door != Door::Open);
+        Subject { user, client_id }
+    }
+
+    /// Reports a refusal with the rule it comes from, the first time on a connection.
+    pub(crate) fn report_denied(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>) {
+        let Some(conn) = self.conn_at(index) else { return };
+        if !std::mem::replace(denied.reported(conn), true) {
+            self.event_denied(publisher, denied);
+        }
+    }
+
+    pub(crate) fn event_denied(&mut self, publisher: &Publisher, denied: Denied<'_>) {
+        let (client_id, user_name) = (publisher.client_id.clone(), publisher.user_name.clone());
+        let who = self.subject(publisher);
+        let rule = |decision: Decision<'_>| decision.source.map(Box::from);
+        let event = match denied {
+            Denied::Publish(topic) => {
+                let rule = rule(self.rights.explain(who, Action::Write, topic));
+                Event::PublishDenied { client_id, user_name, topic: topic.into(), rule }
+            }
+            Denied::Subscribe { text, filter } => {
+                let rule = rule(self.rights.explain_filter(who, filter));
+                Event::SubscribeDenied { client_id, user_name, filter: text.into(), rule }
+            }
+            Denied::Delivery(topic) => {
+                let rule = rule(self.rights.explain(who, Action::Read, topic));
+                Event::DeliveryDenied { client_id, user_name, topic: topic.into(), rule }
+            }
+        };
+        self.event(event);
+    }
+
+    /// Whether the rights let a Session read a topic now; asked at each delivery, so that a withdrawn right also
+    /// holds for what was queued or retained before. A refusal is counted.
+    #[inline]
+    pub(crate) fn may_read(&mut self, session: SessionIx, topic: &str) -> bool {
+        if self.rights.is_permissive() {
+            return true;
+        }
+        let allowed = self.could_read(session, topic);
+        if !allowed {
+            self.stats.denied_delivery += 1;
+            if let Some(session) = self.sessions.get(session as usize) {
+                let (index, publisher) = (session.conn, Arc::clone(&session.publisher));
+                self.report_denied(index, &publisher, Denied::Delivery(topic));
+            }
+        }
+        allowed
+    }
+
+    /// The same question, for choosing among several: nothing is counted.
+    pub(crate) fn could_read(&self, session: SessionIx, topic: &str) -> bool {
+        let Some(session) = self.sessions.get(session as usize) else { return false };
+        self.rights.is_permissive()
+            || self.rights.allows(self.subject(&session.publisher), Action::Read, topic)
+    }
+}
+
+impl Denied<'_> {
+    fn reported(self, conn: &mut Conn) -> &mut bool {
+        match self {
+            Self::Publish(_) => &mut conn.denial_reported,
+            Self::Subscribe { .. } => &mut conn.subscribe_denial_reported,
+            Self::Delivery(_) => &mut conn.delivery_denial_reported,
+        }
+    }
+}
+
+impl Shard {
+    /// New rights hold at once: they are asked anew for everything that is published or sent from now on.
+    pub(crate) fn on_rights(&mut self, rights: Arc<Acl>) {
+        self.board.rights = rights;
+        // What the new rights refuse is worth a line even from a client of which the old ones had one.
+        for conn in self.board.conns.iter_mut().flatten() {
+            conn.denial_reported = false;
+            conn.subscribe_denial_reported = false;
+            conn.delivery_denial_reported = false;
+        }
+    }
+
+    /// The user database changed. Who may not be in any more is told and disconnected; its Will is not sent, as its
+    /// owner might not send it any more either.
+    pub(crate) fn on_users(&mut self, users: Users) {
+        self.board.users = users;
+        let gone = |conn: &Conn| {
+            let session = self.board.sessions.get(conn.session as usize)?;
+            let stays = self.board.users.may_stay(session.publisher.user_name.as_deref());
+            (matches!(conn.stage, Stage::Connected { .. }) && !stays).then_some(conn.id)
+        };
+        let gone: Vec<ConnId> = self.board.conns.iter().flatten().filter_map(|conn| gone(conn)).collect();
+        for id in gone {
+            self.end(id, Ended::UserRemoved);
+        }
+    }
+}
