@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::Acl;
-use cork_core::{AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig};
+use cork_core::{AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig, Users};
 use cork_proto::Time;
 use cork_store::{Record, Ticket};
 
@@ -118,6 +118,14 @@ impl Lab {
     pub fn set_rights(&mut self, rights: &Arc<Acl>) {
         for shard in 0..self.shards.len() {
             self.input(shard, Input::Rights(Arc::clone(rights)));
+        }
+        self.settle();
+    }
+
+    /// The user database changed.
+    pub fn set_users(&mut self, users: &Users) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Users(users.clone()));
         }
         self.settle();
     }
