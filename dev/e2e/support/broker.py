@@ -127,14 +127,14 @@ class Process:
 class Cork(Process):
     """`cork serve` with a configuration file."""
 
-    def __init__(self, directory, password_file, extra=""):
+    def __init__(self, directory, password_file, extra="", auth=""):
         directory, port, ws_port = Path(directory), free_port(), free_port()
         config = directory / "cork.toml"
         config.write_text(
             f'data_dir = "{directory}/data"\n'
             f"shards = {os.environ.get('E2E_SHARDS', 1)}\n"
             f"{extra}\n"
-            f'[auth]\npassword_file = "{password_file}"\n\n'
+            f'[auth]\npassword_file = "{password_file}"\n{auth}\n\n'
             f'[[listener]]\nurl = "mqtt://{HOST}:{port}"\n\n'
             f'[[listener]]\nurl = "ws://{HOST}:{ws_port}"\n'
         )
