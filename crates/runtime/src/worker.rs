@@ -340,9 +340,9 @@ impl Worker {
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    tracing::info!(peer = %connection.stream.peer(), %error, "WebSocket rule broken");
                     connection.stream.close(None);
-                    self.shard.handle(now, Input::Closed { conn: id });
+                    let rule = error.to_string().into();
+                    self.shard.handle(now, Input::Broken { conn: id, rule });
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
                     self.shard.handle(now, Input::Closed { conn: id });

@@ -178,17 +178,16 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
     for delivery in &ledger.deliveries {
         let message = &ledger.publications[delivery.publication];
         let receiver = ledger.incarnations[delivery.incarnation].client;
-        if delivery.retain || message.will || !clients[receiver].is_plain() {
-            continue;
-        }
-        if !seen.insert((delivery.incarnation, delivery.publication)) {
+        let first = seen.insert((delivery.incarnation, delivery.publication));
+        if !first || delivery.retain || message.will || !clients[receiver].is_plain() {
             continue;
         }
         // A message sent again may be overtaken by later ones of QoS 0. Of QoS 1 it is routed again: who missed it the
-        // first time, being new or QoS 0, gets it late.
+        // first time, being new or QoS 0, or because it expired or the queue was full, gets it late.
+        let dropped = ledger.lossy || message.expiry.is_some();
+        let granted = || surely_granted(cx, delivery.incarnation, message).unwrap_or_default();
         let late = delivery.qos == QoS::AtMostOnce
-            || (message.qos == QoS::AtLeastOnce
-                && surely_granted(cx, delivery.incarnation, message).is_none_or(|qos| qos == QoS::AtMostOnce));
+            || (message.qos == QoS::AtLeastOnce && (dropped || granted() == QoS::AtMostOnce));
         if message.resends > 0 && late {
             continue;
         }

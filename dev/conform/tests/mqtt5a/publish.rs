@@ -276,7 +276,8 @@ fn mqtt5_3_3_2_3_a_subscriber_gets_only_topics_its_filter_matches() {
         let mut got = lab.publishes(receiver);
         got.extend(retained(&mut lab, filter));
         let filter_levels: Vec<&str> = filter.split('/').collect();
-        for publish in got {
+        // Without Topic Name an alias stands for it; there are statements enough about those.
+        for publish in got.into_iter().filter(|publish| !publish.topic.is_empty()) {
             let levels: Vec<&str> = publish.topic.split('/').collect();
             assert!(matches(&filter_levels, &levels), "{filter:?} got {:?}", publish.topic);
         }
@@ -508,21 +509,21 @@ fn mqtt5_3_3_4_10_other_packets_do_not_wait_for_receive_maximum() {
     let answers = lab.packets(client);
     assert!(answers.len() >= 6, "{answers:?}");
     // PUBREL for a flight of the last connection, behind two whose PUBLISH has to wait.
-    let mut lab = Lab::new();
-    let client = lab.connect_with(V5, &durable("client", 100));
-    subscribe(&mut lab, client, "t", 2);
-    let sender = lab.connect(V5, "sender");
-    for _ in 0..3 {
-        publish(&mut lab, sender, 0x04, "t", b"");
-    }
-    let sent = lab.publishes(client);
-    let Some(last) = sent.last().and_then(|publish| publish.id) else { return };
-    lab.send(client, &wire::ack(0x50, last));
-    let released = lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last));
-    lab.cut(client);
-    let client = lab.connect_with(V5, &connect);
-    let again = lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last));
-    assert!(!released || again, "PUBREL waits for Receive Maximum");
+    let released_again = |maximum: u16| {
+        let mut lab = Lab::new();
+        let client = lab.connect_with(V5, &durable("client", 100));
+        subscribe(&mut lab, client, "t", 2);
+        let sender = lab.connect(V5, "sender");
+        for _ in 0..3 {
+            publish(&mut lab, sender, 0x04, "t", b"");
+        }
+        let last = lab.publishes(client).last().and_then(|publish| publish.id).unwrap_or(0);
+        lab.send(client, &wire::ack(0x50, last));
+        lab.cut(client);
+        let client = lab.connect_with(V5, &durable_with("client", 100, &short(RECEIVE_MAXIMUM, maximum)));
+        lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last))
+    };
+    assert_eq!(released_again(1), released_again(100), "PUBREL waits for Receive Maximum");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Steps that many tests take. None of them asserts anything about the broker.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
 
 use cork_access::{Acl, Actions, Rule, Who};
 use cork_conform::{
@@ -70,11 +73,14 @@ pub(crate) fn publish(lab: &mut Lab, client: ClientIx, topic: &str, qos: u8, id:
     lab.send(client, &wire::publish(V5, qos << 1, topic, (qos > 0).then_some(id), payload));
 }
 
-/// Publishes and, at QoS 2, releases; drops what the publisher is answered.
+/// Publishes and, at QoS 2, releases; drops what the publisher is answered. The Packet Identifier is a fresh one: that
+/// an old one may be used again is for others to prove.
 pub(crate) fn publish_done(lab: &mut Lab, client: ClientIx, topic: &str, qos: u8, payload: &[u8]) {
-    publish(lab, client, topic, qos, 999, payload);
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let id = LAST.fetch_add(1, Ordering::Relaxed).max(1);
+    publish(lab, client, topic, qos, id, payload);
     if qos == 2 {
-        lab.send(client, &wire::ack(PUBREL, 999));
+        lab.send(client, &wire::ack(PUBREL, id));
     }
     lab.bytes(client);
 }
@@ -118,6 +124,11 @@ pub(crate) fn disconnect_code(lab: &mut Lab, client: ClientIx) -> Option<u8> {
         Received::Disconnect { reason, .. } => Some(reason),
         _ => None,
     })
+}
+
+/// Whether the broker took the last packet for malformed: the connection is closed, with no other reason given.
+pub(crate) fn was_malformed(lab: &mut Lab, client: ClientIx) -> bool {
+    lab.is_closed(client) && matches!(disconnect_code(lab, client), None | Some(0x81))
 }
 
 /// The properties of a packet that is not PUBLISH.

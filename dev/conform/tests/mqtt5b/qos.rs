@@ -29,7 +29,8 @@ fn mqtt5_4_3_1_1_qos_0_is_sent_with_qos_0_and_without_dup() {
     }
     let client = resume(&mut lab, "a");
     for publish in lab.publishes(client) {
-        assert_eq!((publish.qos, publish.dup), (0, false), "{}", publish.topic);
+        assert!(publish.qos == 0 || publish.topic != "zero", "{publish:?}");
+        assert!(publish.qos != 0 || !publish.dup, "{publish:?}");
     }
 }
 
@@ -56,12 +57,8 @@ pub(crate) fn identifiers_are_unused(qos: u8) {
     }
     for _ in 0..700 {
         for _ in 0..100 {
-            lab.send(publisher, &wire::publish(V5, qos << 1, "t", Some(9), b"x"));
-            if qos == 2 {
-                lab.send(publisher, &wire::ack(PUBREL, 9));
-            }
+            publish_done(&mut lab, publisher, "t", qos, b"x");
         }
-        lab.bytes(publisher);
         for publish in lab.publishes(client) {
             let id = publish.id.unwrap();
             assert!(used.insert(id), "{id} is in use");
@@ -80,8 +77,9 @@ pub(crate) fn first_sending_has_no_dup(qos: u8) {
     let mut seen = BTreeSet::new();
     for n in 0..20 {
         // Each second one with the publisher's DUP.
-        lab.send(publisher, &wire::publish(V5, qos << 1 | (n & 1) << 3, "t", Some(9), &[n]));
-        lab.send(publisher, &wire::ack(PUBREL, 9));
+        let id = u16::from(n) + 1;
+        lab.send(publisher, &wire::publish(V5, qos << 1 | (n & 1) << 3, "t", Some(id), &[n]));
+        lab.send(publisher, &wire::ack(PUBREL, id));
         if n % 7 == 6 {
             lab.cut(client);
         }

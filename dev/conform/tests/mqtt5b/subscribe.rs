@@ -8,7 +8,7 @@ use cork_conform::{
 
 use crate::common::{
     REASON_STRING, USER_PROPERTY, connect_props, connect_sized, deny, props_of, publish, publish_done,
-    receive_maximum, resume, retain, subacks, subscribe, take_all,
+    receive_maximum, resume, retain, subacks, subscribe, take_all, was_malformed,
 };
 
 /// Byte sequences that are not UTF-8.
@@ -23,7 +23,7 @@ fn mqtt5_3_8_1_1_subscribe_with_other_flags_ends_the_connection() {
         let mut packet = wire::subscribe(V5, 1, &[("t", 0)]);
         packet[0] = 0x80 | flags;
         lab.send(client, &packet);
-        assert!(lab.is_closed(client), "flags {flags:04b}");
+        assert!(was_malformed(&mut lab, client), "flags {flags:04b}");
     }
 }
 
@@ -92,7 +92,7 @@ fn mqtt5_3_8_3_5_reserved_bits_of_the_options_end_the_connection() {
         let mut lab = Lab::new();
         let client = lab.connect(V5, "a");
         lab.send(client, &wire::subscribe(V5, 1, &[("t", 0), ("u", bits)]));
-        assert!(lab.is_closed(client), "options {bits:02x}");
+        assert!(was_malformed(&mut lab, client), "options {bits:02x}");
     }
 }
 
@@ -154,7 +154,9 @@ fn mqtt5_3_8_4_4_replacing_sends_retained_messages_again_and_loses_none() {
     let client = lab.connect(V5, "a");
     for _ in 0..3 {
         lab.send(client, &wire::subscribe(V5, 1, &[("t/+", 0)]));
-        assert_eq!(lab.payloads(client), [b"one".to_vec(), b"two".to_vec()]);
+        let mut got = lab.payloads(client);
+        got.sort_unstable();
+        assert_eq!(got, [b"one".to_vec(), b"two".to_vec()]);
     }
     // What waits for room in the window when the subscription is replaced.
     let mut lab = Lab::new();
@@ -166,7 +168,8 @@ fn mqtt5_3_8_4_4_replacing_sends_retained_messages_again_and_loses_none() {
         let options = [0x01, 0x02, 0x09][usize::from(n) % 3];
         lab.send(client, &wire::subscribe(V5, 2, &[("t", options)]));
     }
-    let got: Vec<u8> = take_all(&mut lab, client).into_iter().map(|publish| publish.payload[0]).collect();
+    let mut got: Vec<u8> = take_all(&mut lab, client).into_iter().map(|publish| publish.payload[0]).collect();
+    got.sort_unstable();
     assert_eq!(got, Vec::from_iter(0..10));
 }
 
