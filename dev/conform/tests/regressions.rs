@@ -17,11 +17,11 @@ fn two_shards() -> Lab {
 /// The `n`th Client Identifier whose Session lives on a shard.
 fn on_shard(shard: u16, n: usize) -> String {
     let lives_there = |id: &String| cork_core::home_shard(id, 2, SEED) == shard;
-    (0..).map(|n| format!("client-{n}")).filter(lives_there).nth(n).unwrap()
+    (0..).map(|n| format!("client-{n}")).filter(lives_there).nth(n).expect("there are enough")
 }
 
 fn texts(lab: &mut Lab, client: ClientIx) -> Vec<String> {
-    lab.payloads(client).into_iter().map(|payload| String::from_utf8(payload).unwrap()).collect()
+    lab.payloads(client).into_iter().map(|payload| String::from_utf8(payload).expect("the payloads are text")).collect()
 }
 
 #[test]

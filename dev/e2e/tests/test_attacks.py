@@ -478,6 +478,23 @@ def test_half_packets_are_closed_in_time(limited_broker):
         assert time.monotonic() - start < 8, "all were closed about one second after they came"
 
 
+@pytest.mark.parametrize("version", [4, 5])
+def test_wrong_passwords_do_not_lock_others_out_for_long(limited_broker, version):
+    wrong = {"flags": 0xC2, "payload": text(USER) + text("guess")}
+    with Neighbour(limited_broker, **LOGIN):
+        guesses = [RawClient(limited_broker) for _ in range(600)]
+        for number, client in enumerate(guesses):
+            client.send(connect(f"guess-{number}", version, **wrong))
+        for client in guesses:
+            answer = client.read_to_end()
+            assert answer == b"" or answer[3] == (0x86 if version == 5 else 4), answer.hex()
+            client.close()
+        start = time.monotonic()
+        with RawClient(limited_broker) as client:
+            client.login("knows it", version, **LOGIN)
+        assert time.monotonic() - start < 2, "the guesses are forgotten with their connections"
+
+
 def test_takeovers_in_a_row(fresh_broker):
     with Neighbour(fresh_broker):
         clients = []
@@ -536,10 +553,11 @@ def test_the_longest_topics_do_not_fill_the_memory(fresh_broker, kind):
         before = fresh_broker.resident_bytes()
         for number in range(4000):
             if kind == "expiring":  # one topic, retained anew, each time to expire in a century
-                one = publish("y" * 65_000, str(number).encode(), 5, retain=1, props=b"\2\xf0" + b"\0" * 3)
+                again = {"retain": 1, "qos": 1, "props": b"\2\xf0\0\0\0"}
+                sender.send(publish("y" * 65_000, str(number).encode(), 5, **again))
+                assert sender.read()[0] == 0x40, "PUBACK: the next one comes at another time"
             else:
-                one = publish(f"{number:05}" + "y" * 65_000, b"x", 5)
-            sender.send(one)
+                sender.send(publish(f"{number:05}" + "y" * 65_000, b"x", 5))
             if kind == "aliases":
                 assert reader.read()[0] == 0x30
         sender.ping()
@@ -607,27 +625,32 @@ def test_odd_inputs_leave_memory_flat(fresh_broker, figure):
         return bytes(data)
 
     def attack(seconds):
-        inputs, until = 0, time.monotonic() + seconds
+        connections, until = 0, time.monotonic() + seconds
         while time.monotonic() < until:
             with RawClient(fresh_broker, draw.random() < 0.3) as client:
                 login = connect(f"odd-{draw.randrange(50)}", draw.choice((4, 5)))
                 many = draw.randrange(1, 20)
                 client.send_anyhow(b"".join([login, *(damaged() for _ in range(many))]))
-                inputs += many
+                connections += 1
                 if draw.random() < 0.2:
                     client.socket.settimeout(0.01)
                     try:
                         client.socket.recv(1 << 16)
                     except (TimeoutError, socket.timeout, ConnectionResetError):
                         pass
-        return inputs
+        return connections
 
     with Neighbour(fresh_broker):
         attack(3)  # pools fill, sessions and retained messages come to be
         before = fresh_broker.resident_bytes()
-        inputs = attack(8)
+        connections = attack(8)
         more = grown(fresh_broker, before)
-    figure(f"odd inputs: {inputs} in 8 s, {more:.1f} MB more")
+    # What follows the first packet that ends a connection is never decoded: connections are counted, not packets.
+    log = fresh_broker.log()
+    reached, refused = log.count("client connected"), log.count("rule broken")
+    counts = f"{connections} connections in 8 s, {reached} CONNECTs and {refused} broken rules in all"
+    figure(f"odd inputs: {counts}, {more:.1f} MB more")
+    assert refused > connections / 4, "most of the damage must reach the decoder"
     assert fresh_broker.child.poll() is None
     assert more < 15
     assert "panic" not in fresh_broker.log()

@@ -198,7 +198,11 @@ impl Client {
             version,
             clean,
             expiry: expiry.min(30 * 86_400),
-            keep_alive: if calm.is_none() && rng.chance(options.keep_alive) { rng.pick(&[1, 2, 10]) } else { 0 },
+            keep_alive: if calm.is_none() && rng.chance(options.keep_alive) {
+                rng.pick(&[1, 2, 10])
+            } else {
+                0
+            },
             receive_maximum: if v5 { rng.pick(&[1, 1, 2, 3, 10, u16::MAX]) } else { u16::MAX },
             packet_max: if limited { rng.pick(&[40, 60, 100, 300]) } else { u32::MAX },
             alias_max: if v5 { rng.pick(&[0, 0, 1, 3, 100]) } else { 0 },
@@ -246,7 +250,8 @@ impl Client {
                 properties.push(Property::TopicAliasMaximum(greeting.alias_max));
             }
         }
-        let will = greeting.will.map(|(publication, delay)| (cx.ledger.publications[publication].clone(), delay));
+        let will =
+            greeting.will.map(|(publication, delay)| (cx.ledger.publications[publication].clone(), delay));
         if let Some((_, delay)) = will.as_ref().filter(|(_, delay)| *delay > 0) {
             will_properties.push(Property::WillDelayInterval(*delay));
         }

@@ -98,7 +98,18 @@ pub struct Options {
 }
 
 const TOPICS: [&str; 12] = [
-    "a", "a/b", "a/b/c", "a/x", "b", "b/c", "/a", "a/", "$x/a", "room/kitchen/heat", "room/kitchen/light", "b/b/c/d",
+    "a",
+    "a/b",
+    "a/b/c",
+    "a/x",
+    "b",
+    "b/c",
+    "/a",
+    "a/",
+    "$x/a",
+    "room/kitchen/heat",
+    "room/kitchen/light",
+    "b/b/c/d",
 ];
 
 impl Options {
@@ -164,7 +175,8 @@ impl Options {
     /// The configuration of one shard.
     #[must_use]
     pub fn config(&self, shard: u16) -> ShardConfig {
-        let mut config = ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
+        let mut config =
+            ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
         config.started = WallTime(1_700_000_000_000_000);
         config.door = if self.checked { Door::Checked } else { Door::Open };
         config.limits.sys_interval = Duration::ZERO;

@@ -11,7 +11,7 @@ use cork_core::AuthOutcome;
 use crate::steps::{
     ASSIGNED_CLIENT_ID, AUTH_METHOD, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, REASON_STRING, REQUEST_RESPONSE_INFO,
     RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, USER_PROPERTY, closes, connack, durable, durable_with, fresh,
-    let_in, long, publish, refused_connects, subscribe, text, with,
+    lasting, let_in, long, publish, refused_connects, subscribe, text, with,
 };
 
 /// The CONNACKs among packets: flags, code, properties.
@@ -32,16 +32,16 @@ fn welcome(connect: &Connect) -> Props {
     }
 }
 
-/// All packets before the first CONNACK with 0x00; all, if there is none.
+/// All packets before the first CONNACK; all, if there is none.
 fn before_welcome(packets: Vec<Received>) -> Vec<Received> {
-    packets.into_iter().take_while(|packet| !matches!(packet, Received::ConnAck { code: 0, .. })).collect()
+    packets.into_iter().take_while(|packet| !matches!(packet, Received::ConnAck { .. })).collect()
 }
 
 #[test]
 fn mqtt5_3_2_0_1_nothing_but_auth_comes_before_connack() {
     // A Session with flights, a queue and retained messages on their way.
     let mut lab = Lab::new();
-    let client = lab.connect_with(V5, &durable("client", 100));
+    let client = lab.connect_with(V5, &lasting("client", 100));
     let sender = lab.connect(V5, "sender");
     subscribe(&mut lab, client, "#", 2);
     publish(&mut lab, sender, 0x02, "t", b"in flight");

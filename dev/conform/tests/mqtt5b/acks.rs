@@ -7,7 +7,8 @@ use cork_conform::{
 };
 
 use crate::common::{
-    PUBACK, PUBCOMP, PUBREC, PUBREL, REASON_STRING, USER_PROPERTY, connect_sized, deny, props_of, subscribe, was_malformed,
+    PUBACK, PUBCOMP, PUBREC, PUBREL, REASON_STRING, USER_PROPERTY, connect_sized, deny, props_of, subscribe,
+    was_malformed,
 };
 
 /// Codes of PUBACK and PUBREC.

@@ -31,7 +31,7 @@ pub(crate) fn deny(denied: &[(Actions, &str)]) -> Arc<Acl> {
         topic: (*topic).to_owned(),
         source: "lab:1".to_owned(),
     });
-    Arc::new(Acl::from_rules(rules.collect(), true).unwrap())
+    Arc::new(Acl::from_rules(rules.collect(), true).expect("the filters of the tests are well-formed"))
 }
 
 /// Connects with raw CONNECT properties added to a clean session.
@@ -151,6 +151,11 @@ pub(crate) fn is_granted(filter: &[u8]) -> bool {
     let body = [&[0, 1, 0][..], &wire::string(filter), &[0]].concat();
     lab.send(client, &wire::packet(0x82, &body));
     subacks(&mut lab, client).iter().any(|(_, codes)| codes.iter().any(|code| *code < 0x80))
+}
+
+/// The Packet Identifier of a publication above QoS 0.
+pub(crate) fn id_of(publish: &Published) -> u16 {
+    publish.id.expect("a publication above QoS 0 has one")
 }
 
 /// Answers a publication as its QoS wants, without looking at what comes back.

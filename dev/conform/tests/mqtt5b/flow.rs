@@ -6,7 +6,8 @@ use cork_conform::{
 };
 
 use crate::common::{
-    PUBACK, PUBCOMP, PUBREC, PUBREL, connect_props, publish, publish_done, receive_maximum, resume_with, subscribe,
+    PUBACK, PUBCOMP, PUBREC, PUBREL, connect_props, publish, publish_done, receive_maximum, resume_with,
+    subscribe,
 };
 
 #[test]

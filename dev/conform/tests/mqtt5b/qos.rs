@@ -9,8 +9,8 @@ use cork_conform::{
 };
 
 use crate::common::{
-    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, publish, publish_done, receive_maximum, resume,
-    resume_with, subscribe, take, take_all,
+    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, id_of, publish, publish_done,
+    receive_maximum, resume, resume_with, subscribe, take, take_all,
 };
 
 #[test]
@@ -50,17 +50,17 @@ pub(crate) fn identifiers_are_unused(qos: u8) {
     // All but two are answered, from the end; then the identifiers go round once.
     for publish in flights[2..].iter().rev() {
         take(&mut lab, client, publish);
-        used.remove(&publish.id.unwrap());
+        used.remove(&id_of(publish));
     }
     if qos == 2 {
-        lab.send(client, &wire::ack(PUBREC, flights[1].id.unwrap())); // still in use
+        lab.send(client, &wire::ack(PUBREC, id_of(&flights[1]))); // still in use
     }
     for _ in 0..700 {
         for _ in 0..100 {
             publish_done(&mut lab, publisher, "t", qos, b"x");
         }
         for publish in lab.publishes(client) {
-            let id = publish.id.unwrap();
+            let id = id_of(&publish);
             assert!(used.insert(id), "{id} is in use");
             take(&mut lab, client, &publish);
             used.remove(&id);
@@ -200,7 +200,9 @@ fn mqtt5_4_4_0_1_a_resumed_session_gets_what_is_unacknowledged_and_only_then() {
 
 #[test]
 fn mqtt5_4_4_0_2_a_refused_message_is_not_sent_again() {
-    for (qos, first, codes) in [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])] {
+    for (qos, first, codes) in
+        [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])]
+    {
         for code in codes {
             let mut lab = Lab::new();
             let client = resume(&mut lab, "a");
@@ -273,7 +275,9 @@ fn mqtt5_4_6_0_5_messages_of_one_client_topic_and_qos_stay_in_order() {
 
 #[test]
 fn mqtt5_4_6_0_6_every_topic_is_ordered() {
-    for (filter, topic) in [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")] {
+    for (filter, topic) in
+        [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")]
+    {
         for qos in 0..3 {
             numbers_in_order(1, filter, topic, qos);
         }
