@@ -103,7 +103,7 @@ struct PasswdArgs {
 
 fn main() -> ExitCode {
     match Cork::parse().command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => serve::serve(args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Check { file } => check(&file),
         Command::Passwd(args) => passwd::passwd(&args),
         Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),

@@ -26,8 +26,8 @@ const REFUSED: u8 = 1;
 /// Changes how much is logged while the broker runs.
 type LogSwitch = reload::Handle<LevelFilter, Registry>;
 
-pub(crate) fn serve(args: ServeArgs) -> ExitCode {
-    match run(&args) {
+pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

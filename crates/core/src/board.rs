@@ -20,6 +20,7 @@ use crate::{
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    gone::Gone,
     io::{ConnId, Output},
     outbuf::Pool,
     session::Session,
@@ -69,6 +70,8 @@ pub(crate) struct Board {
     pub(crate) queue_bytes: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
+    /// Those that were removed lately; empty with one shard.
+    pub(crate) gone: Gone,
     pub(crate) rights: Arc<Acl>,
     /// Who may be in.
     pub(crate) users: Users,
@@ -98,6 +101,7 @@ impl Board {
             stats: Stats::default(),
             queue_bytes: 0,
             retained: RetainedSet::new(config.seed),
+            gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),

@@ -66,7 +66,6 @@ impl Runtime {
     ///
     /// # Errors
     /// An address that cannot be listened on (the error names it), or no threads or descriptors left.
-    #[expect(clippy::needless_pass_by_value, reason = "what makes the stores is of no use afterwards")]
     pub fn start(config: RuntimeConfig) -> io::Result<Self> {
         let shards = config.shard.shards.max(1);
         let mut sockets = Vec::new();

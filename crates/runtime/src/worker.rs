@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
+    /// How long the answer to a CONNECT may take.
+    connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
@@ -81,6 +83,7 @@ impl Worker {
     ) -> Self {
         Self {
             number: shard.shard,
+            connect_timeout: shard.limits.connect_timeout,
             shard: Shard::new(shard),
             poll,
             mailbox,
@@ -345,9 +348,9 @@ impl Worker {
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    tracing::info!(peer = %connection.stream.peer(), %error, "WebSocket rule broken");
                     connection.stream.close(None);
-                    self.shard.handle(now, Input::Closed { conn: id });
+                    let rule = error.to_string().into();
+                    self.shard.handle(now, Input::Broken { conn: id, rule });
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
                     self.shard.handle(now, Input::Closed { conn: id });
@@ -486,8 +489,11 @@ impl Worker {
     }
 
     fn ask(&self, conn: ConnId, question: Question) {
+        // An exchange may also belong to a client that is in already, and that no timeout ends.
+        let password = matches!(question, Question::Password { .. });
+        let wanted_until = password.then(|| Instant::now() + self.connect_timeout);
         let answer_to = self.posts[usize::from(self.number)].clone();
-        self.desk.ask(Job { conn, answer_to, question });
+        self.desk.ask(Job { conn, answer_to, question, wanted_until });
     }
 
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {

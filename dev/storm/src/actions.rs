@@ -134,12 +134,13 @@ impl Client {
             if let Some(seconds) = message.expiry {
                 properties.push(Property::MessageExpiryInterval(seconds));
             }
-            if publication % 5 == 0 {
+            if publication.is_multiple_of(5) {
                 properties.push(Property::UserProperty("n", "v"));
             }
             let known = line.aliases_out.iter().position(|known| *known == topic);
             let used = line.aliases_out.len();
-            if let Some(alias) = known.or((used < usize::from(line.server_alias_max)).then_some(used)) {
+            if let Some(alias) = known.or_else(|| (used < usize::from(line.server_alias_max)).then_some(used))
+            {
                 let number = u16::try_from(alias + 1).expect("aliases are few");
                 properties.push(Property::TopicAlias(number));
                 if known.is_some() {

@@ -121,6 +121,7 @@ impl Client {
             cx.coverage.hit("connects while connected");
             self.leave(cx, line.link);
         }
+        self.forget_unanswered(cx);
         let greeting = self.greeting(cx, calm);
         if greeting.clean {
             self.forget_session(cx, LinkIx::MAX);
@@ -148,13 +149,20 @@ impl Client {
         });
     }
 
-    /// Gives up a connection. It stays half open for the broker; but a CONNECT still under way must not arrive after
-    /// the next one, which would turn their order round.
-    pub(crate) fn leave(&mut self, cx: &mut Context, link: LinkIx) {
+    /// Gives up a connection. It stays half open for the broker, and what is on its way there may still arrive.
+    fn leave(&mut self, cx: &mut Context, link: LinkIx) {
         cx.net.links[link].abandoned = true;
         cx.net.links[link].down.clear();
-        if cx.net.links[link].incarnation.is_none() {
-            cx.net.cut(cx.now, link);
+    }
+
+    /// Breaks connections whose CONNECT is still under way: it must not arrive after the next one, which would turn the
+    /// client's doings round.
+    fn forget_unanswered(&mut self, cx: &mut Context) {
+        for link in 0..cx.net.links.len() {
+            let entry = &cx.net.links[link];
+            if entry.client == self.ix && entry.incarnation.is_none() && entry.at.is_some() {
+                cx.net.cut(cx.now, link);
+            }
         }
     }
 

@@ -255,14 +255,14 @@ impl Ledger {
             session.over = Some(now);
         }
         let (client, expiry) = (session.client, session.expiry);
-        if let Some((publication, delay)) = entry.greeting.will {
-            if !matches!(cause, Ended::ByClient) {
-                if delay == 0 || expiry == 0 {
-                    self.take_will(publication, now, Some(now));
-                } else {
-                    let due = now.plus_seconds(u64::from(delay.min(expiry)));
-                    self.delayed[client] = Some(Delayed { publication, due });
-                }
+        if let Some((publication, delay)) = entry.greeting.will
+            && !matches!(cause, Ended::ByClient)
+        {
+            if delay == 0 || expiry == 0 {
+                self.take_will(publication, now, Some(now));
+            } else {
+                let due = now.plus_seconds(u64::from(delay.min(expiry)));
+                self.delayed[client] = Some(Delayed { publication, due });
             }
         }
         Ok(())

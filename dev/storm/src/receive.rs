@@ -124,10 +124,10 @@ impl Client {
         if publish.dup {
             cx.coverage.hit("PUBLISH sent again by the broker");
         }
-        if let Role::Late { found } = &mut self.role {
-            if publish.retain {
-                found.push((topic.clone(), publish.payload.to_vec()));
-            }
+        if let Role::Late { found } = &mut self.role
+            && publish.retain
+        {
+            found.push((topic.clone(), publish.payload.to_vec()));
         }
         let number = if publish.payload.is_empty() {
             None // a retained message was cleared: it has no number
@@ -168,10 +168,10 @@ impl Client {
         let incarnation = cx.net.links[link].incarnation.ok_or("a message without a Session")?;
         let message = &cx.ledger.publications[number];
         // 5.0 [MQTT-3.3.2-5], with the remaining time of [MQTT-3.3.2-6].
-        if let Some(seconds) = publish.properties.message_expiry_interval() {
-            if message.expiry.is_none_or(|all| seconds > all) {
-                return Err(format!("message {number} has {seconds} seconds left of {:?}", message.expiry));
-            }
+        if let Some(seconds) = publish.properties.message_expiry_interval()
+            && message.expiry.is_none_or(|all| seconds > all)
+        {
+            return Err(format!("message {number} has {seconds} seconds left of {:?}", message.expiry));
         }
         let delivery = Delivery {
             incarnation,

@@ -85,7 +85,7 @@ impl Reader<'_> {
             self.read_groups(groups);
         }
         let rules = table.remove("rule").map(|rules| self.read_rules(rules)).unwrap_or_default();
-        self.unknown(table, "`default`, `[groups]` and `[[rule]]`");
+        self.unknown(&table, "`default`, `[groups]` and `[[rule]]`");
         (rules, default_allow)
     }
 
@@ -149,7 +149,7 @@ impl Reader<'_> {
             }
             Some(value) => self.read_topic(&value),
         };
-        self.unknown(table, "in a rule: `user`, `group` or `client_id`; `allow` or `deny`; `topic`");
+        self.unknown(&table, "in a rule: `user`, `group` or `client_id`; `allow` or `deny`; `topic`");
         let (actions, allow) = decision?;
         let source = self.faults.source(self.line(at));
         Some(Rule { who: who?, actions, allow, topic: topic?, source })
@@ -243,7 +243,7 @@ impl Reader<'_> {
         None
     }
 
-    fn unknown(&mut self, table: DeTable<'_>, accepted: &str) {
+    fn unknown(&mut self, table: &DeTable<'_>, accepted: &str) {
         for key in table.keys() {
             let name = key.get_ref().escape_debug().to_string();
             self.fault(&key.span(), format!("unknown key `{name}` (accepted {accepted})"));

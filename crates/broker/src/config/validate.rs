@@ -10,6 +10,9 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
 use super::{Config, Durability, Limits, Listener, Shards};
 
+/// All users by name, where there is a password file.
+pub(crate) type UserNames = Option<BTreeSet<Box<str>>>;
+
 impl Config {
     /// Judges the configuration as a whole and reads the files it names. A broker must not start with one that fails.
     ///
@@ -36,7 +39,7 @@ impl Config {
     }
 
     /// The same, with the names of all users if there is a password file.
-    pub(crate) fn users(&self) -> Result<(Arc<dyn Authenticator>, Option<BTreeSet<Box<str>>>), ConfigErrors> {
+    pub(crate) fn users(&self) -> Result<(Arc<dyn Authenticator>, UserNames), ConfigErrors> {
         let anonymous = self.auth.anonymous_allowed();
         let Some(path) = &self.auth.password_file else {
             if anonymous {
