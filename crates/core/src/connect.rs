@@ -57,7 +57,10 @@ impl Shard {
         }
         if self.draining {
             // 0x8B is a DISCONNECT's; CONNACK has no code for an end (5.0 [MQTT-3.2.2-8]).
-            self.refuse(id, ReasonCode::SERVER_UNAVAILABLE);
+            match self.board.config.server_reference.clone() {
+                Some(server) => self.refuse_to(id, ReasonCode::USE_ANOTHER_SERVER, Some(&server)),
+                None => self.refuse(id, ReasonCode::SERVER_UNAVAILABLE),
+            }
             return Flow::Stop;
         }
         self.authenticate(id, packet, &connect, client_id, assigned)
@@ -371,7 +374,9 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_UNAVAILABLE => "the broker shuts down, or its cluster cannot serve this client now",
+        ReasonCode::SERVER_UNAVAILABLE => {
+            "the broker shuts down, or its cluster cannot serve this client now"
+        }
         ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",

@@ -458,7 +458,9 @@ impl Worker {
     fn take_claims(&mut self, now: Time) {
         while let Some((ticket, answer)) = self.mesh.poll_claim() {
             let [index, generation] = [ticket >> 32, ticket & u64::from(u32::MAX)];
-            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else { continue };
+            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else {
+                continue;
+            };
             let claim = match answer {
                 cork_mesh::Claim::Granted => Claim::Granted,
                 cork_mesh::Claim::Elsewhere(node) => Claim::Elsewhere(node.into()),

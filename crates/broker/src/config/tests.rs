@@ -91,7 +91,7 @@ fn every_key_arrives_where_it_belongs() {
         topic_levels_max = 11
         output_buffer_max = "13KiB"
         connect_timeout = "14s"
-        payload_format_check = false
+        payload_format_check = true
         sys_interval = 0
         [[listener]]
         url = "mqtt://[::1]:0"
@@ -131,13 +131,13 @@ fn every_key_arrives_where_it_belongs() {
         topic_levels_max: 11,
         output_buffer_max: 13 << 10,
         connect_timeout: Duration::from_secs(14),
-        payload_format_check: false,
+        payload_format_check: true,
         sys_interval: Duration::ZERO,
     };
     assert_eq!(config.limits, limits);
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084"]);
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 32 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 31 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
