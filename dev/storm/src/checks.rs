@@ -257,8 +257,9 @@ fn shares(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, Stri
             // it unsubscribed.
             let died = |ix: &usize| ledger.incarnations[*ix].over.is_some_and(|over| over >= message.sent);
             let left = |ix: &usize| {
-                let subs = ledger.matching(&cx.net.links, *ix, message.topic);
-                subs.filter_map(|sub| sub.given_up).any(|when| when >= message.sent)
+                ledger
+                    .matching(&cx.net.links, *ix, message.topic)
+                    .any(|sub| sub.given_up.is_some() && sub.ended.is_none_or(|ended| ended >= message.sent))
             };
             let excused = |ix: &usize| died(ix) && (qos == QoS::ExactlyOnce || left(ix));
             let excused = incarnations.iter().any(excused);

@@ -121,15 +121,13 @@ impl Ledger {
     /// The payload of the next publication: its number, and filler that shows when bytes are missing or mixed up.
     pub(crate) fn payload(&self, length: usize) -> Vec<u8> {
         let number = u32::try_from(self.publications.len()).unwrap_or(u32::MAX).to_be_bytes();
-        number
-            .iter()
-            .copied()
-            .cycle()
-            .zip(0u8..=255)
-            .map(|(a, b)| a ^ b)
-            .cycle()
-            .take(length.max(8))
-            .collect()
+        let block = number.iter().cycle().zip(0u8..=255).map(|(a, b)| a ^ b);
+        let mut payload: Vec<u8> = block.take(length.max(8)).collect();
+        let block = payload.clone();
+        while payload.len() < length {
+            payload.extend_from_slice(&block[..block.len().min(length - payload.len())]);
+        }
+        payload
     }
 
     /// Which publication has this topic and payload.

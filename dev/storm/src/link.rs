@@ -1,7 +1,5 @@
 //! One Network Connection: two pipes with bytes in them, and what the storm knows of it.
 
-use std::collections::VecDeque;
-
 use cork_core::ConnId;
 use cork_packet::ProtocolVersion;
 use cork_proto::Time;
@@ -43,9 +41,9 @@ pub(crate) struct Link {
     /// When it was over there.
     pub(crate) over: Option<Time>,
     /// Bytes on their way to the broker.
-    pub(crate) up: VecDeque<u8>,
+    pub(crate) up: Vec<u8>,
     /// Bytes in the client's socket.
-    pub(crate) down: VecDeque<u8>,
+    pub(crate) down: Vec<u8>,
     /// Whether the broker wants to read.
     pub(crate) reading: bool,
     /// Whether the broker has something to send.
@@ -72,8 +70,8 @@ impl Link {
             opened,
             at: None,
             over: None,
-            up: VecDeque::new(),
-            down: VecDeque::new(),
+            up: Vec::new(),
+            down: Vec::new(),
             reading: true,
             ready: false,
             fin: false,
@@ -90,4 +88,10 @@ impl Link {
     pub(crate) fn is_over(&self) -> bool {
         self.at.is_none() && self.down.is_empty()
     }
+}
+
+/// Takes up to `most` bytes off the front of a pipe.
+pub(crate) fn take_front(pipe: &mut Vec<u8>, most: usize) -> Vec<u8> {
+    let rest = pipe.split_off(most.min(pipe.len()));
+    std::mem::replace(pipe, rest)
 }

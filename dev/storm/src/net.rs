@@ -11,7 +11,7 @@ use cork_proto::Time;
 use cork_store::Ticket;
 
 use crate::{
-    link::{Greeting, Link, LinkIx},
+    link::{Greeting, Link, LinkIx, take_front},
     options::Options,
 };
 
@@ -151,7 +151,7 @@ impl Net {
             }
             return 0;
         }
-        let bytes: Vec<u8> = entry.up.drain(..many).collect();
+        let bytes = take_front(&mut entry.up, many);
         self.note(now, link, &bytes);
         self.nodes[shard].fed.push(link);
         self.nodes[shard].handle(now, Input::Bytes { conn, bytes: &bytes });
@@ -358,8 +358,10 @@ impl Net {
     /// Adds bytes to the trace.
     fn note(&mut self, now: Time, link: LinkIx, bytes: &[u8]) {
         let mut hash = self.trace ^ now.as_micros() ^ ((link as u64) << 48);
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0100_0000_01B3).rotate_left(23);
         }
         self.trace = hash.wrapping_mul(0x0100_0000_01B3);
     }

@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     coverage::Coverage,
     ledger::Ledger,
-    link::LinkIx,
+    link::{LinkIx, take_front},
     net::Net,
     options::Options,
 };
@@ -187,8 +187,7 @@ impl World {
     fn read(cx: &mut Context, client: &mut Client, most: usize) -> Result<(), String> {
         let Some(line) = &client.line else { return Ok(()) };
         let entry = &mut cx.net.links[line.link];
-        let many = most.min(entry.down.len());
-        let bytes: Vec<u8> = entry.down.drain(..many).collect();
+        let bytes = take_front(&mut entry.down, most);
         let over = entry.is_over();
         client.receive(cx, &bytes).map_err(|wrong| format!("client {}: {wrong}", client.ix))?;
         if over {
