@@ -18,7 +18,9 @@
 mod broker;
 pub mod config;
 mod data_dir;
+mod tls;
 
 pub use broker::{Broker, StartError};
 pub use config::{Config, Overrides};
 pub use cork_access::passwd;
+pub use cork_net::Address;

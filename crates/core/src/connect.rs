@@ -28,6 +28,14 @@ pub(crate) struct Admission {
 }
 
 impl Shard {
+    /// The layers below MQTT know who it is.
+    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Box<str>, user: Option<Box<str>>) {
+        if let Some(conn) = self.board.conn(id).filter(|conn| matches!(conn.stage, Stage::AwaitConnect)) {
+            conn.peer = peer;
+            conn.proven_user = user;
+        }
+    }
+
     /// The first packet of a connection.
     pub(crate) fn on_connect(&mut self, id: ConnId, packet: &[u8]) -> Flow {
         let connect = match decode_connect(packet) {
@@ -83,13 +91,15 @@ impl Shard {
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
             return Flow::Stop;
         }
+        let proven = self.board.conn(id).and_then(|conn| conn.proven_user.clone());
         let admitted = match self.board.config.door {
+            _ if proven.is_some() => true,
             Door::Open => true,
             Door::Anonymous => connect.user_name.is_none() && connect.password.is_none(),
             Door::Checked => false,
         };
         if admitted {
-            let user = connect.user_name.map(Box::from);
+            let user = proven.or_else(|| connect.user_name.map(Box::from));
             let admission = Admission { user, auth_data: None };
             if self.board.config.mesh {
                 let waiting = Authenticating::new(packet, client_id, assigned);
@@ -167,6 +177,7 @@ impl Shard {
         match outcome {
             AuthOutcome::Allowed { user, data } => {
                 conn.exchanging = false;
+                let user = user.or_else(|| conn.proven_user.clone());
                 let Some(waiting) = self.take_waiting(id) else { return };
                 let Ok(connect) = decode_connect(&waiting.packet) else { return };
                 let user = user.or_else(|| connect.user_name.map(Box::from));
@@ -371,7 +382,9 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
         ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_UNAVAILABLE => "the broker shuts down, or its cluster cannot serve this client now",
+        ReasonCode::SERVER_UNAVAILABLE => {
+            "the broker shuts down, or its cluster cannot serve this client now"
+        }
         ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",

@@ -79,6 +79,7 @@ impl Shard {
         match input {
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes),
             Input::Opened { conn, peer } => self.on_opened(conn, peer),
+            Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
             Input::Closed { conn } => self.on_closed(conn),
             Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
             Input::Claimed { conn, claim } => self.on_claimed(conn, claim),

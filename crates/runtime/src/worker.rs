@@ -10,10 +10,10 @@ use std::{
 use cork_access::{Acl, Exchange};
 use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig};
 use cork_mesh::{Alone, Mesh};
-use cork_net::{Stream, Transport};
+use cork_net::{Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Store, Volatile};
-use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
+use mio::{Events, Interest, Poll, Token, event::Event};
 
 use crate::{
     access::{AccessDesk, Job, Question},
@@ -40,8 +40,8 @@ const WRITES_PER_TURN: usize = 4;
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 struct Listener {
-    socket: TcpListener,
-    transport: Transport,
+    socket: cork_net::Listener,
+    wrap: Wrap,
     /// There may be somebody to accept.
     ready: bool,
 }
@@ -101,13 +101,13 @@ impl Worker {
         }
     }
 
-    pub(crate) fn listen(&mut self, mut socket: TcpListener, transport: Transport) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, mut socket: cork_net::Listener, wrap: Wrap) -> io::Result<()> {
         let token = Token(LISTENERS + self.listeners.len());
         if token.0 >= CONNECTIONS {
             return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
         }
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, transport, ready: true });
+        self.listeners.push(Listener { socket, wrap, ready: true });
         Ok(())
     }
 
@@ -158,11 +158,16 @@ impl Worker {
         if let Some(slot) = token.checked_sub(CONNECTIONS) {
             if event.is_writable()
                 && let Some(connection) = self.connections.at(slot)
-                && connection.blocked
+                && (connection.blocked || connection.stream.wants_write())
             {
                 connection.blocked = false;
                 let id = connection.id;
                 self.flush(id);
+            }
+            if event.is_read_closed()
+                && let Some(connection) = self.connections.at(slot)
+            {
+                connection.hung_up = true;
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
@@ -245,10 +250,12 @@ impl Worker {
                     return;
                 }
                 match listener.socket.accept() {
-                    Ok((tcp, peer)) => {
+                    Ok((socket, peer)) => {
                         self.rest_reported = false;
-                        let stream = Stream::new(tcp, peer, listener.transport);
-                        self.adopt(Box::new(stream), &[], now);
+                        match Stream::accept(socket, peer, &listener.wrap) {
+                            Ok(stream) => self.adopt(Box::new(stream), &[], now),
+                            Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
+                        }
                     }
                     Err(error) => {
                         listener.ready = error.kind() == io::ErrorKind::Interrupted;
@@ -307,6 +314,12 @@ impl Worker {
             return;
         }
         self.shard.handle(now, Input::Opened { conn: id, peer });
+        // One from another shard: its layers are settled already.
+        let user = connection.stream.user().map(Box::from);
+        if let Some(user) = user {
+            let peer = connection.stream.peer().to_string().into();
+            self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+        }
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });
         }
@@ -320,6 +333,7 @@ impl Worker {
             return;
         }
         let (id, ending) = (connection.id, connection.ending);
+        let was_settled = connection.stream.is_settled();
         let shard = &mut self.shard;
         let mut sink = |bytes: &[u8]| {
             if ending == Ending::No {
@@ -329,18 +343,24 @@ impl Worker {
         match connection.stream.read(&mut self.buffer, &mut sink) {
             Ok(outcome) => {
                 connection.readable = outcome.more;
+                if !was_settled && connection.stream.is_settled() {
+                    let peer = connection.stream.peer().to_string().into();
+                    let user = connection.stream.user().map(Box::from);
+                    self.shard.handle(now, Input::Identified { conn: id, peer, user });
+                }
                 if connection.stream.wants_write() {
                     let _ = connection.stream.flush_control(); // an error shows at the next read
                 }
                 if outcome.eof {
                     self.on_eof(id, now);
-                } else if outcome.more {
+                } else if outcome.more || connection.hung_up {
+                    // After a hang-up there is no other event: the end comes behind what was read now.
                     self.connections.mark_readable(slot);
                 }
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    tracing::info!(peer = %connection.stream.peer(), %error, "WebSocket rule broken");
+                    report_broken(&connection.stream, &error);
                     connection.stream.close(None);
                     self.shard.handle(now, Input::Closed { conn: id });
                     self.connections.set_ending(id, Ending::Lingering, now);
@@ -455,7 +475,9 @@ impl Worker {
     fn take_claims(&mut self, now: Time) {
         while let Some((ticket, answer)) = self.mesh.poll_claim() {
             let [index, generation] = [ticket >> 32, ticket & u64::from(u32::MAX)];
-            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else { continue };
+            let (Ok(index), Ok(generation)) = (u32::try_from(index), u32::try_from(generation)) else {
+                continue;
+            };
             let claim = match answer {
                 cork_mesh::Claim::Granted => Claim::Granted,
                 cork_mesh::Claim::Elsewhere(node) => Claim::Elsewhere(node.into()),
@@ -468,12 +490,20 @@ impl Worker {
     /// Sends what waits and closes: with all care when the peer should hear why, at once when it said goodbye itself.
     fn close(&mut self, id: ConnId, farewell: bool, now: Time) {
         let Some(connection) = self.connections.get(id) else { return };
+        if !connection.stream.is_settled() {
+            let peer = connection.stream.peer();
+            tracing::info!(%peer, "closed before TLS handshake or PROXY header was complete");
+        }
         // A WebSocket has a closing handshake of its own.
         if farewell || connection.stream.transport() == Transport::WebSocket {
             self.connections.set_ending(id, Ending::Flushing, now);
             self.flush(id);
         } else {
             self.flush(id);
+            // TLS has a farewell too, but nobody waits for its answer.
+            if let Some(connection) = self.connections.get(id).filter(|at| at.stream.is_encrypted()) {
+                connection.stream.close(None);
+            }
             self.drop_connection(id);
         }
     }
@@ -498,5 +528,19 @@ impl Worker {
         if wanted && connection.readable {
             self.connections.mark_readable(id.index as usize);
         }
+    }
+}
+
+/// The one line about a peer that broke a rule below MQTT.
+fn report_broken(stream: &Stream, error: &io::Error) {
+    let peer = stream.peer();
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(tls) if tls.is_handshake() => tracing::info!(%peer, error = %tls, "TLS handshake failed"),
+        Some(tls) => tracing::info!(%peer, error = %tls, "TLS rule broken"),
+        None if inner.is_some_and(|inner| inner.is::<cork_net::ProxyError>()) => {
+            tracing::info!(%peer, %error, "PROXY header refused");
+        }
+        None => tracing::info!(%peer, %error, "WebSocket rule broken"),
     }
 }
