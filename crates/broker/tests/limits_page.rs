@@ -73,6 +73,42 @@ fn the_fixed_values_on_the_page_are_those_of_the_code() {
 }
 
 #[test]
+fn no_limit_of_the_code_is_missing() {
+    // The protocol's own, and those of a single system call.
+    const OTHERS: [&str; 2] = ["websocket/frame.rs", "net/src/stream.rs"];
+    let page = page();
+    let mut seen = 0;
+    for folder in ["core", "runtime", "net"] {
+        for (path, source) in sources(&project().join("crates").join(folder).join("src")) {
+            if path.ends_with("tests.rs") || OTHERS.iter().any(|other| path.ends_with(other)) {
+                continue;
+            }
+            let names = source.lines().filter_map(|line| line.split_once("const ")?.1.split_once(": "));
+            for (name, _) in names.filter(|(name, _)| name.ends_with("_MAX")) {
+                assert!(page.contains(&format!("::{name}`")), "{path}: {name} is not on the page");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 8, "only {seen} limits were found");
+}
+
+/// Path and text of each Rust file in a folder and below.
+fn sources(folder: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else {
+            let text = fs::read_to_string(&path).expect("it is text");
+            files.push((path.display().to_string(), text));
+        }
+    }
+    files
+}
+
+#[test]
 fn topics_on_the_page_are_published() {
     let (page, source) = (page(), project().join("crates/core/src/sys.rs"));
     let source = fs::read_to_string(source).expect("the file is there");

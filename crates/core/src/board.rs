@@ -20,6 +20,7 @@ use crate::{
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    gone::Gone,
     io::{ConnId, Output},
     outbuf::Pool,
     session::Session,
@@ -69,6 +70,8 @@ pub(crate) struct Board {
     pub(crate) queue_bytes: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
+    /// Those that were removed lately; empty with one shard.
+    pub(crate) gone: Gone,
     pub(crate) rights: Arc<Acl>,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
@@ -96,6 +99,7 @@ impl Board {
             stats: Stats::default(),
             queue_bytes: 0,
             retained: RetainedSet::new(config.seed),
+            gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
             again: VecDeque::new(),
             last_arrival: 0,

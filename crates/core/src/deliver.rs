@@ -125,7 +125,11 @@ impl Board {
         let Some(session) = self.sessions.get(six as usize) else { return };
         let index = session.conn;
         if how.qos == QoS::AtMostOnce {
-            if self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open())) {
+            // 5.0 [MQTT-4.6.0-6]: behind those of QoS 0 that were queued while the client was away.
+            let behind = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0());
+            let open =
+                self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
+            if open && !behind {
                 self.deliver_at_most_once(index, publication, how);
             } else if self.config.limits.queue_qos0 && session.is_persistent() {
                 self.enqueue(six, publication, how);
@@ -243,6 +247,9 @@ impl Board {
         }
         let number = self.number_queued(six, &message, how);
         let outgoing = self.sessions[six as usize].outgoing();
+        if how.qos == QoS::AtMostOnce {
+            outgoing.last_queued_qos0 = number;
+        }
         outgoing.queue.push_back(Queued { message, delivery: how.to_delivery(), number });
         outgoing.queue_bytes += cost;
         self.queue_bytes += cost;
@@ -446,9 +453,8 @@ impl Board {
             outgoing.cursors.finish_first();
             return true;
         };
-        let older_waits = |message: &Arc<Message>| {
-            outgoing.queue.front().is_some_and(|front| front.message.id < message.id)
-        };
+        let older_waits =
+            |message: &Arc<Message>| outgoing.queue.front().is_some_and(|front| front.message.id < message.id);
         if found.as_ref().is_some_and(older_waits) {
             return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
         }

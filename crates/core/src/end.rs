@@ -65,7 +65,11 @@ impl Shard {
             return; // 3.1.1 has no DISCONNECT from the server
         }
         let (reason, text) = match cause {
-            Ended::ByClient | Ended::ByClientWithWill | Ended::Lost | Ended::ConnectTimeout => return,
+            Ended::ByClient
+            | Ended::ByClientWithWill
+            | Ended::Lost
+            | Ended::Transport(_)
+            | Ended::ConnectTimeout => return,
             Ended::KeepAliveTimeout => (ReasonCode::KEEP_ALIVE_TIMEOUT, None),
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
@@ -117,7 +121,7 @@ impl Shard {
         for subscription in session.subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, false);
-                self.announce_group(subscription.group, None);
+                self.announce_group(subscription.group);
             }
         }
         if matches!(cause, Ended::ByClient) {

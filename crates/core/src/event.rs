@@ -24,6 +24,8 @@ pub enum Ended {
     },
     /// The peer broke a rule.
     Rule(PeerError),
+    /// The peer broke this rule of what carries MQTT; no more packets can be told apart.
+    Transport(Box<str>),
     /// CONNECT was refused with this code.
     Refused(ReasonCode),
     /// The broker shuts down.

@@ -48,6 +48,14 @@ pub enum Input<'a> {
         /// Which.
         conn: ConnId,
     },
+    /// As [`Input::Closed`], because the peer broke a rule of what carries MQTT (WebSocket, say). What it is told, the
+    /// driver tells it.
+    Broken {
+        /// Which.
+        conn: ConnId,
+        /// The rule.
+        rule: Box<str>,
+    },
     /// The access port's answer to [`Output::Authenticate`] or [`Output::Exchange`].
     Authenticated {
         /// For whom.
@@ -208,14 +216,12 @@ pub enum Item {
         /// Keep it as the topic's retained message.
         retain: bool,
     },
-    /// `from` has its first (or lost its last) plain subscriber of a filter. Answered by [`Item::Noted`].
+    /// `from` has its first (or lost its last) plain subscriber of a filter.
     Interest {
         /// Topic Filter.
         filter: Box<str>,
         /// First or last.
         interested: bool,
-        /// Who waits for the answer.
-        waiter: Option<Waiter>,
     },
     /// How many members `from` has in a shared subscription.
     Members {
@@ -225,10 +231,10 @@ pub enum Item {
         online: u32,
         /// All members.
         all: u32,
-        /// Who waits for the answer.
-        waiter: Option<Waiter>,
     },
-    /// The answer: the routes are known here.
+    /// Asks for [`Item::Noted`]: everything `from` said before is known then.
+    Ask(Waiter),
+    /// The answer to [`Item::Ask`].
     Noted(Waiter),
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),

@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn one_write_is_offered_a_limited_number_of_bytes() {
-        let payload: Vec<u8> = (0..WRITE_BYTES_MAX * 3).map(|n| (n % 251) as u8).collect();
+        let payload: Vec<u8> = (0..=250).cycle().take(WRITE_BYTES_MAX * 3).collect();
         let message =
             Arc::new(Message::new(MessageId::default(), "t", b"", &payload, Arc::new(Publisher::default())));
         let (mut pool, mut out, mut expected) = (Pool::default(), OutBuf::default(), Vec::new());

@@ -84,9 +84,9 @@ impl Shard {
     }
 
     /// A filter got its first, or lost its last, plain subscriber here.
-    pub(crate) fn announce_filter(&mut self, filter: &str, interested: bool, waiter: Option<Waiter>) {
+    pub(crate) fn announce_filter(&mut self, filter: &str, interested: bool) {
         for shard in self.others() {
-            self.peers.tell(shard, Item::Interest { filter: filter.into(), interested, waiter });
+            self.peers.tell(shard, Item::Interest { filter: filter.into(), interested });
         }
         if self.board.config.mesh {
             self.board.outputs.push_back(Output::Announce { filter: filter.into(), interested });
@@ -94,7 +94,7 @@ impl Shard {
     }
 
     /// The members of a shared subscription here changed.
-    pub(crate) fn announce_group(&mut self, group: u32, waiter: Option<Waiter>) {
+    pub(crate) fn announce_group(&mut self, group: u32) {
         if self.board.config.shards == 1 {
             return;
         }
@@ -102,7 +102,7 @@ impl Shard {
         let all = u32::try_from(entry.members.len()).unwrap_or(u32::MAX);
         let (group, online) = (Arc::clone(&entry.name), entry.online);
         for shard in self.others() {
-            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all, waiter });
+            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all });
         }
     }
 
@@ -125,18 +125,15 @@ impl Shard {
                         }
                     }
                 }
-                Item::Interest { filter, interested, waiter } => {
+                Item::Interest { filter, interested } => {
                     if interested {
                         self.router.interest.insert(&filter, u32::from(from), ());
                     } else if let Some(id) = self.router.interest.find(&filter) {
                         self.router.interest.remove(id, u32::from(from));
                     }
-                    self.noted(from, waiter);
                 }
-                Item::Members { group, online, all, waiter } => {
-                    self.on_members(from, &group, online, all);
-                    self.noted(from, waiter);
-                }
+                Item::Members { group, online, all } => self.on_members(from, &group, online, all),
+                Item::Ask(waiter) => self.peers.tell(from, Item::Noted(waiter)),
                 Item::Noted(waiter) => self.on_noted(waiter),
                 Item::Stats(stats) => {
                     if let Some(slot) = self.peers.stats.get_mut(usize::from(from)) {
@@ -147,10 +144,9 @@ impl Shard {
         }
     }
 
-    fn noted(&mut self, shard: u16, waiter: Option<Waiter>) {
-        if let Some(waiter) = waiter {
-            self.peers.tell(shard, Item::Noted(waiter));
-        }
+    /// Asks all others to say when they know what they were told up to now. Returns how many there are.
+    pub(crate) fn ask_others(&mut self, waiter: Waiter) -> u16 {
+        self.others().map(|shard| self.peers.tell(shard, Item::Ask(waiter))).fold(0, |count, ()| count + 1)
     }
 
     fn on_members(&mut self, from: u16, name: &str, online: u32, all: u32) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use cork_access::{Action, Subject};
 use cork_packet::{PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, levels};
 use cork_proto::PeerError;
-use cork_store::{Record, WallTime};
+use cork_store::{MessageId, Record, WallTime};
 
 use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
     conn::{Answer, NO_SESSION, SessionIx},
     deliver::{How, Publication, Retained},
     event::Event,
-    io::ConnId,
+    io::{ConnId, Item},
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
     shard::Shard,
@@ -40,10 +40,7 @@ impl Shard {
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
-            aliases
-                .resolve(alias, maximum)
-                .map(str::to_owned)
-                .and_then(|topic| self.publish_from(id, publish, &topic))
+            aliases.resolve(alias, maximum).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
         } else {
             aliases
                 .define(alias, publish.topic, maximum)
@@ -207,10 +204,13 @@ impl Shard {
     pub(crate) fn retain(&mut self, publication: &mut Publication<'_>) {
         let message = self.board.message(publication);
         let newer = |kept: &Retained| kept.0.id > message.id;
-        if self.board.retained.get(publication.topic).is_some_and(newer) {
+        if self.board.retained.get(publication.topic).is_some_and(newer)
+            || self.board.gone.outdates(publication.topic, message.id)
+        {
             return; // another shard's message came first here, but counts as the later one
         }
         let replaced = if publication.payload.is_empty() {
+            self.remember_gone(publication.topic, message.id);
             let removed = self.board.retained.remove(publication.topic);
             if removed.is_none() {
                 return; // nothing was retained: nothing to write down
@@ -236,8 +236,18 @@ impl Shard {
     pub(crate) fn on_retained_timer(&mut self, topic: &str) {
         let wall = self.board.wall();
         if self.board.retained.get(topic).is_some_and(|kept| kept.0.is_expired(wall)) {
-            self.board.retained.remove(topic);
+            if let Some(expired) = self.board.retained.remove(topic) {
+                self.remember_gone(topic, expired.0.id);
+            }
             self.board.stats.dropped_expired += 1;
+        }
+    }
+
+    /// Notes that a topic has no retained message any more, for earlier ones that are still on their way here.
+    fn remember_gone(&mut self, topic: &str, by: MessageId) {
+        if self.board.config.shards > 1 {
+            let now = self.board.wall();
+            self.board.gone.remember(now, topic, by);
         }
     }
 
@@ -290,9 +300,15 @@ impl Shard {
 
     /// Delivers to one member of a shared subscription of this shard.
     pub(crate) fn deliver_to_group(&mut self, group_ix: u32, publication: &mut Publication<'_>) {
-        if let Some(group) = self.router.groups.get_mut(group_ix as usize) {
-            deliver_to_member(&mut self.board, group_ix, group, publication);
+        let Some(group) = self.router.groups.get_mut(group_ix as usize) else { return };
+        // Those this shard was chosen for may have left meanwhile: the message goes on to who is left elsewhere.
+        if !group.is_served_here()
+            && let Turn::Shard(shard) = group.next_turn()
+        {
+            let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
+            return self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
         }
+        deliver_to_member(&mut self.board, group_ix, group, publication);
     }
 }
 

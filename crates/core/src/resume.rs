@@ -142,7 +142,7 @@ impl Shard {
         for subscription in self.board.sessions[six as usize].subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
-                self.announce_group(subscription.group, None);
+                self.announce_group(subscription.group);
             }
         }
     }

@@ -50,6 +50,12 @@ pub(crate) enum Turn {
 }
 
 impl Group {
+    /// Whether a member here is as good as any elsewhere: it has a connection, or nobody has one.
+    pub(crate) fn is_served_here(&self) -> bool {
+        let elsewhere = self.remotes.iter().any(|remote| remote.online > 0);
+        self.online > 0 || (!self.members.is_empty() && !elsewhere)
+    }
+
     /// Whose turn it is: each member with a connection counts the same, wherever it is.
     pub(crate) fn next_turn(&mut self) -> Turn {
         if self.remotes.is_empty() {

@@ -74,12 +74,19 @@ pub(crate) struct Outgoing {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u64,
     pub(crate) numbers: u64,
+    /// Number of the last QoS 0 message that was queued.
+    pub(crate) last_queued_qos0: u64,
     pub(crate) cursors: Cursors,
     /// The full queue was reported.
     pub(crate) full_reported: bool,
 }
 
 impl Outgoing {
+    /// Whether a QoS 0 message waits in the queue.
+    pub(crate) fn has_queued_qos0(&self) -> bool {
+        self.queue.front().is_some_and(|first| first.number <= self.last_queued_qos0)
+    }
+
     /// The Session leaves a shared subscription: what it was chosen for stays its own. The group's index may soon
     /// mean another group.
     pub(crate) fn leave_group(&mut self, group: u32) {

@@ -80,7 +80,8 @@ impl Shard {
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes),
             Input::Opened { conn, peer } => self.on_opened(conn, peer),
             Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
-            Input::Closed { conn } => self.on_closed(conn),
+            Input::Closed { conn } => self.on_closed(conn, Ended::Lost),
+            Input::Broken { conn, rule } => self.on_closed(conn, Ended::Transport(rule)),
             Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
             Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
@@ -207,11 +208,11 @@ impl Shard {
         self.board.set_conn_timer(id, when);
     }
 
-    fn on_closed(&mut self, id: ConnId) {
+    fn on_closed(&mut self, id: ConnId, cause: Ended) {
         if self.board.conn(id).is_none() {
             return;
         }
-        self.end(id, Ended::Lost);
+        self.end(id, cause);
         self.forget(id);
     }
 

@@ -59,18 +59,14 @@ impl Shard {
             }
         }
         let sub_id = subscribe.properties.subscription_identifier().unwrap_or(0);
-        let waits = self.board.config.shards - 1;
-        let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
-        let waiter = (waits > 0).then_some(Waiter { conn: id, number });
-        let (records, mut codes, mut told) = (self.board.records.len(), Vec::new(), 0u16);
+        let (records, mut codes) = (self.board.records.len(), Vec::new());
         let mut cursors = Vec::new();
         for SubscribeFilter { filter, options } in subscribe.filters() {
             let Ok(parsed) = parse(filter) else { continue };
             codes.push(match self.may_subscribe(six, &parsed) {
                 Ok(()) => {
                     let value = SubValue { options: options.bits(), sub_id };
-                    let (new, routes_changed) = self.insert_subscription(six, &parsed, value, waiter);
-                    told += u16::from(routes_changed);
+                    let new = self.insert_subscription(six, &parsed, value);
                     if parsed.group.is_none() && wants_retained(options, new, version) {
                         cursors.push((parsed.filter.into(), options, sub_id));
                     }
@@ -85,7 +81,11 @@ impl Shard {
             self.add_cursor(six, filter, options, sub_id, ticket);
         }
         let bytes = self.suback(id, subscribe.packet_id, &codes);
-        self.board.answer(id.index, relies, told * waits, Answer::Packet(bytes.into()));
+        // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
+        // may still be on its way, and SUBACK says that nothing is missed from now on.
+        let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
+        let waits = self.ask_others(Waiter { conn: id, number });
+        self.board.answer(id.index, relies, waits, Answer::Packet(bytes.into()));
         self.board.pump(six);
         Ok(())
     }
@@ -126,14 +126,13 @@ impl Shard {
         Err(ReasonCode::NOT_AUTHORIZED)
     }
 
-    /// Makes or replaces a subscription. Returns whether it is new to the Session, and whether other shards are told.
+    /// Makes or replaces a subscription. Returns whether it is new to the Session.
     fn insert_subscription(
         &mut self,
         six: SessionIx,
         parsed: &Parsed<'_>,
         value: SubValue,
-        waiter: Option<Waiter>,
-    ) -> (bool, bool) {
+    ) -> bool {
         let (subscription, before, first) = match parsed.group {
             Some(name) => {
                 let group_ix = self.router.group_or_new(name, parsed.filter);
@@ -160,13 +159,11 @@ impl Shard {
             self.board.stats.shared_subscriptions += u64::from(parsed.group.is_some());
         }
         if new && subscription.group != NO_GROUP {
-            self.announce_group(subscription.group, waiter);
+            self.announce_group(subscription.group);
         } else if first && subscription.group == NO_GROUP {
-            self.announce_filter(parsed.filter, true, waiter);
-        } else {
-            return (new, false);
+            self.announce_filter(parsed.filter, true);
         }
-        (new, true)
+        new
     }
 
     fn record_subscribed(&mut self, six: SessionIx, filter: &str, value: SubValue) {
@@ -278,7 +275,7 @@ impl Shard {
             let next = self.router.index.subscribers(subscription.filter).next();
             let last = removed.is_some_and(|it| it.last || next.is_some_and(|(key, _)| key & GROUP_BIT != 0));
             if let Some(text) = text.filter(|_| last) {
-                self.announce_filter(&text, false, None);
+                self.announce_filter(&text, false);
             }
             return;
         }
@@ -290,7 +287,7 @@ impl Shard {
         {
             group.online = group.online.saturating_sub(1);
         }
-        self.announce_group(subscription.group, None);
+        self.announce_group(subscription.group);
         self.router.drop_group_if_empty(subscription.group);
     }
 }

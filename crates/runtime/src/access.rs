@@ -6,6 +6,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::Instant,
 };
 
 use cork_access::{Authenticator, CredentialsBuf, Exchange, ExchangeStep, Verdict};
@@ -30,6 +31,9 @@ pub(crate) struct Job {
     pub(crate) conn: ConnId,
     pub(crate) answer_to: Post,
     pub(crate) question: Question,
+    /// From then on nobody waits for the answer: the connection is closed by its CONNECT timeout. Without this a
+    /// thousand wrong passwords at once would keep the threads busy for long after their senders have gone.
+    pub(crate) wanted_until: Option<Instant>,
 }
 
 /// The way to the access threads.
@@ -62,7 +66,10 @@ impl AccessDesk {
 fn work(authenticator: &dyn Authenticator, queue: &Mutex<Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { conn, answer_to, question }) = job else { return };
+        let Ok(Job { conn, answer_to, question, wanted_until }) = job else { return };
+        if wanted_until.is_some_and(|until| Instant::now() >= until) {
+            continue;
+        }
         let (outcome, exchange) = match question {
             Question::Password { credentials } => {
                 let outcome = match authenticator.authenticate(&credentials.as_credentials()) {
@@ -94,5 +101,60 @@ fn step(
             (AuthOutcome::Allowed { user: Some(user.into()), data: Some(data) }, None)
         }
         ExchangeStep::Refuse => (AuthOutcome::Denied, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cork_access::Credentials;
+    use mio::{Poll, Waker};
+
+    use super::*;
+    use crate::mail::mailbox;
+
+    /// Lets everybody in, and takes its time.
+    struct Slow;
+
+    impl Authenticator for Slow {
+        fn authenticate(&self, _: &Credentials<'_>) -> Verdict {
+            thread::sleep(Duration::from_millis(5));
+            Verdict::Allow
+        }
+    }
+
+    #[test]
+    fn a_question_nobody_waits_for_any_more_is_not_worked_on() {
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (post, mailbox) = mailbox(Arc::new(waker));
+        let desk = AccessDesk::start(&(Arc::new(Slow) as Arc<dyn Authenticator>), 1).unwrap();
+        let now = Instant::now();
+        let ask = |index, wanted_until| {
+            let credentials = Box::new(CredentialsBuf {
+                user_name: None,
+                password: None,
+                client_id: String::new(),
+                peer: String::new(),
+            });
+            let conn = ConnId { index, generation: 1 };
+            let question = Question::Password { credentials };
+            desk.ask(Job { conn, answer_to: post.clone(), question, wanted_until });
+        };
+        for index in 0..1000 {
+            ask(index, Some(now));
+        }
+        ask(1000, Some(now + Duration::from_secs(60)));
+        ask(1001, None);
+        let mut answered = Vec::new();
+        while answered.len() < 2 {
+            assert!(now.elapsed() < Duration::from_secs(4), "only {answered:?}");
+            answered.extend(mailbox.open().map(|mail| match mail {
+                Mail::Access { conn, .. } => conn.index,
+                _ => unreachable!("only answers come"),
+            }));
+        }
+        assert_eq!(answered, [1000, 1001]);
     }
 }

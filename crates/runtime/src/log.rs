@@ -1,4 +1,7 @@
 //! Log lines from the shard's events.
+//!
+//! What a client chose (identifier, user, topics) is recorded as a string, which the log writes quoted and escaped: a
+//! line break in a Client Identifier must not look like a line of the broker.
 
 use cork_core::{Ended, Event};
 use tracing::{error, info, warn};
@@ -6,7 +9,7 @@ use tracing::{error, info, warn};
 pub(crate) fn log(event: &Event) {
     match event {
         Event::Connected { client_id, user_name, peer, version, keep_alive, session_present } => info!(
-            client = %client_id,
+            client = &**client_id,
             user = user_name.as_deref().unwrap_or("-"),
             %peer,
             version = %version,
@@ -17,30 +20,43 @@ pub(crate) fn log(event: &Event) {
         Event::Disconnected { client_id, peer, cause } => {
             let client = if client_id.is_empty() { "-" } else { client_id };
             match cause {
-                Ended::ByClient | Ended::ByClientWithWill => info!(%client, %peer, "client disconnected"),
+                Ended::ByClient | Ended::ByClientWithWill => info!(client, %peer, "client disconnected"),
                 Ended::Lost if client_id.is_empty() => {}
-                Ended::Lost => info!(%client, %peer, "connection lost"),
+                Ended::Lost => info!(client, %peer, "connection lost"),
                 Ended::KeepAliveTimeout => {
-                    info!(%client, %peer, "client silent for 1.5 times its keep alive");
+                    info!(client, %peer, "client silent for 1.5 times its keep alive");
                 }
                 Ended::ConnectTimeout => info!(%peer, "no CONNECT in time"),
                 Ended::TakenOver { by } => {
-                    info!(%client, %peer, %by, "session taken over by another connection");
+                    info!(client, %peer, %by, "session taken over by another connection");
                 }
-                Ended::Rule(rule) => info!(%client, %peer, %rule, "connection closed: protocol rule broken"),
-                Ended::Refused(reason) => info!(%client, %peer, %reason, "connection refused"),
-                Ended::Shutdown => info!(%client, %peer, "connection closed: shutting down"),
-                other => info!(%client, %peer, cause = ?other, "connection ended"),
+                Ended::Rule(rule) => info!(client, %peer, %rule, "connection closed: protocol rule broken"),
+                Ended::Transport(rule) => {
+                    info!(client, %peer, %rule, "connection closed: rule of the transport broken");
+                }
+                Ended::Refused(reason) => info!(client, %peer, %reason, "connection refused"),
+                Ended::Shutdown => info!(client, %peer, "connection closed: shutting down"),
+                other => info!(client, %peer, cause = ?other, "connection ended"),
             }
         }
         Event::PublishDenied { client_id, user_name, topic } => {
-            info!(client = %client_id, user = user_name.as_deref().unwrap_or("-"), %topic, "publish denied");
+            info!(
+                client = &**client_id,
+                user = user_name.as_deref().unwrap_or("-"),
+                topic = &**topic,
+                "publish denied"
+            );
         }
         Event::SubscribeDenied { client_id, user_name, filter } => {
-            info!(client = %client_id, user = user_name.as_deref().unwrap_or("-"), %filter, "subscribe denied");
+            info!(
+                client = &**client_id,
+                user = user_name.as_deref().unwrap_or("-"),
+                filter = &**filter,
+                "subscribe denied"
+            );
         }
         Event::QueueFull { client_id, bytes } => {
-            warn!(client = %client_id, bytes, "queue full: new messages for this session are dropped");
+            warn!(client = &**client_id, bytes, "queue full: new messages for this session are dropped");
         }
         Event::StoreFailed { error } => {
             error!(%error, "the store failed: nothing that needs it is acknowledged");

@@ -10,7 +10,7 @@ use std::{
 use cork_access::{Acl, Exchange};
 use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig};
 use cork_mesh::{Alone, Mesh};
-use cork_net::{Stream, TlsError, Transport, Wrap};
+use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Store, Volatile};
 use mio::{Events, Interest, Poll, Token, event::Event};
@@ -53,6 +53,8 @@ pub(crate) struct Worker {
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
+    /// How long the answer to a CONNECT may take.
+    connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
@@ -81,6 +83,7 @@ impl Worker {
     ) -> Self {
         Self {
             number: shard.shard,
+            connect_timeout: shard.limits.connect_timeout,
             shard: Shard::new(shard),
             poll,
             mailbox,
@@ -360,9 +363,9 @@ impl Worker {
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    report_broken(&connection.stream, &error);
                     connection.stream.close(None);
-                    self.shard.handle(now, Input::Closed { conn: id });
+                    let rule = broken_rule(&error);
+                    self.shard.handle(now, Input::Broken { conn: id, rule });
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
                     self.shard.handle(now, Input::Closed { conn: id });
@@ -509,8 +512,11 @@ impl Worker {
     }
 
     fn ask(&self, conn: ConnId, question: Question) {
+        // An exchange may also belong to a client that is in already, and that no timeout ends.
+        let password = matches!(question, Question::Password { .. });
+        let wanted_until = password.then(|| Instant::now() + self.connect_timeout);
         let answer_to = self.posts[usize::from(self.number)].clone();
-        self.desk.ask(Job { conn, answer_to, question });
+        self.desk.ask(Job { conn, answer_to, question, wanted_until });
     }
 
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
@@ -531,16 +537,15 @@ impl Worker {
     }
 }
 
-/// The one line about a peer that broke a rule below MQTT.
-fn report_broken(stream: &Stream, error: &io::Error) {
-    let peer = stream.peer();
+/// What a peer broke below MQTT, for the log.
+fn broken_rule(error: &io::Error) -> Box<str> {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
-        Some(tls) if tls.is_handshake() => tracing::info!(%peer, error = %tls, "TLS handshake failed"),
-        Some(tls) => tracing::info!(%peer, error = %tls, "TLS rule broken"),
-        None if inner.is_some_and(|inner| inner.is::<cork_net::ProxyError>()) => {
-            tracing::info!(%peer, %error, "PROXY header refused");
+        Some(tls) if tls.is_handshake() => format!("TLS handshake failed: {tls}").into(),
+        Some(tls) => format!("TLS: {tls}").into(),
+        None if inner.is_some_and(|inner| inner.is::<ProxyError>()) => {
+            format!("PROXY header refused: {error}").into()
         }
-        None => tracing::info!(%peer, %error, "WebSocket rule broken"),
+        None => error.to_string().into(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sink is the consumer of a persistent Session inside the broker. It gets batches in the order of arrival and says
 //! for each whether it is safe where it was saved; only then are its messages acknowledged to the Session. A batch may
-//! come again after a crash, so a sink writes by the message's identity ([`MessageId`](cork_store::MessageId)): what is
+//! come again after a crash, so a sink writes by the message's identity ([`MessageId`]): what is
 //! there already is not written twice.
 //!
 //! ```

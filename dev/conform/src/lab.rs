@@ -46,6 +46,7 @@ pub struct Lab {
     by_conn: BTreeMap<(usize, ConnId), usize>,
     next_index: Vec<u32>,
     mail: VecDeque<(usize, Batch)>,
+    mail_paused: bool,
     /// Batches of records, in order, with their shard.
     pub stored: Vec<(usize, Vec<Record>)>,
     /// Events, in order.
@@ -86,6 +87,7 @@ impl Lab {
             clients: Vec::new(),
             by_conn: BTreeMap::new(),
             mail: VecDeque::new(),
+            mail_paused: false,
             stored: Vec::new(),
             events: Vec::new(),
             store_paused: false,
@@ -133,6 +135,17 @@ impl Lab {
         while let Some((shard, ticket)) = self.unanswered.pop_front() {
             self.input(shard, Input::Stored { ticket, result: Ok(()) });
         }
+        self.settle();
+    }
+
+    /// From now on what shards have for each other stays on its way; [`Lab::mail_arrives`] delivers it.
+    pub fn pause_mail(&mut self) {
+        self.mail_paused = true;
+    }
+
+    /// What was on its way between shards arrives, in order, and goes on arriving at once.
+    pub fn mail_arrives(&mut self) {
+        self.mail_paused = false;
         self.settle();
     }
 
@@ -301,7 +314,8 @@ impl Lab {
                     quiet &= !self.transmit(shard, conn);
                 }
             }
-            while let Some((shard, batch)) = self.mail.pop_front() {
+            while !self.mail_paused {
+                let Some((shard, batch)) = self.mail.pop_front() else { break };
                 quiet = false;
                 self.input(shard, Input::Batch(batch));
             }

@@ -1,8 +1,8 @@
 //! What clients do of their own accord: publish, subscribe, acknowledge, send again, say goodbye.
 
 use cork_packet::{
-    Ack, Disconnect, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode,
-    RetainHandling, SubscribeBuf, SubscriptionOptions, UnsubscribeBuf,
+    Ack, Disconnect, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, QoS,
+    ReasonCode, RetainHandling, SubscribeBuf, SubscriptionOptions, UnsubscribeBuf,
 };
 
 use crate::{
@@ -14,7 +14,20 @@ use crate::{
 
 /// Filters of the storm; `options.topics` are what they match or not.
 const FILTERS: [&str; 14] = [
-    "#", "+", "+/+", "a/#", "a/+", "a", "a/b", "a/b/c", "b/#", "/+", "$x/#", "room/+/heat", "room/#", "+/b/#",
+    "#",
+    "+",
+    "+/+",
+    "a/#",
+    "a/+",
+    "a",
+    "a/b",
+    "a/b/c",
+    "b/#",
+    "/+",
+    "$x/#",
+    "room/+/heat",
+    "room/#",
+    "+/b/#",
 ];
 
 /// Publications of a 3.x client under way at a time; 5.0 clients ask the broker.
@@ -121,12 +134,13 @@ impl Client {
             if let Some(seconds) = message.expiry {
                 properties.push(Property::MessageExpiryInterval(seconds));
             }
-            if publication % 5 == 0 {
+            if publication.is_multiple_of(5) {
                 properties.push(Property::UserProperty("n", "v"));
             }
             let known = line.aliases_out.iter().position(|known| *known == topic);
             let used = line.aliases_out.len();
-            if let Some(alias) = known.or((used < usize::from(line.server_alias_max)).then_some(used)) {
+            if let Some(alias) = known.or_else(|| (used < usize::from(line.server_alias_max)).then_some(used))
+            {
                 let number = u16::try_from(alias + 1).expect("aliases are few");
                 properties.push(Property::TopicAlias(number));
                 if known.is_some() {
@@ -320,7 +334,10 @@ impl Client {
         }
         let reason =
             if with_will { ReasonCode::DISCONNECT_WITH_WILL } else { ReasonCode::NORMAL_DISCONNECTION };
-        cx.send(line.link, &Packet::Disconnect(Disconnect { reason, properties: properties.as_properties() }));
+        cx.send(
+            line.link,
+            &Packet::Disconnect(Disconnect { reason, properties: properties.as_properties() }),
+        );
         cx.coverage.hit("DISCONNECT");
         let entry = &mut cx.net.links[line.link];
         entry.farewell = Some(Farewell { with_will, expiry });

@@ -90,7 +90,8 @@ fn not_too_often(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<()
         if !clients[client].is_plain() || ledger.refused.contains(publication) {
             continue;
         }
-        let retained = ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
+        let retained =
+            ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
         let again = if message.qos == QoS::AtLeastOnce { message.resends } else { 0 };
         let allowed = 1 + again + if message.retain { retained } else { 0 };
         // The application never sees a QoS 2 message twice by DUP, so for QoS 2 all count.
@@ -118,7 +119,8 @@ fn surely_granted(cx: &Context, incarnation: usize, message: &Publication) -> Op
             continue;
         }
         // The same filter may have been subscribed again with other options meanwhile.
-        let later = subs.iter().filter(|other| other.filter == sub.filter && other.requested >= sub.requested);
+        let later =
+            subs.iter().filter(|other| other.filter == sub.filter && other.requested >= sub.requested);
         if own && later.clone().any(|sub| sub.no_local) {
             continue;
         }
@@ -135,6 +137,17 @@ fn is_owed(message: &Publication) -> bool {
         && message.expiry.is_none()
 }
 
+/// The smallest Maximum Packet Size that any connection of a Session had.
+fn smallest_maximum(cx: &Context, incarnation: usize) -> u32 {
+    let mine = |link: &&Link| link.incarnation == Some(incarnation);
+    cx.net.links.iter().filter(mine).map(|link| link.greeting.packet_max).min().unwrap_or(u32::MAX)
+}
+
+/// Whether a message may have been dropped because its PUBLISH is larger (5.0 [MQTT-3.1.2-25]).
+fn may_be_too_large(message: &Publication, maximum: u32) -> bool {
+    (maximum as usize) < message.payload.len() + message.topic.len() + HEAD_BYTES
+}
+
 /// QoS 1 at least once and QoS 2 exactly once (with [`not_too_often`]): what the broker acknowledged, and every Will
 /// that was due, reached every Session that was subscribed before and lives to the end.
 fn everybody_got_everything(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, String> {
@@ -145,13 +158,13 @@ fn everybody_got_everything(cx: &Context, clients: &[Client], book: &Book<'_>) -
     }
     for client in clients.iter().filter(|client| client.is_plain()) {
         let Some(incarnation) = ledger.current(client.ix) else { continue };
-        let mine = |link: &&Link| link.incarnation == Some(incarnation);
-        let smallest = cx.net.links.iter().filter(mine).map(|link| link.greeting.packet_max).min();
-        for (number, message) in ledger.publications.iter().enumerate().filter(|(_, message)| is_owed(message)) {
+        let smallest = smallest_maximum(cx, incarnation);
+        for (number, message) in
+            ledger.publications.iter().enumerate().filter(|(_, message)| is_owed(message))
+        {
             let Some(granted) = surely_granted(cx, incarnation, message) else { continue };
             let qos = granted.min(message.qos);
-            let size = message.payload.len() + message.topic.len() + HEAD_BYTES;
-            if qos == QoS::AtMostOnce || smallest.is_some_and(|most| (most as usize) < size) {
+            if qos == QoS::AtMostOnce || may_be_too_large(message, smallest) {
                 continue;
             }
             expected += 1;
@@ -178,28 +191,29 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
     for delivery in &ledger.deliveries {
         let message = &ledger.publications[delivery.publication];
         let receiver = ledger.incarnations[delivery.incarnation].client;
-        if delivery.retain || message.will || !clients[receiver].is_plain() {
-            continue;
-        }
-        if !seen.insert((delivery.incarnation, delivery.publication)) {
+        let first = seen.insert((delivery.incarnation, delivery.publication));
+        if !first || delivery.retain || message.will || !clients[receiver].is_plain() {
             continue;
         }
         // A message sent again may be overtaken by later ones of QoS 0. Of QoS 1 it is routed again: who missed it the
-        // first time, being new or QoS 0, gets it late.
+        // first time, being new or QoS 0, or because it was dropped, gets it late.
+        let dropped = ledger.lossy
+            || message.expiry.is_some()
+            || may_be_too_large(message, smallest_maximum(cx, delivery.incarnation));
+        let granted = || surely_granted(cx, delivery.incarnation, message).unwrap_or_default();
         let late = delivery.qos == QoS::AtMostOnce
-            || (message.qos == QoS::AtLeastOnce
-                && surely_granted(cx, delivery.incarnation, message).is_none_or(|qos| qos == QoS::AtMostOnce));
+            || (message.qos == QoS::AtLeastOnce && (dropped || granted() == QoS::AtMostOnce));
         if message.resends > 0 && late {
             continue;
         }
         let key = (delivery.incarnation, message.client, message.topic, delivery.qos);
-        if let Some(before) = last.insert(key, delivery.publication) {
-            if before > delivery.publication {
-                return Err(format!(
-                    "message {} of client {} came after {before} to client {receiver} with {:?}, at {}",
-                    delivery.publication, message.client, delivery.qos, delivery.at
-                ));
-            }
+        if let Some(before) = last.insert(key, delivery.publication)
+            && before > delivery.publication
+        {
+            return Err(format!(
+                "message {} of client {} came after {before} to client {receiver} with {:?}, at {}",
+                delivery.publication, message.client, delivery.qos, delivery.at
+            ));
         }
     }
     Ok(())
@@ -225,9 +239,12 @@ fn shares(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, Stri
             if qos == QoS::AtMostOnce || !cork_packet::matches(filter, message.topic) {
                 continue;
             }
-            let got = incarnations.iter().filter_map(|ix| book.get(&(*ix, number))).map(Vec::len).sum::<usize>();
+            let got =
+                incarnations.iter().filter_map(|ix| book.get(&(*ix, number))).map(Vec::len).sum::<usize>();
             if qos == QoS::ExactlyOnce && got > 1 && !ledger.refused.contains(&number) {
-                return Err(format!("QoS 2 message {number} went to {got} members of share {share} {filter}"));
+                return Err(format!(
+                    "QoS 2 message {number} went to {got} members of share {share} {filter}"
+                ));
             }
             if !is_owed(message) || ledger.lossy {
                 continue;
@@ -236,15 +253,23 @@ fn shares(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<u64, Stri
                 ledger.current(ledger.incarnations[*ix].client) == Some(*ix)
                     && surely_granted(cx, *ix, message).is_some()
             };
-            // A QoS 2 flow that has begun dies with its Session (5.0 [MQTT-4.8.2-5]).
+            // A QoS 2 flow that has begun dies with its Session (5.0 [MQTT-4.8.2-5]); so does what a member had when
+            // it unsubscribed.
             let died = |ix: &usize| ledger.incarnations[*ix].over.is_some_and(|over| over >= message.sent);
-            let excused = qos == QoS::ExactlyOnce && incarnations.iter().any(died);
+            let left = |ix: &usize| {
+                let subs = ledger.matching(&cx.net.links, *ix, message.topic);
+                subs.filter_map(|sub| sub.given_up).any(|when| when >= message.sent)
+            };
+            let excused = |ix: &usize| died(ix) && (qos == QoS::ExactlyOnce || left(ix));
+            let excused = incarnations.iter().any(excused);
             if !incarnations.iter().any(stays) || excused {
                 continue;
             }
             expected += 1;
             if got == 0 {
-                return Err(format!("message {number} ({qos:?}) is lost between the members of {share} {filter}"));
+                return Err(format!(
+                    "message {number} ({qos:?}) is lost between the members of {share} {filter}"
+                ));
             }
         }
     }

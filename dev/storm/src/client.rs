@@ -121,6 +121,7 @@ impl Client {
             cx.coverage.hit("connects while connected");
             self.leave(cx, line.link);
         }
+        self.forget_unanswered(cx);
         let greeting = self.greeting(cx, calm);
         if greeting.clean {
             self.forget_session(cx, LinkIx::MAX);
@@ -148,13 +149,20 @@ impl Client {
         });
     }
 
-    /// Gives up a connection. It stays half open for the broker; but a CONNECT still under way must not arrive after
-    /// the next one, which would turn their order round.
-    pub(crate) fn leave(&mut self, cx: &mut Context, link: LinkIx) {
+    /// Gives up a connection. It stays half open for the broker, and what is on its way there may still arrive.
+    fn leave(&mut self, cx: &mut Context, link: LinkIx) {
         cx.net.links[link].abandoned = true;
         cx.net.links[link].down.clear();
-        if cx.net.links[link].incarnation.is_none() {
-            cx.net.cut(cx.now, link);
+    }
+
+    /// Breaks connections whose CONNECT is still under way: it must not arrive after the next one, which would turn the
+    /// client's doings round.
+    fn forget_unanswered(&mut self, cx: &mut Context) {
+        for link in 0..cx.net.links.len() {
+            let entry = &cx.net.links[link];
+            if entry.client == self.ix && entry.incarnation.is_none() && entry.at.is_some() {
+                cx.net.cut(cx.now, link);
+            }
         }
     }
 
@@ -190,7 +198,11 @@ impl Client {
             version,
             clean,
             expiry: expiry.min(30 * 86_400),
-            keep_alive: if calm.is_none() && rng.chance(options.keep_alive) { rng.pick(&[1, 2, 10]) } else { 0 },
+            keep_alive: if calm.is_none() && rng.chance(options.keep_alive) {
+                rng.pick(&[1, 2, 10])
+            } else {
+                0
+            },
             receive_maximum: if v5 { rng.pick(&[1, 1, 2, 3, 10, u16::MAX]) } else { u16::MAX },
             packet_max: if limited { rng.pick(&[40, 60, 100, 300]) } else { u32::MAX },
             alias_max: if v5 { rng.pick(&[0, 0, 1, 3, 100]) } else { 0 },
@@ -238,7 +250,8 @@ impl Client {
                 properties.push(Property::TopicAliasMaximum(greeting.alias_max));
             }
         }
-        let will = greeting.will.map(|(publication, delay)| (cx.ledger.publications[publication].clone(), delay));
+        let will =
+            greeting.will.map(|(publication, delay)| (cx.ledger.publications[publication].clone(), delay));
         if let Some((_, delay)) = will.as_ref().filter(|(_, delay)| *delay > 0) {
             will_properties.push(Property::WillDelayInterval(*delay));
         }

@@ -3,14 +3,7 @@
 use cork_packet::Packet;
 use cork_proto::Time;
 
-use crate::{
-    coverage::Coverage,
-    ledger::Ledger,
-    link::LinkIx,
-    net::Net,
-    options::Options,
-    rng::Rng,
-};
+use crate::{coverage::Coverage, ledger::Ledger, link::LinkIx, net::Net, options::Options, rng::Rng};
 
 /// Everything in a storm but the clients.
 pub(crate) struct Context {
@@ -51,9 +44,10 @@ pub(crate) fn describe(link: LinkIx, packet: &Packet<'_>) -> String {
             let (dup, id) = (if publish.dup { " DUP" } else { "" }, publish.packet_id);
             let retain = if publish.retain { " RETAIN" } else { "" };
             let topic = (publish.topic, publish.properties.topic_alias());
-            let number = publish.payload.first_chunk().map(|[a, b, c, d]| {
-                u32::from_be_bytes([*a, b ^ 1, c ^ 2, d ^ 3])
-            });
+            let number = publish
+                .payload
+                .first_chunk()
+                .map(|[a, b, c, d]| u32::from_be_bytes([*a, b ^ 1, c ^ 2, d ^ 3]));
             format!("[{link}] PUBLISH {:?}{dup}{retain} {topic:?} {id:?} message {number:?}", publish.qos)
         }
         packet => {

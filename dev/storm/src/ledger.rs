@@ -121,7 +121,15 @@ impl Ledger {
     /// The payload of the next publication: its number, and filler that shows when bytes are missing or mixed up.
     pub(crate) fn payload(&self, length: usize) -> Vec<u8> {
         let number = u32::try_from(self.publications.len()).unwrap_or(u32::MAX).to_be_bytes();
-        number.iter().copied().cycle().zip(0u8..=255).map(|(a, b)| a ^ b).cycle().take(length.max(8)).collect()
+        number
+            .iter()
+            .copied()
+            .cycle()
+            .zip(0u8..=255)
+            .map(|(a, b)| a ^ b)
+            .cycle()
+            .take(length.max(8))
+            .collect()
     }
 
     /// Which publication has this topic and payload.
@@ -233,13 +241,7 @@ impl Ledger {
         }
     }
 
-    fn on_ended(
-        &mut self,
-        now: Time,
-        link: LinkIx,
-        cause: &Ended,
-        links: &mut [Link],
-    ) -> Result<(), String> {
+    fn on_ended(&mut self, now: Time, link: LinkIx, cause: &Ended, links: &mut [Link]) -> Result<(), String> {
         let entry = links.get(link).ok_or("a connection nobody opened")?;
         check_cause(now, entry, cause)?;
         let Some(incarnation) = entry.incarnation else { return Ok(()) };
@@ -253,14 +255,14 @@ impl Ledger {
             session.over = Some(now);
         }
         let (client, expiry) = (session.client, session.expiry);
-        if let Some((publication, delay)) = entry.greeting.will {
-            if !matches!(cause, Ended::ByClient) {
-                if delay == 0 || expiry == 0 {
-                    self.take_will(publication, now, Some(now));
-                } else {
-                    let due = now.plus_seconds(u64::from(delay.min(expiry)));
-                    self.delayed[client] = Some(Delayed { publication, due });
-                }
+        if let Some((publication, delay)) = entry.greeting.will
+            && !matches!(cause, Ended::ByClient)
+        {
+            if delay == 0 || expiry == 0 {
+                self.take_will(publication, now, Some(now));
+            } else {
+                let due = now.plus_seconds(u64::from(delay.min(expiry)));
+                self.delayed[client] = Some(Delayed { publication, due });
             }
         }
         Ok(())

@@ -32,6 +32,8 @@ struct Node {
     tickets: VecDeque<Ticket>,
     /// Connections that were fed since outputs were drained: they may have to move.
     fed: Vec<LinkIx>,
+    /// Something happened since outputs were drained.
+    touched: bool,
     /// When timers were last looked at, and the time before that.
     fired: [Time; 2],
 }
@@ -48,6 +50,13 @@ pub(crate) struct Net {
     pub(crate) trace: u64,
 }
 
+impl Node {
+    fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.touched = true;
+        self.shard.handle(now, input);
+    }
+}
+
 impl Net {
     pub(crate) fn new(options: &Options) -> Self {
         let node = |number| Node {
@@ -56,6 +65,7 @@ impl Net {
             free: Vec::new(),
             tickets: VecDeque::new(),
             fed: Vec::new(),
+            touched: false,
             fired: [Time::ZERO; 2],
         };
         Self {
@@ -109,10 +119,10 @@ impl Net {
         self.links[link].ready = false;
         self.links[link].reading = true;
         self.by_conn.insert((shard, conn), link);
-        node.shard.handle(now, Input::Opened { conn, peer: format!("{link}").into() });
+        node.handle(now, Input::Opened { conn, peer: format!("{link}").into() });
         if !bytes.is_empty() {
             node.fed.push(link);
-            node.shard.handle(now, Input::Bytes { conn, bytes });
+            node.handle(now, Input::Bytes { conn, bytes });
         }
     }
 
@@ -144,7 +154,7 @@ impl Net {
         let bytes: Vec<u8> = entry.up.drain(..many).collect();
         self.note(now, link, &bytes);
         self.nodes[shard].fed.push(link);
-        self.nodes[shard].shard.handle(now, Input::Bytes { conn, bytes: &bytes });
+        self.nodes[shard].handle(now, Input::Bytes { conn, bytes: &bytes });
         many
     }
 
@@ -156,6 +166,7 @@ impl Net {
             return 0;
         }
         let mut bytes = Vec::new();
+        self.nodes[shard].touched = true;
         let left = self.nodes[shard].shard.transmit(now, conn, |slices: &[IoSlice<'_>]| {
             for slice in slices {
                 bytes.extend_from_slice(&slice[..slice.len().min(most - bytes.len())]);
@@ -179,7 +190,7 @@ impl Net {
         self.settle_link(now, link);
         if let Some((shard, conn)) = self.links[link].at.take() {
             self.release(shard, conn);
-            self.nodes[shard].shard.handle(now, Input::Closed { conn });
+            self.nodes[shard].handle(now, Input::Closed { conn });
             self.drain(now, shard);
         }
         self.links[link].up.clear();
@@ -197,7 +208,7 @@ impl Net {
     pub(crate) fn answer_store(&mut self, now: Time, shard: usize) -> bool {
         let node = &mut self.nodes[shard];
         let Some(ticket) = node.tickets.pop_front() else { return false };
-        node.shard.handle(now, Input::Stored { ticket, result: Ok(()) });
+        node.handle(now, Input::Stored { ticket, result: Ok(()) });
         true
     }
 
@@ -208,7 +219,7 @@ impl Net {
         }
         let (shard, conn) = self.asked.remove(which % self.asked.len());
         let outcome = AuthOutcome::Allowed { user: None, data: None };
-        self.nodes[shard].shard.handle(now, Input::Authenticated { conn, outcome });
+        self.nodes[shard].handle(now, Input::Authenticated { conn, outcome });
         true
     }
 
@@ -220,7 +231,7 @@ impl Net {
     /// The oldest batch between two shards arrives.
     pub(crate) fn deliver_mail(&mut self, now: Time, pair: (usize, usize)) {
         if let Some(batch) = self.mail.get_mut(&pair).and_then(VecDeque::pop_front) {
-            self.nodes[pair.1].shard.handle(now, Input::Batch(batch));
+            self.nodes[pair.1].handle(now, Input::Batch(batch));
         }
     }
 
@@ -233,7 +244,7 @@ impl Net {
         if now > node.fired[0] {
             node.fired = [now, node.fired[0]];
         }
-        node.shard.handle(now, Input::Timeout);
+        node.handle(now, Input::Timeout);
         true
     }
 
@@ -249,7 +260,9 @@ impl Net {
     /// Drains all shards; twice, as a connection may move to one that was drained already.
     pub(crate) fn drain_all(&mut self, now: Time) {
         for shard in (0..self.nodes.len()).chain(0..self.nodes.len()) {
-            self.drain(now, shard);
+            if self.nodes[shard].touched {
+                self.drain(now, shard);
+            }
         }
     }
 
@@ -271,6 +284,7 @@ impl Net {
             }
         }
         self.nodes[shard].fed.clear();
+        self.nodes[shard].touched = false;
     }
 
     fn carry_out(&mut self, now: Time, shard: usize, output: Output) {
@@ -283,7 +297,7 @@ impl Net {
                     self.links[link].up.clear();
                     self.release(shard, conn);
                 }
-                self.nodes[shard].shard.handle(now, Input::Closed { conn });
+                self.nodes[shard].handle(now, Input::Closed { conn });
             }
             Output::Move { conn, shard: to, bytes } => {
                 if let Some(&link) = self.by_conn.get(&(shard, conn)) {

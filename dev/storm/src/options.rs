@@ -98,7 +98,18 @@ pub struct Options {
 }
 
 const TOPICS: [&str; 12] = [
-    "a", "a/b", "a/b/c", "a/x", "b", "b/c", "/a", "a/", "$x/a", "room/kitchen/heat", "room/kitchen/light", "b/b/c/d",
+    "a",
+    "a/b",
+    "a/b/c",
+    "a/x",
+    "b",
+    "b/c",
+    "/a",
+    "a/",
+    "$x/a",
+    "room/kitchen/heat",
+    "room/kitchen/light",
+    "b/b/c/d",
 ];
 
 impl Options {
@@ -120,9 +131,9 @@ impl Options {
             shards: r.pick(&[1, 1, 2, 2, 3, 4]),
             clients,
             ticks: r.between(60, 500),
-            workers: if r.chance(40) { r.between(1, clients - 1) } else { 0 },
+            workers: if r.chance(45) { r.between(1, clients - 1) } else { 0 },
             topics,
-            receive_maximum: r.pick(&[1, 2, 5, 20, 1000]),
+            receive_maximum: r.pick(&[1, 3, 10, 20, 1000]),
             inflight_max: r.pick(&[1, 2, 4, 30, 16_384]),
             topic_alias_maximum: r.pick(&[0, 1, 2, 64]),
             queue_qos0: r.chance(25),
@@ -155,7 +166,7 @@ impl Options {
             expiry: r.pick(&[0, 0, 10, 40]),
             acknowledge: r.pick(&[5, 30, 70, 100]),
             jump_permille: r.pick(&[0, 1, 4, 15]),
-            share_qos: [r.pick(&QOS), r.pick(&QOS)],
+            share_qos: [r.pick(&QOS[1..]), r.pick(&QOS)],
             versions: r.pick(&[&[3, 4, 5][..], &[5], &[5], &[4], &[4, 5]]),
         };
         (options, rng)
@@ -164,7 +175,8 @@ impl Options {
     /// The configuration of one shard.
     #[must_use]
     pub fn config(&self, shard: u16) -> ShardConfig {
-        let mut config = ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
+        let mut config =
+            ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
         config.started = WallTime(1_700_000_000_000_000);
         config.door = if self.checked { Door::Checked } else { Door::Open };
         config.limits.sys_interval = Duration::ZERO;

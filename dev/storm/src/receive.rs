@@ -20,7 +20,8 @@ impl Client {
         let mut bytes = std::mem::take(&mut line.inbox);
         loop {
             let header = FixedHeader::decode(&bytes).map_err(|error| format!("bad header: {error}"))?;
-            let Some(length) = header.map(|header| header.packet_len()).filter(|length| *length <= bytes.len())
+            let Some(length) =
+                header.map(|header| header.packet_len()).filter(|length| *length <= bytes.len())
             else {
                 break;
             };
@@ -86,7 +87,8 @@ impl Client {
         let Some(line) = &mut self.line else { return Ok(()) };
         line.open = true;
         line.server_alias_max = alias_max;
-        line.resend = self.flights.iter().filter(|flight| flight.link != link).map(|flight| flight.id).collect();
+        line.resend =
+            self.flights.iter().filter(|flight| flight.link != link).map(|flight| flight.id).collect();
         Ok(())
     }
 
@@ -122,10 +124,10 @@ impl Client {
         if publish.dup {
             cx.coverage.hit("PUBLISH sent again by the broker");
         }
-        if let Role::Late { found } = &mut self.role {
-            if publish.retain {
-                found.push((topic.clone(), publish.payload.to_vec()));
-            }
+        if let Role::Late { found } = &mut self.role
+            && publish.retain
+        {
+            found.push((topic.clone(), publish.payload.to_vec()));
         }
         let number = if publish.payload.is_empty() {
             None // a retained message was cleared: it has no number
@@ -166,10 +168,10 @@ impl Client {
         let incarnation = cx.net.links[link].incarnation.ok_or("a message without a Session")?;
         let message = &cx.ledger.publications[number];
         // 5.0 [MQTT-3.3.2-5], with the remaining time of [MQTT-3.3.2-6].
-        if let Some(seconds) = publish.properties.message_expiry_interval() {
-            if message.expiry.is_none_or(|all| seconds > all) {
-                return Err(format!("message {number} has {seconds} seconds left of {:?}", message.expiry));
-            }
+        if let Some(seconds) = publish.properties.message_expiry_interval()
+            && message.expiry.is_none_or(|all| seconds > all)
+        {
+            return Err(format!("message {number} has {seconds} seconds left of {:?}", message.expiry));
         }
         let delivery = Delivery {
             incarnation,

@@ -1,5 +1,7 @@
 //! The delivery protocols (section 4.3), repeating (4.4), ownership (4.5) and order (4.6).
 
+use std::collections::BTreeSet;
+
 use cork_conform::{
     ClientIx, Lab,
     wire::{self, V311},
@@ -25,7 +27,7 @@ fn first_publish(qos: u8) -> Option<Raw> {
 /// Packet Identifier.
 fn sent_again(qos: u8, answers: &[(u8, bool)]) -> Vec<Raw> {
     let mut lab = Lab::new();
-    let client = persistent_subscriber(&mut lab, "a", "t", 2);
+    let client = persistent_subscriber(&mut lab, "a", "t", qos);
     publish_once(&mut lab, qos, "t", b"x");
     let id = raw_of(&mut lab, client, PUBLISH).iter().find_map(Raw::publish_id).unwrap_or(1);
     for (first, other) in answers {
@@ -141,6 +143,9 @@ fn mqtt311_4_3_3_2_a_qos_2_message_is_received_once() {
 
 #[test]
 fn mqtt311_4_4_0_1_unanswered_publish_and_pubrel_are_sent_again_with_their_identifiers() {
+    if identifiers_collide(&[1, 2, 2, 1]) {
+        return; // for 2.3.1-4
+    }
     for broken in [true, false] {
         let mut lab = Lab::new();
         let client = persistent_subscriber(&mut lab, "a", "t/+", 2);
@@ -165,7 +170,12 @@ fn mqtt311_4_4_0_1_unanswered_publish_and_pubrel_are_sent_again_with_their_ident
             lab.send(client, &wire::disconnect());
         }
         let client = persistent(&mut lab, "a");
-        let mut again: Vec<_> = raw(&mut lab, client)
+        let packets = raw(&mut lab, client);
+        publish_once(&mut lab, 0, "t/now", b"x");
+        if raw_of(&mut lab, client, PUBLISH).is_empty() {
+            continue; // the Session is gone altogether: for 3.1.2-4
+        }
+        let again: Vec<_> = packets
             .iter()
             .filter_map(|packet| match packet.kind {
                 PUBLISH => Some((PUBLISH, packet.publish_id()?)),
@@ -173,8 +183,6 @@ fn mqtt311_4_4_0_1_unanswered_publish_and_pubrel_are_sent_again_with_their_ident
                 _ => None,
             })
             .collect();
-        expected.sort_unstable();
-        again.sort_unstable();
         // What should not come again is for 4.3.
         assert!(expected.iter().all(|packet| again.contains(packet)), "{expected:?}, but {again:?}");
     }
@@ -277,18 +285,39 @@ fn mqtt311_4_6_0_6_messages_keep_their_order_in_queues_and_windows_too() {
         }
         assert!(order.is_sorted(), "QoS {qos}: {order:?}");
     }
+    // A client that reads slowly: what it can take next goes behind what waits for it.
+    let mut lab = Lab::new();
+    let client = persistent_subscriber(&mut lab, "a", "t", 1);
+    let publisher = lab.connect(V311, "publisher");
+    let publish_large = |lab: &mut Lab, numbers: std::ops::Range<u16>| {
+        for number in numbers {
+            let payload = [&[0; 20_000][..], &number.to_be_bytes()].concat();
+            lab.send(publisher, &wire::publish(V311, 0x02, "t", Some(number + 1), &payload));
+        }
+    };
+    lab.set_window(client, 0);
+    publish_large(&mut lab, 0..40);
+    lab.set_window(client, 100_000);
+    publish_large(&mut lab, 40..60);
+    lab.set_window(client, usize::MAX);
+    let order = numbers(&raw(&mut lab, client));
+    assert!(order.is_sorted(), "{order:?}");
     // The rules for acknowledgements: PUBREL in the order of PUBREC, PUBACK and PUBREC in the order of PUBLISH.
     let mut lab = Lab::new();
     let client = subscriber(&mut lab, "client", "t", 2);
     let publisher = lab.connect(V311, "publisher");
     publish_numbers(&mut lab, publisher, 2, 0..20);
-    assert!(ids_of(&mut lab, publisher, PUBREC).is_sorted());
+    assert!(in_order(&ids_of(&mut lab, publisher, PUBREC), &(1..=20).collect::<Vec<_>>()));
     let mut ids: Vec<_> = raw_of(&mut lab, client, PUBLISH).iter().filter_map(Raw::publish_id).collect();
     ids.rotate_left(5);
     ids.iter().for_each(|id| lab.send(client, &wire::ack(REC, *id)));
-    let released = ids_of(&mut lab, client, PUBREL);
-    let in_order: Vec<_> = ids.iter().copied().filter(|id| released.contains(id)).collect();
-    assert_eq!(released, in_order);
+    assert!(in_order(&ids_of(&mut lab, client, PUBREL), &ids));
     publish_numbers(&mut lab, publisher, 1, 20..40);
-    assert!(ids_of(&mut lab, publisher, PUBACK).is_sorted());
+    assert!(in_order(&ids_of(&mut lab, publisher, PUBACK), &(21..=40).collect::<Vec<_>>()));
+}
+
+/// Whether the answers come in the order of what they answer. Other identifiers than expected are for 2.3.1-6.
+fn in_order(answers: &[u16], expected: &[u16]) -> bool {
+    let sorted = |ids: &[u16]| ids.iter().copied().collect::<BTreeSet<_>>();
+    answers == expected || sorted(answers) != sorted(expected)
 }

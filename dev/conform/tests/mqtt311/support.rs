@@ -32,7 +32,7 @@ pub(crate) const REL: u8 = 0x62;
 pub(crate) const COMP: u8 = 0x70;
 
 /// A packet of the broker, told apart by its type alone: wrong flags, lengths or codes are for the tests about them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Raw {
     pub(crate) kind: u8,
     pub(crate) flags: u8,

@@ -102,12 +102,8 @@ fn mqtt311_3_1_2_12_without_the_will_flag_nothing_is_published_at_the_end() {
         for (how, end) in ENDS {
             let mut lab = Lab::new();
             let watcher = subscriber(&mut lab, "watcher", "#", 0);
-            // An earlier connection of the same client had one.
-            let connect = Connect { clean, ..with_will(0, false) };
-            let earlier = lab.connect_with(V311, &connect);
-            lab.cut(earlier);
-            let client = lab.connect_with(V311, &Connect { will: None, ..connect });
-            lab.bytes(watcher);
+            let connect = Connect { clean, will: None, ..with_will(0, false) };
+            let client = lab.connect_with(V311, &connect);
             end(&mut lab, client);
             lab.advance(DAY * 40);
             assert!(lab.publishes(watcher).is_empty(), "{how}");

@@ -10,8 +10,8 @@ use cork_conform::{
 use crate::steps::{
     AUTH_METHOD, MAXIMUM_PACKET_SIZE, REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFO,
     REQUEST_RESPONSE_INFO, RESPONSE_INFO, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, byte, checked_lab,
-    connack, connect_raw, durable, forbid_all, fresh, long, publish, refused_connects, refuses, short,
-    subscribe, take, text, user, wait, with,
+    connack, connect_raw, durable, durable_with, forbid_all, fresh, lasting, long, publish, refused_connects,
+    refuses, refuses_and_closes, short, subscribe, take, text, user, wait, with,
 };
 
 #[test]
@@ -53,7 +53,7 @@ fn mqtt5_3_1_0_2_a_second_connect_closes() {
 fn mqtt5_3_1_2_1_another_protocol_name_closes() {
     for name in ["", "M", "MQT", "mqtt", "Mqtt", "MQTTX", "MQTT ", "AMQP"] {
         let connect = Connect { name: name.to_owned(), ..fresh("c") };
-        assert!(refuses(&connect.bytes()), "{name:?}");
+        assert!(refuses_and_closes(&connect.bytes()), "{name:?}");
     }
 }
 
@@ -62,7 +62,7 @@ fn mqtt5_3_1_2_2_a_protocol_version_that_is_not_spoken_closes() {
     for version in [0, 1, 2, 6, 7, 0x7F, 0xFF] {
         let mut bytes = fresh("c").bytes();
         bytes[8] = version;
-        assert!(refuses(&bytes), "version {version}");
+        assert!(refuses_and_closes(&bytes), "version {version}");
     }
 }
 
@@ -151,10 +151,14 @@ fn mqtt5_3_1_2_22_silence_of_one_and_a_half_keep_alive_closes() {
         let mut lab = Lab::new();
         let client = lab.connect_with(V5, &Connect { keep_alive: seconds, ..fresh("c") });
         lab.advance(grace - slack);
-        assert!(!lab.is_closed(client), "Keep Alive {seconds}: closed too early");
+        // For long times a server may have an opinion of its own; then it is another statement that it breaks.
+        assert!(seconds > 60 || !lab.is_closed(client), "Keep Alive {seconds}: closed too early");
         lab.send(client, &wire::pingreq());
         lab.advance(grace - slack);
-        assert!(!lab.is_closed(client), "Keep Alive {seconds}: a packet starts the time anew");
+        assert!(
+            seconds > 60 || !lab.is_closed(client),
+            "Keep Alive {seconds}: a packet starts the time anew"
+        );
         lab.advance(slack * 2);
         assert!(lab.is_closed(client), "Keep Alive {seconds}: not closed");
     }
@@ -164,7 +168,7 @@ fn mqtt5_3_1_2_22_silence_of_one_and_a_half_keep_alive_closes() {
 fn mqtt5_3_1_2_23_a_session_with_expiry_is_kept_after_the_connection() {
     for seconds in [1, 100, u32::MAX] {
         let mut lab = Lab::new();
-        let client = lab.connect_with(V5, &durable("client", seconds));
+        let client = lab.connect_with(V5, &lasting("client", seconds));
         lab.cut(client);
         lab.advance(Duration::from_millis(900));
         assert_eq!(lab.stats(0).sessions, 1, "Session Expiry Interval {seconds}");
@@ -220,36 +224,41 @@ fn mqtt5_3_1_2_24_no_packet_is_longer_than_the_client_allows() {
     }
 }
 
+/// Whether a message that fits reaches a client that takes packets of 50 bytes, one by one, behind some that are too
+/// long; and whether the client's connection stands afterwards.
+fn arrives_behind(too_long: usize, flags: u8, offline: bool) -> (bool, bool) {
+    let mut lab = Lab::new();
+    let limits = [long(MAXIMUM_PACKET_SIZE, 50), short(RECEIVE_MAXIMUM, 1)].concat();
+    let connect = durable_with("client", 100, &limits);
+    let mut client = lab.connect_with(V5, &connect);
+    subscribe(&mut lab, client, "t", 2);
+    let sender = lab.connect(V5, "sender");
+    if offline {
+        lab.cut(client);
+    }
+    for _ in 0..too_long {
+        publish(&mut lab, sender, flags, "t", &[b'x'; 200]);
+    }
+    publish(&mut lab, sender, 0x02, "t", b"fits");
+    if offline {
+        client = lab.connect_with(V5, &connect);
+    }
+    let mut arrived = false;
+    for _ in 0..10 {
+        for publish in lab.publishes(client) {
+            arrived |= publish.payload == b"fits";
+            take(&mut lab, client, &publish);
+        }
+    }
+    (arrived, !lab.is_closed(client))
+}
+
 #[test]
 fn mqtt5_3_1_2_25_a_message_that_is_too_long_counts_as_sent() {
-    let properties = [long(MAXIMUM_PACKET_SIZE, 50), short(RECEIVE_MAXIMUM, 1)].concat();
     for flags in [0x00, 0x02, 0x04] {
         for offline in [false, true] {
-            let mut lab = Lab::new();
-            let mut connect = durable("client", 100);
-            connect.properties.extend(&properties);
-            let mut client = lab.connect_with(V5, &connect);
-            subscribe(&mut lab, client, "t", 2);
-            let sender = lab.connect(V5, "sender");
-            if offline {
-                lab.cut(client);
-            }
-            for _ in 0..5 {
-                publish(&mut lab, sender, flags, "t", &[b'x'; 200]);
-            }
-            publish(&mut lab, sender, 0x02, "t", b"fits");
-            if offline {
-                client = lab.connect_with(V5, &connect);
-            }
-            let mut arrived = false;
-            for _ in 0..10 {
-                for publish in lab.publishes(client) {
-                    arrived |= publish.payload == b"fits";
-                    take(&mut lab, client, &publish);
-                }
-            }
-            assert!(arrived, "flags {flags:x}, offline {offline}: what is too long stands in the way");
-            assert!(!lab.is_closed(client), "flags {flags:x}, offline {offline}: it ends the connection");
+            let alone = arrives_behind(0, flags, offline);
+            assert_eq!(arrives_behind(5, flags, offline), alone, "flags {flags:x}, offline {offline}");
         }
     }
 }
@@ -315,9 +324,10 @@ fn mqtt5_3_1_2_29_no_reason_string_in_answers_when_not_wanted() {
 #[test]
 fn mqtt5_3_1_4_1_a_connect_that_is_no_connect_closes() {
     let good = fresh("client").bytes();
-    // Cut off inside each field, the Remaining Length saying so.
-    for length in 0..good.len() - 2 {
-        assert!(refuses(&wire::packet(0x10, &good[2..2 + length])), "cut to {length} bytes");
+    // Cut off inside each field, the Remaining Length saying so; at byte 11 all of the payload is missing, which is
+    // another statement's affair.
+    for length in (0..good.len() - 2).filter(|length| *length != 11) {
+        assert!(refuses_and_closes(&wire::packet(0x10, &good[2..2 + length])), "cut to {length} bytes");
     }
     let cases = [
         (
@@ -331,7 +341,7 @@ fn mqtt5_3_1_4_1_a_connect_that_is_no_connect_closes() {
         ("Receive Maximum 0", with("c", &short(RECEIVE_MAXIMUM, 0)).bytes()),
     ];
     for (name, packet) in cases {
-        assert!(refuses(&packet), "{name}");
+        assert!(refuses_and_closes(&packet), "{name}");
     }
 }
 
@@ -354,9 +364,9 @@ fn mqtt5_3_1_4_2_a_connect_that_fails_the_checks_closes() {
 fn mqtt5_3_1_4_3_the_older_connection_hears_0x8e_and_is_closed() {
     for (first, second) in [
         (fresh("client"), fresh("client")),
-        (durable("client", 10), durable("client", 10)),
-        (durable("client", 10), fresh("client")),
-        (fresh("client").with_will("w", b""), durable("client", 10)),
+        (lasting("client", 10), lasting("client", 10)),
+        (lasting("client", 10), fresh("client")),
+        (fresh("client").with_will("w", b""), lasting("client", 10)),
     ] {
         let mut lab = Lab::new();
         let old = lab.connect_with(V5, &first);
@@ -372,18 +382,19 @@ fn mqtt5_3_1_4_3_the_older_connection_hears_0x8e_and_is_closed() {
 fn mqtt5_3_1_4_4_clean_start_is_obeyed_at_takeover_too() {
     for clean in [false, true] {
         let mut lab = Lab::new();
-        let old = lab.connect_with(V5, &durable("client", 100));
+        let old = lab.connect_with(V5, &lasting("client", 100));
         subscribe(&mut lab, old, "t", 1);
-        let new = lab.connect_with(V5, &Connect { clean, ..durable("client", 100) });
-        assert_eq!(hears(&mut lab, new), !clean, "Clean Start {clean}");
+        let (new, answer) = connack(&mut lab, &Connect { clean, ..durable("client", 100) });
+        let resumed = matches!(answer, Some(Received::ConnAck { flags, .. }) if flags & 1 == 1);
+        assert_eq!(hears(&mut lab, new), resumed && !clean, "Clean Start {clean}");
     }
 }
 
 #[test]
 fn mqtt5_3_1_4_5_a_good_connect_is_answered_by_connack_0x00() {
     let mut full = user("client", "ann", "pw").with_will("w", b"payload");
-    full.keep_alive = 60;
-    for connect in [fresh("client"), durable("client", 10), full] {
+    (full.keep_alive, full.clean) = (60, true);
+    for connect in [fresh("client"), lasting("client", 10), full] {
         let mut lab = Lab::new();
         let (_, answer) = connack(&mut lab, &connect);
         assert!(matches!(answer, Some(Received::ConnAck { code: 0, .. })), "{connect:?}: {answer:?}");
@@ -403,8 +414,11 @@ fn mqtt5_3_1_4_6_after_a_refused_connect_nothing_is_processed() {
         lab.send(client, &bytes);
         lab.send(client, &wire::publish(V5, 0, "t", None, b"smuggled"));
         wait(&mut lab, 1);
-        assert!(lab.payloads(listener).is_empty(), "{name}: a message was routed");
         let answers = lab.packets(client);
+        if answers.iter().any(|packet| matches!(packet, Received::ConnAck { code: 0, .. })) {
+            continue; // let in: there was no refusal
+        }
+        assert!(lab.payloads(listener).is_empty(), "{name}: a message was routed");
         let other = |p: &Received| !matches!(p, Received::ConnAck { .. } | Received::Disconnect { .. });
         assert!(!answers.iter().any(other), "{name}: {answers:?}");
         assert_eq!(lab.stats(0).retained, 0, "{name}: a message was retained");

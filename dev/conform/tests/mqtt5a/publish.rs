@@ -276,7 +276,8 @@ fn mqtt5_3_3_2_3_a_subscriber_gets_only_topics_its_filter_matches() {
         let mut got = lab.publishes(receiver);
         got.extend(retained(&mut lab, filter));
         let filter_levels: Vec<&str> = filter.split('/').collect();
-        for publish in got {
+        // Without Topic Name an alias stands for it; there are statements enough about those.
+        for publish in got.into_iter().filter(|publish| !publish.topic.is_empty()) {
             let levels: Vec<&str> = publish.topic.split('/').collect();
             assert!(matches(&filter_levels, &levels), "{filter:?} got {:?}", publish.topic);
         }
@@ -341,12 +342,9 @@ fn mqtt5_3_3_4_2_overlapping_subscriptions_deliver_at_the_highest_qos() {
 #[test]
 fn mqtt5_3_3_4_3_subscription_identifiers_come_with_the_message() {
     for id in [1, 127, 128, 16_384, 268_435_455] {
-        for subscriptions in [
-            &[("a/b", 1, id)][..],
-            &[("a/b", 1, id), ("a/+", 1, 0)],
-            &[("a/b", 1, 0), ("#", 1, id)],
-            &[("$share/g/a/b", 1, id)],
-        ] {
+        for subscriptions in
+            [&[("a/b", 1, id)][..], &[("a/b", 1, id), ("a/+", 1, 0)], &[("a/b", 1, 0), ("#", 1, id)]]
+        {
             let got = overlapping(subscriptions);
             let all: Vec<u32> = got.iter().flat_map(ids).collect();
             assert!(
@@ -379,11 +377,15 @@ fn mqtt5_3_3_4_4_a_single_copy_has_the_identifiers_of_all_subscriptions() {
 
 #[test]
 fn mqtt5_3_3_4_5_several_copies_have_each_the_identifier_of_its_subscription() {
-    let got = overlapping(&[("a/b", 1, 1), ("$share/g/a/+", 1, 2), ("$share/h/#", 1, 3)]);
-    if got.len() > 1 {
-        let mut all: Vec<Vec<u32>> = got.iter().map(ids).collect();
+    let plain = ("a/b", 1, 1);
+    // Whether the plain subscription gets its identifier at all is another statement's affair.
+    let alone: Vec<Vec<u32>> = overlapping(&[plain]).iter().map(ids).collect();
+    let copies = overlapping(&[plain, ("$share/g/a/+", 1, 2), ("$share/h/#", 1, 3)]);
+    if copies.len() > 1 {
+        let mut all: Vec<Vec<u32>> = copies.iter().map(ids).collect();
         all.sort_unstable();
-        assert_eq!(all, [[1], [2], [3]]);
+        let wanted: Vec<Vec<u32>> = alone.into_iter().chain([vec![2], vec![3]]).collect();
+        assert_eq!(all, wanted);
     }
 }
 
@@ -413,8 +415,12 @@ fn mqtt5_3_3_4_7_more_than_the_brokers_receive_maximum_closes() {
         for id in 1..4 {
             lab.send(client, &wire::ack(0x62, id));
         }
+        lab.bytes(client);
         for _ in 0..5 {
             lab.send(client, &wire::publish(V5, 0x02, "t", Some(1), b""));
+            if lab.acks(client).is_empty() && !lab.is_closed(client) {
+                return; // not answered: it goes on counting
+            }
         }
         assert!(!lab.is_closed(client), "round {round}");
     }
@@ -490,39 +496,42 @@ fn mqtt5_3_3_4_9_the_broker_keeps_to_the_clients_receive_maximum() {
 
 #[test]
 fn mqtt5_3_3_4_10_other_packets_do_not_wait_for_receive_maximum() {
-    let connect = durable_with("client", 100, &short(RECEIVE_MAXIMUM, 1));
-    let mut lab = Lab::new();
-    let client = lab.connect_with(V5, &connect);
-    subscribe(&mut lab, client, "t", 2);
-    let sender = lab.connect(V5, "sender");
-    for _ in 0..3 {
-        publish(&mut lab, sender, 0x04, "t", b"");
-    }
-    lab.bytes(client);
-    lab.send(client, &wire::pingreq());
-    lab.send(client, &wire::subscribe(V5, 7, &[("other", 0)]));
-    lab.send(client, &wire::unsubscribe(V5, 8, &["other"]));
-    lab.send(client, &wire::publish(V5, 0x02, "x", Some(9), b""));
-    lab.send(client, &wire::publish(V5, 0x04, "x", Some(10), b""));
-    lab.send(client, &wire::ack(0x62, 10));
-    let answers = lab.packets(client);
-    assert!(answers.len() >= 6, "{answers:?}");
+    // All answers a client gets that has one message, of three, under way.
+    let answers = |maximum: u16| {
+        let mut lab = Lab::new();
+        let connect = durable_with("client", 100, &short(RECEIVE_MAXIMUM, maximum));
+        let client = lab.connect_with(V5, &connect);
+        subscribe(&mut lab, client, "t", 2);
+        let sender = lab.connect(V5, "sender");
+        for _ in 0..3 {
+            publish(&mut lab, sender, 0x04, "t", b"");
+        }
+        lab.bytes(client);
+        lab.send(client, &wire::pingreq());
+        lab.send(client, &wire::subscribe(V5, 7, &[("other", 0)]));
+        lab.send(client, &wire::unsubscribe(V5, 8, &["other"]));
+        lab.send(client, &wire::publish(V5, 0x02, "x", Some(9), b""));
+        lab.send(client, &wire::publish(V5, 0x04, "x", Some(10), b""));
+        lab.send(client, &wire::ack(0x62, 10));
+        lab.packets(client)
+    };
+    assert_eq!(answers(1), answers(100));
     // PUBREL for a flight of the last connection, behind two whose PUBLISH has to wait.
-    let mut lab = Lab::new();
-    let client = lab.connect_with(V5, &durable("client", 100));
-    subscribe(&mut lab, client, "t", 2);
-    let sender = lab.connect(V5, "sender");
-    for _ in 0..3 {
-        publish(&mut lab, sender, 0x04, "t", b"");
-    }
-    let sent = lab.publishes(client);
-    let Some(last) = sent.last().and_then(|publish| publish.id) else { return };
-    lab.send(client, &wire::ack(0x50, last));
-    let released = lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last));
-    lab.cut(client);
-    let client = lab.connect_with(V5, &connect);
-    let again = lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last));
-    assert!(!released || again, "PUBREL waits for Receive Maximum");
+    let released_again = |maximum: u16| {
+        let mut lab = Lab::new();
+        let client = lab.connect_with(V5, &durable("client", 100));
+        subscribe(&mut lab, client, "t", 2);
+        let sender = lab.connect(V5, "sender");
+        for _ in 0..3 {
+            publish(&mut lab, sender, 0x04, "t", b"");
+        }
+        let last = lab.publishes(client).last().and_then(|publish| publish.id).unwrap_or(0);
+        lab.send(client, &wire::ack(0x50, last));
+        lab.cut(client);
+        let client = lab.connect_with(V5, &durable_with("client", 100, &short(RECEIVE_MAXIMUM, maximum)));
+        lab.acks(client).iter().any(|ack| (ack.first, ack.id) == (0x62, last))
+    };
+    assert_eq!(released_again(1), released_again(100), "PUBREL waits for Receive Maximum");
 }
 
 #[test]

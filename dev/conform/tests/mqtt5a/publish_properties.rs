@@ -224,15 +224,13 @@ fn mqtt5_3_3_2_12_every_alias_up_to_the_brokers_maximum_is_taken() {
     for maximum in [1, 5, 64, u16::MAX] {
         let mut lab = Lab::with(|config| config.limits.topic_alias_maximum = maximum);
         let client = lab.connect(V5, "client");
-        let receiver = lab.connect(V5, "receiver");
-        subscribe(&mut lab, receiver, "#", 0);
         for alias in [1, maximum / 2 + 1, maximum] {
             let topic = format!("topic/{alias}");
+            let receiver = lab.connect(V5, "receiver");
+            subscribe(&mut lab, receiver, &topic, 0);
             publish_with(&mut lab, client, 0, &topic, &short(TOPIC_ALIAS, alias), b"");
             by_alias(&mut lab, client, alias, b"");
-            let topics: Vec<String> =
-                lab.publishes(receiver).into_iter().map(|publish| publish.topic).collect();
-            assert_eq!(topics, [&topic[..], &topic], "maximum {maximum}");
+            assert_eq!(lab.publishes(receiver).len(), 2, "alias {alias}, maximum {maximum}");
         }
         assert!(!lab.is_closed(client), "maximum {maximum}");
     }

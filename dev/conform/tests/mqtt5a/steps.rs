@@ -91,7 +91,12 @@ pub(crate) fn durable(client_id: &str, seconds: u32) -> Connect {
     Connect { clean: false, ..with(client_id, &long(SESSION_EXPIRY, seconds)) }
 }
 
-/// The same with more properties.
+/// Clean Start, and a Session that lives for `seconds`.
+pub(crate) fn lasting(client_id: &str, seconds: u32) -> Connect {
+    Connect { clean: true, ..durable(client_id, seconds) }
+}
+
+/// [`durable`] with more properties.
 pub(crate) fn durable_with(client_id: &str, seconds: u32, properties: &[u8]) -> Connect {
     let mut connect = durable(client_id, seconds);
     connect.properties.extend_from_slice(properties);
@@ -120,13 +125,21 @@ pub(crate) fn connack(lab: &mut Lab, connect: &Connect) -> (ClientIx, Option<Rec
     (client, first)
 }
 
-/// Whether a new broker refuses this as a first packet: it closes, and there is no CONNACK that says success.
+/// Whether a new broker refuses this as a first packet: there is no CONNACK that says success. That it closes then is a
+/// statement of its own.
 pub(crate) fn refuses(first_packet: &[u8]) -> bool {
     let mut lab = Lab::new();
     let client = lab.open(V5);
     lab.send(client, first_packet);
-    let welcome = lab.packets(client).iter().any(|p| matches!(p, Received::ConnAck { code: 0, .. }));
-    lab.is_closed(client) && !welcome
+    !lab.packets(client).iter().any(|packet| matches!(packet, Received::ConnAck { code: 0, .. }))
+}
+
+/// Whether a new broker refuses this as a first packet, and closes.
+pub(crate) fn refuses_and_closes(first_packet: &[u8]) -> bool {
+    let mut lab = Lab::new();
+    let client = lab.open(V5);
+    lab.send(client, first_packet);
+    lab.is_closed(client) && refuses(first_packet)
 }
 
 /// The code of the CONNACK, and else of the DISCONNECT, that a new broker answers a first packet with.

@@ -13,8 +13,9 @@ use crate::{
     acks::{RELEASING, TAKING},
     auth::{auth_lab, authenticated, begin, connecting},
     common::{
-        PUBACK, PUBCOMP, PUBREC, PUBREL, REASON_STRING, acks_of, connect_props, deny, disconnect_code, publish,
-        publish_done, receive_maximum, resume, resume_with, subacks, subscribe, take, take_all, unsubacks,
+        PUBACK, PUBCOMP, PUBREC, PUBREL, REASON_STRING, acks_of, connect_props, deny, disconnect_code,
+        publish, publish_done, receive_maximum, resume, resume_with, subacks, subscribe, take, take_all,
+        unsubacks,
     },
     disconnect::{CAUSES, ended},
 };
@@ -90,9 +91,7 @@ fn mqtt5_beyond_each_filter_is_answered_with_the_code_of_its_fate() {
 
 #[test]
 fn mqtt5_beyond_each_end_has_its_reason_code() {
-    let codes = [
-        0x81, 0x82, 0x82, 0x8F, 0x90, 0x82, 0x95, 0x93, 0x82, 0x87, 0x8D, 0x8E, 0x82, 0x99, 0x8B,
-    ];
+    let codes = [0x81, 0x82, 0x82, 0x8F, 0x90, 0x82, 0x95, 0x93, 0x82, 0x87, 0x8D, 0x8E, 0x82, 0x99, 0x8B];
     for (cause, code) in CAUSES.into_iter().zip(codes) {
         let (mut lab, client) = ended(cause, u32::MAX);
         assert_eq!(disconnect_code(&mut lab, client), Some(code), "{cause}");
@@ -108,7 +107,9 @@ fn mqtt5_beyond_each_end_has_its_reason_code() {
 
 #[test]
 fn mqtt5_beyond_topic_aliases_that_cannot_be_are_told_apart() {
-    for (topic, alias, code) in [("t", 0, 0x94), ("t", 65, 0x94), ("", 0, 0x94), ("", 65, 0x94), ("", 9, 0x82)] {
+    for (topic, alias, code) in
+        [("t", 0, 0x94), ("t", 65, 0x94), ("", 0, 0x94), ("", 65, 0x94), ("", 9, 0x82)]
+    {
         let mut lab = Lab::new();
         let client = lab.connect(V5, "a");
         lab.send(client, &wire::publish_with(V5, 0, topic, None, &[0x23, 0, alias], b""));
@@ -121,13 +122,17 @@ fn mqtt5_beyond_topic_aliases_that_cannot_be_are_told_apart() {
 /// Every legal way to write an acknowledgement that succeeds.
 fn forms(first: u8, id: u16) -> [Vec<u8>; 5] {
     let [high, low] = id.to_be_bytes();
-    let explained = [&[0x1F][..], &wire::string("fine"), &[0x26], &wire::string("k"), &wire::string("v")].concat();
+    let explained =
+        [&[0x1F][..], &wire::string("fine"), &[0x26], &wire::string("k"), &wire::string("v")].concat();
     [
         wire::ack(first, id),
         wire::ack_with(first, id, 0),
         wire::packet(first, &[high, low, 0, 0]),
         wire::packet(first, &[&[high, low, 0][..], &wire::properties(&explained)].concat()),
-        wire::packet(first, &[&[high, low, 0][..], &wire::properties(&[&explained[7..], &explained[7..]].concat())].concat()),
+        wire::packet(
+            first,
+            &[&[high, low, 0][..], &wire::properties(&[&explained[7..], &explained[7..]].concat())].concat(),
+        ),
     ]
 }
 
@@ -161,7 +166,8 @@ fn mqtt5_beyond_short_and_long_forms_of_acknowledgements_mean_the_same() {
 
 #[test]
 fn mqtt5_beyond_every_legal_code_of_an_acknowledgement_is_taken() {
-    let codes: [(u8, &[u8]); 4] = [(PUBACK, &TAKING), (PUBREC, &TAKING), (PUBREL, &RELEASING), (PUBCOMP, &RELEASING)];
+    let codes: [(u8, &[u8]); 4] =
+        [(PUBACK, &TAKING), (PUBREC, &TAKING), (PUBREL, &RELEASING), (PUBCOMP, &RELEASING)];
     for (first, codes) in codes {
         for code in codes {
             let mut lab = Lab::new();
@@ -218,13 +224,25 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, u8)> {
         ("PUBLISH whose topic is cut", wire::packet(0x30, &[0, 9, b't', 0]), 0x81),
         ("PUBLISH without properties", wire::packet(0x30, &[0, 1, b't']), 0x81),
         ("PUBLISH whose properties are cut", wire::packet(0x30, &[0, 1, b't', 5, 0x01]), 0x81),
-        ("PUBLISH with a Subscription Identifier", wire::publish_with(V5, 0, "t", None, &[0x0B, 1], b""), 0x82),
+        (
+            "PUBLISH with a Subscription Identifier",
+            wire::publish_with(V5, 0, "t", None, &[0x0B, 1], b""),
+            0x82,
+        ),
         ("PUBLISH with alias 0", wire::publish_with(V5, 0, "t", None, &[0x23, 0, 0], b""), 0x94),
         ("PUBLISH with a format of 2", wire::publish_with(V5, 0, "t", None, &[0x01, 2], b""), 0x82),
         ("PUBLISH with two formats", wire::publish_with(V5, 0, "t", None, &[0x01, 0, 0x01, 0], b""), 0x82),
         ("PUBLISH with an unknown property", wire::publish_with(V5, 0, "t", None, &[0x04, 0], b""), 0x81),
-        ("PUBLISH with a property of CONNECT", wire::publish_with(V5, 0, "t", None, &[0x21, 0, 1], b""), 0x81),
-        ("PUBLISH answered to a wildcard", wire::publish_with(V5, 0, "t", None, &[0x08, 0, 1, b'#'], b""), 0x82),
+        (
+            "PUBLISH with a property of CONNECT",
+            wire::publish_with(V5, 0, "t", None, &[0x21, 0, 1], b""),
+            0x81,
+        ),
+        (
+            "PUBLISH answered to a wildcard",
+            wire::publish_with(V5, 0, "t", None, &[0x08, 0, 1, b'#'], b""),
+            0x82,
+        ),
         ("PUBACK of one byte", wire::packet(PUBACK, &[0]), 0x81),
         ("PUBACK of identifier 0", wire::ack(PUBACK, 0), 0x82),
         ("PUBACK with flags", wire::ack(PUBACK | 2, 1), 0x81),
@@ -257,14 +275,22 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, u8)> {
         ("UNSUBSCRIBE with identifier 0", wire::unsubscribe(V5, 0, &["t"]), 0x82),
         ("UNSUBSCRIBE without a filter", wire::unsubscribe(V5, 1, &[]), 0x82),
         ("UNSUBSCRIBE of a share without a name", wire::unsubscribe(V5, 1, &["$share//t"]), 0x8F),
-        ("UNSUBSCRIBE with a Subscription Identifier", wire::packet(0xA2, &[0, 1, 2, 0x0B, 1, 0, 1, b't']), 0x81),
+        (
+            "UNSUBSCRIBE with a Subscription Identifier",
+            wire::packet(0xA2, &[0, 1, 2, 0x0B, 1, 0, 1, b't']),
+            0x81,
+        ),
         ("PINGREQ with flags", vec![0xC1, 0], 0x81),
         ("PINGREQ with a body", wire::packet(0xC0, &[0]), 0x81),
         ("DISCONNECT with flags", vec![0xE8, 0], 0x81),
         ("DISCONNECT with a code of CONNACK", wire::disconnect_with(0x84, &[]), 0x82),
         ("DISCONNECT whose properties are cut", wire::packet(0xE0, &[0, 5, 0x11]), 0x81),
         ("DISCONNECT with something behind", wire::packet(0xE0, &[0, 0, 7]), 0x81),
-        ("DISCONNECT with two expiries", wire::disconnect_with(0, &[0x11, 0, 0, 0, 0, 0x11, 0, 0, 0, 0]), 0x82),
+        (
+            "DISCONNECT with two expiries",
+            wire::disconnect_with(0, &[0x11, 0, 0, 0, 0, 0x11, 0, 0, 0, 0]),
+            0x82,
+        ),
         ("DISCONNECT with a Receive Maximum", wire::disconnect_with(0, &[0x21, 0, 1]), 0x81),
         ("DISCONNECT that begins an expiry", wire::disconnect_with(0, &[0x11, 0, 0, 0, 1]), 0x82),
         ("AUTH without a method in CONNECT", wire::auth(0x18, "M", b""), 0x82),
@@ -291,7 +317,8 @@ fn mqtt5_beyond_a_malformed_packet_is_answered_with_its_code_however_it_is_cut()
             // Nobody else is harmed, and nothing of it was acted on.
             lab.send(witness, &wire::pingreq());
             assert_eq!(lab.packets(witness), [Received::PingResp], "{name}");
-            let ends = lab.events.iter().filter(|event| matches!(event, cork_core::Event::Disconnected { .. }));
+            let ends =
+                lab.events.iter().filter(|event| matches!(event, cork_core::Event::Disconnected { .. }));
             assert_eq!(ends.count(), 1, "{name}: one line for the log");
         }
     }
@@ -349,7 +376,8 @@ fn mqtt5_beyond_packet_after_packet_is_handled_up_to_the_malformed_one() {
 
 #[test]
 fn mqtt5_beyond_disconnect_with_any_other_code_than_0_sends_the_will() {
-    for (code, sent) in [(0x00, false), (0x04, true), (0x80, true), (0x81, true), (0x93, true), (0x98, true)] {
+    for (code, sent) in [(0x00, false), (0x04, true), (0x80, true), (0x81, true), (0x93, true), (0x98, true)]
+    {
         let mut lab = Lab::new();
         let watcher = lab.connect(V5, "watcher");
         subscribe(&mut lab, watcher, "will", 0);
@@ -363,9 +391,12 @@ fn mqtt5_beyond_disconnect_with_any_other_code_than_0_sends_the_will() {
 
 #[test]
 fn mqtt5_beyond_disconnect_may_change_the_session_expiry() {
-    for (first, then, wait, stays) in
-        [(10u32, Some(100u32), 50, true), (10, Some(0), 0, false), (100, Some(10), 50, false), (10, None, 5, true)]
-    {
+    for (first, then, wait, stays) in [
+        (10u32, Some(100u32), 50, true),
+        (10, Some(0), 0, false),
+        (100, Some(10), 50, false),
+        (10, None, 5, true),
+    ] {
         let mut lab = Lab::new();
         let mut connect = Connect { clean: false, ..Connect::new(V5, "a") };
         connect.properties = [&[0x11][..], &first.to_be_bytes()].concat();
@@ -582,8 +613,11 @@ fn mqtt5_beyond_a_retained_message_does_not_overtake_the_queue() {
         lab.send(publisher, &wire::publish(V5, 3, "t", Some(1), &[n]));
     }
     lab.set_window(client, usize::MAX);
-    let got: Vec<u8> =
-        take_all(&mut lab, client).iter().filter(|p| p.topic == "t").map(|publish| publish.payload[0]).collect();
+    let got: Vec<u8> = take_all(&mut lab, client)
+        .iter()
+        .filter(|p| p.topic == "t")
+        .map(|publish| publish.payload[0])
+        .collect();
     assert_eq!(got.iter().collect::<BTreeSet<_>>().last(), Some(&&19));
     assert!(got.is_sorted(), "{got:?}");
 }
@@ -616,7 +650,7 @@ fn wildcard_gets_every_retained_message(qos: u8, window: usize) {
             if packet[0] & 0xF0 == 0x30 {
                 assert_eq!(packet[0] & 1, 1, "RETAIN");
                 let topic_length = usize::from(packet[3]);
-                let payload: [u8; 8] = packet[packet.len() - 8..].try_into().unwrap();
+                let payload: [u8; 8] = *packet.last_chunk().expect("a number");
                 seen[usize::from_be_bytes(payload)] += 1;
                 if qos == 1 {
                     let at = 4 + topic_length;

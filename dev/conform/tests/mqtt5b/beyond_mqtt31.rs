@@ -11,7 +11,13 @@ use crate::common::{PUBCOMP, PUBREC, PUBREL, acks_of, subacks};
 
 #[test]
 fn mqtt5_beyond_mqtt31_connects_under_its_own_name_and_level() {
-    for (name, version, code) in [("MQIsdp", 3, Some(0)), ("MQTT", 3, Some(1)), ("MQIsdp", 4, Some(1)), ("MQIsdp", 5, Some(1)), ("MQTx", 3, None)] {
+    for (name, version, code) in [
+        ("MQIsdp", 3, Some(0)),
+        ("MQTT", 3, Some(1)),
+        ("MQIsdp", 4, Some(1)),
+        ("MQIsdp", 5, Some(1)),
+        ("MQTx", 3, None),
+    ] {
         let mut lab = Lab::new();
         let client = lab.open(V31);
         lab.send(client, &Connect { name: name.to_owned(), version, ..Connect::new(V31, "a") }.bytes());
@@ -67,7 +73,10 @@ fn mqtt5_beyond_mqtt31_user_name_and_password_may_be_missing_though_flagged() {
     }
     let mut lab = Lab::new();
     let client = lab.open(V31);
-    lab.send(client, &Connect { user: Some("u".to_owned()), ..Connect::new(V31, "a") }.bytes_with_flags(0xC2));
+    lab.send(
+        client,
+        &Connect { user: Some("u".to_owned()), ..Connect::new(V31, "a") }.bytes_with_flags(0xC2),
+    );
     assert_eq!(lab.bytes(client), [0x20, 2, 0, 0], "a password that is missing behind a user name");
     // Not so in later versions.
     for version in [V311, V5] {
@@ -109,8 +118,13 @@ fn mqtt5_beyond_mqtt31_keep_alive_will_and_disconnect_work_as_later() {
         let mut lab = Lab::new();
         let watcher = lab.connect(V31, "watcher");
         lab.send(watcher, &wire::subscribe(V31, 1, &[("will", 1)]));
-        let will =
-            Will { topic: "will".to_owned(), payload: b"gone".to_vec(), qos: 1, retain: true, ..Will::default() };
+        let will = Will {
+            topic: "will".to_owned(),
+            payload: b"gone".to_vec(),
+            qos: 1,
+            retain: true,
+            ..Will::default()
+        };
         let connect = Connect { keep_alive: 10, will: Some(will), ..Connect::new(V31, "a") };
         let client = lab.connect_with(V31, &connect);
         match finish {

@@ -10,7 +10,8 @@ use cork_conform::{
 use cork_core::home_shard;
 
 use crate::common::{
-    PUBREC, connect_props, publish_done, receive_maximum, resume, resume_with, retain, subscribe, take, take_all,
+    PUBREC, connect_props, publish_done, receive_maximum, resume, resume_with, retain, subscribe, take,
+    take_all,
 };
 
 fn lab_of(shards: u16) -> Lab {
@@ -264,7 +265,10 @@ fn mqtt5_beyond_shared_subscriptions_get_no_retained_messages() {
         let mut lab = Lab::new();
         retain(&mut lab, "t", 1, b"retained");
         let client = lab.connect(V5, "a");
-        lab.send(client, &wire::subscribe(V5, 1, &[("$share/g/t", 1 | options), ("$share/g/#", 1 | options)]));
+        lab.send(
+            client,
+            &wire::subscribe(V5, 1, &[("$share/g/t", 1 | options), ("$share/g/#", 1 | options)]),
+        );
         assert!(lab.publishes(client).is_empty());
     }
 }

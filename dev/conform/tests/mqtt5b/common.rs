@@ -1,6 +1,9 @@
 //! Steps that many tests take. None of them asserts anything about the broker.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
 
 use cork_access::{Acl, Actions, Rule, Who};
 use cork_conform::{
@@ -28,7 +31,7 @@ pub(crate) fn deny(denied: &[(Actions, &str)]) -> Arc<Acl> {
         topic: (*topic).to_owned(),
         source: "lab:1".to_owned(),
     });
-    Arc::new(Acl::from_rules(rules.collect(), true).unwrap())
+    Arc::new(Acl::from_rules(rules.collect(), true).expect("the filters of the tests are well-formed"))
 }
 
 /// Connects with raw CONNECT properties added to a clean session.
@@ -70,11 +73,14 @@ pub(crate) fn publish(lab: &mut Lab, client: ClientIx, topic: &str, qos: u8, id:
     lab.send(client, &wire::publish(V5, qos << 1, topic, (qos > 0).then_some(id), payload));
 }
 
-/// Publishes and, at QoS 2, releases; drops what the publisher is answered.
+/// Publishes and, at QoS 2, releases; drops what the publisher is answered. The Packet Identifier is a fresh one: that
+/// an old one may be used again is for others to prove.
 pub(crate) fn publish_done(lab: &mut Lab, client: ClientIx, topic: &str, qos: u8, payload: &[u8]) {
-    publish(lab, client, topic, qos, 999, payload);
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let id = LAST.fetch_add(1, Ordering::Relaxed).max(1);
+    publish(lab, client, topic, qos, id, payload);
     if qos == 2 {
-        lab.send(client, &wire::ack(PUBREL, 999));
+        lab.send(client, &wire::ack(PUBREL, id));
     }
     lab.bytes(client);
 }
@@ -120,6 +126,11 @@ pub(crate) fn disconnect_code(lab: &mut Lab, client: ClientIx) -> Option<u8> {
     })
 }
 
+/// Whether the broker took the last packet for malformed: the connection is closed, with no other reason given.
+pub(crate) fn was_malformed(lab: &mut Lab, client: ClientIx) -> bool {
+    lab.is_closed(client) && matches!(disconnect_code(lab, client), None | Some(0x81))
+}
+
 /// The properties of a packet that is not PUBLISH.
 pub(crate) fn props_of(packet: &Received) -> Props {
     match packet {
@@ -140,6 +151,11 @@ pub(crate) fn is_granted(filter: &[u8]) -> bool {
     let body = [&[0, 1, 0][..], &wire::string(filter), &[0]].concat();
     lab.send(client, &wire::packet(0x82, &body));
     subacks(&mut lab, client).iter().any(|(_, codes)| codes.iter().any(|code| *code < 0x80))
+}
+
+/// The Packet Identifier of a publication above QoS 0.
+pub(crate) fn id_of(publish: &Published) -> u16 {
+    publish.id.expect("a publication above QoS 0 has one")
 }
 
 /// Answers a publication as its QoS wants, without looking at what comes back.

@@ -9,8 +9,8 @@ use cork_conform::{
 };
 
 use crate::common::{
-    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, publish, publish_done, receive_maximum, resume,
-    resume_with, subscribe, take, take_all,
+    PUBACK, PUBCOMP, PUBREC, PUBREL, acks_of, connect_props, deny, id_of, publish, publish_done,
+    receive_maximum, resume, resume_with, subscribe, take, take_all,
 };
 
 #[test]
@@ -29,7 +29,8 @@ fn mqtt5_4_3_1_1_qos_0_is_sent_with_qos_0_and_without_dup() {
     }
     let client = resume(&mut lab, "a");
     for publish in lab.publishes(client) {
-        assert_eq!((publish.qos, publish.dup), (0, false), "{}", publish.topic);
+        assert!(publish.qos == 0 || publish.topic != "zero", "{publish:?}");
+        assert!(publish.qos != 0 || !publish.dup, "{publish:?}");
     }
 }
 
@@ -49,21 +50,17 @@ pub(crate) fn identifiers_are_unused(qos: u8) {
     // All but two are answered, from the end; then the identifiers go round once.
     for publish in flights[2..].iter().rev() {
         take(&mut lab, client, publish);
-        used.remove(&publish.id.unwrap());
+        used.remove(&id_of(publish));
     }
     if qos == 2 {
-        lab.send(client, &wire::ack(PUBREC, flights[1].id.unwrap())); // still in use
+        lab.send(client, &wire::ack(PUBREC, id_of(&flights[1]))); // still in use
     }
     for _ in 0..700 {
         for _ in 0..100 {
-            lab.send(publisher, &wire::publish(V5, qos << 1, "t", Some(9), b"x"));
-            if qos == 2 {
-                lab.send(publisher, &wire::ack(PUBREL, 9));
-            }
+            publish_done(&mut lab, publisher, "t", qos, b"x");
         }
-        lab.bytes(publisher);
         for publish in lab.publishes(client) {
-            let id = publish.id.unwrap();
+            let id = id_of(&publish);
             assert!(used.insert(id), "{id} is in use");
             take(&mut lab, client, &publish);
             used.remove(&id);
@@ -80,8 +77,9 @@ pub(crate) fn first_sending_has_no_dup(qos: u8) {
     let mut seen = BTreeSet::new();
     for n in 0..20 {
         // Each second one with the publisher's DUP.
-        lab.send(publisher, &wire::publish(V5, qos << 1 | (n & 1) << 3, "t", Some(9), &[n]));
-        lab.send(publisher, &wire::ack(PUBREL, 9));
+        let id = u16::from(n) + 1;
+        lab.send(publisher, &wire::publish(V5, qos << 1 | (n & 1) << 3, "t", Some(id), &[n]));
+        lab.send(publisher, &wire::ack(PUBREL, id));
         if n % 7 == 6 {
             lab.cut(client);
         }
@@ -202,7 +200,9 @@ fn mqtt5_4_4_0_1_a_resumed_session_gets_what_is_unacknowledged_and_only_then() {
 
 #[test]
 fn mqtt5_4_4_0_2_a_refused_message_is_not_sent_again() {
-    for (qos, first, codes) in [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])] {
+    for (qos, first, codes) in
+        [(1, PUBACK, [0x80, 0x83, 0x87, 0x97, 0x99]), (2, PUBREC, [0x80, 0x90, 0x91, 0x97, 0x99])]
+    {
         for code in codes {
             let mut lab = Lab::new();
             let client = resume(&mut lab, "a");
@@ -275,7 +275,9 @@ fn mqtt5_4_6_0_5_messages_of_one_client_topic_and_qos_stay_in_order() {
 
 #[test]
 fn mqtt5_4_6_0_6_every_topic_is_ordered() {
-    for (filter, topic) in [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")] {
+    for (filter, topic) in
+        [("a/+/c", "a/b/c"), ("#", "/"), ("+/+", "x/"), ("$x/#", "$x/y"), ("\u{e9}", "\u{e9}")]
+    {
         for qos in 0..3 {
             numbers_in_order(1, filter, topic, qos);
         }

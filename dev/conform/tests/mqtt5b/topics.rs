@@ -39,7 +39,9 @@ fn mqtt5_4_7_0_1_a_topic_name_has_no_wildcards() {
 
 #[test]
 fn mqtt5_4_7_1_1_the_multi_level_wildcard_is_the_whole_last_level() {
-    for filter in ["a/#/b", "#/a", "#/", "a#", "a/b#", "#a", "##", "a/##", "#/#", "$share/g/a#", "$share/g/#/a"] {
+    for filter in
+        ["a/#/b", "#/a", "#/", "a#", "a/b#", "#a", "##", "a/##", "#/#", "$share/g/a#", "$share/g/#/a"]
+    {
         assert!(!is_granted(filter.as_bytes()), "{filter}");
     }
     for filter in ["#", "/#", "a/#", "a//#", "$share/g/#", "$share/g/a/#"] {
@@ -128,8 +130,27 @@ fn mqtt5_4_7_3_3_topics_of_65535_bytes_are_whole() {
 #[test]
 fn mqtt5_4_7_3_4_topics_are_compared_as_they_are() {
     let topics = [
-        "a/b", "A/b", "a/B", "a//b", "/a/b", "a/b/", "a/ b", "a /b", " a/b", "a/b ", "a%2Fb", "a/./b", "a/../a/b",
-        "a\\b", "caf\u{e9}", "cafe\u{301}", "\u{feff}a/b", "a/b\u{fffd}", "a/\u{200b}b", "\u{ff41}/b", "stra\u{df}e",
+        "a/b",
+        "A/b",
+        "a/B",
+        "a//b",
+        "/a/b",
+        "a/b/",
+        "a/ b",
+        "a /b",
+        " a/b",
+        "a/b ",
+        "a%2Fb",
+        "a/./b",
+        "a/../a/b",
+        "a\\b",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "\u{feff}a/b",
+        "a/b\u{fffd}",
+        "a/\u{200b}b",
+        "\u{ff41}/b",
+        "stra\u{df}e",
         "strasse",
     ];
     for held in topics {
