@@ -74,9 +74,9 @@ impl Broker {
         config.validate()?;
         let authenticator = config.authenticator()?;
         let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
-            (false, _) => Door::Open,
+            (false, true) => Door::Open,
             (true, true) => Door::Anonymous,
-            (true, false) => Door::Checked,
+            (_, false) => Door::Checked,
         };
         let data_dir = DataDir::open(&config.data_dir)?;
         raise_descriptor_limit();

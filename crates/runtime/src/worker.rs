@@ -432,7 +432,7 @@ impl Worker {
         let Some(connection) = self.connections.get(id) else { return };
         if waiting > 0 {
             self.shard.transmit_again(id);
-        } else if connection.ending == Ending::Flushing {
+        } else if connection.ending == Ending::Flushing && !connection.stream.wants_write() {
             connection.stream.close(None);
             self.shard.handle(now, Input::Closed { conn: id });
             self.connections.set_ending(id, Ending::Lingering, now);
@@ -493,10 +493,6 @@ impl Worker {
     /// Sends what waits and closes: with all care when the peer should hear why, at once when it said goodbye itself.
     fn close(&mut self, id: ConnId, farewell: bool, now: Time) {
         let Some(connection) = self.connections.get(id) else { return };
-        if !connection.stream.is_settled() {
-            let peer = connection.stream.peer();
-            tracing::info!(%peer, "closed before TLS handshake or PROXY header was complete");
-        }
         // A WebSocket has a closing handshake of its own.
         if farewell || connection.stream.transport() == Transport::WebSocket {
             self.connections.set_ending(id, Ending::Flushing, now);

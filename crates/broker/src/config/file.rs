@@ -172,7 +172,7 @@ fn read_url(section: &mut Section<'_, '_>, listener: &Range<usize>) -> Option<(L
         return None;
     };
     let message = match value.get_ref().as_str() {
-        None => "is not text; accepted is \"mqtt://HOST:PORT\" or \"ws://HOST:PORT\"".to_owned(),
+        None => "is not text; accepted is \"mqtt://HOST:PORT\" and the like".to_owned(),
         Some(text) => match text.parse() {
             Ok(url) => return Some((url, section.origin(&value.span()))),
             Err(error) => format!("`{}` {error}", text.escape_debug()),

@@ -142,7 +142,7 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 32 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 31 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -276,7 +276,7 @@ fn a_value_that_is_not_accepted_names_key_value_and_what_would_be() {
         ("[[listener]]\nurl = 1883", "key `listener.url`: is not text; accepted is \"mqtt://HOST:PORT\""),
         (
             "[[listener]]\nurl = 'tcp://x'",
-            "key `listener.url`: `tcp://x` has the unknown scheme `tcp`; accepted are `mqtt://` and `ws://`",
+            "key `listener.url`: `tcp://x` has the unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`,",
         ),
         ("[[listener]]\nurl = 'mqtts://x'\ntls = { cert = 'c' }", "key `listener.tls.key`: is missing"),
         (
@@ -442,7 +442,7 @@ fn configurations_that_make_no_sense_are_refused() {
             "cork.toml:2: key `auth.acl_file`: rights files are not in this version yet",
         ),
         (
-            "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'k' }",
+            "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'Cargo.toml' }",
             "cork.toml:2: key `listener.tls.cert`: `c` can't be read: No such file",
         ),
         ("[[listener]]\nurl = 'wss://[::1]'", "`wss://[::1]:8084` needs a certificate"),

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cork_access::{AllowAnonymous, Authenticator, PasswordFile, PasswordFileErrors};
+use cork_access::{
+    AllowAnonymous, Authenticator, Credentials, DenyReason, PasswordFile, PasswordFileErrors, Verdict,
+};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
@@ -36,6 +38,9 @@ impl Config {
         let Some(path) = &self.auth.password_file else {
             if anonymous {
                 return Ok(Arc::new(AllowAnonymous));
+            }
+            if self.listeners.iter().any(has_client_ca) {
+                return Ok(Arc::new(NoPasswords));
             }
             let message = "nobody could log in: it is false and there is no `password_file`; make one with `cork passwd` and name it, or set it to true";
             return Err(ConfigErrors(vec![self.error("auth.allow_anonymous", message.to_owned())]));
@@ -215,6 +220,20 @@ impl Config {
             ));
         }
         notes
+    }
+}
+
+/// Whether clients may show certificates.
+fn has_client_ca(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+}
+
+/// Certificates let clients in, and nothing else.
+struct NoPasswords;
+
+impl Authenticator for NoPasswords {
+    fn authenticate(&self, _credentials: &Credentials<'_>) -> Verdict {
+        Verdict::Deny(DenyReason::NotAuthorized)
     }
 }
 

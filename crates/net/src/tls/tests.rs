@@ -391,7 +391,8 @@ fn what_is_no_handshake_is_named() {
     let why = reason(plain.read());
     assert_eq!(why, "the client does not speak TLS");
 
-    let mut distrustful = Ends::new(&acceptor, &Arc::new(Setup::new().client(&TLS13, None)));
+    let other = Setup { authority: Authority::new("others"), ..Setup::new() };
+    let mut distrustful = Ends::new(&acceptor, &Arc::new(other.client(&TLS13, None)));
     let why = reason(distrustful.run());
     assert!(why.contains("does not know who issued this broker's certificate"), "{why}");
 
