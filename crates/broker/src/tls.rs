@@ -70,7 +70,7 @@ impl Contents {
             },
         });
         make(&TlsFiles { cert: &self.cert, key: &self.key, clients })
-            .map_err(|faults| faults.into_iter().map(|fault| problem(tls, fault)).collect())
+            .map_err(|faults| faults.iter().map(|fault| problem(tls, fault)).collect())
     }
 }
 
@@ -85,7 +85,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-fn problem(tls: &Tls, fault: TlsFault) -> Problem {
+fn problem(tls: &Tls, fault: &TlsFault) -> Problem {
     let (key, path) = match fault.file {
         TlsFile::Cert => ("cert", Some(&tls.cert)),
         TlsFile::Key => ("key", Some(&tls.key)),

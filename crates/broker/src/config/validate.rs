@@ -254,9 +254,8 @@ fn unsupported(listener: &Listener) -> Option<String> {
         return Some(format!("has `tls`, but `{name}://` is not encrypted; remove `tls`"));
     }
     if listener.tls.is_none() && scheme.has_tls() {
-        return Some(format!(
-            "needs a certificate: `tls = {{ cert = \"cert.pem\", key = \"key.pem\" }}` below the `url` of a [[listener]] in the configuration file"
-        ));
+        let message = "needs a certificate: `tls = { cert = \"cert.pem\", key = \"key.pem\" }` below the `url` of a [[listener]] in the configuration file";
+        return Some(message.to_owned());
     }
     if listener.mode.is_some() && scheme != Scheme::Unix {
         return Some(format!("has `mode`, but `{name}://` has no socket file; remove `mode`"));
@@ -266,7 +265,8 @@ fn unsupported(listener: &Listener) -> Option<String> {
 
 /// What can be known of a socket file before it is made.
 fn judge_socket(path: &Path) -> Result<(), String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if path.as_os_str().len() > SOCKET_PATH_MAX {
         return Err(format!("has a path of more than {SOCKET_PATH_MAX} bytes, which no socket can have"));
     }

@@ -463,7 +463,7 @@ fn idle_connections_hold_no_buffers() {
         Ends::new(&setup.acceptor(true), &Arc::new(setup.client(&TLS13, Some(&setup.clients.client("a")))));
     ends.client.writer().write_all(&[1; 50_000]).unwrap();
     ends.run().unwrap();
-    ends.link.write(&[2; 50_000]).unwrap();
+    assert_eq!(ends.link.write(&[2; 50_000]).unwrap(), 50_000);
     ends.run().unwrap();
     let shown = format!("{:?}", ends.link);
     assert!(shown.contains("early: []"), "{shown}");
