@@ -156,6 +156,9 @@ all)
     stage release cargo build --release
     stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run
     keep e2e '^=+ .*(passed|failed|error).* =+$'
+    # The same clients once more against two shards; attacks say nothing new there.
+    stage e2e-shards env E2E_SHARDS=2 CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run -k 'not attack'
+    keep e2e-shards '^=+ .*(passed|failed|error).* =+$'
     stage fuzz fuzz
     keep fuzz '^fuzz: '
     stage tidy cargo run -q -p cork-tidy

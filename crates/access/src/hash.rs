@@ -136,8 +136,12 @@ fn argon2id(
     let blocks = params.block_count();
     let mut memory = Vec::with_capacity(blocks.max(MAPPED_BYTES_MIN / Block::SIZE));
     memory.resize(blocks, Block::default());
-    Argon2::new(Algorithm::Argon2id, version, params.clone())
-        .hash_password_into_with_memory(password, salt, hash, &mut memory[..])
+    Argon2::new(Algorithm::Argon2id, version, params.clone()).hash_password_into_with_memory(
+        password,
+        salt,
+        hash,
+        &mut memory[..],
+    )
 }
 
 fn parse_argon2id(rest: &str) -> Result<StoredPassword, String> {

@@ -303,6 +303,9 @@ impl Board {
 
     /// A batch is stored; returns the connections that may have answers to release.
     pub(crate) fn stored(&mut self, ticket: Ticket) -> Vec<ConnId> {
+        if self.store_failed {
+            return Vec::new(); // a later batch is stored, but what lies between is not
+        }
         self.stored = self.stored.max(ticket);
         let mut ready = Vec::new();
         while let Some((ticket, _)) = self.waiting.front() {

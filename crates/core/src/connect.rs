@@ -65,7 +65,10 @@ impl Shard {
         }
         if self.draining {
             // 0x8B is a DISCONNECT's; CONNACK has no code for an end (5.0 [MQTT-3.2.2-8]).
-            self.refuse(id, ReasonCode::SERVER_UNAVAILABLE);
+            match self.board.config.server_reference.clone() {
+                Some(server) => self.refuse_to(id, ReasonCode::USE_ANOTHER_SERVER, Some(&server)),
+                None => self.refuse(id, ReasonCode::SERVER_UNAVAILABLE),
+            }
             return Flow::Stop;
         }
         self.authenticate(id, packet, &connect, client_id, assigned)

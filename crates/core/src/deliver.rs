@@ -453,8 +453,9 @@ impl Board {
             outgoing.cursors.finish_first();
             return true;
         };
-        let older_waits =
-            |message: &Arc<Message>| outgoing.queue.front().is_some_and(|front| front.message.id < message.id);
+        let older_waits = |message: &Arc<Message>| {
+            outgoing.queue.front().is_some_and(|front| front.message.id < message.id)
+        };
         if found.as_ref().is_some_and(older_waits) {
             return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
         }

@@ -18,15 +18,6 @@ use crate::{
     shard::Shard,
 };
 
-/// Why a Session ends.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SessionEnd {
-    /// Its time without connection is over, or it had none to begin with.
-    Expired,
-    /// A CONNECT with Clean Start.
-    CleanStart,
-}
-
 impl Shard {
     /// Ends a Network Connection: tells the peer why where the protocol can, detaches the Session, asks the driver to
     /// close. Does nothing for one that is closing already.
@@ -132,7 +123,7 @@ impl Shard {
             self.schedule_will(six, expiry);
         }
         if expiry == 0 {
-            return self.end_session(six, SessionEnd::Expired);
+            return self.end_session(six);
         }
         self.hand_over(six);
         if expiry != u32::MAX {
@@ -165,7 +156,7 @@ impl Shard {
         let due = |s: &crate::session::Session| s.key == key && s.conn == NO_CONN && s.expires <= now;
         if self.board.sessions.get(six as usize).is_some_and(|session| due(session)) {
             self.board.stats.sessions_expired += 1;
-            self.end_session(six, SessionEnd::Expired);
+            self.end_session(six);
         }
     }
 
@@ -200,7 +191,7 @@ impl Shard {
     }
 
     /// Ends a Session: its Will if one is left, its subscriptions, its queue.
-    pub(crate) fn end_session(&mut self, six: SessionIx, _why: SessionEnd) {
+    pub(crate) fn end_session(&mut self, six: SessionIx) {
         self.publish_will(six); // 5.0 [MQTT-3.1.2-8]: due at the end of the Session at the latest
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
@@ -213,7 +204,7 @@ impl Shard {
             self.board.stats.queued_messages -= outgoing.queue.len() as u64;
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
         }
-        if session.is_persistent() {
+        if session.recorded {
             self.board.record(Record::SessionEnded { session: session.key });
         }
         let hash = std::hash::BuildHasher::hash_one(&self.hasher, session.client_id());

@@ -40,7 +40,10 @@ impl Shard {
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
-            aliases.resolve(alias, maximum).map(str::to_owned).and_then(|topic| self.publish_from(id, publish, &topic))
+            aliases
+                .resolve(alias, maximum)
+                .map(str::to_owned)
+                .and_then(|topic| self.publish_from(id, publish, &topic))
         } else {
             aliases
                 .define(alias, publish.topic, maximum)

@@ -2,18 +2,15 @@
 
 use std::{hash::BuildHasher, sync::Arc};
 
-use cork_packet::{
-    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, ReasonCode,
-};
+use cork_packet::{ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasOut, Time};
 use cork_store::{Message, Publisher, Record, Will};
 
 use crate::{
     board::{Timer, encode_within},
-    config::Door,
+    config::{Door, Limits},
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
-    end::SessionEnd,
     event::{Ended, Event},
     io::ConnId,
     session::{NO_CONN, NO_GROUP, Session},
@@ -54,7 +51,7 @@ impl Shard {
         // The takeover may have ended the Session.
         let mut existing = self.session_of(client_id);
         if let Some(six) = existing.filter(|_| connect.clean_start) {
-            self.end_session(six, SessionEnd::CleanStart); // 5.0 [MQTT-3.1.2-4]
+            self.end_session(six); // 5.0 [MQTT-3.1.2-4]
             existing = None;
         }
         let session_present = existing.is_some();
@@ -149,7 +146,8 @@ impl Shard {
 
     /// Writes down that a Session exists, or its changed expiry.
     pub(crate) fn record_session(&mut self, six: SessionIx) {
-        let session = &self.board.sessions[six as usize];
+        let session = &mut self.board.sessions[six as usize];
+        session.recorded = true;
         let record = Record::Session {
             session: session.key,
             client_id: session.client_id().into(),
@@ -216,44 +214,17 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum, keep_alive) = (conn.version, conn.packet_bytes_max, conn.keep_alive);
         let method = conn.auth_method.clone();
-        let mut properties = PropertiesBuf::default();
-        let response = format!("response/{client_id}/");
-        if version.is_v5() {
-            if expiry != connect.properties.session_expiry_interval().unwrap_or(0) {
-                properties.push(Property::SessionExpiryInterval(expiry));
-            }
-            let limits = &self.board.config.limits;
-            if limits.receive_maximum != u16::MAX {
-                properties.push(Property::ReceiveMaximum(limits.receive_maximum));
-            }
-            properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
-            if limits.topic_alias_maximum > 0 {
-                properties.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
-            }
-            if keep_alive != connect.keep_alive {
-                properties.push(Property::ServerKeepAlive(keep_alive));
-            }
-            if assigned {
-                properties.push(Property::AssignedClientIdentifier(client_id));
-            }
-            if connect.properties.request_response_information() == Some(true) {
-                properties.push(Property::ResponseInformation(&response));
-            }
-            if let Some(method) = &method {
-                properties.push(Property::AuthenticationMethod(method));
-            }
-            if let Some(data) = &admission.auth_data {
-                properties.push(Property::AuthenticationData(data));
-            }
-        }
+        let facts =
+            Facts { connect, client_id, assigned, expiry, keep_alive, method: method.as_deref(), admission };
         // 3.1 knows no Session Present; its clients expect a zero there.
         let session_present = session_present && version != ProtocolVersion::V31;
-        let ack = ConnAck { session_present, code: 0, properties: properties.as_properties() };
-        let Some(bytes) = encode_within(&Packet::ConnAck(ack), version, maximum).or_else(|| {
-            // The client accepts no packet this long: what it must know does not fit.
-            let bare = ConnAck { properties: Properties::default(), ..ack };
-            encode_within(&Packet::ConnAck(bare), version, maximum).filter(|_| !assigned)
-        }) else {
+        let encode = |properties: &PropertiesBuf| {
+            let ack = ConnAck { session_present, code: 0, properties: properties.as_properties() };
+            encode_within(&Packet::ConnAck(ack), version, maximum)
+        };
+        let limits = &self.board.config.limits;
+        // A client may accept very short packets only: what it can do without is left out then.
+        let Some(bytes) = encode(&facts.all(limits)).or_else(|| encode(&facts.needed(limits))) else {
             return self.end(id, Ended::Refused(ReasonCode::PACKET_TOO_LARGE));
         };
         if durable {
@@ -275,5 +246,60 @@ impl Shard {
             keep_alive,
             session_present,
         });
+    }
+}
+
+/// What a CONNACK tells.
+struct Facts<'a> {
+    connect: &'a Connect<'a>,
+    client_id: &'a str,
+    assigned: bool,
+    expiry: u32,
+    keep_alive: u16,
+    method: Option<&'a str>,
+    admission: &'a Admission,
+}
+
+impl Facts<'_> {
+    /// What the client has to know to behave: without one of these it would break a rule, or wait in vain.
+    fn needed(&self, limits: &Limits) -> PropertiesBuf {
+        let mut properties = PropertiesBuf::default();
+        if !self.connect.version.is_v5() {
+            return properties;
+        }
+        if self.expiry != self.connect.properties.session_expiry_interval().unwrap_or(0) {
+            properties.push(Property::SessionExpiryInterval(self.expiry));
+        }
+        if limits.receive_maximum != u16::MAX {
+            properties.push(Property::ReceiveMaximum(limits.receive_maximum));
+        }
+        if self.keep_alive != self.connect.keep_alive {
+            properties.push(Property::ServerKeepAlive(self.keep_alive));
+        }
+        if self.assigned {
+            properties.push(Property::AssignedClientIdentifier(self.client_id));
+        }
+        if let Some(method) = self.method {
+            properties.push(Property::AuthenticationMethod(method));
+        }
+        if let Some(data) = &self.admission.auth_data {
+            properties.push(Property::AuthenticationData(data));
+        }
+        properties
+    }
+
+    fn all(&self, limits: &Limits) -> PropertiesBuf {
+        let mut properties = self.needed(limits);
+        if !self.connect.version.is_v5() {
+            return properties;
+        }
+        properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        if limits.topic_alias_maximum > 0 {
+            properties.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
+        }
+        if self.connect.properties.request_response_information() == Some(true) {
+            properties.push(Property::ResponseInformation(&format!("response/{}/", self.client_id)));
+        }
+        properties
     }
 }

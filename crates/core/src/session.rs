@@ -114,6 +114,8 @@ pub(crate) struct Session {
     pub(crate) conn: u32,
     /// Seconds it lives without a connection; `u32::MAX`: for ever.
     pub(crate) expiry_seconds: u32,
+    /// The store knows it.
+    pub(crate) recorded: bool,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
     /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
@@ -132,6 +134,7 @@ impl Session {
             publisher,
             conn: NO_CONN,
             expiry_seconds: 0,
+            recorded: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
             will: None,

@@ -127,12 +127,7 @@ impl Shard {
     }
 
     /// Makes or replaces a subscription. Returns whether it is new to the Session.
-    fn insert_subscription(
-        &mut self,
-        six: SessionIx,
-        parsed: &Parsed<'_>,
-        value: SubValue,
-    ) -> bool {
+    fn insert_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> bool {
         let (subscription, before, first) = match parsed.group {
             Some(name) => {
                 let group_ix = self.router.group_or_new(name, parsed.filter);

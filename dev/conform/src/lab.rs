@@ -138,6 +138,16 @@ impl Lab {
         self.settle();
     }
 
+    /// The store fails everything it kept back, and works again from then on.
+    pub fn store_fails(&mut self) {
+        self.store_paused = false;
+        while let Some((shard, ticket)) = self.unanswered.pop_front() {
+            let result = Err(cork_store::StoreError::Failed("the lab wants it so".to_owned()));
+            self.input(shard, Input::Stored { ticket, result });
+        }
+        self.settle();
+    }
+
     /// From now on what shards have for each other stays on its way; [`Lab::mail_arrives`] delivers it.
     pub fn pause_mail(&mut self) {
         self.mail_paused = true;

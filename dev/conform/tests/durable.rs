@@ -74,11 +74,7 @@ fn nothing_that_no_crash_can_take_waits() {
         lab.send(publisher, &wire::subscribe(version, 3, &[("own", 1)]));
         lab.send(publisher, &wire::unsubscribe(version, 4, &["own"]));
         lab.send(publisher, &wire::pingreq());
-        assert_eq!(
-            firsts(&mut lab, publisher),
-            [0x40, 0x50, 0x70, 0x90, 0xB0, 0xD0],
-            "version {version}"
-        );
+        assert_eq!(firsts(&mut lab, publisher), [0x40, 0x50, 0x70, 0x90, 0xB0, 0xD0], "version {version}");
         assert_eq!(lab.payloads(passer).len(), 3, "version {version}: deliveries do not wait");
         lab.send(keeper, &wire::pingreq());
         assert_eq!(firsts(&mut lab, keeper), [0xD0], "version {version}");
@@ -168,10 +164,20 @@ fn pubrel_leaves_after_the_pubrec_is_stored_and_pubcomp_after_the_release() {
 fn the_records_of_one_drain_are_one_batch() {
     let (mut lab, _, _, publisher) = lab(V5);
     let before = lab.stored.len();
-    let two = [
-        wire::publish(V5, 2, "kept", Some(1), b"x"),
-        wire::publish(V5, 2, "kept", Some(2), b"y"),
-    ];
+    let two = [wire::publish(V5, 2, "kept", Some(1), b"x"), wire::publish(V5, 2, "kept", Some(2), b"y")];
     lab.send(publisher, &two.concat());
     assert_eq!(lab.stored.len(), before + 1);
+}
+
+#[test]
+fn what_relied_on_a_failed_store_is_never_answered_not_even_when_it_works_again() {
+    for version in BOTH {
+        let (mut lab, keeper, _, publisher) = lab(version);
+        lab.pause_store();
+        lab.send(publisher, &wire::publish(version, 2, "kept", Some(1), b"lost"));
+        lab.store_fails();
+        // The next batch of the shard is stored.
+        lab.send(keeper, &wire::subscribe(version, 2, &[("another", 1)]));
+        assert_eq!(firsts(&mut lab, publisher), [], "version {version}");
+    }
 }

@@ -14,9 +14,8 @@ use cork_core::Event;
 fn refused_subscriptions_are_reported_once_a_connection() {
     let mut lab = Lab::new();
     lab.set_rights(&Arc::new(Acl::from_rules(Vec::new(), false).expect("no rule is wrong")));
-    let denials = |lab: &Lab| {
-        lab.events.iter().filter(|event| matches!(event, Event::SubscribeDenied { .. })).count()
-    };
+    let denials =
+        |lab: &Lab| lab.events.iter().filter(|event| matches!(event, Event::SubscribeDenied { .. })).count();
     let client = lab.connect(V311, "a");
     for id in 1..20 {
         lab.send(client, &wire::subscribe(V311, id, &[("a", 0), ("b/+", 1)]));

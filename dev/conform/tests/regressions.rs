@@ -21,7 +21,10 @@ fn on_shard(shard: u16, n: usize) -> String {
 }
 
 fn texts(lab: &mut Lab, client: ClientIx) -> Vec<String> {
-    lab.payloads(client).into_iter().map(|payload| String::from_utf8(payload).expect("the payloads are text")).collect()
+    lab.payloads(client)
+        .into_iter()
+        .map(|payload| String::from_utf8(payload).expect("the payloads are text"))
+        .collect()
 }
 
 #[test]
@@ -148,4 +151,15 @@ fn a_shared_message_for_a_shard_whose_members_have_left_goes_to_those_who_stay()
     got.sort();
     assert_eq!(got, ["1", "2", "3", "4"]);
     assert_eq!(texts(&mut lab, leaves), [""; 0]);
+}
+
+#[test]
+fn a_subscribe_with_very_many_filters_is_answered_with_several_shards() {
+    let mut lab = Lab::with(|config| config.shards = 4);
+    let client = lab.connect(V311, "client");
+    let filters: Vec<String> = (0..30_000).map(|n| format!("{n}")).collect();
+    let asked: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+    lab.send(client, &wire::subscribe(V311, 1, &asked));
+    let Some(Received::SubAck { codes, .. }) = lab.take_one(client) else { panic!("no SUBACK") };
+    assert_eq!(codes.len(), filters.len());
 }

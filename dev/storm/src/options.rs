@@ -34,6 +34,8 @@ pub struct Options {
     pub queue_qos0: bool,
     /// Bytes a Session may queue.
     pub queue_bytes_max: u64,
+    /// Bytes that may wait for one slow reader before its QoS 0 messages are dropped.
+    pub output_bytes_max: usize,
     /// Whether user name and password are asked for, and answered late.
     pub checked: bool,
     /// Chance of a client to do something at a moment.
@@ -138,6 +140,7 @@ impl Options {
             topic_alias_maximum: r.pick(&[0, 1, 2, 64]),
             queue_qos0: r.chance(25),
             queue_bytes_max: if r.chance(8) { 2000 } else { 1 << 30 },
+            output_bytes_max: r.pick(&[0, 8 << 20]),
             checked: r.chance(15),
             act: r.pick(&[10, 30, 60, 90]),
             move_up: r.pick(&[20, 60, 100, 100]),
@@ -162,7 +165,7 @@ impl Options {
             hasty: r.pick(&[0, 20, 60]),
             publish: r.pick(&[40, 75, 95]),
             retain: r.pick(&[0, 20, 50, 90]),
-            large: r.pick(&[0, 0, 0, 2, 10]),
+            large: r.pick(&[0, 0, 0, 0, 0, 0, 0, 2, 10, 30]),
             expiry: r.pick(&[0, 0, 10, 40]),
             acknowledge: r.pick(&[5, 30, 70, 100]),
             jump_permille: r.pick(&[0, 1, 4, 15]),
@@ -185,6 +188,7 @@ impl Options {
         config.limits.topic_alias_maximum = self.topic_alias_maximum;
         config.limits.queue_qos0 = self.queue_qos0;
         config.limits.queue_bytes_max = self.queue_bytes_max;
+        config.limits.output_bytes_max = self.output_bytes_max;
         config
     }
 }

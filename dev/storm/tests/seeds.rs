@@ -56,6 +56,7 @@ fn no_seed_breaks_a_promise() {
         "Topic Aliases used by the broker",
         "dropped: too large",
         "dropped: expired",
+        "dropped: slow reader",
         "deliveries that had to be",
         "shared deliveries that had to be",
     ] {

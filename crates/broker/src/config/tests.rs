@@ -91,7 +91,7 @@ fn every_key_arrives_where_it_belongs() {
         topic_levels_max = 11
         output_buffer_max = "13KiB"
         connect_timeout = "14s"
-        payload_format_check = false
+        payload_format_check = true
         sys_interval = 0
         [[listener]]
         url = "mqtt://[::1]:0"
@@ -135,7 +135,7 @@ fn every_key_arrives_where_it_belongs() {
         topic_levels_max: 11,
         output_buffer_max: 13 << 10,
         connect_timeout: Duration::from_secs(14),
-        payload_format_check: false,
+        payload_format_check: true,
         sys_interval: Duration::ZERO,
     };
     assert_eq!(config.limits, limits);

@@ -6,8 +6,8 @@ use cork_conform::{
 };
 
 use crate::support::{
-    CONNACK, connack, forbid, guarded, message, open_with, persistent_subscriber, publish_once, raw, subscribe,
-    with_password,
+    CONNACK, connack, forbid, guarded, message, open_with, persistent_subscriber, publish_once, raw,
+    subscribe, with_password,
 };
 
 #[test]

@@ -268,7 +268,7 @@ fn mqtt311_3_1_3_3_the_client_identifier_is_there_and_first() {
 }
 
 #[test]
-fn mqtt311_3_1_3_5_23_letters_and_digits_are_allowed_as_client_identifier() {
+fn mqtt311_3_1_3_5_letters_and_digits_up_to_23_are_allowed_as_client_identifier() {
     let characters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut lab = Lab::new();
     let windows = (0..=characters.len() - 23).map(|at| &characters[at..at + 23]);
@@ -330,8 +330,9 @@ fn mqtt311_3_1_4_1_a_connect_that_is_malformed_is_closed_without_connack() {
     let whole = connect_bytes(0xC6, &["client", "w", "gone", "user", "password"].map(string));
     let body = &whole[2..];
     // Ends inside a field: variable header, Client Identifier, Will Topic, Will Message, user, password.
-    let mut malformed: Vec<Vec<u8>> =
-        [0, 1, 4, 6, 7, 8, 9, 11, 15, 19, 22, 25, 28, 30, 34, 40].map(|end| wire::packet(0x10, &body[..end])).to_vec();
+    let mut malformed: Vec<Vec<u8>> = [0, 1, 4, 6, 7, 8, 9, 11, 15, 19, 22, 25, 28, 30, 34, 40]
+        .map(|end| wire::packet(0x10, &body[..end]))
+        .to_vec();
     // Goes on after the last field.
     malformed.push(wire::packet(0x10, &[body, &[0]].concat()));
     for connect in malformed {
@@ -381,10 +382,10 @@ fn mqtt311_3_1_4_5_nothing_is_processed_after_a_rejected_connect() {
     for connect in rejected {
         for apart in [false, true] {
             let mut lab = guarded();
-            let watcher =
-                lab.connect_with(V311, &with_password(Connect::new(V311, "watcher"), b"good"));
+            let watcher = lab.connect_with(V311, &with_password(Connect::new(V311, "watcher"), b"good"));
             subscribe(&mut lab, watcher, "#", 2);
-            let data = [message(0, "t", b"x"), message(1, "t", b"y"), retained(0, "t", b"z"), wire::pingreq()];
+            let data =
+                [message(0, "t", b"x"), message(1, "t", b"y"), retained(0, "t", b"z"), wire::pingreq()];
             let client = if apart {
                 let client = open_with(&mut lab, &connect);
                 data.iter().for_each(|packet| lab.send(client, packet));

@@ -277,7 +277,9 @@ fn mqtt311_4_6_0_6_messages_keep_their_order_in_queues_and_windows_too() {
             order.extend(numbers(&packets));
             for packet in packets {
                 match (packet.kind, packet.publish_id(), packet.id()) {
-                    (PUBLISH, Some(id), _) => lab.send(client, &wire::ack(if qos == 1 { ACK } else { REC }, id)),
+                    (PUBLISH, Some(id), _) => {
+                        lab.send(client, &wire::ack(if qos == 1 { ACK } else { REC }, id));
+                    }
                     (PUBREL, _, Some(id)) => lab.send(client, &wire::ack(COMP, id)),
                     _ => {}
                 }

@@ -55,7 +55,8 @@ fn mqtt311_3_3_1_6_a_new_subscription_gets_the_last_retained_message_of_each_top
             let mut got: Vec<_> =
                 lab.publishes(client).into_iter().map(|publish| (publish.topic, publish.payload)).collect();
             got.sort();
-            let wanted: Vec<_> = wanted.iter().map(|topic| ((*topic).to_owned(), b"later".to_vec())).collect();
+            let wanted: Vec<_> =
+                wanted.iter().map(|topic| ((*topic).to_owned(), b"later".to_vec())).collect();
             assert_eq!(got, wanted, "{filter} with QoS {qos}");
         }
     }
@@ -102,7 +103,10 @@ fn mqtt311_3_3_1_9_retain_is_0_in_what_an_established_subscription_gets() {
             publish(&mut lab, publisher, &make(published, "t", b"x"));
             let absent = persistent(&mut lab, "absent");
             for client in [live, overlapping, absent] {
-                assert!(lab.publishes(client).iter().all(|publish| !publish.retain), "{published}, {granted}");
+                assert!(
+                    lab.publishes(client).iter().all(|publish| !publish.retain),
+                    "{published}, {granted}"
+                );
             }
         }
     }

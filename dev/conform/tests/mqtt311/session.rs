@@ -8,8 +8,8 @@ use cork_conform::{
 };
 
 use crate::support::{
-    DAY, PUBREC, ids_of, message, newcomer, persistent, persistent_subscriber, publish_once, retained, subscribe,
-    subscriber,
+    DAY, PUBREC, ids_of, message, newcomer, persistent, persistent_subscriber, publish_once, retained,
+    subscribe, subscriber,
 };
 
 /// What is left of a Session that was left for a while: its subscription, a message that waited, and the identifier of

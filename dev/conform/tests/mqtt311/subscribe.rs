@@ -8,8 +8,9 @@ use cork_conform::{
 use crate::{
     encoding::subscription_answers,
     support::{
-        ACK, COMP, PUBLISH, PUBREL, REC, Raw, SUBACK, UNSUBACK, closes_on, forbid, ids_of, matches, message, newcomer,
-        persistent, persistent_subscriber, publish, publish_once, raw, raw_of, retained, subscribe, subscriber,
+        ACK, COMP, PUBLISH, PUBREL, REC, Raw, SUBACK, UNSUBACK, closes_on, forbid, ids_of, matches, message,
+        newcomer, persistent, persistent_subscriber, publish, publish_once, raw, raw_of, retained, subscribe,
+        subscriber,
     },
 };
 
@@ -36,15 +37,19 @@ fn mqtt311_3_8_3_2_filters_with_wildcards_work_where_they_are_granted() {
             }
         }
         // A name that does not even come to its own filter is for 4.7.3-4.
-        let literal = topics.map(|topic| (topic, subscriber(&mut lab, &format!("literally {topic}"), topic, 0)));
+        let literal =
+            topics.map(|topic| (topic, subscriber(&mut lab, &format!("literally {topic}"), topic, 0)));
         let publisher = lab.connect(V311, "publisher");
         for topic in topics {
             lab.send(publisher, &message(0, topic, topic.as_bytes()));
         }
         let name = |payload: Vec<u8>| String::from_utf8_lossy(&payload).into_owned();
         let mut names = |client| lab.payloads(client).into_iter().map(name).collect::<Vec<_>>();
-        let plain: Vec<_> =
-            literal.into_iter().filter(|(topic, client)| names(*client) == [*topic]).map(|(topic, _)| topic).collect();
+        let plain: Vec<_> = literal
+            .into_iter()
+            .filter(|(topic, client)| names(*client) == [*topic])
+            .map(|(topic, _)| topic)
+            .collect();
         for (filter, client) in clients {
             let mut got = names(client);
             let mut wanted: Vec<_> = plain.iter().copied().filter(|topic| matches(filter, topic)).collect();
@@ -88,7 +93,9 @@ fn mqtt311_3_8_4_1_subscribe_is_answered_with_suback() {
 
 /// Whether the answer to a SUBSCRIBE, or UNSUBSCRIBE, has another identifier.
 fn wrong_identifier(kind: u8) -> bool {
-    [1, 0x0102, 0xFF00].into_iter().any(|id| subscription_answers(kind, id).iter().any(|answer| *answer != id))
+    [1, 0x0102, 0xFF00]
+        .into_iter()
+        .any(|id| subscription_answers(kind, id).iter().any(|answer| *answer != id))
 }
 
 #[test]
@@ -201,8 +208,11 @@ fn mqtt311_3_8_4_4_several_filters_are_like_several_packets_with_one_answer() {
     assert_eq!(qos(lab.publishes(client)), qos(lab.publishes(like)));
 }
 
+/// Filters with their requested QoS, and codes.
+type Codes = (&'static [(&'static str, u8)], &'static [u8]);
+
 /// SUBSCRIBEs and the codes this broker owes: what was asked for, and 0x80 where the rights forbid it.
-const CODES: [(&[(&str, u8)], &[u8]); 4] = [
+const CODES: [Codes; 4] = [
     (&[("a", 0)], &[0]),
     (&[("a", 2), ("b", 1), ("c", 0)], &[2, 1, 0]),
     (&[("a", 1), ("secret", 2), ("b/#", 2), ("+/c", 0)], &[1, 0x80, 2, 0]),
@@ -227,7 +237,8 @@ fn mqtt311_3_8_4_5_suback_has_a_code_for_each_filter() {
     for (filters, expected) in CODES {
         // Their order is for 3.9.3-1, and which failure it is for 3.9.3-2.
         let failure = |code| if code > 2 { 0x80 } else { code };
-        let codes = codes_with_rights(filters).map(|codes| sorted(&codes).into_iter().map(failure).collect::<Vec<_>>());
+        let codes = codes_with_rights(filters)
+            .map(|codes| sorted(&codes).into_iter().map(failure).collect::<Vec<_>>());
         assert!(codes.is_none_or(|codes| codes == sorted(expected)), "{filters:?}");
     }
 }
@@ -270,7 +281,11 @@ fn mqtt311_3_8_4_6_messages_come_with_the_lower_qos() {
             let absent = persistent(&mut lab, "absent");
             for client in [live, absent] {
                 for publish in lab.publishes(client) {
-                    assert_eq!(publish.qos, published.min(granted), "published {published}, granted {granted}");
+                    assert_eq!(
+                        publish.qos,
+                        published.min(granted),
+                        "published {published}, granted {granted}"
+                    );
                 }
             }
             // With which QoS it was retained is for 3.3.1-5.
@@ -300,7 +315,8 @@ fn works_after(subscribed: &str, unsubscribed: &[&str], topic: &str) -> bool {
 
 #[test]
 fn mqtt311_3_10_4_1_filters_are_compared_character_by_character() {
-    let others = ["A/b", "a/B", "a/b/", "/a/b", "a", "a/", "a/b/c", "+", "a/+", "a/#", "#", "+/+", "a//b", " a/b"];
+    let others =
+        ["A/b", "a/B", "a/b/", "/a/b", "a", "a/", "a/b/c", "+", "a/+", "a/#", "#", "+/+", "a//b", " a/b"];
     for other in others {
         assert!(works_after("a/b", &[other], "a/b"), "{other} is another filter");
     }

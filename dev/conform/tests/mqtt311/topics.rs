@@ -8,8 +8,8 @@ use cork_conform::{
 };
 
 use crate::support::{
-    SUBACK, closes_at_connect, closes_on, message, newcomer, persistent_subscriber, publish, raw_of, retained,
-    subscriber,
+    SUBACK, closes_at_connect, closes_on, message, newcomer, persistent_subscriber, publish, raw_of,
+    retained, subscriber,
 };
 
 /// Whether a SUBSCRIBE to this filter is granted: neither closed nor answered with 0x80.
@@ -37,7 +37,9 @@ fn mqtt311_4_7_1_1_wildcards_are_for_filters_not_for_names() {
 
 #[test]
 fn mqtt311_4_7_1_2_the_multi_level_wildcard_is_the_whole_last_level() {
-    for filter in ["a#", "a/b#", "#a", "##", "a/##", "#/", "#/a", "a/#/", "a/#/b", "/#/", "a/#b", "#/#", "+#", "#+"] {
+    for filter in
+        ["a#", "a/b#", "#a", "##", "a/##", "#/", "#/a", "a/#/", "a/#/b", "/#/", "a/#b", "#/#", "+#", "#+"]
+    {
         assert!(!is_granted(filter), "{filter}");
     }
     for filter in ["#", "/#", "a/#", "a/b/#", "//#", "$SYS/#"] {

@@ -11,8 +11,10 @@ use crate::support::{
     DAY, closes_at_connect, connect_bytes, has, message, newcomer, publish_once, retained, subscriber,
 };
 
+type End = fn(&mut Lab, ClientIx);
+
 /// Ways to end a connection without DISCONNECT.
-const ENDS: [(&str, fn(&mut Lab, ClientIx)); 4] = [
+const ENDS: [(&str, End); 4] = [
     ("broken", |lab, client| lab.cut(client)),
     ("rule broken", |lab, client| lab.send(client, &[0xF6, 0])),
     ("silent", |lab, _| lab.advance(Duration::from_secs(16))),
