@@ -9,6 +9,7 @@ import pytest
 
 import broker as brokers
 from broker import MOSQUITTO
+from certificates import Authority
 from paho_client import PahoClient
 
 
@@ -77,21 +78,38 @@ def password_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """Who issues the certificates of this run."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def user_certificate(authority):
+    """Certificate and key of the one user."""
+    return authority.issue(brokers.USER)
+
+
 @pytest.fixture
-def broker(workdir, password_file):
+def broker(workdir, password_file, authority):
     """A running broker that knows one user."""
-    process = (brokers.Mosquitto if MOSQUITTO else brokers.Cork)(workdir, password_file)
+    if MOSQUITTO:
+        process = brokers.Mosquitto(workdir, password_file)
+    else:
+        process = brokers.Cork(workdir, password_file, authority=authority)
     process.start()
     yield process
     process.stop()
 
 
 @pytest.fixture
-def client(broker):
+def client(broker, user_certificate):
     """Makes Paho clients for `broker`: `client("name", version=5, ...)`. They are closed with the test."""
     made = []
 
     def make(client_id, **options):
+        if options.get("transport") == "certificate":
+            options["certificate"] = user_certificate
         made.append(PahoClient(broker, client_id, **options))
         return made[-1]
 

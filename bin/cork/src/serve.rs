@@ -7,7 +7,7 @@ use std::{
 };
 
 use cork_broker::{
-    Broker, Config, Overrides,
+    Address, Broker, Config, Overrides,
     config::{ConfigErrors, LogFormat, LogLevel, Scheme},
 };
 use signal_hook::{
@@ -129,7 +129,11 @@ fn welcome(config: &Config, broker: &Broker) {
     if config.auth.password_file.is_none() {
         text += "  users         none: everybody who can connect may publish and subscribe\n";
     }
-    if let Some((_, address)) = broker.addresses().iter().find(|(scheme, _)| *scheme == Scheme::Mqtt) {
+    let plain = broker.addresses().iter().find_map(|(scheme, address)| match address {
+        Address::Net(address) if *scheme == Scheme::Mqtt => Some(*address),
+        _ => None,
+    });
+    if let Some(address) = plain {
         let (host, port) = (address.ip(), address.port());
         let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(

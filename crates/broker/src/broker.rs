@@ -2,23 +2,24 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
     num::NonZero,
+    sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use cork_core::{Door, Limits, ShardConfig};
 use cork_mesh::Alone;
-use cork_net::{Listen, Transport};
+use cork_net::{Address, Listen, TlsAcceptor, Transport, Wrap};
 use cork_runtime::{Runtime, RuntimeConfig};
 use cork_store::{Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    config::{Config, ConfigErrors, ListenerUrl, Scheme},
+    config::{Config, ConfigErrors, Host, Listener, Scheme},
     data_dir::DataDir,
     reload::Access,
+    tls::{self, Watched, Watcher},
 };
 
 /// Why a broker did not start.
@@ -61,7 +62,8 @@ pub struct Broker {
     pub(crate) patience: Duration,
     /// What is in force.
     pub(crate) config: Config,
-    addresses: Vec<(Scheme, SocketAddr)>,
+    addresses: Vec<(Scheme, Address)>,
+    _certificates: Watcher,
     _data_dir: DataDir,
 }
 
@@ -76,12 +78,13 @@ impl Broker {
         let data_dir = DataDir::open(&config.data_dir)?;
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
-        let mut listeners = Vec::new();
+        let (mut listeners, mut watched) = (Vec::new(), Vec::new());
         for listener in &config.listeners {
-            listeners.extend(listens(&listener.url)?);
+            let acceptor = begin_tls(listener, &mut watched)?;
+            listeners.extend(listens(listener, acceptor.as_ref())?);
         }
         let runtime = Runtime::start(RuntimeConfig {
-            listeners: listeners.iter().map(|(_, listen)| *listen).collect(),
+            listeners: listeners.iter().map(|(_, listen)| listen.clone()).collect(),
             shard: shard_config(config, users.door, shards)?,
             authenticator,
             users,
@@ -93,20 +96,21 @@ impl Broker {
         let addresses = listeners
             .iter()
             .zip(runtime.addresses())
-            .map(|((scheme, _), (_, address))| (*scheme, *address))
+            .map(|((scheme, _), (_, address))| (*scheme, address.clone()))
             .collect();
         Ok(Self {
             runtime,
             patience: config.drain.timeout,
             config: config.clone(),
             addresses,
+            _certificates: Watcher::start(watched)?,
             _data_dir: data_dir,
         })
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.
     #[must_use]
-    pub fn addresses(&self) -> &[(Scheme, SocketAddr)] {
+    pub fn addresses(&self) -> &[(Scheme, Address)] {
         &self.addresses
     }
 
@@ -116,14 +120,42 @@ impl Broker {
     }
 }
 
-/// The sockets a listener URL stands for.
-fn listens(url: &ListenerUrl) -> io::Result<Vec<(Scheme, Listen)>> {
-    let transport = if url.scheme == Scheme::Ws { Transport::WebSocket } else { Transport::Tcp };
-    let addresses = url
-        .resolve()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {url}: {error}")))?;
-    Ok(addresses.into_iter().map(|address| (url.scheme, Listen { transport, address })).collect())
+/// Reads the certificates of a listener that has some; from now on they are watched.
+fn begin_tls(listener: &Listener, watched: &mut Vec<Watched>) -> io::Result<Option<Arc<TlsAcceptor>>> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let acceptor = tls::acceptor(tls, listener.url.scheme).map_err(|problems| {
+        let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        io::Error::other(format!("cannot listen on {}: {}", listener.url, messages.join("; ")))
+    })?;
+    let acceptor = Arc::new(acceptor);
+    let name = listener.url.to_string();
+    watched.push(Watched { name, tls: tls.clone(), acceptor: Arc::clone(&acceptor) });
+    Ok(Some(acceptor))
 }
+
+/// The sockets a listener stands for.
+fn listens(listener: &Listener, tls: Option<&Arc<TlsAcceptor>>) -> io::Result<Vec<(Scheme, Listen)>> {
+    let url = &listener.url;
+    let transport = match url.scheme {
+        Scheme::Ws | Scheme::Wss => Transport::WebSocket,
+        Scheme::Mqtt | Scheme::Mqtts | Scheme::Unix | Scheme::Http => Transport::Tcp,
+    };
+    let wrap = Wrap { transport, tls: tls.cloned(), proxy: listener.proxy };
+    let addresses = match &url.host {
+        Host::Path(path) => {
+            vec![Address::Unix { path: path.clone(), mode: listener.mode.unwrap_or(SOCKET_MODE) }]
+        }
+        Host::Localhost | Host::Ip(_) | Host::Name(_) => {
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {url}: {error}"));
+            url.resolve().map_err(named)?.into_iter().map(Address::Net).collect()
+        }
+    };
+    Ok(addresses.into_iter().map(|address| (url.scheme, Listen { wrap: wrap.clone(), address })).collect())
+}
+
+/// Socket files: for owner and group, since whoever may write to one may connect.
+const SOCKET_MODE: u32 = 0o660;
 
 fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardConfig> {
     let limits = &config.limits;

@@ -220,6 +220,10 @@ pub struct Listener {
     pub url: ListenerUrl,
     /// `tls`: certificates, for `mqtts` and `wss`.
     pub tls: Option<Tls>,
+    /// `proxy`: each connection begins with a header of the PROXY protocol, and what it says is believed. Default: false.
+    pub proxy: bool,
+    /// `mode`: permissions of the socket file of a `unix` listener. Default: `"0660"`.
+    pub mode: Option<u32>,
     /// Where it was said. A port that is taken is an error for a listener that was named, a warning for a default.
     pub origin: Origin,
 }
@@ -227,7 +231,7 @@ pub struct Listener {
 impl Listener {
     /// A listener without TLS that counts as a default.
     pub const fn new(url: ListenerUrl) -> Self {
-        Self { url, tls: None, origin: Origin::Default }
+        Self { url, tls: None, proxy: false, mode: None, origin: Origin::Default }
     }
 }
 
@@ -242,6 +246,20 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// `client_cert`: whether clients must have a certificate. Default: `"required"` if `client_ca` is set.
     pub client_cert: ClientCert,
+    /// `crl`: revocation lists, PEM. Default: none; no certificate is revoked.
+    pub crl: Option<PathBuf>,
+    /// `identity`: where in a client's certificate its user name stands. Default: `"cn"`.
+    pub identity: CertIdentity,
+}
+
+/// Where in a client's certificate its user name stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertIdentity {
+    /// `"cn"`: the subject's common name.
+    #[default]
+    Cn,
+    /// `"san"`: the first alternative name that is a DNS name, a mail address or a URI.
+    San,
 }
 
 /// Whether clients must show a certificate.

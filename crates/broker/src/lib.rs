@@ -19,8 +19,10 @@ mod broker;
 pub mod config;
 mod data_dir;
 mod reload;
+mod tls;
 
 pub use broker::{Broker, StartError};
 pub use config::{Config, Overrides};
 pub use cork_access::{Acl, Action, Decision, Subject, passwd};
+pub use cork_net::Address;
 pub use reload::Reload;

@@ -21,9 +21,10 @@ impl Access {
     pub(crate) fn of(config: &Config) -> Result<Self, ConfigErrors> {
         let (authenticator, names) = config.users()?;
         let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
-            (false, _) => Door::Open,
+            (false, true) => Door::Open,
             (true, true) => Door::Anonymous,
-            (true, false) => Door::Checked,
+            // Without a password file: nobody but who a certificate names.
+            (_, false) => Door::Checked,
         };
         let rights = Arc::new(config.rights()?);
         Ok(Self { authenticator, users: Users { door, names: names.map(Arc::new) }, rights })

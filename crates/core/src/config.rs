@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use cork_store::WallTime;
+use cork_store::{Proof, Publisher, WallTime};
 
 /// Who is let in without asking the access port.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,12 @@ pub struct Users {
 }
 
 impl Users {
-    /// Whether a client that was let in with this user name (or none) may stay.
-    pub(crate) fn may_stay(&self, user: Option<&str>) -> bool {
-        match (self.door, &self.names, user) {
+    /// Whether a client that was let in may stay.
+    pub(crate) fn may_stay(&self, publisher: &Publisher) -> bool {
+        if publisher.proof == Proof::Connection {
+            return true; // its certificate says who it is, not the user database
+        }
+        match (self.door, &self.names, publisher.user_name.as_deref()) {
             (Door::Open, ..) | (_, None, _) => true,
             (door, Some(_), None) => door == Door::Anonymous,
             (_, Some(names), Some(user)) => names.contains(user),

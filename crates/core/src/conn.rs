@@ -142,6 +142,8 @@ pub(crate) struct Conn {
     pub(crate) held: VecDeque<Held>,
     pub(crate) held_numbers: u64,
     pub(crate) peer: Box<str>,
+    /// User name that a layer below MQTT has proven.
+    pub(crate) proven_user: Option<Box<str>>,
 }
 
 impl Conn {
@@ -172,6 +174,7 @@ impl Conn {
             held: VecDeque::new(),
             held_numbers: 0,
             peer,
+            proven_user: None,
         }
     }
 

@@ -8,7 +8,7 @@ use cork_packet::{
     ProtocolVersion, ReasonCode, decode_connect,
 };
 use cork_proto::PeerError;
-use cork_store::Publisher;
+use cork_store::{Proof, Publisher};
 
 use crate::{
     board::{encode_within, explanation},
@@ -25,11 +25,21 @@ use crate::{
 pub(crate) struct Admission {
     /// User Name in force.
     pub(crate) user: Option<Box<str>>,
+    /// Who vouches for it.
+    pub(crate) proof: Proof,
     /// Authentication Data of the last step.
     pub(crate) auth_data: Option<Vec<u8>>,
 }
 
 impl Shard {
+    /// The layers below MQTT know who it is.
+    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Box<str>, user: Option<Box<str>>) {
+        if let Some(conn) = self.board.conn(id).filter(|conn| matches!(conn.stage, Stage::AwaitConnect)) {
+            conn.peer = peer;
+            conn.proven_user = user;
+        }
+    }
+
     /// The first packet of a connection.
     pub(crate) fn on_connect(&mut self, id: ConnId, packet: &[u8]) -> Flow {
         let connect = match decode_connect(packet) {
@@ -88,14 +98,17 @@ impl Shard {
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
             return Flow::Stop;
         }
+        let proven = self.board.conn(id).and_then(|conn| conn.proven_user.clone());
         let admitted = match self.board.users.door {
+            _ if proven.is_some() => true,
             Door::Open => true,
             Door::Anonymous => connect.user_name.is_none() && connect.password.is_none(),
             Door::Checked => false,
         };
         if admitted {
-            let user = connect.user_name.map(Box::from);
-            let admission = Admission { user, auth_data: None };
+            let proof = if proven.is_some() { Proof::Connection } else { Proof::Nobody };
+            let user = proven.or_else(|| connect.user_name.map(Box::from));
+            let admission = Admission { user, proof, auth_data: None };
             if self.board.config.mesh {
                 let waiting = Authenticating::new(packet, client_id, assigned);
                 self.claim(id, waiting, admission);
@@ -172,10 +185,13 @@ impl Shard {
         match outcome {
             AuthOutcome::Allowed { user, data } => {
                 conn.exchanging = false;
+                let certified = conn.proven_user.clone().filter(|_| user.is_none());
+                let proof = if certified.is_some() { Proof::Connection } else { Proof::Users };
+                let user = user.or(certified);
                 let Some(waiting) = self.take_waiting(id) else { return };
                 let Ok(connect) = decode_connect(&waiting.packet) else { return };
                 let user = user.or_else(|| connect.user_name.map(Box::from));
-                let admission = Admission { user, auth_data: data };
+                let admission = Admission { user, proof, auth_data: data };
                 if self.board.config.mesh {
                     return self.claim(id, *waiting, admission);
                 }
@@ -277,20 +293,13 @@ impl Shard {
     }
 
     /// Whether the Will of a CONNECT may be published by who connects.
-    pub(crate) fn may_leave_will(
-        &mut self,
-        connect: &Connect<'_>,
-        client_id: &str,
-        user: Option<&str>,
-    ) -> bool {
+    pub(crate) fn may_leave_will(&mut self, connect: &Connect<'_>, publisher: &Publisher) -> bool {
         let Some(will) = &connect.will else { return true };
-        let who = self.board.subject_of(user, client_id);
-        if self.board.rights.allows(who, Action::Write, will.topic) {
+        if self.board.rights.allows(self.board.subject(publisher), Action::Write, will.topic) {
             return true;
         }
         self.board.stats.denied_publish += 1;
-        let publisher = Publisher { client_id: client_id.into(), user_name: user.map(Box::from) };
-        self.board.event_denied(&publisher, Denied::Publish(will.topic));
+        self.board.event_denied(publisher, Denied::Publish(will.topic));
         false
     }
 

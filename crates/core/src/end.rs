@@ -185,7 +185,7 @@ impl Shard {
             self.board.stats.denied_publish += 1;
             return self.board.event_denied(&publisher, Denied::Publish(&message.topic));
         }
-        if !self.board.users.may_stay(publisher.user_name.as_deref()) {
+        if !self.board.users.may_stay(&publisher) {
             self.board.stats.denied_publish += 1;
             return;
         }

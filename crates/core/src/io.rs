@@ -26,6 +26,16 @@ pub enum Input<'a> {
         /// Address text.
         peer: Box<str>,
     },
+    /// What the layers below MQTT found out, before the first bytes.
+    Identified {
+        /// About whom.
+        conn: ConnId,
+        /// The true address text, where a balancer stands between.
+        peer: Box<str>,
+        /// The user name that a client certificate proves. It is the User Name, whatever CONNECT says, and nobody is
+        /// asked for a password.
+        user: Option<Box<str>>,
+    },
     /// Bytes arrived, in order.
     Bytes {
         /// From where.

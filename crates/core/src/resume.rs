@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use cork_packet::{ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasOut, Time};
-use cork_store::{Message, Publisher, Record, Will};
+use cork_store::{Message, Proof, Publisher, Record, Will};
 
 use crate::{
     board::{Timer, encode_within},
@@ -37,20 +37,25 @@ impl Shard {
         assigned: bool,
         admission: &Admission,
     ) {
-        if !self.board.users.may_stay(admission.user.as_deref()) {
+        let Admission { user, proof, .. } = admission;
+        let publisher = Publisher { client_id: client_id.into(), user_name: user.clone(), proof: *proof };
+        if !self.board.users.may_stay(&publisher) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // the users changed while it was being checked
         }
-        if !self.may_leave_will(connect, client_id, admission.user.as_deref()) {
+        if !self.may_leave_will(connect, &publisher) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
         }
         let existing = self.session_of(client_id);
         if let Some(six) = existing {
-            let owner = &self.board.sessions[six as usize].publisher.user_name;
+            let owner = &self.board.sessions[six as usize].publisher;
+            let same = owner.user_name == publisher.user_name;
             let foreign = match self.board.users.door {
-                Door::Open => false,
-                // What somebody anonymous left is nobody's.
-                Door::Anonymous => owner.is_some() && *owner != admission.user,
-                Door::Checked => *owner != admission.user,
+                Door::Checked => !same,
+                // What somebody anonymous left is nobody's; a name that is vouched for is not taken by saying it.
+                Door::Open | Door::Anonymous => {
+                    let owned = owner.user_name.is_some() && owner.proof != Proof::Nobody;
+                    owned && (!same || publisher.proof == Proof::Nobody)
+                }
             };
             if foreign {
                 return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
@@ -66,7 +71,7 @@ impl Shard {
         let session_present = existing.is_some();
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect);
-        self.attach(id, six, connect, admission, expiry);
+        self.attach(id, six, connect, publisher, expiry);
         self.arm_will(six, connect);
         let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
@@ -74,7 +79,7 @@ impl Shard {
     }
 
     fn new_session(&mut self, client_id: &str) -> SessionIx {
-        let publisher = Arc::new(Publisher { client_id: client_id.into(), user_name: None });
+        let publisher = Arc::new(Publisher { client_id: client_id.into(), ..Publisher::default() });
         let key = self.board.next_session_key();
         let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
         let six = SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory");
@@ -101,7 +106,7 @@ impl Shard {
         id: ConnId,
         six: SessionIx,
         connect: &Connect<'_>,
-        admission: &Admission,
+        publisher: Publisher,
         expiry: u32,
     ) {
         let limits = &self.board.config.limits;
@@ -130,9 +135,8 @@ impl Shard {
 
         let session = &mut self.board.sessions[six as usize];
         session.conn = id.index;
-        if session.publisher.user_name != admission.user {
-            let client_id = session.publisher.client_id.clone();
-            session.publisher = Arc::new(Publisher { client_id, user_name: admission.user.clone() });
+        if *session.publisher != publisher {
+            session.publisher = Arc::new(publisher);
         }
         let was_persistent = session.is_persistent();
         session.expiry_seconds = expiry;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, Action, Decision, Subject};
-use cork_store::Publisher;
+use cork_store::{Proof, Publisher};
 
 use crate::{
     board::Board,
-    config::{Door, Users},
+    config::Users,
     conn::{Conn, SessionIx, Stage},
     event::{Ended, Event},
     io::ConnId,
@@ -26,17 +26,12 @@ pub(crate) enum Denied<'a> {
 }
 
 impl Board {
-    /// Whom the rights are asked about. Where there is no user database a user name proves nothing, and no rule may fit
-    /// because of it.
+    /// Whom the rights are asked about. No rule may fit because of a user name that nobody vouches for.
     #[inline]
+    #[expect(clippy::unused_self, reason = "reads as a question to the board, like the others here")]
     pub(crate) fn subject<'a>(&self, publisher: &'a Publisher) -> Subject<'a> {
-        self.subject_of(publisher.user_name.as_deref(), &publisher.client_id)
-    }
-
-    #[inline]
-    pub(crate) fn subject_of<'a>(&self, user: Option<&'a str>, client_id: &'a str) -> Subject<'a> {
-        let user = user.filter(|_| self.users.door != Door::Open);
-        Subject { user, client_id }
+        let user = publisher.user_name.as_deref().filter(|_| publisher.proof != Proof::Nobody);
+        Subject { user, client_id: &publisher.client_id }
     }
 
     /// Reports a refusal with the rule it comes from, the first time on a connection.
@@ -122,7 +117,7 @@ impl Shard {
         self.board.users = users;
         let gone = |conn: &Conn| {
             let session = self.board.sessions.get(conn.session as usize)?;
-            let stays = self.board.users.may_stay(session.publisher.user_name.as_deref());
+            let stays = self.board.users.may_stay(&session.publisher);
             (matches!(conn.stage, Stage::Connected { .. }) && !stays).then_some(conn.id)
         };
         let gone: Vec<ConnId> = self.board.conns.iter().flatten().filter_map(|conn| gone(conn)).collect();

@@ -82,6 +82,7 @@ impl Shard {
         match input {
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes),
             Input::Opened { conn, peer } => self.on_opened(conn, peer),
+            Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
             Input::Closed { conn } => self.on_closed(conn, Ended::Lost),
             Input::Broken { conn, rule } => self.on_closed(conn, Ended::Transport(rule)),
             Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),

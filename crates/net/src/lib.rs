@@ -1,4 +1,4 @@
-//! Listeners, TCP and WebSocket, turned into one kind of byte stream.
+//! Listeners, TCP, Unix domain sockets, TLS and WebSocket, turned into one kind of byte stream.
 //!
 //! What happens here: a [`Listen`] says where and how to listen, [`bind`] opens the socket, and a [`Stream`] is one
 //! accepted Network Connection, of which the caller sees only the bytes of MQTT. What does not happen here: waiting
@@ -38,10 +38,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod link;
 mod listener;
+mod proxy;
 mod stream;
+mod tls;
 mod websocket;
+mod wire;
 
-pub use listener::{Listen, Transport, bind};
+pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
+pub use proxy::ProxyError;
 pub use stream::{ReadOutcome, Stream};
+pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles};
 pub use websocket::{HandshakeError, WebSocket, WsError, close_frame, encode_header};
+pub use wire::{Peer, Wire};

@@ -1,16 +1,15 @@
 //! One accepted Network Connection: a socket, and what is wrapped around MQTT on it.
 //!
-//! Layers, from the wire up: the socket ([`Socket`]: non-blocking reads and writes), then WebSocket framing if the
-//! listener says so, then the caller's bytes. A layer that encrypts is a [`Socket`] that holds a `TcpStream`; nothing
-//! above it changes.
+//! Layers, from the wire up: the socket ([`Wire`]: non-blocking reads and writes), a PROXY header and TLS if the
+//! listener says so ([`Link`]), WebSocket framing if the listener says so, then the caller's bytes.
 
 mod framed;
 
-use crate::listener::Transport;
+use crate::link::{Link, Socket, retry};
+use crate::listener::{Transport, Wrap};
+use crate::wire::{Peer, Wire};
 use framed::Framed;
-use mio::net::TcpStream;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IoSlice, Write};
 
 /// What one [`Stream::read`] brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,27 +32,53 @@ pub struct ReadOutcome {
 /// event, [`Stream::flush_control`] while [`Stream::wants_write`].
 #[derive(Debug)]
 pub struct Stream {
-    pipe: Pipe<TcpStream>,
-    peer: SocketAddr,
+    pipe: Pipe<Wire>,
+    peer: Peer,
 }
 
 impl Stream {
-    /// Takes over a socket accepted from a listener of [`bind`](crate::bind), which set `TCP_NODELAY` for all its
-    /// connections: turns of the shard are the batches, Nagle's delay would only add to them. `peer` is the address
-    /// accepting gave.
+    /// Takes over an accepted socket without PROXY header and TLS. `peer` is the address accepting gave.
+    ///
+    /// Listeners of [`bind`](crate::bind) set `TCP_NODELAY` for all their connections: turns of the shard are the
+    /// batches, Nagle's delay would only add to them.
     #[must_use]
-    pub fn new(tcp: TcpStream, peer: SocketAddr, transport: Transport) -> Self {
-        Self { pipe: Pipe::new(tcp, transport), peer }
+    pub fn new(socket: impl Into<Wire>, peer: impl Into<Peer>, transport: Transport) -> Self {
+        Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into() }
     }
 
-    /// The address of the other end of the TCP connection.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    /// Takes over an accepted socket with all that its listener wraps around MQTT.
+    ///
+    /// # Errors
+    /// rustls found no randomness.
+    pub fn accept(socket: impl Into<Wire>, peer: impl Into<Peer>, wrap: &Wrap) -> io::Result<Self> {
+        let link = Link::new(socket.into(), wrap.proxy, wrap.tls.clone())?;
+        Ok(Self { pipe: Pipe::new(link, wrap.transport), peer: peer.into() })
+    }
+
+    /// Who is at the other end: by the PROXY header, where there is one to believe, else by the socket.
+    pub fn peer(&self) -> Peer {
+        self.pipe.socket.source().map_or(self.peer, Peer::Net)
+    }
+
+    /// The user name in the certificate that the client has proven to be its own.
+    pub fn user(&self) -> Option<&str> {
+        self.pipe.socket.user()
+    }
+
+    /// Whether [`Stream::peer`] and [`Stream::user`] are final: PROXY header and TLS handshake, if any, are done. No
+    /// byte of MQTT is handed out by the [`Stream::read`] that settles it, nor before.
+    pub fn is_settled(&self) -> bool {
+        self.pipe.socket.is_settled()
+    }
+
+    /// Whether there is TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.pipe.socket.is_encrypted()
     }
 
     /// The socket, to register it with an event loop.
-    pub fn source(&mut self) -> &mut TcpStream {
-        &mut self.pipe.socket
+    pub fn source(&mut self) -> &mut Wire {
+        &mut self.pipe.socket.socket
     }
 
     /// What carries the bytes.
@@ -61,20 +86,22 @@ impl Stream {
         if self.pipe.framed.is_some() { Transport::WebSocket } else { Transport::Tcp }
     }
 
-    /// Whether bytes of MQTT can flow: at once for TCP, after the opening handshake for WebSocket, and until a CLOSE.
+    /// Whether bytes of MQTT can flow: at once for TCP, after the handshakes of TLS and WebSocket, and until a CLOSE.
     pub fn is_open(&self) -> bool {
-        self.pipe.framed.as_ref().is_none_or(|framed| framed.is_open())
+        self.is_settled() && self.pipe.framed.as_ref().is_none_or(|framed| framed.is_open())
     }
 
-    /// Reads from the socket once, into `buffer` (scratch, shared by all streams, not empty), and hands the bytes of
+    /// Reads from the socket once, into `buffer` (scratch, shared by all streams, not empty; with TLS there must be room
+    /// for the longest handshake message, which is 64 KiB), and hands the bytes of
     /// MQTT in it to `sink`: piece by piece, none of them empty.
     ///
     /// Nothing there to read is no error: `bytes` is 0 and `eof` is false then.
     ///
     /// # Errors
     /// `InvalidData` with a [`WsError`](crate::WsError) inside when the client broke a rule of WebSocket; what it must
-    /// be told is queued, so [`Stream::shutdown`] ends the connection properly. Else those of the system. In each case
-    /// the connection is over.
+    /// be told is queued, so [`Stream::shutdown`] ends the connection properly. `InvalidData` with a
+    /// [`TlsError`](crate::TlsError) or a [`ProxyError`](crate::ProxyError) likewise. Else those of the system. In each
+    /// case the connection is over.
     pub fn read(&mut self, buffer: &mut [u8], sink: &mut dyn FnMut(&[u8])) -> io::Result<ReadOutcome> {
         self.pipe.read(buffer, sink)
     }
@@ -91,7 +118,8 @@ impl Stream {
         self.pipe.write(slices)
     }
 
-    /// Whether there are control replies (answer to the handshake, PONG, CLOSE) that could be sent now.
+    /// Whether there is something of the layers (a handshake's answer, PONG, CLOSE, encrypted bytes that were taken but
+    /// not sent) that could be sent now.
     ///
     /// Replies wait while a data frame is unfinished; the caller has bytes to write then anyway.
     pub fn wants_write(&self) -> bool {
@@ -122,23 +150,10 @@ impl Stream {
     }
 }
 
-/// What the layers stand on. Reads and writes do not block, but fail with `WouldBlock`.
-trait Socket: Read + Write {
-    /// Tells the peer that no more bytes come.
-    fn end_output(&mut self);
-}
-
-impl Socket for TcpStream {
-    fn end_output(&mut self) {
-        // Fails only if the connection is gone, and then its end is told already.
-        let _ = self.shutdown(Shutdown::Write);
-    }
-}
-
 /// [`Stream`] over any socket.
 #[derive(Debug)]
 struct Pipe<S> {
-    socket: S,
+    socket: Link<S>,
     /// `None` for TCP; boxed so that connections over TCP stay small.
     framed: Option<Box<Framed>>,
     /// The output ends once the control replies are sent.
@@ -146,7 +161,7 @@ struct Pipe<S> {
 }
 
 impl<S: Socket> Pipe<S> {
-    fn new(socket: S, transport: Transport) -> Self {
+    fn new(socket: Link<S>, transport: Transport) -> Self {
         let framed = match transport {
             Transport::Tcp => None,
             Transport::WebSocket => Some(Box::default()),
@@ -159,24 +174,18 @@ impl<S: Socket> Pipe<S> {
         if let Some(framed) = &mut self.framed {
             framed.make_room(&mut self.socket)?;
         }
-        let bytes = match retry(|| self.socket.read(buffer)) {
-            Ok(0) => return Ok(ReadOutcome { eof: true, ..ReadOutcome::default() }),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ReadOutcome::default()),
-            Err(error) => return Err(error),
-        };
-        let more = bytes == buffer.len();
-        let input = &mut buffer[..bytes];
-        let eof = match &mut self.framed {
-            None => {
-                sink(input);
-                false
+        let filled = self.socket.fill(buffer)?;
+        let (bytes, more, mut eof) = (filled.bytes, filled.more, filled.eof);
+        if bytes > 0 {
+            let input = &mut buffer[..bytes];
+            match &mut self.framed {
+                None => sink(input),
+                Some(framed) => {
+                    framed.receive(input, sink)?;
+                    eof |= framed.input_ended();
+                }
             }
-            Some(framed) => {
-                framed.receive(input, sink)?;
-                framed.input_ended()
-            }
-        };
+        }
         Ok(ReadOutcome { bytes, more, eof })
     }
 
@@ -188,14 +197,19 @@ impl<S: Socket> Pipe<S> {
     }
 
     fn wants_write(&self) -> bool {
+        self.socket.wants_write() || self.framed_wants_write()
+    }
+
+    fn framed_wants_write(&self) -> bool {
         self.framed.as_ref().is_some_and(|framed| framed.wants_write())
     }
 
     fn flush_control(&mut self) -> io::Result<()> {
+        self.socket.flush_held()?;
         if let Some(framed) = &mut self.framed {
             framed.flush_control(&mut self.socket)?;
         }
-        if self.ending && !self.wants_write() {
+        if self.ending && !self.framed_wants_write() {
             self.ending = false;
             self.socket.end_output();
         }
@@ -215,7 +229,7 @@ impl<S: Socket> Pipe<S> {
 }
 
 /// Bytes without frames: one vectored write, unless there are more slices than the system takes at once.
-fn write_plain<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+fn write_plain(socket: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     if let [only] = slices {
         return retry(|| socket.write(only)); // the usual case; the system copies no list of slices for it
     }
@@ -235,16 +249,6 @@ fn write_plain<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<
         }
     }
     Ok(taken)
-}
-
-/// Repeats a call of the system that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 /// Slices in one vectored write; the standard library cuts longer lists there (`IOV_MAX` of Linux).

@@ -38,7 +38,7 @@ fn echo_server() -> (SocketAddr, JoinHandle<End>) {
         let mut stream = Stream::new(tcp, from, Transport::WebSocket);
         assert_eq!(
             (stream.peer(), stream.transport(), stream.is_open()),
-            (from, Transport::WebSocket, false)
+            (from.into(), Transport::WebSocket, false)
         );
         poll.registry().register(stream.source(), STREAM, Interest::READABLE | Interest::WRITABLE).unwrap();
         let mut queue = Vec::new();

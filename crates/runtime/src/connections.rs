@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     pub(crate) id: ConnId,
     /// The socket may have something to read.
     pub(crate) readable: bool,
+    /// The peer's end was announced; it stands behind what is still to be read.
+    pub(crate) hung_up: bool,
     /// It stands in the list of connections to read.
     pub(crate) queued: bool,
     /// The shard does not want more of it now.
@@ -67,6 +69,7 @@ impl Connections {
             stream,
             id,
             readable: false,
+            hung_up: false,
             queued: false,
             paused: false,
             blocked: false,

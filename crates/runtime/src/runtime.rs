@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -11,7 +10,7 @@ use std::{
 use cork_access::{Acl, Authenticator};
 use cork_core::{ShardConfig, Users};
 use cork_mesh::Mesh;
-use cork_net::{Listen, bind};
+use cork_net::{Address, Listen, SocketFile};
 use cork_store::Store;
 use mio::{Poll, Waker};
 
@@ -52,7 +51,9 @@ pub struct Runtime {
     posts: Vec<Post>,
     keeper: Arc<Keeper>,
     threads: Vec<JoinHandle<()>>,
-    addresses: Vec<(Listen, SocketAddr)>,
+    addresses: Vec<(Listen, Address)>,
+    /// They go when the listeners are closed.
+    _socket_files: Vec<SocketFile>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -70,13 +71,15 @@ impl Runtime {
         let shards = config.shard.shards.max(1);
         let mut sockets = Vec::new();
         let mut addresses = Vec::new();
+        let mut socket_files = Vec::new();
         for listen in &config.listeners {
             let named = |error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listen.address))
             };
-            let socket: std::net::TcpListener = bind(listen.address).map_err(named)?.into();
-            addresses.push((*listen, socket.local_addr().map_err(named)?));
-            sockets.push((socket, listen.transport));
+            let socket = listen.open().map_err(named)?;
+            addresses.push((listen.clone(), socket.address(&listen.address).map_err(named)?));
+            socket_files.extend(SocketFile::of(&listen.address));
+            sockets.push((socket, listen.wrap.clone()));
         }
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let keeper = Keeper::new(config.authenticator);
@@ -101,17 +104,17 @@ impl Runtime {
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
             worker.set_users(config.users.clone());
-            for (socket, transport) in &sockets {
-                worker.listen(mio::net::TcpListener::from_std(socket.try_clone()?), *transport)?;
+            for (socket, wrap) in &sockets {
+                worker.listen(socket.try_clone()?, wrap.clone())?;
             }
             threads.push(thread::Builder::new().name(format!("shard-{number}")).spawn(move || worker.run())?);
         }
-        Ok(Self { posts, keeper, threads, addresses })
+        Ok(Self { posts, keeper, threads, addresses, _socket_files: socket_files })
     }
 
     /// What is listened on, with the port the system chose where 0 was asked.
     #[must_use]
-    pub fn addresses(&self) -> &[(Listen, SocketAddr)] {
+    pub fn addresses(&self) -> &[(Listen, Address)] {
         &self.addresses
     }
 

@@ -10,10 +10,10 @@ use std::{
 use cork_access::{Acl, Exchange};
 use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig, Users};
 use cork_mesh::{Alone, Mesh};
-use cork_net::{Stream, Transport};
+use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Store, Volatile};
-use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
+use mio::{Events, Interest, Poll, Token, event::Event};
 
 use crate::{
     access::{AccessDesk, Job, Question},
@@ -40,8 +40,8 @@ const WRITES_PER_TURN: usize = 4;
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
 struct Listener {
-    socket: TcpListener,
-    transport: Transport,
+    socket: cork_net::Listener,
+    wrap: Wrap,
     /// There may be somebody to accept.
     ready: bool,
 }
@@ -104,13 +104,13 @@ impl Worker {
         }
     }
 
-    pub(crate) fn listen(&mut self, mut socket: TcpListener, transport: Transport) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, mut socket: cork_net::Listener, wrap: Wrap) -> io::Result<()> {
         let token = Token(LISTENERS + self.listeners.len());
         if token.0 >= CONNECTIONS {
             return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
         }
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, transport, ready: true });
+        self.listeners.push(Listener { socket, wrap, ready: true });
         Ok(())
     }
 
@@ -165,11 +165,16 @@ impl Worker {
         if let Some(slot) = token.checked_sub(CONNECTIONS) {
             if event.is_writable()
                 && let Some(connection) = self.connections.at(slot)
-                && connection.blocked
+                && (connection.blocked || connection.stream.wants_write())
             {
                 connection.blocked = false;
                 let id = connection.id;
                 self.flush(id);
+            }
+            if event.is_read_closed()
+                && let Some(connection) = self.connections.at(slot)
+            {
+                connection.hung_up = true;
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
@@ -253,10 +258,12 @@ impl Worker {
                     return;
                 }
                 match listener.socket.accept() {
-                    Ok((tcp, peer)) => {
+                    Ok((socket, peer)) => {
                         self.rest_reported = false;
-                        let stream = Stream::new(tcp, peer, listener.transport);
-                        self.adopt(Box::new(stream), &[], now);
+                        match Stream::accept(socket, peer, &listener.wrap) {
+                            Ok(stream) => self.adopt(Box::new(stream), &[], now),
+                            Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
+                        }
                     }
                     Err(error) => {
                         listener.ready = error.kind() == io::ErrorKind::Interrupted;
@@ -315,6 +322,12 @@ impl Worker {
             return;
         }
         self.shard.handle(now, Input::Opened { conn: id, peer });
+        // One from another shard: its layers are settled already.
+        let user = connection.stream.user().map(Box::from);
+        if let Some(user) = user {
+            let peer = connection.stream.peer().to_string().into();
+            self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+        }
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });
         }
@@ -328,6 +341,7 @@ impl Worker {
             return;
         }
         let (id, ending) = (connection.id, connection.ending);
+        let was_settled = connection.stream.is_settled();
         let shard = &mut self.shard;
         let mut sink = |bytes: &[u8]| {
             if ending == Ending::No {
@@ -337,19 +351,25 @@ impl Worker {
         match connection.stream.read(&mut self.buffer, &mut sink) {
             Ok(outcome) => {
                 connection.readable = outcome.more;
+                if !was_settled && connection.stream.is_settled() {
+                    let peer = connection.stream.peer().to_string().into();
+                    let user = connection.stream.user().map(Box::from);
+                    self.shard.handle(now, Input::Identified { conn: id, peer, user });
+                }
                 if connection.stream.wants_write() {
                     let _ = connection.stream.flush_control(); // an error shows at the next read
                 }
                 if outcome.eof {
                     self.on_eof(id, now);
-                } else if outcome.more {
+                } else if outcome.more || connection.hung_up {
+                    // After a hang-up there is no other event: the end comes behind what was read now.
                     self.connections.mark_readable(slot);
                 }
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::InvalidData {
                     connection.stream.close(None);
-                    let rule = error.to_string().into();
+                    let rule = broken_rule(&error);
                     self.shard.handle(now, Input::Broken { conn: id, rule });
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
@@ -417,7 +437,7 @@ impl Worker {
         let Some(connection) = self.connections.get(id) else { return };
         if waiting > 0 {
             self.shard.transmit_again(id);
-        } else if connection.ending == Ending::Flushing {
+        } else if connection.ending == Ending::Flushing && !connection.stream.wants_write() {
             connection.stream.close(None);
             self.shard.handle(now, Input::Closed { conn: id });
             self.connections.set_ending(id, Ending::Lingering, now);
@@ -484,6 +504,10 @@ impl Worker {
             self.flush(id);
         } else {
             self.flush(id);
+            // TLS has a farewell too, but nobody waits for its answer.
+            if let Some(connection) = self.connections.get(id).filter(|at| at.stream.is_encrypted()) {
+                connection.stream.close(None);
+            }
             self.drop_connection(id);
         }
     }
@@ -511,5 +535,18 @@ impl Worker {
         if wanted && connection.readable {
             self.connections.mark_readable(id.index as usize);
         }
+    }
+}
+
+/// What a peer broke below MQTT, for the log.
+fn broken_rule(error: &io::Error) -> Box<str> {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(tls) if tls.is_handshake() => format!("TLS handshake failed: {tls}").into(),
+        Some(tls) => format!("TLS: {tls}").into(),
+        None if inner.is_some_and(|inner| inner.is::<ProxyError>()) => {
+            format!("PROXY header refused: {error}").into()
+        }
+        None => error.to_string().into(),
     }
 }

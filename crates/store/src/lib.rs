@@ -18,7 +18,7 @@
 mod message;
 mod record;
 
-pub use message::{Message, MessageId, Publisher, WallTime};
+pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 pub use record::{Record, SessionKey, Will};
 
 use std::{collections::VecDeque, fmt};

@@ -28,6 +28,20 @@ pub struct Publisher {
     pub client_id: Box<str>,
     /// User Name, when one was given.
     pub user_name: Option<Box<str>>,
+    /// Who vouches for the User Name.
+    pub proof: Proof,
+}
+
+/// Who vouches for a User Name. One that nobody vouches for is only what the client says.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody: there is no user database.
+    #[default]
+    Nobody,
+    /// The user database.
+    Users,
+    /// The connection: a client certificate.
+    Connection,
 }
 
 /// An Application Message with all that any part of the broker wants to know of it later.

@@ -6,9 +6,11 @@
 'use strict'
 
 const crypto = require('node:crypto')
+const fs = require('node:fs')
 const mqtt = require('mqtt')
 
 const job = JSON.parse(process.argv[2])
+const ca = fs.readFileSync(job.ca)
 const GIVE_UP_MS = 30_000
 
 const PROTOCOLS = {
@@ -25,6 +27,8 @@ async function connect(name, options = {}) {
     username: job.user,
     password: job.password,
     reconnectPeriod: 0,
+    ca,
+    wsOptions: { ca },
     ...options,
   })
   const seen = []

@@ -6,6 +6,7 @@ prove themselves. Both listen on loopback on free ports, MQTT and WebSocket, and
 
 import getpass
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -127,8 +128,10 @@ class Process:
 class Cork(Process):
     """`cork serve` with a configuration file."""
 
-    def __init__(self, directory, password_file, extra="", auth=""):
+    def __init__(self, directory, password_file, extra="", auth="", authority=None, after=""):
         directory, port, ws_port = Path(directory), free_port(), free_port()
+        if authority:
+            after += self._doors(directory, authority)
         config = directory / "cork.toml"
         config.write_text(
             f'data_dir = "{directory}/data"\n'
@@ -136,9 +139,24 @@ class Cork(Process):
             f"{extra}\n"
             f'[auth]\npassword_file = "{password_file}"\n{auth}\n\n'
             f'[[listener]]\nurl = "mqtt://{HOST}:{port}"\n\n'
-            f'[[listener]]\nurl = "ws://{HOST}:{ws_port}"\n'
+            f'[[listener]]\nurl = "ws://{HOST}:{ws_port}"\n\n'
+            f"{after}"
         )
         super().__init__([cork_bin(), "serve", "--config", str(config)], directory, port, ws_port)
+
+    def _doors(self, directory, authority):
+        """Listeners with TLS, one of which lets nobody in without a certificate, and a Unix socket."""
+        self.ca, self.socket = authority.ca, directory / "cork.sock"
+        self.cert, self.key = (Path(shutil.copy(path, directory)) for path in authority.issue("broker"))
+        self.tls_port, self.wss_port, self.certificate_port = free_port(), free_port(), free_port()
+        files = f'cert = "{self.cert}", key = "{self.key}"'
+        return (
+            f'[[listener]]\nurl = "mqtts://{HOST}:{self.tls_port}"\ntls = {{ {files} }}\n\n'
+            f'[[listener]]\nurl = "wss://{HOST}:{self.wss_port}"\ntls = {{ {files} }}\n\n'
+            f'[[listener]]\nurl = "mqtts://{HOST}:{self.certificate_port}"\n'
+            f'tls = {{ {files}, client_ca = "{self.ca}" }}\n\n'
+            f'[[listener]]\nurl = "unix://{self.socket}"\n'
+        )
 
 
 class CorkAnonymous(Process):

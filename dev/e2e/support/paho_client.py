@@ -25,22 +25,40 @@ def properties(packet, **values):
     return made
 
 
+# What a test calls a transport: what Paho calls it, which of the broker's ports, whether with TLS.
+TRANSPORTS = {
+    "tcp": ("tcp", "port", False),
+    "websockets": ("websockets", "ws_port", False),
+    "tls": ("tcp", "tls_port", True),
+    "wss": ("websockets", "wss_port", True),
+    "certificate": ("tcp", "certificate_port", True),
+    "unix": ("unix", "port", False),
+}
+
+
 class PahoClient:
     """One client; every call returns when the broker has answered."""
 
     def __init__(self, broker, client_id, *, version=5, transport="tcp", user=USER, password=PASSWORD, clean=True,
-                 keep_alive=60, will=None, auto_connect=True, **connect_properties):
+                 keep_alive=60, will=None, auto_connect=True, certificate=None, **connect_properties):
         self.client_id, self.version, self.clean, self.keep_alive = client_id, version, clean, keep_alive
-        self.port = broker.ws_port if transport == "websockets" else broker.port
+        carried, port, encrypted = TRANSPORTS[transport]
+        self.host = str(broker.socket) if transport == "unix" else HOST
+        self.port = getattr(broker, port)
+        if certificate is not None:
+            user = None  # the certificate says who it is
         self.connect_properties = connect_properties
         self.all_received, self.connack, self.disconnects = [], None, []
         self._acks, self._changed = {}, threading.Condition()
         options = {} if version == 5 else {"clean_session": clean}
         self.paho = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=PROTOCOLS[version], transport=transport,
+            paho.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=PROTOCOLS[version], transport=carried,
             reconnect_on_failure=False, **options,
         )
         self.paho.max_queued_messages_set(0)
+        if encrypted:
+            cert, key = certificate or (None, None)
+            self.paho.tls_set(str(broker.ca), certfile=cert and str(cert), keyfile=key and str(key))
         if user is not None:
             self.paho.username_pw_set(user, password)
         if will is not None:
@@ -87,7 +105,7 @@ class PahoClient:
         if self.version == 5:
             more = {"clean_start": self.clean, "properties": properties("connect", **self.connect_properties)}
         self.connack = None
-        self.paho.connect(HOST, self.port, self.keep_alive, **more)
+        self.paho.connect(self.host, self.port, self.keep_alive, **more)
         self.paho.loop_start()
         self.until(lambda: self.connack is not None, "CONNACK")
         codes = expect if isinstance(expect, tuple) else (expect,)

@@ -1,4 +1,4 @@
-"""MQTT.js (npm) against the broker: 3.1, 3.1.1 and 5.0, over TCP and over WebSocket."""
+"""MQTT.js (npm) against the broker: 3.1, 3.1.1 and 5.0, over TCP and WebSocket, and both over TLS."""
 
 import json
 import os
@@ -12,10 +12,14 @@ from broker import HOST, MOSQUITTO, PASSWORD, USER
 PEER = Path(__file__).parent.parent / "node" / "peer.cjs"
 
 
-@pytest.fixture(params=["mqtt", "ws"])
+PORTS = {"mqtt": "port", "ws": "ws_port"} if MOSQUITTO else {
+    "mqtt": "port", "ws": "ws_port", "mqtts": "tls_port", "wss": "wss_port",
+}
+
+
+@pytest.fixture(params=PORTS)
 def url(request, broker):
-    port = broker.port if request.param == "mqtt" else broker.ws_port
-    return f"{request.param}://{HOST}:{port}"
+    return f"{request.param}://{HOST}:{getattr(broker, PORTS[request.param])}"
 
 
 @pytest.fixture(params=[31, 311, 5], ids=["3.1", "3.1.1", "5.0"])
@@ -24,11 +28,12 @@ def version(request):
 
 
 @pytest.fixture
-def peer(url, version):
+def peer(url, version, authority):
     """`peer("scenario")` runs it in Node and returns its report."""
 
     def run(scenario, **more):
-        job = {"scenario": scenario, "url": url, "version": version, "user": USER, "password": PASSWORD} | more
+        job = {"scenario": scenario, "url": url, "version": version, "user": USER, "password": PASSWORD}
+        job |= {"ca": str(authority.ca)} | more
         command = [os.environ["E2E_NODE"], str(PEER), json.dumps(job)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert result.returncode == 0, f"MQTT.js: {result.stderr}"

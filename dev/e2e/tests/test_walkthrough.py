@@ -1,7 +1,8 @@
 """The walkthrough: two sensors, a device with a last will, and a subscriber that comes, leaves and returns.
 
 Everything an evening with a broker begins with, by unmodified Paho clients with user and password, in 3.1.1 and in
-5.0, over TCP and over WebSocket. Intervals are the real ones times `--pace`.
+5.0, over TCP and WebSocket, both also over TLS, with a client certificate instead of a password, and over a Unix
+socket. Intervals are the real ones times `--pace`.
 """
 
 import threading
@@ -17,9 +18,11 @@ WILL = {"topic": STATUS, "payload": "offline", "qos": 1, "retain": True}
 # In 3.1.1 Paho makes these of return codes 4 (bad user name or password) and 5 (not authorized).
 BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED = 0x86, 0x87
 
+TRANSPORTS = ["tcp", "websockets"] if MOSQUITTO else ["tcp", "websockets", "tls", "wss", "certificate", "unix"]
+
 pytestmark = [
     pytest.mark.parametrize("version", [311, 5], ids=["3.1.1", "5.0"]),
-    pytest.mark.parametrize("transport", ["tcp", "websockets"]),
+    pytest.mark.parametrize("transport", TRANSPORTS),
 ]
 
 
@@ -158,7 +161,9 @@ def test_returning_subscriber_has_missed_nothing_of_qos_1(person, subscriber, se
     assert second.wait_for(202, "/log/entry")[-1].payload == b"201", "and live from here on"
 
 
-def test_wrong_password_is_refused(person, version):
+def test_wrong_password_is_refused(person, version, transport):
+    if transport == "certificate":
+        pytest.skip("there is no password to be wrong")
     either = (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED)
     refused = (BAD_USER_NAME_OR_PASSWORD,) if version == 5 and not MOSQUITTO else either
     person("mallory", password="wrong horse", auto_connect=False).connect(expect=refused)

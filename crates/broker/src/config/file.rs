@@ -11,8 +11,8 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
-    Auth, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat, LogLevel,
-    Places, Shards, Tls,
+    Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
+    LogLevel, Places, Shards, Tls,
 };
 
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -45,6 +45,8 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const CLIENT_CERTS: &[(&str, ClientCert)] =
     &[("required", ClientCert::Required), ("optional", ClientCert::Optional)];
+
+const CERT_IDENTITIES: &[(&str, CertIdentity)] = &[("cn", CertIdentity::Cn), ("san", CertIdentity::San)];
 
 impl Config {
     /// Reads a configuration file.
@@ -153,9 +155,11 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
 fn read_listener(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Listener> {
     let url = read_url(&mut section, span);
     let tls = section.inline("tls").and_then(|(span, section)| read_tls(section, &span, folder));
+    let proxy = section.read("proxy", boolean).unwrap_or_default();
+    let mode = section.read("mode", mode);
     section.finish();
     let (url, origin) = url?;
-    Some(Listener { url, tls, origin })
+    Some(Listener { url, tls, proxy, mode, origin })
 }
 
 fn read_url(section: &mut Section<'_, '_>, listener: &Range<usize>) -> Option<(ListenerUrl, Origin)> {
@@ -168,7 +172,7 @@ fn read_url(section: &mut Section<'_, '_>, listener: &Range<usize>) -> Option<(L
         return None;
     };
     let message = match value.get_ref().as_str() {
-        None => "is not text; accepted is \"mqtt://HOST:PORT\" or \"ws://HOST:PORT\"".to_owned(),
+        None => "is not text; accepted is \"mqtt://HOST:PORT\" and the like".to_owned(),
         Some(text) => match text.parse() {
             Ok(url) => return Some((url, section.origin(&value.span()))),
             Err(error) => format!("`{}` {error}", text.escape_debug()),
@@ -183,18 +187,22 @@ fn read_tls(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) ->
     let key = section.read("key", path(folder));
     let client_ca = section.read("client_ca", path(folder));
     let client_cert = section.read("client_cert", word(CLIENT_CERTS));
+    let crl = section.read("crl", path(folder));
+    let identity = section.read("identity", word(CERT_IDENTITIES));
     for (name, there) in [("cert", cert.is_some()), ("key", key.is_some())] {
         if !there {
             section.fault(span, name, "is missing; TLS needs `cert` and `key`".to_owned());
         }
     }
-    if client_cert.is_some() && client_ca.is_none() {
-        let message = "needs `client_ca`, which says whose certificates are good".to_owned();
-        section.fault(span, "client_cert", message);
+    let dependent =
+        [("client_cert", client_cert.is_some()), ("crl", crl.is_some()), ("identity", identity.is_some())];
+    for (name, _) in dependent.into_iter().filter(|(_, there)| *there && client_ca.is_none()) {
+        section.fault(span, name, "needs `client_ca`, which says whose certificates are good".to_owned());
     }
     let default = if client_ca.is_some() { ClientCert::Required } else { ClientCert::NotAsked };
     section.finish();
-    Some(Tls { cert: cert?, key: key?, client_ca, client_cert: client_cert.unwrap_or(default) })
+    let (client_cert, identity) = (client_cert.unwrap_or(default), identity.unwrap_or_default());
+    Some(Tls { cert: cert?, key: key?, client_ca, client_cert, crl, identity })
 }
 
 fn read_log(mut section: Section<'_, '_>) -> Log {
@@ -231,6 +239,17 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
             .map(Shards::Fixed)
             .map_err(|_| format!("accepted are \"auto\" and a whole number from 1 to {}", Shards::MAX)),
     }
+}
+
+/// Permissions as chmod takes them.
+fn mode(value: &DeValue<'_>) -> Result<u32, String> {
+    let octal = |text: &str| u32::from_str_radix(text, 8).ok().filter(|_| matches!(text.len(), 3 | 4));
+    value
+        .as_str()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(octal)
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "accepted are permissions in octal and in quotes, as \"0660\"".to_owned())
 }
 
 /// A path, from `folder` on if it is relative.

@@ -30,7 +30,7 @@ impl Config {
         let mut listeners = Vec::new();
         for text in &overrides.listen {
             match text.parse() {
-                Ok(url) => listeners.push(Listener { url, tls: None, origin: Origin::CommandLine }),
+                Ok(url) => listeners.push(Listener { origin: Origin::CommandLine, ..Listener::new(url) }),
                 Err(error) => errors.push(flag_error("--listen", text, &format!("{error}"))),
             }
         }

@@ -97,7 +97,11 @@ fn every_key_arrives_where_it_belongs() {
         url = "mqtt://[::1]:0"
         [[listener]]
         url = "wss://0.0.0.0"
-        tls = { cert = "c.pem", key = "k.pem", client_ca = "ca.pem", client_cert = "optional" }
+        tls = { cert = "c.pem", key = "k.pem", client_ca = "ca.pem", client_cert = "optional", crl = "crl.pem", identity = "san" }
+        proxy = true
+        [[listener]]
+        url = "unix:///run/cork.sock"
+        mode = "0600"
         [log]
         level = "debug"
         format = "json"
@@ -136,10 +140,12 @@ fn every_key_arrives_where_it_belongs() {
     };
     assert_eq!(config.limits, limits);
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
-    assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084"]);
+    assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
+    assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
     assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 31 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
+    assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
     assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
     let drain =
         Drain { timeout: Duration::from_secs(15), server_reference: Some("other.example:1883".into()) };
@@ -199,7 +205,7 @@ fn a_misspelt_key_is_refused_with_a_suggestion() {
         ("[listeners]", "cork.toml:1: key `listeners`: unknown key; did you mean `listener`?"),
         (
             "[[listener]]\nurl = 'mqtt://[::1]'\nadress = 1",
-            "cork.toml:3: key `listener.adress`: unknown key (accepted in `listener`: `url`, `tls`)",
+            "cork.toml:3: key `listener.adress`: unknown key (accepted in `listener`: `url`, `tls`, `proxy`, `mode`)",
         ),
         (
             "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'k', ca = 'x' }",
@@ -270,13 +276,27 @@ fn a_value_that_is_not_accepted_names_key_value_and_what_would_be() {
         ("[[listener]]\nurl = 1883", "key `listener.url`: is not text; accepted is \"mqtt://HOST:PORT\""),
         (
             "[[listener]]\nurl = 'tcp://x'",
-            "key `listener.url`: `tcp://x` has the unknown scheme `tcp`; accepted are `mqtt://` and `ws://`",
+            "key `listener.url`: `tcp://x` has the unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`,",
         ),
         ("[[listener]]\nurl = 'mqtts://x'\ntls = { cert = 'c' }", "key `listener.tls.key`: is missing"),
         (
             "[[listener]]\nurl = 'mqtts://x'\ntls = { cert = 'c', key = 'k', client_cert = 'required' }",
             "needs `client_ca`",
         ),
+        (
+            "[[listener]]\nurl = 'mqtts://x'\ntls = { cert = 'c', key = 'k', crl = 'l' }",
+            "key `listener.tls.crl`: needs `client_ca`",
+        ),
+        (
+            "[[listener]]\nurl = 'mqtts://x'\ntls = { cert = 'c', key = 'k', identity = 'cn' }",
+            "key `listener.tls.identity`: needs `client_ca`",
+        ),
+        (
+            "[[listener]]\nurl = 'unix:///x'\nmode = 660",
+            "key `listener.mode`: `660` is not accepted; accepted are",
+        ),
+        ("[[listener]]\nurl = 'unix:///x'\nmode = '0888'", "key `listener.mode`: `\"0888\"` is not accepted"),
+        ("[[listener]]\nurl = 'unix:///x'\nmode = '1777'", "key `listener.mode`: `\"1777\"` is not accepted"),
         (
             "[[listener]]\nurl = 'mqtts://x'\ntls = true",
             "key `listener.tls`: `true` is not accepted; a table is",
@@ -422,11 +442,17 @@ fn configurations_that_make_no_sense_are_refused() {
             "cork.toml:2: key `auth.acl_file`: `acl.toml`: the rights file can't be read",
         ),
         (
-            "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'k' }",
-            "cork.toml:2: key `listener.url`: `mqtts://[::1]:8883` `mqtts://` listeners are not in this version yet",
+            "[[listener]]\nurl = 'mqtts://[::1]'\ntls = { cert = 'c', key = 'Cargo.toml' }",
+            "cork.toml:2: key `listener.tls.cert`: `c` can't be read: No such file",
         ),
-        ("[[listener]]\nurl = 'wss://[::1]'", "are not in this version yet"),
-        ("[[listener]]\nurl = 'unix:///run/cork.sock'", "`unix://` listeners are not in this version yet"),
+        ("[[listener]]\nurl = 'wss://[::1]'", "`wss://[::1]:8084` needs a certificate"),
+        ("[[listener]]\nurl = 'unix:///nowhere/cork.sock'", "is in `/nowhere`, which is not a directory"),
+        ("[[listener]]\nurl = 'unix://Cargo.toml'", "is a file that is not a socket"),
+        (
+            "[[listener]]\nurl = 'unix:///tmp/a'\n[[listener]]\nurl = 'unix:///tmp/a'",
+            "cork.toml:4: key `listener.url`: `unix:///tmp/a` is named twice",
+        ),
+        ("[[listener]]\nurl = 'ws://[::1]'\nmode = '0600'", "has `mode`, but `ws://` has no socket file"),
         ("[[listener]]\nurl = 'http://[::1]'", "`http://` listeners are not in this version yet"),
         (
             "[[listener]]\nurl = 'mqtt://[::1]'\ntls = { cert = 'c', key = 'k' }",

@@ -52,7 +52,7 @@ impl Scheme {
 
     /// Whether this version can listen so.
     pub const fn is_supported(self) -> bool {
-        matches!(self, Self::Mqtt | Self::Ws)
+        !matches!(self, Self::Http)
     }
 
     /// Whether a listener of this kind takes a `tls` table.
@@ -145,11 +145,11 @@ impl FromStr for ListenerUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(UrlError("is not a URL; accepted is `mqtt://HOST:PORT` or `ws://HOST:PORT`".into()));
+            return Err(UrlError("is not a URL; accepted is `mqtt://HOST:PORT`, or with `mqtts`, `ws` or `wss`, or `unix:///PATH`".into()));
         };
         let Some(scheme) = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme) else {
             return Err(UrlError(format!(
-                "has the unknown scheme `{}`; accepted are `mqtt://` and `ws://`",
+                "has the unknown scheme `{}`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`",
                 scheme.escape_debug()
             )));
         };
@@ -176,7 +176,7 @@ impl FromStr for ListenerUrl {
 
 impl ListenerUrl {
     fn from_path(path: &str) -> Result<Self, UrlError> {
-        if path.is_empty() {
+        if path.is_empty() || path.contains('\0') {
             return Err(UrlError("names no socket; accepted is `unix:///run/cork.sock`".into()));
         }
         Ok(Self { scheme: Scheme::Unix, host: Host::Path(PathBuf::from(path)), port: 0 })
@@ -288,7 +288,10 @@ mod tests {
             ("1883", "is not a URL"),
             ("127.0.0.1:1883", "is not a URL"),
             ("mqtt:127.0.0.1", "is not a URL"),
-            ("tcp://127.0.0.1:1883", "unknown scheme `tcp`; accepted are `mqtt://` and `ws://`"),
+            (
+                "tcp://127.0.0.1:1883",
+                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`",
+            ),
             ("MQTT://127.0.0.1", "unknown scheme `MQTT`"),
             ("mqtt://", "no valid host"),
             ("mqtt://:1883", "no valid host"),

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use cork_access::{Acl, AllowAnonymous, Authenticator, FileErrors, PasswordFile};
+use cork_access::{
+    Acl, AllowAnonymous, Authenticator, Credentials, DenyReason, FileErrors, PasswordFile, Verdict,
+};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
-use super::{Config, Durability, Limits, Listener, Shards};
+use super::{ClientCert, Config, Durability, Host, Limits, Listener, Scheme, Shards};
+use crate::tls;
 
 /// All users by name, where there is a password file.
 pub(crate) type UserNames = Option<BTreeSet<Box<str>>>;
@@ -44,6 +47,9 @@ impl Config {
         let Some(path) = &self.auth.password_file else {
             if anonymous {
                 return Ok((Arc::new(AllowAnonymous), None));
+            }
+            if self.listeners.iter().any(has_client_ca) {
+                return Ok((Arc::new(NoPasswords), None));
             }
             let message = "nobody could log in: it is false and there is no `password_file`; make one with `cork passwd` and name it, or set it to true";
             return Err(ConfigErrors(vec![self.error("auth.allow_anonymous", message.to_owned())]));
@@ -129,10 +135,20 @@ impl Config {
             let message = "there is no listener, so nobody could connect; name at least one `url`".to_owned();
             errors.push(self.error("listener", message));
         }
-        let mut taken = Vec::new();
+        let (mut taken, mut sockets) = (Vec::new(), Vec::new());
         for listener in &self.listeners {
             if let Some(message) = unsupported(listener) {
                 errors.push(of_listener(listener, &message));
+                continue;
+            }
+            self.judge_tls(listener, errors);
+            if let Host::Path(path) = &listener.url.host {
+                if let Err(message) = judge_socket(path) {
+                    errors.push(of_listener(listener, &message));
+                } else if sockets.contains(&path) {
+                    errors.push(of_listener(listener, "is named twice; give it another path"));
+                }
+                sockets.push(path);
                 continue;
             }
             match listener.url.resolve() {
@@ -155,6 +171,18 @@ impl Config {
         }
     }
 
+    /// Certificates that no client would accept are found here, not by the first client.
+    fn judge_tls(&self, listener: &Listener, errors: &mut Vec<ConfigError>) {
+        let Some(tls) = &listener.tls else { return };
+        if let Err(problems) = tls::acceptor(tls, listener.url.scheme) {
+            errors.extend(problems.into_iter().map(|problem| ConfigError {
+                origin: listener.origin.clone(),
+                key: format!("listener.tls.{}", problem.key),
+                message: problem.message,
+            }));
+        }
+    }
+
     fn judge_doors(&self, errors: &mut Vec<ConfigError>) {
         if let Err(found) = self.authenticator() {
             errors.extend(found.0);
@@ -165,7 +193,9 @@ impl Config {
         if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
             return;
         }
-        for listener in self.listeners.iter().filter(|listener| !listener.url.is_local()) {
+        for listener in
+            self.listeners.iter().filter(|listener| !listener.url.is_local() && !asks_certificates(listener))
+        {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
         }
@@ -257,20 +287,29 @@ impl Config {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.auth.allow_anonymous == Some(true) {
-            for listener in self.listeners.iter().filter(|listener| !listener.url.is_local()) {
+            for listener in self
+                .listeners
+                .iter()
+                .filter(|listener| !listener.url.is_local() && !asks_certificates(listener))
+            {
                 notes.push(format!(
                     "note: everybody who can reach `{}` may in without a password",
                     listener.url
                 ));
             }
         }
-        if self.auth.password_file.is_none() && self.rights().is_ok_and(|rights| rights.speaks_of_users()) {
+        if self.auth.password_file.is_none()
+            && !self.listeners.iter().any(has_client_ca)
+            && self.rights().is_ok_and(|rights| rights.speaks_of_users())
+        {
             notes.push(
                 "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
                     .to_owned(),
             );
         }
-        if let Some(path) = self.auth.password_file.as_deref().filter(|path| others_may_read(path)) {
+        let keys = self.listeners.iter().filter_map(|listener| Some(listener.tls.as_ref()?.key.as_path()));
+        let secrets = self.auth.password_file.as_deref().into_iter().chain(keys);
+        for path in secrets.filter(|path| others_may_read(path)) {
             let path = path.display();
             notes.push(format!(
                 "note: every user of this machine may read `{path}`; `chmod o-r {path}` ends that"
@@ -280,16 +319,74 @@ impl Config {
     }
 }
 
+/// Whether clients may show certificates.
+fn has_client_ca(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+}
+
+/// Certificates let clients in, and nothing else.
+struct NoPasswords;
+
+impl Authenticator for NoPasswords {
+    fn authenticate(&self, _credentials: &Credentials<'_>) -> Verdict {
+        Verdict::Deny(DenyReason::NotAuthorized)
+    }
+}
+
+/// Whether nobody may in without a certificate.
+fn asks_certificates(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
+}
+
 fn unsupported(listener: &Listener) -> Option<String> {
     let scheme = listener.url.scheme;
+    let name = scheme.as_str();
     if !scheme.is_supported() {
         return Some(format!(
-            "`{}://` listeners are not in this version yet; accepted are `mqtt://` and `ws://`",
-            scheme.as_str()
+            "`{name}://` listeners are not in this version yet; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`"
         ));
     }
-    let useless = listener.tls.is_some() && !scheme.has_tls();
-    useless.then(|| format!("has `tls`, but `{}://` is not encrypted; remove `tls`", scheme.as_str()))
+    if listener.tls.is_some() && !scheme.has_tls() {
+        return Some(format!("has `tls`, but `{name}://` is not encrypted; remove `tls`"));
+    }
+    if listener.tls.is_none() && scheme.has_tls() {
+        let message = "needs a certificate: `tls = { cert = \"cert.pem\", key = \"key.pem\" }` below the `url` of a [[listener]] in the configuration file";
+        return Some(message.to_owned());
+    }
+    if listener.mode.is_some() && scheme != Scheme::Unix {
+        return Some(format!("has `mode`, but `{name}://` has no socket file; remove `mode`"));
+    }
+    None
+}
+
+/// What can be known of a socket file before it is made.
+fn judge_socket(path: &Path) -> Result<(), String> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
+        return Err(format!("has a path of more than {SOCKET_PATH_MAX} bytes, which no socket can have"));
+    }
+    if !folder.is_dir() {
+        return Err(format!("is in `{}`, which is not a directory; make it", folder.display()));
+    }
+    if path.exists() && !is_socket(path) {
+        return Err("is a file that is not a socket; remove it or name another path".to_owned());
+    }
+    Ok(())
+}
+
+/// The system's limit, without the zero at the end.
+const SOCKET_PATH_MAX: usize = 107;
+
+#[cfg(unix)]
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+#[cfg(not(unix))]
+fn is_socket(_path: &Path) -> bool {
+    false
 }
 
 fn of_listener(listener: &Listener, message: &str) -> ConfigError {

@@ -4,9 +4,9 @@
 //! which are queued here. Invariant: once the first byte of a frame's header is sent, nothing but the rest of that
 //! frame follows until it is complete, even if the caller's next call brings fewer bytes, or more.
 
-use super::{Socket, retry};
+use crate::link::retry;
 use crate::websocket::{WebSocket, WsError, encode_header};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Write};
 
 /// A WebSocket connection and what it still has to send.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ impl Framed {
     }
 
     /// Refuses to read on while the peer lets its replies pile up.
-    pub(super) fn make_room<S: Socket>(&mut self, socket: &mut S) -> io::Result<()> {
+    pub(super) fn make_room<S: Write>(&mut self, socket: &mut S) -> io::Result<()> {
         if self.control.len() > CONTROL_BYTES_MAX {
             self.flush_control(socket)?;
             if self.control.len() > CONTROL_BYTES_MAX {
@@ -99,7 +99,7 @@ impl Framed {
         self.websocket.close(code, &mut self.control);
     }
 
-    pub(super) fn flush_control<S: Socket>(&mut self, socket: &mut S) -> io::Result<()> {
+    pub(super) fn flush_control<S: Write>(&mut self, socket: &mut S) -> io::Result<()> {
         while self.wants_write() {
             match retry(|| socket.write(&self.control)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -121,7 +121,7 @@ impl Framed {
 
     /// Writes until all is taken or the socket is full: stopping earlier would leave the caller waiting for a writable
     /// event that never comes.
-    pub(super) fn write<S: Socket>(&mut self, socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn write<S: Write>(&mut self, socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let total = slices.iter().map(|slice| slice.len()).sum();
         if total == 0 {
             self.flush_control(socket)?;
@@ -146,7 +146,7 @@ impl Framed {
 
     /// One vectored write: the rest of the frame that is being sent, or else control replies and a new frame. The
     /// first `skip` bytes of `slices` are taken already.
-    fn write_once<S: Socket>(
+    fn write_once<S: Write>(
         &mut self,
         socket: &mut S,
         slices: &[IoSlice<'_>],
@@ -185,7 +185,7 @@ impl Framed {
     }
 
     /// No frame may begin: the handshake is not over yet, or a CLOSE was the last word.
-    fn refuse<S: Socket>(&mut self, socket: &mut S) -> io::Result<Progress> {
+    fn refuse<S: Write>(&mut self, socket: &mut S) -> io::Result<Progress> {
         self.flush_control(socket)?;
         if self.websocket.is_handshaking() || self.wants_write() {
             Err(ErrorKind::WouldBlock.into())
