@@ -58,6 +58,8 @@ impl Broker {
             effective.auth.password_file.clone_from(&old.auth.password_file);
             effective.auth.allow_anonymous = old.auth.allow_anonymous;
         }
+        // Listeners stay as they are, and with them what their certificates prove.
+        effective.listeners.clone_from(&old.listeners);
         let Access { authenticator, users, rights } = Access::of(&effective)?;
         // Rights first: a user who is new must not meet the old ones.
         self.runtime.set_rights(&rights);
