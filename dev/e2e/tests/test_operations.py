@@ -57,7 +57,7 @@ def test_idle_memory(broker, client, figure):
     time.sleep(0.5)
     after = broker.resident_bytes()
     figure(f"resident memory: {idle / 1e6:.1f} MB idle, {after / 1e6:.1f} MB after five clients (goal: below 10 MB)")
-    assert idle < IDLE_BYTES_MAX or MOSQUITTO
+    assert max(idle, after) < IDLE_BYTES_MAX or MOSQUITTO
 
 
 @cork_only
