@@ -77,6 +77,11 @@ impl Holds {
     pub(crate) fn any(self) -> bool {
         self.0 != 0
     }
+
+    /// Whether there is a reason besides this one.
+    pub(crate) fn any_but(self, reason: u8) -> bool {
+        self.0 & !reason != 0
+    }
 }
 
 /// An answer that waits for the store or for other shards.

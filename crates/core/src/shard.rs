@@ -144,6 +144,9 @@ impl Shard {
         let was_high = conn.out.len();
         let taken = conn.out.transmit(&mut board.pool, write)?;
         let (left, session, held) = (conn.out.len(), conn.session, conn.holds.any());
+        if held && taken > 0 {
+            conn.last_seen = board.now; // it is not read from, but reads: it is there
+        }
         board.output_bytes -= taken;
         board.stats.bytes_sent += taken as u64;
         if left < OUTPUT_LOW_BYTES {
@@ -423,10 +426,12 @@ impl Shard {
             Stage::AwaitConnect | Stage::Authenticating(_) => self.end(id, Ended::ConnectTimeout),
             Stage::Connected { .. } if conn.keep_alive == 0 => {}
             Stage::Connected { .. } => {
-                // While this end does not read, silence is not the client's fault.
-                let since = if conn.holds.any() { now } else { conn.last_seen };
+                // While this end does not read, silence is not the client's fault; unless it is because the client
+                // takes nothing.
+                let our_fault = conn.holds.any_but(Holds::OUTPUT);
+                let since = if our_fault { now } else { conn.last_seen };
                 let deadline = since + keep_alive_grace(conn.keep_alive);
-                if deadline <= now && !conn.holds.any() {
+                if deadline <= now && !our_fault {
                     self.end(id, Ended::KeepAliveTimeout);
                 } else {
                     self.board.set_conn_timer(id, deadline);

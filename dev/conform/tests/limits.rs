@@ -1,7 +1,7 @@
 //! What one client can make the broker keep, or write into its log, has an end.
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cork_access::Acl;
 use cork_conform::{
@@ -44,4 +44,26 @@ fn a_client_that_allows_every_topic_alias_gets_some() {
     let aliases: BTreeSet<u32> = got.iter().filter_map(|publish| publish.props.number(TOPIC_ALIAS)).collect();
     assert_eq!(aliases, (1..=256).collect());
     assert_eq!(got[999].topic, "sensor/999");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_ended_by_keep_alive_although_it_is_not_read() {
+    let mut lab = Lab::with(|config| {
+        config.limits.output_bytes_max = 64 << 10;
+        config.limits.output_bytes_total_max = 64 << 10;
+    });
+    let connect = wire::Connect { keep_alive: 10, ..wire::Connect::new(V5, "deaf") };
+    let deaf = lab.connect_with(V5, &connect);
+    let slow = lab.connect_with(V5, &wire::Connect { client_id: "slow".to_owned(), ..connect });
+    for client in [deaf, slow] {
+        lab.set_window(client, 0);
+        // Answers it is owed, until it is not read from any more.
+        lab.send(client, &wire::pingreq().repeat(400_000));
+    }
+    for _ in 0..20 {
+        lab.advance(Duration::from_secs(1));
+        lab.set_window(slow, 1);
+    }
+    assert!(lab.is_closed(deaf));
+    assert!(!lab.is_closed(slow), "it reads, if only a byte a second");
 }
