@@ -18,6 +18,7 @@ test *args:
 # one fuzz target for some seconds, on a stable compiler
 fuzz target seconds="60":
     mkdir -p target/fuzz/corpus/{{target}}
+    mkdir -p fuzz/corpus/{{target}}
     cargo fuzz run {{target}} -s none target/fuzz/corpus/{{target}} fuzz/corpus/{{target}} -- -max_total_time={{seconds}}
 
 # real clients against the release binary

@@ -51,6 +51,6 @@ fn ask(user: &str) -> io::Result<String> {
     if password == again {
         Ok(password)
     } else {
-        Err(io::Error::other("the two differ; nothing was changed"))
+        Err(io::Error::other("the two passwords differ; nothing was changed"))
     }
 }

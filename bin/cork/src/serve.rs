@@ -127,14 +127,21 @@ fn welcome(config: &Config, broker: &Broker) {
     text += &format!("  data in       {}\n", config.data_dir.display());
     text += "  messages      are kept in memory: they do not outlive this process yet\n";
     if config.auth.password_file.is_none() {
-        text += "  users         none: everybody who can connect may publish and subscribe\n";
+        text += match config.auth.acl_file {
+            None => "  users         none: everybody who can connect may publish and subscribe\n",
+            Some(_) => "  users         none: user names prove nothing; the rights file decides\n",
+        };
     }
     let plain = broker.addresses().iter().find_map(|(scheme, address)| match address {
         Address::Net(address) if *scheme == Scheme::Mqtt => Some(*address),
         _ => None,
     });
-    if let Some(address) = plain {
-        let (host, port) = (address.ip(), address.port());
+    // Behind a proxy, or under a rights file, these commands may well be refused.
+    let open = config.auth.acl_file.is_none() && !config.listeners.iter().any(|listener| listener.proxy);
+    if let Some(address) = plain.filter(|_| open) {
+        let host =
+            if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+        let port = address.port();
         let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(
             "Try it, in two terminals:\n  mosquitto_sub -h {host} -p {port}{login} -v -t '#'\n  mosquitto_pub -h {host} -p {port}{login} -t hello -m world\n"

@@ -40,9 +40,11 @@ impl Shard {
         self.board.stats.peer_errors += u64::from(matches!(cause, Ended::Rule(_)));
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
         self.board.outputs.push_back(Output::Close { conn: id, farewell });
-        let client_id = match self.board.sessions.get(session as usize) {
-            Some(session) => session.client_id().into(),
-            None => Box::default(),
+        let client_id = match (self.board.sessions.get(session as usize), before) {
+            (Some(session), _) => session.client_id().into(),
+            // Refused: which device has the wrong password is what its owner wants to know.
+            (None, Stage::Authenticating(waiting)) => waiting.client_id,
+            (None, _) => Box::default(),
         };
         self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone() });
         if session != NO_SESSION {
