@@ -152,10 +152,7 @@ impl Board {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
         self.output_bytes += conn.out.append(&mut self.pool, write);
         self.stats.packets_sent += 1;
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push_back(conn.id);
-        }
+        conn.mark_dirty(&mut self.dirty);
     }
 
     /// Sends a packet; one the client's Maximum Packet Size forbids loses its Reason String and User Properties, and

@@ -183,6 +183,15 @@ impl Conn {
         }
     }
 
+    /// Puts it on the list of connections to transmit, once.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, dirty: &mut VecDeque<ConnId>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push_back(self.id);
+        }
+    }
+
     /// Whether messages may be sent to it.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {

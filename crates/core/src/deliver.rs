@@ -137,15 +137,7 @@ impl Board {
             return;
         }
         let shared = (publication.payload.len() >= SHARE_FROM_BYTES).then(|| self.message(publication));
-        let frame = Frame {
-            topic: publication.topic,
-            properties: publication.properties,
-            payload: publication.payload,
-            message: shared.as_ref(),
-            expires: publication.expires,
-            how,
-            dup: false,
-        };
+        let frame = Frame::of_publication(publication, shared.as_ref(), how);
         self.write(index, &frame, None);
     }
 
@@ -167,15 +159,7 @@ impl Board {
         let keep = self.sessions[six as usize].is_persistent() || how.group != NO_GROUP;
         let large = publication.payload.len() >= SHARE_FROM_BYTES;
         let message = (keep || large).then(|| self.message(publication));
-        let frame = Frame {
-            topic: publication.topic,
-            properties: publication.properties,
-            payload: publication.payload,
-            message: message.as_ref(),
-            expires: publication.expires,
-            how,
-            dup: false,
-        };
+        let frame = Frame::of_publication(publication, message.as_ref(), how);
         let index = self.sessions[six as usize].conn;
         if !self.fits(index, &frame) {
             self.stats.dropped_too_large += 1;
@@ -306,10 +290,7 @@ impl Board {
         self.stats.packets_sent += 1;
         self.stats.publish_sent += 1;
         self.stats.publish_bytes_sent += frame.payload.len() as u64;
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push_back(conn.id);
-        }
+        conn.mark_dirty(&mut self.dirty);
     }
 
     /// Sends on what waits in a Session: flights of an earlier connection first, then the queue and the retained
@@ -355,12 +336,13 @@ impl Board {
             self.send_pubrel(index, id);
             return true;
         }
+        let phase = flight.awaits;
         let Some(Some(queued)) = flight.item.clone() else { return true };
         let frame = Frame { dup: true, ..Frame::of(&queued) };
         if self.may_read(six, &queued.message.topic) && self.fits(index, &frame) {
             self.write(index, &frame, Some(id));
         } else {
-            self.forget_flight(six, id, flight_phase(queued.delivery.qos));
+            self.forget_flight(six, id, phase);
         }
         true
     }
@@ -460,17 +442,13 @@ impl Board {
         let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, sub_ids };
         let mut publication = Publication::of(&message);
         if how.qos == QoS::AtMostOnce {
-            let frame = Frame::of_publication(&publication, how);
+            let frame = Frame::of_publication(&publication, Some(&message), how);
             self.write(index, &frame, None);
         } else {
             self.send_flight(six, &mut publication, how);
         }
         true
     }
-}
-
-fn flight_phase(qos: QoS) -> Phase {
-    if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback }
 }
 
 impl How<'_> {
@@ -503,12 +481,16 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn of_publication(publication: &'a Publication<'_>, how: How<'a>) -> Self {
+    fn of_publication(
+        publication: &'a Publication<'_>,
+        message: Option<&'a Arc<Message>>,
+        how: How<'a>,
+    ) -> Self {
         Self {
             topic: publication.topic,
             properties: publication.properties,
             payload: publication.payload,
-            message: publication.message.as_ref(),
+            message,
             expires: publication.expires,
             how,
             dup: false,

@@ -192,7 +192,7 @@ impl Shard {
             return;
         }
         let wall = self.board.wall();
-        let expires = will.expiry_seconds.map(|s| cork_store::WallTime(wall.0 + u64::from(s) * 1_000_000));
+        let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
         let mut publication = Publication { expires, message: None, ..Publication::of(message) };
         self.publish(&mut publication, NO_SESSION);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::Action;
 use cork_packet::{PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, levels};
 use cork_proto::PeerError;
-use cork_store::{MessageId, Record, WallTime};
+use cork_store::{MessageId, Record};
 
 use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
@@ -96,7 +96,7 @@ impl Shard {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expires: expiry.map(|seconds| WallTime(wall.0 + u64::from(seconds) * 1_000_000)),
+            expires: expiry.map(|seconds| wall.plus_seconds(seconds)),
             publisher: &publisher,
             message: None,
         };

@@ -165,12 +165,9 @@ impl Shard {
 
     /// Lets a connection that still has something to send come up in [`Shard::poll_transmit`] again.
     pub fn transmit_again(&mut self, id: ConnId) {
-        if let Some(conn) = self.board.conn(id)
-            && !conn.dirty
-            && !conn.out.is_empty()
-        {
-            conn.dirty = true;
-            self.board.dirty.push_back(id);
+        let Some(Some(conn)) = self.board.conns.get_mut(id.index as usize) else { return };
+        if conn.id == id && !conn.out.is_empty() {
+            conn.mark_dirty(&mut self.board.dirty);
         }
     }
 

@@ -8,6 +8,14 @@ use cork_packet::QoS;
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub u64);
 
+impl WallTime {
+    /// The moment `seconds` later.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: u32) -> Self {
+        Self(self.0 + seconds as u64 * 1_000_000)
+    }
+}
+
 /// Which message this is, stable across restarts.
 ///
 /// Ordered by arrival within a shard; between shards the larger one counts as the later one.
@@ -109,13 +117,6 @@ impl Message {
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
         self.topic.len() + self.body.len() + std::mem::size_of::<Self>()
-    }
-
-    /// Whole seconds left at `now`; `Some(0)` when it expired, `None` when it never does.
-    #[must_use]
-    pub fn seconds_left(&self, now: WallTime) -> Option<u32> {
-        let left = self.expires?.0.saturating_sub(now.0);
-        Some(u32::try_from(left.div_ceil(1_000_000)).unwrap_or(u32::MAX))
     }
 
     /// Whether its Message Expiry Interval has passed (5.0 [MQTT-3.3.2-5]).
