@@ -12,7 +12,7 @@ use cork_core::{Door, Limits, ShardConfig};
 use cork_mesh::Alone;
 use cork_net::{Address, Listen, TlsAcceptor, Transport, Wrap};
 use cork_runtime::{Runtime, RuntimeConfig};
-use cork_store::{Volatile, WallTime};
+use cork_store::{Recovered, Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -89,7 +89,8 @@ impl Broker {
             authenticator,
             users,
             rights,
-            store: Box::new(|_| Box::new(Volatile::default())),
+            store: Box::new(|_, _| Box::new(Volatile::default())),
+            recovered: Recovered::default(),
             mesh: Box::new(|_| Box::new(Alone::default())),
             connections_max: config.limits.max_connections as usize,
         })?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Message, Record, StoreError, Ticket};
+use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
 
 use crate::{Event, Stats, Users};
 
@@ -77,6 +77,10 @@ pub enum Input<'a> {
         /// Its fate.
         result: Result<(), StoreError>,
     },
+    /// The store's answer to [`Output::Load`].
+    Loaded(Loaded),
+    /// The store has no space for new messages, or has some again.
+    Full(bool),
     /// What other shards have for this one.
     Batch(Batch),
     /// New rights; they hold from now on.
@@ -145,6 +149,8 @@ pub enum Output {
         /// What.
         records: Vec<Record>,
     },
+    /// Give these deliveries back; answer with [`Input::Loaded`].
+    Load(Load),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.

@@ -114,7 +114,7 @@ impl Shard {
                 Item::Publish { message, plain, groups, retain } => {
                     let mut publication = Publication::of(&message);
                     if retain {
-                        self.retain(&mut publication);
+                        self.retain(&mut publication, false);
                     }
                     if plain {
                         self.route(&mut publication, NO_SESSION, false);

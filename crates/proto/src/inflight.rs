@@ -8,6 +8,9 @@
 //! ```
 //!
 //! Flights that stay unanswered while thousands behind them finish are moved aside, so that the ring stays short.
+//!
+//! A sender that must give the same identifiers after a restart names the sequences itself ([`Inflight::push_at`]):
+//! what it leaves out costs an empty place in the ring.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -122,23 +125,86 @@ impl<M> Inflight<M> {
     ///
     /// `None` when all 65,535 are in use. QoS 0 needs no flight and is treated as QoS 1.
     pub fn push(&mut self, item: M, qos: QoS) -> Option<PacketId> {
+        let sequence = self.free_from(self.next())?;
+        self.push_at(sequence, item, qos)
+    }
+
+    /// Sequence of the flight that [`Inflight::push`] would start, were its identifier free.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    /// The first sequence from `from` on whose identifier is not in use; `None` when all are.
+    #[must_use]
+    pub fn free_from(&self, from: u64) -> Option<u64> {
         if self.live as u64 >= IDENTIFIERS {
             return None;
         }
+        (from..from + IDENTIFIERS).find(|sequence| !self.is_used(identifier(*sequence)))
+    }
+
+    /// Starts a flight at QoS 1 or 2 under the identifier of `sequence`, which is not below [`Inflight::next`].
+    ///
+    /// `None`, and nothing happens, when the identifier is in use.
+    pub fn push_at(&mut self, sequence: u64, item: M, qos: QoS) -> Option<PacketId> {
+        let id = identifier(sequence);
+        if self.live as u64 >= IDENTIFIERS || self.is_used(id) {
+            return None;
+        }
         self.shorten();
-        let sequence = loop {
-            let sequence = self.base + self.ring.len() as u64;
-            let id = identifier(sequence);
-            if !self.aside_ids.contains_key(&id) {
-                break sequence;
-            }
-            self.ring.push_back(None); // the identifier is taken by a flight that was moved aside
-        };
+        self.pad_to(sequence);
         let awaits = if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback };
         self.ring.push_back(Some(Flight { awaits, item: Some(item), counted: true }));
         self.live += 1;
         self.open += 1;
-        Some(identifier(sequence))
+        Some(id)
+    }
+
+    /// Takes up a flight of an earlier life of the sender that waits for PUBCOMP. Other flights may start before
+    /// and behind it.
+    pub fn restore_released(&mut self, sequence: u64) {
+        let id = identifier(sequence);
+        if !self.is_used(id) {
+            self.aside.insert(sequence, Flight { awaits: Phase::Pubcomp, item: None, counted: false });
+            self.aside_ids.insert(id, sequence);
+            self.live += 1;
+        }
+    }
+
+    /// Sequence of the flight under way with this identifier.
+    #[must_use]
+    pub fn sequence_of(&self, id: PacketId) -> Option<u64> {
+        let offset = self.offset(id);
+        match self.ring.get(offset) {
+            Some(Some(_)) => Some(self.base + offset as u64),
+            _ => self.aside_ids.get(&id).copied(),
+        }
+    }
+
+    /// Whether the identifier of a sequence is not in use.
+    #[must_use]
+    pub fn is_free(&self, sequence: u64) -> bool {
+        !self.is_used(identifier(sequence))
+    }
+
+    fn is_used(&self, id: PacketId) -> bool {
+        matches!(self.ring.get(self.offset(id)), Some(Some(_))) || self.aside_ids.contains_key(&id)
+    }
+
+    /// Lets the ring end right before `sequence`.
+    fn pad_to(&mut self, sequence: u64) {
+        if sequence.saturating_sub(self.next()) > RING_LONG as u64 {
+            while !self.ring.is_empty() {
+                self.move_first_aside();
+            }
+        }
+        if self.ring.is_empty() {
+            self.base = self.base.max(sequence);
+        }
+        while self.next() < sequence {
+            self.ring.push_back(None);
+        }
     }
 
     /// PUBACK arrived: a QoS 1 flight ends.
@@ -171,8 +237,8 @@ impl<M> Inflight<M> {
             flight.counted = false;
         }
         self.open = 0;
-        self.resend_at = self.aside.keys().next().map_or(self.base, |sequence| *sequence);
-        self.resend_end = self.base + self.ring.len() as u64;
+        self.resend_at = self.aside.keys().next().map_or(self.base, |first| self.base.min(*first));
+        self.resend_end = self.aside.keys().next_back().map_or(0, |last| last + 1).max(self.next());
         self.release_at = self.resend_at;
     }
 
@@ -193,9 +259,9 @@ impl<M> Inflight<M> {
             self.release_at = release.map_or(self.resend_end, |sequence| sequence + 1);
             sequence = release?;
         }
-        let flight = match sequence.checked_sub(self.base) {
-            Some(offset) => self.ring.get_mut(usize::try_from(offset).ok()?)?.as_mut()?,
-            None => self.aside.get_mut(&sequence)?,
+        let flight = match self.aside.get_mut(&sequence) {
+            Some(flight) => flight,
+            None => self.ring.get_mut(usize::try_from(sequence - self.base).ok()?)?.as_mut()?,
         };
         if flight.awaits != Phase::Pubcomp {
             flight.counted = true;
@@ -207,12 +273,15 @@ impl<M> Inflight<M> {
     /// Sequence of the first wanted flight, from `from` on, among those to be sent again.
     fn seek(&self, from: u64, wanted: impl Fn(u64, &Flight<M>) -> bool) -> Option<u64> {
         let aside = self.aside.range(from..).find(|(n, flight)| wanted(**n, flight)).map(|(n, _)| *n);
-        let next = aside.or_else(|| {
-            let from = from.max(self.base);
-            let skip = usize::try_from(from - self.base).unwrap_or(usize::MAX);
-            let mut ring = (from..).zip(self.ring.iter().skip(skip));
-            ring.find(|(n, slot)| slot.as_ref().is_some_and(|flight| wanted(*n, flight))).map(|(n, _)| n)
-        });
+        let start = from.max(self.base);
+        let skip = usize::try_from(start - self.base).unwrap_or(usize::MAX);
+        let mut ring = (start..).zip(self.ring.iter().skip(skip));
+        let ring =
+            ring.find(|(n, slot)| slot.as_ref().is_some_and(|flight| wanted(*n, flight))).map(|(n, _)| n);
+        let next = match (aside, ring) {
+            (Some(aside), Some(ring)) => Some(aside.min(ring)),
+            (one, other) => one.or(other),
+        };
         next.filter(|sequence| *sequence < self.resend_end)
     }
 
@@ -285,13 +354,17 @@ impl<M> Inflight<M> {
     fn shorten(&mut self) {
         let full = (self.ring.len() as u64) >= IDENTIFIERS;
         while self.ring.len() > RING_LONG && (full || self.live * 4 < self.ring.len()) {
-            if let Some(Some(flight)) = self.ring.pop_front() {
-                self.aside.insert(self.base, flight);
-                self.aside_ids.insert(identifier(self.base), self.base);
-            }
-            self.base += 1;
+            self.move_first_aside();
             self.pop_done();
         }
+    }
+
+    fn move_first_aside(&mut self) {
+        if let Some(Some(flight)) = self.ring.pop_front() {
+            self.aside.insert(self.base, flight);
+            self.aside_ids.insert(identifier(self.base), self.base);
+        }
+        self.base += 1;
     }
 }
 
@@ -399,6 +472,39 @@ mod tests {
         assert_eq!(inflight.push(0, QoS::AtLeastOnce), None);
         inflight.puback(id(30_000));
         assert_eq!(inflight.push(7, QoS::AtLeastOnce), Some(id(30_000)));
+    }
+
+    #[test]
+    fn a_sender_that_names_its_sequences_gets_the_same_identifiers_again() {
+        let mut before = Inflight::default();
+        let ids: Vec<_> = [0, 1, 5, 5000].map(|n| before.push_at(n, n, QoS::ExactlyOnce).unwrap()).into();
+        assert_eq!(ids, [id(1), id(2), id(6), id(5001)]);
+        assert_eq!(before.sequence_of(id(6)), Some(5));
+        assert_eq!(before.sequence_of(id(3)), None);
+        before.pubrec(ids[1], false);
+        // A new start knows of 1 that it was released; the others it sends again, in order.
+        let mut after = Inflight::default();
+        after.restore_released(1);
+        let again: Vec<_> = [0, 5, 5000].map(|n| after.push_at(n, n, QoS::ExactlyOnce).unwrap()).into();
+        assert_eq!(again, [ids[0], ids[2], ids[3]]);
+        after.reconnected();
+        let mut order = Vec::new();
+        while let Some((id, flight)) = after.resend(usize::MAX) {
+            order.push((id, flight.awaits == Phase::Pubcomp));
+        }
+        assert_eq!(order, [(ids[0], false), (ids[1], true), (ids[2], false), (ids[3], false)]);
+        assert_eq!(after.pubcomp(ids[1]), Acked::Taken(None));
+    }
+
+    #[test]
+    fn an_identifier_in_use_is_left_out() {
+        let mut inflight = Inflight::default();
+        inflight.push_at(0, 0, QoS::AtLeastOnce).unwrap();
+        assert_eq!(inflight.push_at(IDENTIFIERS, 1, QoS::AtLeastOnce), None);
+        assert_eq!(inflight.free_from(IDENTIFIERS), Some(IDENTIFIERS + 1));
+        assert_eq!(inflight.push_at(IDENTIFIERS + 1, 1, QoS::AtLeastOnce), Some(id(2)));
+        assert_eq!(inflight.len(), 2);
+        assert!(inflight.ring.len() < 10);
     }
 
     proptest! {

@@ -61,6 +61,8 @@ impl std::error::Error for StoreError {}
 /// Asks for deliveries of a Session that the shard does not hold in memory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// The asker's own number for it, given back.
+    pub token: u64,
     /// Whose.
     pub session: SessionKey,
     /// From this delivery number on.
@@ -74,6 +76,8 @@ pub struct Load {
 /// The answer to a [`Load`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
+    /// The number it was asked with.
+    pub token: u64,
     /// Whose.
     pub session: SessionKey,
     /// What was asked for.

@@ -51,6 +51,18 @@ pub struct RecoveredSession {
     pub shifts: Vec<(u64, u64)>,
 }
 
+impl RecoveredSession {
+    /// Client Identifier.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        match (&self.state, &self.will) {
+            (Some(state), _) => &state.client_id,
+            (None, Some(will)) => &will.message.publisher.client_id,
+            (None, None) => "",
+        }
+    }
+}
+
 /// All that was recovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
