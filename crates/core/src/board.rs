@@ -20,6 +20,7 @@ use crate::{
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    gather::Elsewhere,
     gone::Gone,
     io::{ConnId, Output},
     outbuf::Pool,
@@ -76,6 +77,10 @@ pub(crate) struct Board {
     pub(crate) heads_bytes: u64,
     /// Sessions whose queue waits for a batch to be stored, in the order of batches.
     pub(crate) delayed: VecDeque<(Ticket, SessionIx)>,
+    /// The same, for what is stored with another shard's batch.
+    pub(crate) elsewhere: Elsewhere,
+    /// Sessions that the store knows.
+    pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
     /// Those that were removed lately; empty with one shard.
@@ -117,6 +122,8 @@ impl Board {
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),
+            elsewhere: Elsewhere::default(),
+            kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
             gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),

@@ -199,6 +199,12 @@ impl Conn {
         }
     }
 
+    /// An answer that waits, by its number: they are numbered without gaps.
+    pub(crate) fn held_by_number(&mut self, number: u64) -> Option<&mut Held> {
+        let first = self.held.front()?.number;
+        self.held.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
     /// Whether messages may be sent to it.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {

@@ -10,6 +10,8 @@ use cork_topic::{Retained as HasTopic, Scan};
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
     conn::{Answer, SessionIx},
+    gather::is_elsewhere,
+    io::Waiter,
     outbuf::SHARE_FROM_BYTES,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
@@ -42,8 +44,24 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
     /// Built when the first receiver must keep it.
     pub(crate) message: Option<Arc<Message>>,
-    /// It would be published again if the broker died now: nobody gets it at QoS 2 before the store has it.
-    pub(crate) once: bool,
+    /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
+    pub(crate) once: Option<Ticket>,
+    /// What other shards are asked to say of it.
+    pub(crate) ask: Ask,
+    /// How many were asked.
+    pub(crate) asked: u16,
+}
+
+/// What other shards are asked to say of a publication.
+#[derive(Copy, Clone, Default)]
+pub(crate) enum Ask {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// When it is stored there.
+    Stored(Waiter),
+    /// What is to be stored, for this gather.
+    Records(u64),
 }
 
 impl<'a> Publication<'a> {
@@ -58,7 +76,9 @@ impl<'a> Publication<'a> {
             expires: message.expires,
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
-            once: false,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         }
     }
 }
@@ -137,8 +157,14 @@ impl Board {
         let session = &self.sessions[six as usize];
         let (online, persistent) = (session.is_online(), session.is_persistent());
         // At QoS 2 nothing goes out that a crash would let happen again: neither the publication nor its identifier.
-        if how.qos == QoS::ExactlyOnce && (persistent || publication.once) && (online || persistent) {
-            let ticket = self.ticket;
+        let exactly = how.qos == QoS::ExactlyOnce;
+        let waits = match publication.once {
+            Some(ticket) if is_elsewhere(ticket) => exactly || persistent,
+            Some(_) => exactly,
+            None => exactly && persistent,
+        };
+        if waits && (online || persistent) {
+            let ticket = publication.once.unwrap_or(self.ticket);
             self.enqueue(six, publication, how, ticket);
         } else if self.can_send_now(six) {
             self.send_flight(six, publication, how);
@@ -176,7 +202,8 @@ impl Board {
     fn send_flight(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
         let outgoing = self.sessions[six as usize].outgoing();
         if !outgoing.inflight.is_free(outgoing.sequence_of(outgoing.numbers + 1)) {
-            return self.enqueue(six, publication, how, Ticket(0)); // its identifier is in use: see `send_queued`
+            self.enqueue(six, publication, how, Ticket(0));
+            return self.pump(six); // its identifier is in use: see `has_identifier`
         }
         let keep = self.sessions[six as usize].is_persistent() || how.group != NO_GROUP;
         let large = publication.payload.len() >= SHARE_FROM_BYTES;
@@ -348,8 +375,8 @@ impl Board {
             return false;
         };
         let (qos, number, expired) = (front.delivery.qos, front.number, front.message.is_expired(now));
-        let full = qos != QoS::AtMostOnce && outgoing.inflight.open() >= window;
-        if (!expired && full) || front.ticket > self.stored {
+        let (full, ticket) = (qos != QoS::AtMostOnce && outgoing.inflight.open() >= window, front.ticket);
+        if (!expired && full) || !self.is_stored(ticket) {
             return false;
         }
         if qos != QoS::AtMostOnce && !self.has_identifier(six, number) {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, QoS, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
-use cork_store::{Record, SessionKey, Will};
+use cork_store::{Message, Record, SessionKey, Will};
 
 use crate::{
     board::Timer,
     conn::{NO_SESSION, SessionIx, Stage},
-    deliver::Publication,
+    deliver::{Ask, Publication},
     event::{Ended, Event},
     io::{ConnId, Item, Output},
     rights::Denied,
@@ -191,6 +191,7 @@ impl Shard {
     }
 
     fn publish_will(&mut self, six: SessionIx) {
+        let mark = self.board.records.len();
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
@@ -205,10 +206,17 @@ impl Shard {
         }
         let wall = self.board.wall();
         let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
-        // A crash before the store knows of it would let it be published once more.
-        let once = message.qos == QoS::ExactlyOnce;
-        let mut publication = Publication { expires, message: None, once, ..Publication::of(message) };
+        // A crash before the store knows that it is gone would let it be published once more.
+        let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
+        let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
+        let mut publication = Publication { expires, message: None, once, ask, ..Publication::of(message) };
         self.publish(&mut publication, NO_SESSION);
+        if let Some((number, _)) = gather {
+            let asked = publication.asked;
+            self.gather(number, mark, asked, None);
+            self.finish_gather(number);
+        }
     }
 
     /// Ends a Session: its Will if one is left, its subscriptions, its queue.
@@ -243,28 +251,45 @@ impl Shard {
         }
         if session.recorded {
             self.board.record(Record::SessionEnded { session: session.key });
+            self.count_kept(-1);
         }
     }
 
     /// Gives the messages a shared subscription chose this Session for, and that it has not taken, to other members
     /// (5.0 4.8.2): QoS 1 not acknowledged, QoS 2 not begun. A QoS 2 flow that has begun stays ([MQTT-4.8.2-4]).
     fn hand_over(&mut self, six: SessionIx) {
-        for Queued { message, delivery, .. } in self.take_shared(six) {
-            self.pass_on(delivery.group, message);
+        let key = self.board.sessions[six as usize].key;
+        for Queued { message, delivery, number, .. } in self.take_shared(six) {
+            self.pass_on(delivery.group, message, Record::Done { session: key, delivery: number });
         }
     }
 
-    /// Gives a message to a shared subscription once more.
-    pub(crate) fn pass_on(&mut self, group_ix: u32, message: Arc<cork_store::Message>) {
-        let Some(group) = self.router.groups.get_mut(group_ix as usize) else { return };
+    /// Gives a message to a shared subscription once more. `done` says that the one who had it has it no longer, in one
+    /// batch with whose it is now.
+    pub(crate) fn pass_on(&mut self, group_ix: u32, message: Arc<Message>, done: Record) {
+        let Some(group) = self.router.groups.get_mut(group_ix as usize) else {
+            return self.board.record(done);
+        };
         if let Turn::Shard(shard) = group.next_turn() {
             let groups = vec![Arc::clone(&group.name)];
-            self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
+            self.tell_share(shard, message, groups, vec![done]);
         } else {
-            // What was taken from one Session is recorded for another in the same batch: at QoS 2 it must hold first.
-            let once = message.qos == QoS::ExactlyOnce;
+            self.board.record(done);
+            let once = Some(self.board.ticket);
             self.deliver_to_group(group_ix, &mut Publication { once, ..Publication::of(&message) });
         }
+    }
+
+    /// Hands a message to those of a shared subscription on another shard.
+    pub(crate) fn tell_share(
+        &mut self,
+        shard: u16,
+        message: Arc<Message>,
+        groups: Vec<Arc<str>>,
+        with: Vec<Record>,
+    ) {
+        let (plain, retain, answer, gather) = (false, false, None, None);
+        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
@@ -273,7 +298,6 @@ impl Shard {
             queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
         };
         let session = &mut self.board.sessions[six as usize];
-        let key = session.key;
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing
@@ -285,15 +309,11 @@ impl Shard {
             .collect();
         for packet_id in ids {
             if let cork_proto::Acked::Taken(Some(Some(queued))) = outgoing.inflight.puback(packet_id) {
-                self.board.records.push(Record::Done { session: key, delivery: queued.number });
                 self.board.stats.inflight -= 1;
                 taken.push(*queued);
             }
         }
-        for queued in self.board.take_from_head(six, goes) {
-            self.board.record(Record::Done { session: key, delivery: queued.number });
-            taken.push(queued);
-        }
+        taken.extend(self.board.take_from_head(six, goes));
         taken
     }
 

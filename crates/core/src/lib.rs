@@ -40,6 +40,7 @@ mod cursors;
 mod deliver;
 mod end;
 mod event;
+mod gather;
 mod gone;
 mod io;
 mod outbuf;

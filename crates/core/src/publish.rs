@@ -10,8 +10,8 @@ use cork_store::{MessageId, Record};
 use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
     conn::{Answer, Holds, NO_SESSION, SessionIx},
-    deliver::{How, Publication, Retained},
-    io::{ConnId, Item},
+    deliver::{Ask, How, Publication, Retained},
+    io::{ConnId, Waiter},
     rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
@@ -68,6 +68,14 @@ impl Shard {
         if let Some(packet_id) = publish.packet_id {
             if publish.qos == QoS::ExactlyOnce && session.received.contains(packet_id) {
                 // 5.0 [MQTT-4.3.3-10]: answered again, not routed again.
+                if let Some(number) = self.gather_of((session.key, packet_id)) {
+                    // The first one, from an earlier connection, is not stored yet.
+                    let (kind, reason) = (PacketType::PubRec, ReasonCode::SUCCESS);
+                    let answer = Answer::Ack { kind, id: packet_id, reason };
+                    let answer = self.board.answer(id.index, false, 1, answer);
+                    self.answer_gathered(number, (id, answer));
+                    return Ok(());
+                }
                 self.ack_publish(id, PacketType::PubRec, packet_id, ReasonCode::SUCCESS, false);
                 return Ok(());
             }
@@ -103,19 +111,40 @@ impl Shard {
             expires: expiry.map(|seconds| wall.plus_seconds(seconds)),
             publisher: &publisher,
             message: None,
-            once: publish.qos == QoS::ExactlyOnce && session_persistent,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         };
-        let records = self.board.records.len();
+        let exactly = publish.qos == QoS::ExactlyOnce;
+        let Some(packet_id) = publish.packet_id else {
+            self.publish(&mut publication, six);
+            return Ok(());
+        };
+        let mark = self.board.records.len();
+        let gather = (exactly && session_persistent && self.leaves(topic)).then(|| self.begin_gather());
+        if let Some((number, ticket)) = gather {
+            (publication.once, publication.ask) = (Some(ticket), Ask::Records(number));
+        } else if let Some(conn) = self.board.conn(id) {
+            let waiter = Waiter { conn: id, number: conn.held_numbers + 1 };
+            publication.ask = Ask::Stored(waiter);
+            publication.once = (exactly && session_persistent).then_some(self.board.ticket);
+        }
         let anybody = self.publish(&mut publication, six);
-        let Some(packet_id) = publish.packet_id else { return Ok(()) };
+        let asked = publication.asked;
         let reason = if anybody { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
-        if publish.qos == QoS::ExactlyOnce {
+        let kind = if exactly { PacketType::PubRec } else { PacketType::PubAck };
+        if exactly {
             self.note_received(six, packet_id);
-            let relies = self.board.records.len() > records;
-            self.ack_publish(id, PacketType::PubRec, packet_id, reason, relies);
+        }
+        let answer = Answer::Ack { kind, id: packet_id, reason };
+        if let Some((number, _)) = gather {
+            let flow = self.board.sessions.get(six as usize).map(|session| (session.key, packet_id));
+            self.gather(number, mark, asked, flow);
+            let answer = self.board.answer(id.index, false, 1, answer);
+            self.answer_gathered(number, (id, answer));
         } else {
-            let relies = self.board.records.len() > records;
-            self.ack_publish(id, PacketType::PubAck, packet_id, reason, relies);
+            let relies = self.board.records.len() > mark;
+            self.board.answer(id.index, relies, asked, answer);
         }
         Ok(())
     }
@@ -345,7 +374,7 @@ impl Shard {
             && let Turn::Shard(shard) = group.next_turn()
         {
             let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
-            return self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
+            return self.tell_share(shard, message, groups, Vec::new());
         }
         deliver_to_member(&mut self.board, group_ix, group, publication);
     }

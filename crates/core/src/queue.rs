@@ -18,6 +18,7 @@ use crate::{
     conn::SessionIx,
     deliver::{How, Publication},
     event::Event,
+    gather::is_elsewhere,
     io::Output,
     session::{Delivery, NO_GROUP, Queued},
     shard::Shard,
@@ -55,6 +56,8 @@ struct Tail {
     messages: u64,
     /// Not all of it is in the store before this batch is.
     ticket: Ticket,
+    /// Nor before this one is, with another shard's batch.
+    elsewhere: Ticket,
     loading: bool,
 }
 
@@ -140,9 +143,7 @@ impl Board {
             return;
         }
         let number = self.number_queued(six, &message, how);
-        if ticket > self.stored && self.delayed.back() != Some(&(ticket, six)) {
-            self.delayed.push_back((ticket, six));
-        }
+        self.delay(ticket, six);
         let (batch, loads, heads) = (self.ticket, self.config.loads, self.heads_bytes);
         let session = &mut self.sessions[six as usize];
         let may_have_tail = loads && session.is_persistent();
@@ -159,6 +160,9 @@ impl Board {
             }
             tail.messages += 1;
             tail.ticket = batch;
+            if is_elsewhere(ticket) {
+                tail.elsewhere = ticket;
+            }
         } else {
             queue.head.push_back(Queued { message, delivery: how.to_delivery(), number, ticket });
             queue.head_bytes += cost;
@@ -220,8 +224,13 @@ impl Board {
         if tail.messages == 0 || tail.loading || queue.head_bytes >= HEAD_BYTES_LOW {
             return;
         }
-        tail.loading = true;
-        let from = tail.from;
+        let (from, elsewhere) = (tail.from, tail.elsewhere);
+        if !self.is_stored(elsewhere) {
+            return self.delay(elsewhere, six); // the store may have what is behind it before it has this
+        }
+        if let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() {
+            outgoing.queue.tail.loading = true;
+        }
         self.load(six, from);
     }
 
@@ -272,7 +281,7 @@ impl Board {
         tail.loading = false;
         let came = deliveries.len() as u64;
         let last = deliveries.last().map(|queued| queued.number);
-        tail.from = next.or(last.map(|last| last + 1)).unwrap_or(tail.from);
+        tail.from = next.or_else(|| last.map(|last| last + 1)).unwrap_or(tail.from);
         // An end that came too early: the rest was on its way into the store, or is not there.
         let short = next.is_none() && tail.ticket <= stored && tail.messages > came;
         let gone =
@@ -347,12 +356,12 @@ impl Shard {
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
             messages += 1;
             cost += delivery.message.cost_bytes() as u64;
-            self.board.record(Record::Done { session: key, delivery: delivery.delivery });
-            passed.push((group, delivery.message));
+            let done = Record::Done { session: key, delivery: delivery.delivery };
+            passed.push((group, delivery.message, done));
         }
         self.board.drop_from_tail(six, messages, cost);
-        for (group, message) in passed {
-            self.pass_on(group, message);
+        for (group, message, done) in passed {
+            self.pass_on(group, message, done);
         }
         match loaded.next {
             Some(next) => self.board.load(six, next),

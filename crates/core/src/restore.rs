@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_proto::Time;
-use cork_store::{Message, Publisher, Recovered, RecoveredSession, SessionState, Will};
+use cork_store::{Message, Publisher, Recovered, RecoveredSession, SessionState, WallTime, Will};
 
 use crate::{
     board::Timer,
@@ -91,6 +91,9 @@ impl Shard {
             session.expiry_seconds = state.expiry_seconds;
             session.since = state.since;
         }
+        if recovered.state.is_some() {
+            self.count_kept(1);
+        }
         self.restore_timers(six, recovered.state.as_ref(), recovered.will);
         six
     }
@@ -124,20 +127,24 @@ impl Shard {
     /// return as it would have had to be missed.
     fn restore_timers(&mut self, six: SessionIx, state: Option<&SessionState>, will: Option<Box<Will>>) {
         let now = self.board.now;
-        let since = state.filter(|state| !state.online).map(|state| self.board.time_of(state.since));
-        let session = &mut self.board.sessions[six as usize];
+        let since = state.filter(|state| !state.online).map(|state| state.since);
+        let started = self.board.config.started;
+        let due = |since: Option<WallTime>, seconds: u32| match since {
+            Some(since) => Time::from_micros(since.plus_seconds(seconds).0.saturating_sub(started.0)),
+            None => now + std::time::Duration::from_secs(seconds.into()),
+        };
+        let session = &self.board.sessions[six as usize];
         let (key, expiry) = (session.key, session.expiry_seconds);
         if expiry != 0 && expiry != u32::MAX {
-            let when = since.unwrap_or(now) + std::time::Duration::from_secs(expiry.into());
-            session.expires = when;
+            let when = due(since, expiry);
+            self.board.sessions[six as usize].expires = when;
             self.board.at(when, Timer::Expire(key, six));
         }
         if let Some(will) = will {
-            let delay = std::time::Duration::from_secs(will.delay_seconds.into());
-            let when = match since {
-                Some(since) => since + delay,
-                None => now + delay.max(keep_alive_grace(will.keep_alive_seconds)),
-            };
+            let mut when = due(since, will.delay_seconds);
+            if since.is_none() {
+                when = when.max(now + keep_alive_grace(will.keep_alive_seconds));
+            }
             let session = &mut self.board.sessions[six as usize];
             session.will_restored = since.is_none();
             session.will = Some(will);

@@ -174,7 +174,7 @@ impl Shard {
     /// Writes down that a Session exists, or its changed expiry.
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
-        session.recorded = true;
+        let first = !std::mem::replace(&mut session.recorded, true);
         let state = SessionState {
             client_id: session.client_id().into(),
             user_name: session.publisher.user_name.clone(),
@@ -186,6 +186,9 @@ impl Shard {
         };
         let record = Record::Session { session: session.key, state: Box::new(state) };
         self.board.record(record);
+        if first {
+            self.count_kept(1);
+        }
     }
 
     pub(crate) fn count_connected(&mut self, by: i64) {

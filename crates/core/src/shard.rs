@@ -13,6 +13,7 @@ use crate::{
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
     event::{Ended, Event},
+    gather::Gathers,
     io::{ConnId, Input, Output},
     peers::Peers,
     quarrel::Quarrels,
@@ -42,6 +43,7 @@ pub struct Shard {
     pub(crate) hasher: FixedState,
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
+    pub(crate) gathers: Gathers,
 }
 
 /// What became of a packet.
@@ -70,6 +72,7 @@ impl Shard {
             hasher: FixedState::with_seed(config.seed),
             draining: false,
             quarrels: Quarrels::default(),
+            gathers: Gathers::default(),
             board: Board::new(config),
         };
         shard.start_sys();
@@ -387,6 +390,8 @@ impl Shard {
                 for id in self.board.stored(ticket) {
                     self.release(id);
                 }
+                self.release_gathers();
+                self.answer_others();
                 for id in self.board.caught_up() {
                     if self.board.unhold(id.index, Holds::BACKLOG) {
                         self.go_on_reading(id);

@@ -6,7 +6,12 @@ use cork_packet::QoS;
 use cork_proto::Time;
 
 use crate::{
-    board::Timer, conn::NO_SESSION, connect::broker_publisher, deliver::Publication, io::Item, shard::Shard,
+    board::Timer,
+    conn::NO_SESSION,
+    connect::broker_publisher,
+    deliver::{Ask, Publication},
+    io::Item,
+    shard::Shard,
     stats::Stats,
 };
 
@@ -145,7 +150,9 @@ impl Shard {
             expires: None,
             publisher: &publisher,
             message: None,
-            once: false,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         };
         let records = self.board.records.len();
         self.publish(&mut publication, NO_SESSION);
