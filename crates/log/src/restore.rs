@@ -182,8 +182,8 @@ impl<F: DiskFile> Located<F> {
     #[must_use]
     pub fn read(self) -> Loaded {
         let Self { load, places, files, next, id, .. } = self;
-        let (session, from) = (load.session, load.from);
-        let mut loaded = Loaded { session, from, deliveries: Vec::new(), next, damaged: Vec::new() };
+        let Load { token, session, from, .. } = load;
+        let mut loaded = Loaded { token, session, from, deliveries: Vec::new(), next, damaged: Vec::new() };
         let (mut publisher, mut last) = (Arc::new(Publisher::default()), None::<(Place, Arc<Message>)>);
         for run in places.chunk_by(|a, b| a.1.segment == b.1.segment) {
             let number = run[0].1.segment;

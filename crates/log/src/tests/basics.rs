@@ -47,7 +47,7 @@ pub(super) fn append(records: Vec<Record>) -> Vec<Op> {
 }
 
 pub(super) const fn load(session: u64) -> Load {
-    Load { session: SessionKey(session), from: 0, messages_max: u32::MAX, bytes_max: u32::MAX }
+    Load { token: 0, session: SessionKey(session), from: 0, messages_max: u32::MAX, bytes_max: u32::MAX }
 }
 
 #[test]
