@@ -41,6 +41,8 @@ pub(crate) enum Timer {
     Retained(Box<str>),
     /// `$SYS` is due.
     Sys,
+    /// Changes of who is there are due.
+    Presence,
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.

@@ -120,6 +120,10 @@ pub struct ShardConfig {
     pub door: Door,
     /// Whether the store gives deliveries back ([`crate::Output::Load`]): long queues are not held in memory then.
     pub loads: bool,
+    /// Whether `$presence/<client id>` says who is there.
+    pub presence: bool,
+    /// How long that is known of a client whose Session has ended, in seconds.
+    pub presence_keep_seconds: u32,
     /// Limits.
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
@@ -140,6 +144,8 @@ impl Default for ShardConfig {
             mesh: false,
             door: Door::Open,
             loads: false,
+            presence: false,
+            presence_keep_seconds: 86_400,
             limits: Limits::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
 
@@ -30,6 +30,7 @@ impl Shard {
         }
         let before = std::mem::replace(&mut conn.stage, Stage::Closing);
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
+        let (address, version) = (peer.clone(), conn.version);
         conn.held.clear();
         drop(conn.inbox.take());
         if matches!(before, Stage::Connected { connack_sent: true }) {
@@ -48,7 +49,7 @@ impl Shard {
         };
         self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone() });
         if session != NO_SESSION {
-            self.detach(session, &cause);
+            self.detach(session, &cause, address, version);
         }
     }
 
@@ -108,7 +109,7 @@ impl Shard {
     }
 
     /// A Session loses its connection.
-    fn detach(&mut self, six: SessionIx, cause: &Ended) {
+    fn detach(&mut self, six: SessionIx, cause: &Ended, address: Box<str>, version: ProtocolVersion) {
         self.count_connected(-1);
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
@@ -118,6 +119,7 @@ impl Shard {
         if session.is_persistent() {
             self.record_session(six);
         }
+        self.left(six, address, version, cause);
         let session = &self.board.sessions[six as usize];
         for subscription in session.subscriptions.clone() {
             if subscription.group != NO_GROUP {

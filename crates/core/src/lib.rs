@@ -45,6 +45,7 @@ mod gone;
 mod io;
 mod outbuf;
 mod peers;
+mod presence;
 mod publish;
 mod quarrel;
 mod queue;

@@ -16,6 +16,7 @@ use crate::{
     gather::Gathers,
     io::{ConnId, Input, Output},
     peers::Peers,
+    presence::Presence,
     quarrel::Quarrels,
     router::Router,
     stats::Stats,
@@ -44,6 +45,7 @@ pub struct Shard {
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
     pub(crate) gathers: Gathers,
+    pub(crate) presence: Presence,
 }
 
 /// What became of a packet.
@@ -73,6 +75,7 @@ impl Shard {
             draining: false,
             quarrels: Quarrels::default(),
             gathers: Gathers::default(),
+            presence: Presence::default(),
             board: Board::new(config),
         };
         shard.start_sys();
@@ -457,6 +460,7 @@ impl Shard {
                 Timer::Expire(key, session) => self.on_expire_timer(key, session),
                 Timer::Retained(topic) => self.on_retained_timer(&topic),
                 Timer::Sys => self.on_sys_timer(),
+                Timer::Presence => self.flush_presence(),
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
     io::{ConnId, Waiter},
+    presence,
     rights::Denied,
     session::{GROUP_BIT, NO_GROUP, SubValue, Subscription},
     shard::Shard,
@@ -146,6 +147,9 @@ impl Shard {
             self.board.stats.subscriptions += 1;
             self.board.stats.shared_subscriptions += u64::from(parsed.group.is_some());
         }
+        if new && presence::concerns(parsed.filter) {
+            self.watch_presence(true);
+        }
         if new && subscription.group != NO_GROUP {
             self.announce_group(subscription.group);
         } else if first && subscription.group == NO_GROUP {
@@ -263,6 +267,9 @@ impl Shard {
     /// Takes a subscription out of the routes.
     pub(crate) fn drop_subscription(&mut self, six: SessionIx, subscription: Subscription) {
         self.board.stats.subscriptions -= 1;
+        if self.presence.is_watched() && presence::concerns(&self.router.index.filter(subscription.filter)) {
+            self.watch_presence(false);
+        }
         if subscription.group == NO_GROUP {
             // The filter's text is in the index only as long as somebody subscribes it.
             let text = self.tells_others().then(|| self.router.index.filter(subscription.filter));
