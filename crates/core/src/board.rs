@@ -40,6 +40,10 @@ pub(crate) enum Timer {
     Retained(Box<str>),
     /// `$SYS` is due.
     Sys,
+    /// A client that was too fast has rested.
+    Rate(ConnId),
+    /// A packet that was begun must have grown.
+    HalfPacket(ConnId),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
@@ -57,6 +61,8 @@ pub(crate) struct Board {
     pub(crate) pool: Pool,
     pub(crate) dirty: VecDeque<ConnId>,
     pub(crate) output_bytes: usize,
+    /// Bytes kept for those who are not logged in.
+    pub(crate) strange_bytes: usize,
     pub(crate) records: Vec<Record>,
     /// Number of the batch that `records` will be.
     pub(crate) ticket: Ticket,
@@ -92,6 +98,7 @@ impl Board {
             pool: Pool::default(),
             dirty: VecDeque::new(),
             output_bytes: 0,
+            strange_bytes: 0,
             records: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),

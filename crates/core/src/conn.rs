@@ -6,7 +6,7 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{connect::Admission, io::ConnId, outbuf::OutBuf};
+use crate::{connect::Admission, io::ConnId, outbuf::OutBuf, rate::Rate};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
@@ -60,6 +60,8 @@ impl Holds {
     pub(crate) const STORE: u8 = 4;
     /// A step of a re-authentication is being checked.
     pub(crate) const ACCESS: u8 = 8;
+    /// It publishes faster than it may.
+    pub(crate) const RATE: u8 = 16;
 
     pub(crate) fn set(&mut self, reason: u8) -> bool {
         let before = self.0;
@@ -129,6 +131,7 @@ pub(crate) struct Conn {
     pub(crate) delivery_denial_reported: bool,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
+    pub(crate) opened: Time,
     pub(crate) last_seen: Time,
     /// When its timer goes off.
     pub(crate) timer: Time,
@@ -149,6 +152,16 @@ pub(crate) struct Conn {
     pub(crate) peer: Box<str>,
     /// User name that a layer below MQTT has proven.
     pub(crate) proven_user: Option<Box<str>>,
+    /// What counts of it towards the budget of those who are not logged in.
+    pub(crate) strange_bytes: usize,
+    /// How far an unfinished packet was when it was looked at last; 0: not yet.
+    pub(crate) half_bytes: usize,
+    /// How far it was when it counted for Keep Alive last.
+    pub(crate) heard_bytes: usize,
+    /// When that is looked at again; [`Time::NEVER`]: nothing is unfinished.
+    pub(crate) half_until: Time,
+    /// `None` until a rate holds for it.
+    pub(crate) rate: Option<Box<Rate>>,
 }
 
 impl Conn {
@@ -167,6 +180,7 @@ impl Conn {
             subscribe_denial_reported: false,
             delivery_denial_reported: false,
             keep_alive: 0,
+            opened: now,
             last_seen: now,
             timer: Time::NEVER,
             window: u16::MAX,
@@ -180,6 +194,11 @@ impl Conn {
             held_numbers: 0,
             peer,
             proven_user: None,
+            strange_bytes: 0,
+            half_bytes: 0,
+            heard_bytes: 0,
+            half_until: Time::NEVER,
+            rate: None,
         }
     }
 

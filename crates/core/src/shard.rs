@@ -85,12 +85,19 @@ impl Shard {
             Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
             Input::Closed { conn } => self.on_closed(conn, Ended::Lost),
             Input::Broken { conn, rule } => self.on_closed(conn, Ended::Transport(rule)),
-            Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
-            Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
+            Input::Authenticated { conn, outcome } => {
+                self.on_authenticated(conn, outcome);
+                self.count_strange_bytes(conn);
+            }
+            Input::Claimed { conn, claim } => {
+                self.on_claimed(conn, claim);
+                self.count_strange_bytes(conn);
+            }
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
+            Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
         }
@@ -227,6 +234,11 @@ impl Shard {
             && let Some(conn) = slot.take_if(|conn| conn.id == id)
         {
             self.board.output_bytes -= conn.out.len();
+            self.board.strange_bytes -= conn.strange_bytes;
+            self.board.timers.remove(&(conn.half_until, Timer::HalfPacket(id)));
+            if let Some(rate) = conn.rate {
+                self.board.timers.remove(&(rate.rests_until, Timer::Rate(id)));
+            }
             self.board.stats.sockets -= 1;
         }
     }
@@ -240,11 +252,22 @@ impl Shard {
         if conn.holds.any() {
             // Read before the driver knew: bounded by one read of its buffer.
             conn.inbox.keep(bytes);
-            return;
+            return self.watch_stranger(id);
         }
         self.process(id, bytes);
         self.finish_move(id);
         self.hold_if_not_reading(id);
+        self.watch_stranger(id);
+    }
+
+    /// Who is not logged in may keep little.
+    fn watch_stranger(&mut self, id: ConnId) {
+        let logged_in =
+            |conn: &mut Conn| matches!(conn.stage, Stage::Connected { .. }) && conn.strange_bytes == 0;
+        if !self.board.conn(id).is_none_or(logged_in) {
+            self.count_strange_bytes(id);
+            self.shed_strangers();
+        }
     }
 
     /// A client that does not read what it is owed is not read from either.
@@ -273,6 +296,7 @@ impl Shard {
                     Ok(None) => {
                         if !input.is_empty() {
                             conn.inbox.keep(input);
+                            self.note_half_packet(id, true);
                         }
                         return;
                     }
@@ -281,7 +305,7 @@ impl Shard {
             } else {
                 match conn.inbox.complete(&mut input, maximum) {
                     Ok(Some(packet)) => self.on_packet(id, &packet),
-                    Ok(None) => return,
+                    Ok(None) => return self.note_half_packet(id, false),
                     Err(error) => return self.end(id, Ended::Rule(error)),
                 }
             };
@@ -330,7 +354,7 @@ impl Shard {
             Stage::Moving { .. } | Stage::Closing => return Flow::Stop,
         };
         let result = match decode(version, Receiver::Server, packet) {
-            Ok(packet) if connected => self.on_connected_packet(id, version, packet),
+            Ok(decoded) if connected => self.on_connected_packet(id, version, decoded, packet.len()),
             Ok(packet) => self.on_authenticating_packet(id, packet),
             Err(error) => Err(PeerError::Decode(error)),
         };
@@ -348,9 +372,13 @@ impl Shard {
         id: ConnId,
         version: ProtocolVersion,
         packet: Packet<'_>,
+        length: usize,
     ) -> Result<(), PeerError> {
         match packet {
-            Packet::Publish(publish) => self.on_publish(id, version, &publish)?,
+            Packet::Publish(publish) => {
+                self.on_publish(id, version, &publish)?;
+                self.pace(id, length);
+            }
             Packet::PubAck(ack) => self.on_puback(id, ack.packet_id),
             Packet::PubRec(ack) => self.on_pubrec(id, ack.packet_id, ack.reason),
             Packet::PubRel(ack) => self.on_pubrel(id, ack.packet_id),
@@ -410,6 +438,8 @@ impl Shard {
                 Timer::Expire(key, session) => self.on_expire_timer(key, session),
                 Timer::Retained(topic) => self.on_retained_timer(&topic),
                 Timer::Sys => self.on_sys_timer(),
+                Timer::Rate(id) => self.on_rate_timer(id),
+                Timer::HalfPacket(id) => self.on_half_packet_timer(id),
             }
         }
     }

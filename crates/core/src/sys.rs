@@ -29,7 +29,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 37] = [
+const PLAIN: [(&str, Counter); 47] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -50,6 +50,16 @@ const PLAIN: [(&str, Counter); 37] = [
     ("messages/denied/publish", |s| s.denied_publish),
     ("messages/denied/delivery", |s| s.denied_delivery),
     ("connections/peer_errors", |s| s.peer_errors),
+    ("connections/refused/rate", |s| s.refused_rate),
+    ("connections/refused/banned", |s| s.refused_banned),
+    ("connections/refused/busy", |s| s.refused_busy),
+    ("connections/refused/login", |s| s.refused_login),
+    ("connections/closed/connect_timeout", |s| s.closed_connect_timeout),
+    ("connections/closed/packet_timeout", |s| s.closed_packet_timeout),
+    ("connections/closed/keep_alive", |s| s.closed_keep_alive),
+    ("connections/closed/login_memory", |s| s.closed_login_memory),
+    ("addresses/banned", |s| s.bans),
+    ("clients/slowed", |s| s.slowed),
     ("store/messages/count", |s| s.queued_messages + s.retained),
     ("store/messages/bytes", |s| s.queued_bytes),
     ("subscriptions/count", |s| s.subscriptions),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     /// The socket took nothing; a writable event comes.
     pub(crate) blocked: bool,
     pub(crate) ending: Ending,
+    /// Alive as long as somebody waits for the access threads' answer.
+    pub(crate) asking: Option<Arc<()>>,
     deadline: Time,
 }
 
@@ -74,6 +77,7 @@ impl Connections {
             paused: false,
             blocked: false,
             ending: Ending::No,
+            asking: None,
             deadline: Time::NEVER,
         });
         id

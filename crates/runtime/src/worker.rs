@@ -3,21 +3,23 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig, Users};
+use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedAway, Users};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Store, Volatile};
-use mio::{Events, Interest, Poll, Token, event::Event};
+use mio::{Events, Interest, Poll, Token};
 
 use crate::{
     access::{AccessDesk, Job, Question},
     connections::{Connections, Ending},
+    gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
 };
@@ -53,6 +55,7 @@ pub(crate) struct Worker {
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
+    gate: Arc<Gate>,
     /// How long the answer to a CONNECT may take.
     connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
@@ -79,6 +82,7 @@ impl Worker {
         mailbox: Mailbox,
         posts: Vec<Post>,
         desk: AccessDesk,
+        gate: Arc<Gate>,
         started: Instant,
     ) -> Self {
         Self {
@@ -89,6 +93,7 @@ impl Worker {
             mailbox,
             posts,
             desk,
+            gate,
             store: Box::new(Volatile::default()),
             mesh: Box::new(Alone::default()),
             connections_max: 0,
@@ -151,13 +156,14 @@ impl Worker {
         if !self.connections.ready.is_empty() || self.shard.transmits() > 0 || accepting {
             return Some(Duration::ZERO);
         }
-        let times = [self.shard.next_timeout(), self.connections.next_deadline(), self.accept_rests_until];
-        let next = times.into_iter().flatten().min()?;
+        let shard = [self.shard.next_timeout(), self.connections.next_deadline()];
+        let times = shard.into_iter().chain([self.accept_rests_until, self.gate.due()]);
+        let next = times.flatten().min()?;
         // Rounded up: waking a little early would only mean waking twice.
         Some(next.since(self.now()) + Duration::from_micros(500))
     }
 
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &mio::event::Event) {
         let token = event.token().0;
         if token == WAKE.0 {
             return; // the mailbox is opened in every turn
@@ -204,6 +210,7 @@ impl Worker {
             }
         }
         self.carry_out(now);
+        self.gate.pass_time(now);
         while let Some(id) = self.connections.overdue(now) {
             self.drop_connection(id);
         }
@@ -260,6 +267,9 @@ impl Worker {
                 match listener.socket.accept() {
                     Ok((socket, peer)) => {
                         self.rest_reported = false;
+                        if !listener.wrap.proxy && !may_enter(&self.gate, &mut self.shard, peer.ip(), now) {
+                            continue;
+                        }
                         match Stream::accept(socket, peer, &listener.wrap) {
                             Ok(stream) => self.adopt(Box::new(stream), &[], now),
                             Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
@@ -310,7 +320,7 @@ impl Worker {
 
     /// Takes a connection in, new or from another shard.
     fn adopt(&mut self, stream: Box<Stream>, bytes: &[u8], now: Time) {
-        let peer = stream.peer().to_string().into();
+        let peer = peer_text(&stream);
         let id = self.connections.insert(stream);
         let slot = id.index as usize;
         let token = Token(CONNECTIONS + slot);
@@ -325,7 +335,7 @@ impl Worker {
         // One from another shard: its layers are settled already.
         let user = connection.stream.user().map(Box::from);
         if let Some(user) = user {
-            let peer = connection.stream.peer().to_string().into();
+            let peer = peer_text(&connection.stream);
             self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
         }
         if !bytes.is_empty() {
@@ -341,7 +351,8 @@ impl Worker {
             return;
         }
         let (id, ending) = (connection.id, connection.ending);
-        let was_settled = connection.stream.is_settled();
+        let (was_settled, awaited_origin) =
+            (connection.stream.is_settled(), connection.stream.awaits_origin());
         let shard = &mut self.shard;
         let mut sink = |bytes: &[u8]| {
             if ending == Ending::No {
@@ -351,8 +362,14 @@ impl Worker {
         match connection.stream.read(&mut self.buffer, &mut sink) {
             Ok(outcome) => {
                 connection.readable = outcome.more;
+                if awaited_origin && !connection.stream.awaits_origin() {
+                    let origin = connection.stream.origin();
+                    if !may_enter(&self.gate, &mut self.shard, origin, now) {
+                        return self.drop_connection(id);
+                    }
+                }
                 if !was_settled && connection.stream.is_settled() {
-                    let peer = connection.stream.peer().to_string().into();
+                    let peer = peer_text(&connection.stream);
                     let user = connection.stream.user().map(Box::from);
                     self.shard.handle(now, Input::Identified { conn: id, peer, user });
                 }
@@ -469,8 +486,19 @@ impl Worker {
                 }
                 Output::Claim { conn, client_id } => self.claim(conn, &client_id, now),
                 Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
-                Output::Event(event) => log(&event),
+                Output::Event(event) => {
+                    self.note_end(&event, now);
+                    log(&event);
+                }
             }
+        }
+    }
+
+    /// Tells the gate how a connection ended.
+    fn note_end(&mut self, event: &Event, now: Time) {
+        let Event::Disconnected { peer, cause, lasted, .. } = event else { return };
+        if self.gate.ended(peer, cause, *lasted, now) {
+            self.shard.handle(now, Input::TurnedAway(TurnedAway::BanBegins));
         }
     }
 
@@ -512,12 +540,16 @@ impl Worker {
         }
     }
 
-    fn ask(&self, conn: ConnId, question: Question) {
+    fn ask(&mut self, conn: ConnId, question: Question) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        let site = connection.stream.origin().map(Site::of);
+        let asker = Arc::downgrade(connection.asking.get_or_insert_default());
         // An exchange may also belong to a client that is in already, and that no timeout ends.
         let password = matches!(question, Question::Password { .. });
         let wanted_until = password.then(|| Instant::now() + self.connect_timeout);
         let answer_to = self.posts[usize::from(self.number)].clone();
-        self.desk.ask(Job { conn, answer_to, question, wanted_until });
+        let limited = site.is_some_and(|site| self.gate.holds_for(site));
+        self.desk.ask(Job { conn, asker, site, limited, answer_to, question, wanted_until });
     }
 
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
@@ -536,6 +568,24 @@ impl Worker {
             self.connections.mark_readable(id.index as usize);
         }
     }
+}
+
+/// Whether somebody may connect, as far as that depends on the address; who may not is counted.
+fn may_enter(gate: &Gate, shard: &mut Shard, from: Option<IpAddr>, now: Time) -> bool {
+    let why = match gate.enter(from, now) {
+        Entry::Welcome => return true,
+        Entry::TooOften => TurnedAway::Rate,
+        Entry::Banned => TurnedAway::Banned,
+    };
+    shard.handle(now, Input::TurnedAway(why));
+    false
+}
+
+/// Who is at the other end, for the log and for limits per address.
+fn peer_text(stream: &Stream) -> Box<str> {
+    let peer = stream.peer();
+    // A balancer's address is not the client's.
+    if stream.is_behind_balancer() { format!("proxy {peer}").into() } else { peer.to_string().into() }
 }
 
 /// What a peer broke below MQTT, for the log.
