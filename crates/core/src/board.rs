@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
-    conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
     gone::Gone,
@@ -59,7 +59,7 @@ pub(crate) struct Board {
     pub(crate) conns: Vec<Option<Box<Conn>>>,
     pub(crate) sessions: Slab<Box<Session>>,
     pub(crate) pool: Pool,
-    pub(crate) dirty: VecDeque<ConnId>,
+    pub(crate) dirty: Dirty,
     pub(crate) output_bytes: usize,
     /// Bytes kept for those who are not logged in.
     pub(crate) strange_bytes: usize,
@@ -96,7 +96,7 @@ impl Board {
             conns: Vec::new(),
             sessions: Slab::new(),
             pool: Pool::default(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             output_bytes: 0,
             strange_bytes: 0,
             records: Vec::new(),

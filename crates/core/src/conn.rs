@@ -13,6 +13,26 @@ pub(crate) type SessionIx = u32;
 /// No Session.
 pub(crate) const NO_SESSION: SessionIx = u32::MAX;
 
+/// From so many bytes on a connection waits behind those that have less to send.
+const BULK_BYTES: usize = 64 << 10;
+
+/// Connections with something to send. Who has little goes first: it would wait for megabytes of others otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    little: VecDeque<ConnId>,
+    much: VecDeque<ConnId>,
+}
+
+impl Dirty {
+    pub(crate) fn len(&self) -> usize {
+        self.little.len() + self.much.len()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<ConnId> {
+        self.little.pop_front().or_else(|| self.much.pop_front())
+    }
+}
+
 /// How far a connection is.
 #[derive(Debug)]
 pub(crate) enum Stage {
@@ -204,10 +224,11 @@ impl Conn {
 
     /// Puts it on the list of connections to transmit, once.
     #[inline]
-    pub(crate) fn mark_dirty(&mut self, dirty: &mut VecDeque<ConnId>) {
+    pub(crate) fn mark_dirty(&mut self, dirty: &mut Dirty) {
         if !self.dirty {
             self.dirty = true;
-            dirty.push_back(self.id);
+            let line = if self.out.len() < BULK_BYTES { &mut dirty.little } else { &mut dirty.much };
+            line.push_back(self.id);
         }
     }
 

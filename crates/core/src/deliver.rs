@@ -18,6 +18,9 @@ use crate::{
 /// Topics looked at in one go for a SUBSCRIBE's retained messages.
 const SCAN_STEPS_MAX: usize = 4096;
 
+/// Messages sent on, and new subscriptions looked at, for one Session in one go.
+const PUMP_STEPS_MAX: usize = 2048;
+
 /// A retained message in the set.
 #[derive(Clone, Debug)]
 pub(crate) struct Retained(pub(crate) Arc<Message>);
@@ -297,7 +300,7 @@ impl Board {
     /// messages of new subscriptions by turns, as far as Receive Maximum and the output buffer allow.
     pub(crate) fn pump(&mut self, six: SessionIx) {
         let mut from_queue = true;
-        loop {
+        for _ in 0..PUMP_STEPS_MAX {
             let Some(session) = self.sessions.get(six as usize) else { return };
             let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
             let Some(Some(conn)) = self.conns.get(index as usize) else { return };
@@ -324,6 +327,7 @@ impl Board {
                 return;
             }
         }
+        self.again.push_back(six); // a hundred thousand new subscriptions are not served in one turn
     }
 
     /// Sends one flight again (5.0 [MQTT-4.4.0-1]).

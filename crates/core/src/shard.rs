@@ -117,7 +117,7 @@ impl Shard {
     /// more to send.
     pub fn poll_transmit(&mut self) -> Option<ConnId> {
         loop {
-            let id = self.board.dirty.pop_front()?;
+            let id = self.board.dirty.pop()?;
             if let Some(conn) = self.board.conn(id) {
                 conn.dirty = false;
                 return Some(id);
@@ -176,6 +176,13 @@ impl Shard {
         if conn.id == id && !conn.out.is_empty() {
             conn.mark_dirty(&mut self.board.dirty);
         }
+    }
+
+    /// Whether a connection belongs to a client that is logged in.
+    #[must_use]
+    pub fn is_connected(&self, id: ConnId) -> bool {
+        let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
+        conn.is_some_and(|conn| conn.id == id && conn.is_open())
     }
 
     /// Bytes that wait for a connection's socket.
@@ -427,8 +434,8 @@ impl Shard {
                 self.board.pump(session);
             }
         }
-        while let Some((when, _)) = self.board.timers.first() {
-            if *when > self.board.now {
+        for _ in 0..TIMERS_PER_TURN {
+            if self.board.timers.first().is_none_or(|(when, _)| *when > self.board.now) {
                 return;
             }
             let Some((_, timer)) = self.board.timers.pop_first() else { return };
@@ -467,6 +474,9 @@ impl Shard {
         }
     }
 }
+
+/// Timers that go off in one turn; the rest of a crowd does in the next ones.
+const TIMERS_PER_TURN: usize = 256;
 
 /// One and a half times the Keep Alive (3.1.1 [MQTT-3.1.2-24], 5.0 [MQTT-3.1.2-22]).
 pub(crate) fn keep_alive_grace(seconds: u16) -> std::time::Duration {

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::{
     access::{AccessDesk, Job, Question},
-    connections::{Connections, Ending},
+    connections::{Connections, Ending, Line},
     gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
@@ -32,6 +32,14 @@ const LISTENERS: usize = 1;
 const CONNECTIONS: usize = 64;
 /// Bytes read from one connection in one turn, at most: others get their turn then.
 const READ_BYTES: usize = 256 << 10;
+/// The same when many have something to say, and for those who are not logged in: enough for the longest message of a
+/// TLS handshake.
+const READ_BYTES_IN_CROWD: usize = 64 << 10;
+/// So many are a crowd.
+const CROWD: usize = 8;
+/// Time in one turn for accepting, for reading those who come, for reading those who go, and for writing, each: whoever
+/// is not served then is served in the next turn, after those who are inside.
+const SLICE: Duration = Duration::from_millis(2);
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 128;
 /// Events taken from the system at once.
@@ -153,7 +161,7 @@ impl Worker {
     /// How long to wait at most.
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.accept_rests_until.is_none() && self.listeners.iter().any(|l| l.ready);
-        if !self.connections.ready.is_empty() || self.shard.transmits() > 0 || accepting {
+        if self.connections.any_ready() || self.shard.transmits() > 0 || accepting {
             return Some(Duration::ZERO);
         }
         let shard = [self.shard.next_timeout(), self.connections.next_deadline()];
@@ -195,20 +203,12 @@ impl Worker {
         self.open_mail(now);
         self.take_claims(now);
         self.accept(now);
-        for _ in 0..self.connections.ready.len() {
-            if let Some(slot) = self.connections.ready.pop_front() {
-                self.read(slot, now);
-            }
-        }
+        self.read_ready(now);
         if self.shard.next_timeout().is_some_and(|when| when <= now) {
             self.shard.handle(now, Input::Timeout);
         }
         self.carry_out(now);
-        for _ in 0..self.shard.transmits() {
-            if let Some(id) = self.shard.poll_transmit() {
-                self.flush(id);
-            }
-        }
+        self.flush_all();
         self.carry_out(now);
         self.gate.pass_time(now);
         while let Some(id) = self.connections.overdue(now) {
@@ -216,6 +216,41 @@ impl Worker {
         }
         if self.draining && self.connections.len() == 0 {
             self.stopped = true;
+        }
+    }
+
+    /// Reads everybody who is inside once, and of the others as many as a slice of time allows.
+    fn read_ready(&mut self, now: Time) {
+        let crowd = self.connections.ready_in(Line::Inside) > CROWD;
+        let bytes = if crowd { READ_BYTES_IN_CROWD } else { READ_BYTES };
+        for _ in 0..self.connections.ready_in(Line::Inside) {
+            if let Some(slot) = self.connections.next_in(Line::Inside) {
+                self.read(slot, bytes, now);
+            }
+        }
+        for line in [Line::Leaving, Line::Outside] {
+            let begun = Instant::now();
+            for _ in 0..self.connections.ready_in(line) {
+                if let Some(slot) = self.connections.next_in(line) {
+                    self.read(slot, READ_BYTES_IN_CROWD, now);
+                }
+                if begun.elapsed() >= SLICE {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Writes to each connection that has something to send; when that takes long, to the others in the next turn.
+    fn flush_all(&mut self) {
+        let begun = Instant::now();
+        for _ in 0..self.shard.transmits() {
+            if let Some(id) = self.shard.poll_transmit() {
+                self.flush(id);
+            }
+            if begun.elapsed() >= SLICE {
+                break;
+            }
         }
     }
 
@@ -250,8 +285,12 @@ impl Worker {
             return;
         }
         self.accept_rests_until = None;
+        let begun = Instant::now();
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
+                if begun.elapsed() >= SLICE {
+                    break; // the listener stays ready
+                }
                 let listener = &mut self.listeners[at];
                 if !listener.ready {
                     break;
@@ -344,7 +383,7 @@ impl Worker {
         // Whatever came before it was watched shows as an event.
     }
 
-    fn read(&mut self, slot: usize, now: Time) {
+    fn read(&mut self, slot: usize, bytes: usize, now: Time) {
         let Some(connection) = self.connections.at(slot) else { return };
         connection.queued = false;
         if connection.paused && connection.ending == Ending::No {
@@ -359,9 +398,10 @@ impl Worker {
                 shard.handle(now, Input::Bytes { conn: id, bytes });
             }
         };
-        match connection.stream.read(&mut self.buffer, &mut sink) {
+        match connection.stream.read(&mut self.buffer[..bytes], &mut sink) {
             Ok(outcome) => {
                 connection.readable = outcome.more;
+                connection.inside = connection.inside || self.shard.is_connected(id);
                 if awaited_origin && !connection.stream.awaits_origin() {
                     let origin = connection.stream.origin();
                     if !may_enter(&self.gate, &mut self.shard, origin, now) {
