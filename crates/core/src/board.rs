@@ -83,6 +83,8 @@ pub(crate) struct Board {
     pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
+    /// Connections with a long list of filters that is gone on with at the next turn.
+    pub(crate) lists: VecDeque<ConnId>,
     last_arrival: u64,
     next_session: u64,
     store_failed: bool,
@@ -112,6 +114,7 @@ impl Board {
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
+            lists: VecDeque::new(),
             last_arrival: 0,
             config,
             store_failed: false,
@@ -175,7 +178,22 @@ impl Board {
     /// waits, in its turn (5.0 [MQTT-4.6.0-2] and following: answers keep the order of what they answer).
     #[inline]
     pub(crate) fn answer(&mut self, index: u32, relies_on_store: bool, waits: u16, answer: Answer) -> u64 {
-        let ticket = if relies_on_store { self.ticket } else { Ticket(0) };
+        let ticket = relies_on_store.then_some(self.ticket);
+        self.answer_after(index, ticket, waits, answer)
+    }
+
+    /// The same for an answer that relies on the records of this batch, which may be an earlier one.
+    #[inline]
+    pub(crate) fn answer_after(
+        &mut self,
+        index: u32,
+        ticket: Option<Ticket>,
+        waits: u16,
+        answer: Answer,
+    ) -> u64 {
+        let ticket = ticket.filter(|ticket| *ticket > self.stored);
+        let relies_on_store = ticket.is_some();
+        let ticket = ticket.unwrap_or(Ticket(0));
         let Some(conn) = self.conn_at(index) else { return 0 };
         if !relies_on_store && waits == 0 && conn.held.is_empty() {
             self.give(index, answer);

@@ -6,7 +6,7 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{connect::Admission, io::ConnId, outbuf::OutBuf, rate::Rate};
+use crate::{connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
@@ -82,6 +82,8 @@ impl Holds {
     pub(crate) const ACCESS: u8 = 8;
     /// It publishes faster than it may.
     pub(crate) const RATE: u8 = 16;
+    /// A long SUBSCRIBE or UNSUBSCRIBE is being seen to.
+    pub(crate) const LIST: u8 = 32;
 
     pub(crate) fn set(&mut self, reason: u8) -> bool {
         let before = self.0;
@@ -180,6 +182,8 @@ pub(crate) struct Conn {
     pub(crate) heard_bytes: usize,
     /// When that is looked at again; [`Time::NEVER`]: nothing is unfinished.
     pub(crate) half_until: Time,
+    /// A long SUBSCRIBE or UNSUBSCRIBE that is being seen to.
+    pub(crate) list: Option<Box<LongList>>,
     /// `None` until a rate holds for it.
     pub(crate) rate: Option<Box<Rate>>,
 }
@@ -218,6 +222,7 @@ impl Conn {
             half_bytes: 0,
             heard_bytes: 0,
             half_until: Time::NEVER,
+            list: None,
             rate: None,
         }
     }

@@ -32,6 +32,7 @@ impl Shard {
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
         let opened = conn.opened;
         conn.held.clear();
+        conn.list = None;
         drop(conn.inbox.take());
         match (&before, &cause) {
             (Stage::Connected { connack_sent: true }, _) => self.send_disconnect(id, &cause),

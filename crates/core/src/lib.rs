@@ -42,6 +42,7 @@ mod end;
 mod event;
 mod gone;
 mod io;
+mod list;
 mod outbuf;
 mod peers;
 mod publish;

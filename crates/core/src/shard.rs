@@ -197,7 +197,7 @@ impl Shard {
     /// When to come back with [`Input::Timeout`] at the latest. In the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        if !self.board.again.is_empty() {
+        if !(self.board.again.is_empty() && self.board.lists.is_empty()) {
             return Some(Time::ZERO);
         }
         self.board.timers.first().map(|(when, _)| *when)
@@ -429,6 +429,7 @@ impl Shard {
     }
 
     fn on_timeout(&mut self) {
+        self.go_on_with_lists();
         for _ in 0..self.board.again.len() {
             if let Some(session) = self.board.again.pop_front() {
                 self.board.pump(session);
