@@ -48,7 +48,6 @@ impl Shard {
         self.count_strange_bytes(id);
         self.board.stats.count_end(&cause);
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
-        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         let client_id = match (self.board.sessions.get(session as usize), before) {
             (Some(session), _) => session.client_id().into(),
             // Refused: which device has the wrong password is what its owner wants to know.
@@ -57,6 +56,8 @@ impl Shard {
         };
         let lasted = self.board.now.since(opened);
         self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone(), lasted });
+        // After the event: an address that is banned for this is banned before its client hears of it and comes again.
+        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         if session != NO_SESSION {
             self.detach(session, &cause);
         }
