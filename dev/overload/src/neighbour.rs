@@ -15,7 +15,7 @@ use cork_conform::wire::{self, V311};
 
 use crate::client::{Client, Login};
 
-const EVERY: Duration = Duration::from_millis(10);
+pub(crate) const EVERY: Duration = Duration::from_millis(10);
 /// How long what is under way at the end may take.
 const LAST: Duration = Duration::from_secs(10);
 const TOPIC: &str = "neighbour";
@@ -37,9 +37,14 @@ pub(crate) struct Noticed {
 
 impl Noticed {
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let at = (self.times.len() * percent / 100).min(self.times.len().saturating_sub(1));
-        self.times.get(at).copied().unwrap_or(Duration::MAX)
+        percentile(&self.times, percent)
     }
+}
+
+/// Of sorted times; without any, the worst there is.
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(at).copied().unwrap_or(Duration::MAX)
 }
 
 impl Neighbour {
