@@ -255,7 +255,8 @@ const fn reason_of(cause: &Ended) -> &'static str {
         Ended::Rule(_) | Ended::Transport(_) => "protocol error",
         Ended::Refused(_) | Ended::UserRemoved => "not authorized",
         Ended::Shutdown => "broker shut down",
-        Ended::Lost | Ended::ConnectTimeout => "connection lost",
+        Ended::PacketTimeout => "packet timeout",
+        Ended::Lost | Ended::ConnectTimeout | Ended::NoRoomForStrangers => "connection lost",
     }
 }
 
