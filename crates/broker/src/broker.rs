@@ -212,6 +212,7 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
             sys_interval: limits.sys_interval,
             ..defaults
         },
+        presence: true,
         server_reference: config.drain.server_reference.clone(),
         ..ShardConfig::default()
     })
