@@ -126,7 +126,8 @@ impl<D: Disk> Log<D> {
         // The epoch is used up before anybody hears of it.
         let full = match log.ahead.shortage() {
             Some(error) if !is_full(error) && log.ahead.spares() == 0 => {
-                return Err(OpenError::Io { what: "make a segment".to_owned(), error: error.kind().into() });
+                let error = io::Error::new(error.kind(), error.to_string());
+                return Err(OpenError::Io { what: "make a segment".to_owned(), error });
             }
             shortage => shortage.is_some(),
         };

@@ -1,4 +1,6 @@
 //! The log as a whole, on disks that fail.
 
 mod basics;
+mod faults;
 mod keeping;
+mod model;
