@@ -374,17 +374,6 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.with(|_, inode| {
-            let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
-            inode.shown.resize(length, 0);
-            inode.lengths.push(length);
-            inode.dirty =
-                inode.dirty.split_off(&0).into_iter().filter(|(at, _)| at * SECTOR < length).collect();
-            Ok(())
-        })
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         let failed = {
             let mut state = self.disk.lock();
