@@ -41,6 +41,8 @@ struct Conn {
     kept: Vec<u8>,
     /// On the list of those that have something to send.
     dirty: bool,
+    /// Why sending failed; told when the connection is read next.
+    failed: Option<String>,
     /// The socket is full (or not connected yet): a writable event follows.
     blocked: bool,
 }
@@ -98,7 +100,15 @@ impl Engine {
         let mut wire = target.open(source)?;
         let id = self.free.pop().unwrap_or(self.conns.len());
         self.poll.registry().register(wire.socket(), Token(id), Interest::READABLE | Interest::WRITABLE)?;
-        let conn = Conn { wire, out: Vec::new(), sent: 0, kept: Vec::new(), dirty: false, blocked: true };
+        let conn = Conn {
+            wire,
+            out: Vec::new(),
+            sent: 0,
+            kept: Vec::new(),
+            dirty: false,
+            failed: None,
+            blocked: true,
+        };
         if id == self.conns.len() {
             self.conns.push(Some(conn));
         } else {
@@ -220,7 +230,7 @@ impl Engine {
             let got = match conn.wire.read(&mut buffer[old..]) {
                 Ok(Some(got)) => got,
                 Ok(None) => break None,
-                Err(error) => break Some(describe(&error)),
+                Err(error) => break Some(conn.failed.take().unwrap_or_else(|| describe(&error))),
             };
             if let Err(why) = self.packets(handler, id, &buffer[..old + got]) {
                 break Some(why);
@@ -265,7 +275,7 @@ impl Engine {
 }
 
 impl Conn {
-    /// Sends as much as the socket takes. What fails is told by the next read.
+    /// Sends as much as the socket takes.
     fn flush(&mut self) {
         self.blocked = false;
         while self.sent < self.out.len() {
@@ -275,11 +285,17 @@ impl Conn {
                     break;
                 }
                 Ok(sent) => self.sent += sent,
-                Err(_) => self.sent = self.out.len(),
+                Err(error) => {
+                    self.sent = self.out.len();
+                    self.failed.get_or_insert_with(|| describe(&error));
+                }
             }
         }
         if self.out.is_empty() {
-            self.blocked = self.wire.flush().is_ok() && self.wire.wants_write();
+            match self.wire.flush() {
+                Ok(()) => self.blocked = self.wire.wants_write(),
+                Err(error) => self.failed = Some(describe(&error)),
+            }
         }
         if self.sent == self.out.len() {
             self.out.clear();

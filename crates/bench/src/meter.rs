@@ -79,7 +79,14 @@ impl Usage {
     pub(crate) fn generator_was_limit(&self) -> bool {
         let busy = self.percent(self.own_cpu + self.own_waited) >= BUSY;
         let broker = self.broker_cpu.map_or(0.0, |cpu| self.percent(cpu));
-        busy && broker < BUSY
+        // Waiting for a CPU that others have is not being busy.
+        let crowded = self.others_percent().is_some_and(|others| others > self.percent(self.own_cpu));
+        busy && broker < BUSY && !crowded
+    }
+
+    /// Share of one CPU that neither the generator nor the broker used; `None` without knowing the broker.
+    pub(crate) fn others_percent(&self) -> Option<f64> {
+        Some(self.percent(self.machine_cpu.saturating_sub(self.own_cpu + self.broker_cpu?)))
     }
 }
 
@@ -195,6 +202,9 @@ mod tests {
         assert!(usage(60, 38, None).generator_was_limit());
         assert!(!usage(96, 0, Some(99)).generator_was_limit());
         assert!(!usage(50, 2, Some(50)).generator_was_limit());
+        let crowded = Usage { machine_cpu: 150, ..usage(20, 78, Some(20)) };
+        assert!(!crowded.generator_was_limit(), "others had the CPUs");
+        assert_eq!(crowded.others_percent(), Some(110.0));
     }
 
     #[test]

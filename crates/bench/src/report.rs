@@ -82,14 +82,15 @@ impl Report {
             "% of the time",
             usage.percent(usage.own_waited),
         );
-        let known = usage.own_cpu + usage.broker_cpu.unwrap_or(0);
-        if usage.broker_cpu.is_some() {
-            let others = usage.percent(usage.machine_cpu.saturating_sub(known));
+        let others = usage.others_percent();
+        if let Some(others) = others {
             self.put("others_cpu_percent", "CPU of everybody else", "% of a core", others);
         }
         let limit = usage.generator_was_limit();
         self.put("generator_was_limit", "generator was the limit", "1 = yes", f64::from(u8::from(limit)));
-        if limit {
+        if others.is_some_and(|others| others > NOISE) {
+            self.remark("other processes used this machine: rates and latencies are worse than they need be");
+        } else if limit {
             self.remark(if usage.broker_cpu.is_some() {
                 "the generator was busy all the time and the broker was not: the broker may be faster than this"
             } else {
@@ -158,6 +159,9 @@ impl Report {
         text
     }
 }
+
+/// Percent of a core that others may use before it is worth a remark.
+const NOISE: f64 = 15.0;
 
 /// JSON knows no infinity.
 fn json_number(value: f64) -> String {
