@@ -236,17 +236,18 @@ impl Engine {
                 break Some(why);
             }
             // With layers in between, a read that did not fill the buffer says nothing.
-            if let Some(conn) = &mut self.conns[id] {
-                if conn.wire.is_plain() {
-                    if got < room {
-                        break None;
-                    }
-                } else if conn.wire.wants_write() || !conn.out.is_empty() {
-                    conn.flush();
-                }
+            if got < room && self.conns[id].as_ref().is_some_and(|conn| conn.wire.is_plain()) {
+                break None;
             }
         };
         self.buffer = buffer;
+        // A handshake went on, and what waited for it may go.
+        if let Some(conn) = &mut self.conns[id]
+            && !conn.wire.is_plain()
+            && (conn.wire.wants_write() || !conn.out.is_empty())
+        {
+            conn.flush();
+        }
         if let Some(why) = ended {
             self.close(id);
             handler.closed(self, id, &why);
