@@ -4,6 +4,7 @@
 //! disturbs the machine disturbs all alike. The medians of the rounds make the table.
 
 mod broker;
+mod interrupt;
 mod shapes;
 mod table;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, Failure> {
         brokers,
         started: Instant::now(),
     };
+    comparison.workshop.end_with_this_process()?;
     let total = args.rounds * shapes.len();
     for round in 0..args.rounds {
         for (number, shape) in shapes.iter().enumerate() {

@@ -1,8 +1,10 @@
 """`cork bench` against a real broker: every scenario in small, every door, and what it says when something is wrong."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,19 @@ def test_more_connections_than_one_address_has_ports(tmp_path):
     lines = result.stdout.splitlines()
     assert [line for line in lines if line.startswith("code")] == ["code 0", "code 3", "code 0"], result
     assert "give more --source addresses" in result.stdout
+
+
+def test_ctrl_c_ends_the_broker_that_compare_started(tmp_path):
+    name, command = start_line("mosquitto" if MOSQUITTO else "cork", tmp_path).split("=", 1)
+    command = f"echo $$ >{tmp_path}/pid; {command}"
+    arguments = [cork_bin(), "bench", "compare", "--broker", f"{name}={command}", "--scenario", "pairs-q0"]
+    process = subprocess.Popen([*arguments, "--quiet", "0s"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 128 + signal.SIGINT
+    broker = Path("/proc") / (tmp_path / "pid").read_text().strip()
+    assert not broker.exists() or "State:\tZ" in (broker / "status").read_text()

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 
 use crate::Failure;
 use crate::args::BenchArgs;
+use crate::compare::interrupt::Group;
 use crate::compare::parse;
 use crate::compare::shapes::Door;
 
@@ -52,6 +53,8 @@ impl Broker {
 #[derive(Debug)]
 pub(crate) struct Workshop {
     pub(crate) folder: PathBuf,
+    /// The broker that runs.
+    group: Group,
 }
 
 impl Workshop {
@@ -64,12 +67,20 @@ impl Workshop {
         let wrong =
             |error: &std::io::Error| Failure::system(&format!("cannot write {}", folder.display()), error);
         fs::create_dir_all(&folder).map_err(|error| wrong(&error))?;
-        let workshop = Self { folder: folder.clone() };
+        let workshop = Self { folder: folder.clone(), group: Group::default() };
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
             .map_err(|error| Failure::run(format!("cannot make a certificate: {error}")))?;
         fs::write(workshop.cert(), made.cert.pem()).map_err(|error| wrong(&error))?;
         fs::write(workshop.key(), made.signing_key.serialize_pem()).map_err(|error| wrong(&error))?;
         Ok(workshop)
+    }
+
+    /// See [`Group::end_with_this_process`].
+    ///
+    /// # Errors
+    /// The system does not allow it.
+    pub(crate) fn end_with_this_process(&self) -> Result<(), Failure> {
+        self.group.end_with_this_process(self.folder.clone())
     }
 
     pub(crate) fn cert(&self) -> PathBuf {
@@ -92,6 +103,7 @@ impl Drop for Workshop {
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
+    group: Group,
     log: PathBuf,
     ports: [u16; 3],
 }
@@ -127,7 +139,8 @@ impl Running {
             .stderr(errors)
             .spawn()
             .map_err(|error| wrong("cannot start a shell", &error))?;
-        let mut running = Self { child, log, ports };
+        workshop.group.runs(child.id());
+        let mut running = Self { child, group: workshop.group.clone(), log, ports };
         running.wait(broker, door, workshop, patience)?;
         Ok(running)
     }
@@ -193,14 +206,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
-        // Gone already, perhaps; then there is nothing to end.
-        let _ = kill_process_group(group, Signal::TERM);
+        self.group.signal(Signal::TERM);
         let end = Instant::now() + PATIENCE_AT_THE_END;
         while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = kill_process_group(group, Signal::KILL);
+        // What it started may still be there.
+        self.group.end();
         let _ = self.child.wait();
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use crate::args::CompareArgs;
 use crate::compare::FLOOR;
 use crate::compare::broker::Broker;
-use crate::compare::shapes::{Measure, Shape};
+use crate::compare::shapes::{Door, Measure, Shape};
 use crate::report::Report;
 use crate::stats::{advantage, best, median, spread_percent};
 use crate::units::show;
@@ -114,7 +114,7 @@ impl Table {
         let set = format!("{:?}", args.set).to_lowercase();
         let _ = writeln!(
             text,
-            "Written by `cork bench compare --set {set} --rounds {}` in {minutes} minutes, on {}. Each value is the median \
+            "Written by `cork bench compare --set {set} --rounds {}` in {minutes} min, on {}. Each value is the median \
              of {} measurements; for each one the broker was started afresh, and the brokers took turns. In brackets: how \
              many times as good as the best of the *other* brokers, whether more or less is better.{} CPU is that of the \
              broker's whole process tree, kernel included. During {} of {} measurements other processes used more than \
@@ -123,7 +123,8 @@ impl Table {
             machine(),
             args.rounds,
             if self.floor {
-                " The floor only copies bytes and acknowledges: what this machine's sockets and the generator allow."
+                " The floor only copies bytes and acknowledges: what this machine's sockets and the generator allow; in \
+                 brackets how the first broker stands to it."
             } else {
                 ""
             },
@@ -149,8 +150,7 @@ impl Table {
                     let _ = write!(text, " {} |", self.cell(shape, broker, *measure));
                 }
                 if self.floor {
-                    let value = self.median(shape.name, FLOOR, measure.key);
-                    let _ = write!(text, " {} |", value.map_or_else(|| "-".into(), show));
+                    let _ = write!(text, " {} |", self.floor_cell(shape, *measure));
                 }
                 text.push('\n');
             }
@@ -161,8 +161,18 @@ impl Table {
     fn cell(&self, shape: &Shape, broker: &str, measure: Measure) -> String {
         let Some(value) = self.median(shape.name, broker, measure.key) else { return "-".into() };
         let ratio = self.against_others(shape, broker, measure);
-        let ratio = ratio.map(|ratio| format!(" (x{ratio:.2})")).unwrap_or_default();
+        let ratio = ratio.map(|ratio| format!(" ({})", times(ratio))).unwrap_or_default();
         format!("{}{ratio}", show(value))
+    }
+
+    /// The floor, and how the first broker stands to it.
+    fn floor_cell(&self, shape: &Shape, measure: Measure) -> String {
+        let Some(floor) = self.median(shape.name, FLOOR, measure.key) else { return "-".into() };
+        let first = self.names.first().and_then(|first| {
+            let ratio = advantage(self.median(shape.name, first, measure.key)?, floor, measure.more)?;
+            Some(format!(" ({first} {})", times(ratio)))
+        });
+        format!("{}{}", show(floor), first.unwrap_or_default())
     }
 
     /// Where the first broker is not the best, said plainly.
@@ -173,7 +183,7 @@ impl Table {
             for measure in shape.measures {
                 if let Some(ratio) = self.against_others(shape, first, *measure).filter(|ratio| *ratio < 1.0)
                 {
-                    behind.push(format!("{} {} (x{ratio:.2})", shape.name, measure.name));
+                    behind.push(format!("{} {} ({})", shape.name, measure.name, times(ratio)));
                 }
             }
         }
@@ -206,8 +216,22 @@ impl Table {
         }
         text.push_str("\nThe shapes, to be run alone:\n\n");
         for shape in &self.shapes {
-            let _ = writeln!(text, "- {}: `cork bench {}`", shape.name, shape.line);
+            let door = match shape.door {
+                Door::Plain => "",
+                Door::Tls => ", over TLS (`--url mqtts://...`)",
+                Door::WebSocket => ", over WebSocket (`--url ws://...`)",
+            };
+            let _ = writeln!(text, "- {}: `cork bench {}`{door}", shape.name, shape.line);
         }
+    }
+}
+
+/// How many times as good, with two digits that say something.
+fn times(ratio: f64) -> String {
+    match ratio {
+        ratio if ratio >= 10.0 => format!("x{ratio:.0}"),
+        ratio if ratio >= 0.1 => format!("x{ratio:.2}"),
+        ratio => format!("x{ratio:.4}"),
     }
 }
 
