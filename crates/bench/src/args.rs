@@ -152,6 +152,9 @@ pub(crate) struct ConnectionsArgs {
     /// Hold all of them this long, each with one subscription, and one PINGREQ each on the way.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
     pub(crate) hold: Duration,
+    /// End each connection as soon as it is accepted, instead of keeping all of them open.
+    #[arg(long, conflicts_with = "hold")]
+    pub(crate) churn: bool,
     /// Store a session for each, and come back to it.
     #[arg(long)]
     pub(crate) resume: bool,
@@ -346,7 +349,7 @@ Examples:
   cork bench connections -n 20k                      how many a second?
   cork bench connections -n 10k --hold 30s --broker-pid $(pidof mosquitto)
                                                      what does an idle one cost?
-  cork bench connections -n 5k --resume              the same with stored sessions";
+  cork bench connections -n 20k --churn --resume     come and go, with stored sessions";
 const PAIRS_EXAMPLES: &str = "\
 Examples:
   cork bench pairs --qos 1                           closed loop: what is the limit?

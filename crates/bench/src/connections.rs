@@ -77,6 +77,7 @@ impl Run<'_> {
             .map(|number| Session {
                 client_id: self.prefix.client(role, number),
                 stays,
+                leaves: self.args.churn,
                 filters: filters(number),
                 qos: QoS::AtMostOnce,
             })
@@ -115,7 +116,7 @@ impl Run<'_> {
         let hold = nanos(self.args.hold);
         if hold > 0 {
             self.hold(&dialled, hold, &before)?;
-        } else {
+        } else if !self.args.churn {
             let (from, to) = (before.rss_bytes(), connected.rss_bytes());
             self.report.put_growth(
                 "bytes_per_connection",

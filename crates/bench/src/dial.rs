@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) client_id: String,
     /// The session outlives its connection.
     pub(crate) stays: bool,
+    /// The connection is ended as soon as it is accepted.
+    pub(crate) leaves: bool,
     pub(crate) filters: Vec<String>,
     pub(crate) qos: QoS,
 }
@@ -58,6 +60,8 @@ struct Dialler<'a, H> {
     latency: Histogram<u64>,
     /// Connections that wait for CONNACK.
     calling: usize,
+    /// Connections that were told to end and are still there.
+    leaving: usize,
     /// SUBACKs to come.
     pending: usize,
     /// When the last CONNACK came.
@@ -95,12 +99,13 @@ pub(crate) fn dial<H: Handler>(
         links: vec![None; sessions.len()],
         latency: latency::histogram(),
         calling: 0,
+        leaving: 0,
         pending: sessions.iter().map(subscribes).sum(),
         connected_at: start,
         failure: None,
     };
     let mut opened = 0;
-    while opened < sessions.len() || dialler.calling > 0 || dialler.pending > 0 {
+    while opened < sessions.len() || dialler.calling + dialler.leaving + dialler.pending > 0 {
         while opened < sessions.len() && dialler.calling < concurrency.max(1) {
             dialler.call(engine, opened, sources)?;
             opened += 1;
@@ -175,6 +180,10 @@ impl<H: Handler> Dialler<'_, H> {
             receive_maximum: answer.properties.receive_maximum().unwrap_or(u16::MAX),
         });
         let session = &self.sessions[call.session];
+        if session.leaves {
+            self.leaving += 1;
+            goodbye(engine, id);
+        }
         for (number, filters) in (1..).zip(session.filters.chunks(FILTERS_PER_SUBSCRIBE)) {
             let Some(packet_id) = PacketId::new(number) else { break };
             let mut payload = SubscribeBuf::new();
@@ -211,7 +220,10 @@ impl<H: Handler> Handler for Dialler<'_, H> {
     }
 
     fn closed(&mut self, engine: &mut Engine, id: usize, why: &str) {
-        if self.calls.get(id).copied().flatten().is_some() {
+        let call = self.calls.get_mut(id).and_then(Option::take);
+        if call.is_some_and(|call| call.answered && self.sessions[call.session].leaves) {
+            self.leaving = self.leaving.saturating_sub(1);
+        } else if call.is_some() {
             self.failure = Some(format!("{} {why} while connections were being made", self.target.place()));
         } else {
             self.inner.closed(engine, id, why);
@@ -262,6 +274,11 @@ fn refusal(version: ProtocolVersion, answer: &ConnAck<'_>) -> String {
 /// Long enough for any measurement, short enough that nothing stays behind for ever.
 const STAY_SECONDS: u32 = 3600;
 
+fn goodbye(engine: &mut Engine, id: usize) {
+    let goodbye = Disconnect { reason: ReasonCode::NORMAL_DISCONNECTION, properties: Properties::EMPTY };
+    engine.send(id, &Packet::Disconnect(goodbye));
+}
+
 /// Says goodbye on all connections and waits until the broker ended them, so that the ports rest on its side.
 pub(crate) fn hang_up(engine: &mut Engine, ids: &[usize]) -> Result<Nanos, Failure> {
     let start = engine.now();
@@ -269,9 +286,7 @@ pub(crate) fn hang_up(engine: &mut Engine, ids: &[usize]) -> Result<Nanos, Failu
     for chunk in ids.chunks(500) {
         for &id in chunk {
             // Of a connection that is over nothing is sent.
-            let goodbye =
-                Disconnect { reason: ReasonCode::NORMAL_DISCONNECTION, properties: Properties::EMPTY };
-            engine.send(id, &Packet::Disconnect(goodbye));
+            goodbye(engine, id);
         }
         turn(engine, &mut leaving, 0)?;
     }

@@ -68,6 +68,7 @@ impl Shape {
         let session = |subscriber: usize, filters: Vec<String>| Session {
             client_id: run.client('s', subscriber),
             stays: false,
+            leaves: false,
             filters,
             qos,
         };

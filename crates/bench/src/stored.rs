@@ -293,6 +293,7 @@ pub(crate) fn offline(args: &OfflineArgs) -> Result<Report, Failure> {
     let session = |number: usize, filters: Vec<String>, stays| Session {
         client_id: bench.prefix.client('s', number),
         stays,
+        leaves: false,
         filters,
         qos: args.qos,
     };

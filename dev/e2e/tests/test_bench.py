@@ -27,6 +27,7 @@ SCENARIOS = {
     "offline": "offline -n 3 --messages 40",
     "offline-q2-v5": "offline -n 3 --messages 20 --qos 2 --protocol 5",
     "connections": "connections -n 4 --resume",
+    "churn": "connections -n 4 --churn --resume",
     "held": "connections -n 4 --hold 600ms",
 }
 
