@@ -58,7 +58,7 @@ impl Client {
         options.settings = settings.clone();
         let machine = Machine::new(settings);
         let shared = Arc::new(Shared::new(machine, options.limits, options.manual_acks));
-        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient).run());
+        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient)?.run());
         Ok(Self::handle(shared))
     }
 
