@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     ConnectError, Disconnected, Event, Options, Reconnect, Refusal, Version,
-    shared::{Shared, State, Status},
+    shared::{Shared, Status},
     transport::{Connector, Sockets, Transport},
 };
 
@@ -299,7 +299,7 @@ impl Link {
     }
 
     fn poll_read(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Disconnected> {
-        if self.ended.is_some() || shared.lock().is_paused(shared.now()) {
+        if self.ended.is_some() || shared.lock().is_paused(shared.now(), &shared.limits) {
             return Ok(false);
         }
         let mut buffer = ReadBuf::new(&mut self.read);
@@ -353,17 +353,6 @@ impl Link {
         let goodbye = poll_fn(|cx| Pin::new(&mut self.transport).poll_shutdown(cx));
         // Whether it works makes no difference any more.
         let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
-    }
-}
-
-impl State {
-    /// Whether reading rests because the program does not read a subscription.
-    fn is_paused(&mut self, now: cork_proto::Time) -> bool {
-        let paused = self.routes.full > 0;
-        if paused {
-            self.machine.reading_paused(now);
-        }
-        paused
     }
 }
 

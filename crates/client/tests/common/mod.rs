@@ -99,3 +99,60 @@ impl Certificates {
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("takes longer than 20 s")
 }
+
+/// Stands between client and server and can cut what goes through it.
+pub struct Relay {
+    pub port: u16,
+    cut: tokio::sync::watch::Sender<u32>,
+    /// Whether new connections are let through.
+    open: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Relay {
+    pub async fn to(port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (cut, watch) = tokio::sync::watch::channel(0);
+        let open = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let let_through = std::sync::Arc::clone(&open);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                if !let_through.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let mut watch = watch.clone();
+                tokio::spawn(async move {
+                    watch.borrow_and_update();
+                    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = watch.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port: own, cut, open }
+    }
+
+    pub fn options(&self) -> Options {
+        let quickly = cork_client::Reconnect {
+            min: Duration::from_millis(20),
+            max: Duration::from_millis(200),
+            attempts: None,
+        };
+        Options::new(&format!("mqtt://127.0.0.1:{}", self.port)).unwrap().reconnect(quickly)
+    }
+
+    pub fn cut(&self) {
+        self.cut.send_modify(|n| *n += 1);
+    }
+
+    pub fn close(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.cut();
+    }
+
+    pub fn reopen(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+}
