@@ -20,6 +20,7 @@ use crate::{
     machine::{self, AckKey, Connected, Granted, Incoming, Machine, Published},
     options::Limits,
     route::Routes,
+    store::Ledger,
 };
 
 /// One client, for all its handles.
@@ -60,6 +61,8 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) listeners: Slab<Listener>,
     pub(crate) records: Vec<machine::Record>,
+    /// Publications with a smaller number are in the store.
+    saved: u64,
     /// Handles that keep the client alive.
     pub(crate) handles: usize,
 }
@@ -157,6 +160,7 @@ impl Shared {
             routes: Routes::default(),
             listeners: Slab::new(),
             records: Vec::new(),
+            saved: 0,
             handles: 0,
         };
         Self { state: Mutex::new(state), start: Instant::now(), manual_acks, limits }
@@ -273,6 +277,27 @@ impl State {
         if !self.room_wakers.is_empty() && self.has_room(limits) {
             self.wake_all(|state| &mut state.room_wakers);
         }
+    }
+
+    /// Takes over what an earlier run of the program left.
+    pub(crate) fn restore(&mut self, ledger: &Ledger) {
+        let (slots, unfinished) = (&mut self.slots, &mut self.unfinished);
+        self.machine.restore(ledger, || {
+            *unfinished += 1;
+            slots.insert(Slot::Detached)
+        });
+        self.saved = self.machine.next_number();
+    }
+
+    /// What was taken with a smaller number is saved.
+    pub(crate) fn saved_upto(&mut self, number: u64) {
+        self.saved = self.saved.max(number);
+        self.wake_all(|state| &mut state.written_wakers);
+    }
+
+    /// Whether everything that was taken is saved.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.machine.settings().records || self.saved >= self.machine.next_number()
     }
 
     /// Whether bytes of a connection were written: `None` when that is not known yet.
