@@ -17,7 +17,7 @@ use std::{
 };
 
 use common::Relay;
-use cork_client::*;
+use cork_client::{Client, FileStore, Options, Publish, QoS, Reconnect, Subscribe, Version};
 
 /// Cuts, and kills, on the way.
 const TIMES: u32 = 10;

@@ -88,3 +88,18 @@ async fn passwords_and_scram_with_reauthentication() {
         soon(Client::connect(server.options().authentication(Scram::new("ann", "no")))).await.unwrap_err();
     assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
 }
+
+#[test]
+fn mqtt311_7_1_2_1_the_client_has_ordered_lossless_transports() {
+    let server = Server::with("[[listener]]\nurl = 'ws://127.0.0.1:0'");
+    for (scheme, port) in [("ws", server.ports[0]), ("mqtt", server.ports[1])] {
+        let client = blocking::Client::connect(to(scheme, port).version(Version::V311)).unwrap();
+        let messages = client.subscribe("n").unwrap();
+        for n in 0..200u8 {
+            client.publish(Publish::new("n", vec![n; usize::from(n)])).unwrap();
+        }
+        for (n, message) in (0..200).zip(messages) {
+            assert_eq!(message.payload(), &vec![n; usize::from(n)]);
+        }
+    }
+}

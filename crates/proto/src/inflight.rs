@@ -256,7 +256,9 @@ impl<M> Inflight<M> {
             self.resend_at += 1;
         } else {
             // 5.0 [MQTT-3.3.4-10]: a PUBLISH that waits holds up no PUBREL behind it.
-            let release = self.seek(released, |_, flight| flight.awaits == Phase::Pubcomp);
+            // What lies before it went out on the way here.
+            let behind = released.max(sequence);
+            let release = self.seek(behind, |_, flight| flight.awaits == Phase::Pubcomp);
             self.release_at = release.map_or(self.resend_end, |sequence| sequence + 1);
             sequence = release?;
         }
@@ -441,6 +443,16 @@ mod tests {
         }
         assert_eq!(rest, [(ids[1], Phase::Pubrec), (ids[3], Phase::Pubrec)]);
         assert!(!inflight.is_resending());
+    }
+
+    #[test]
+    fn a_pubrel_before_a_publish_that_waits_for_the_window_goes_once() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..4).map(|n| inflight.push(n, QoS::ExactlyOnce).unwrap()).collect();
+        inflight.pubrec(ids[1], false);
+        inflight.reconnected();
+        let again: Vec<_> = std::iter::from_fn(|| inflight.resend(2).map(|(id, _)| id)).collect();
+        assert_eq!(again, ids[..3]);
     }
 
     #[test]

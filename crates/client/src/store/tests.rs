@@ -15,7 +15,7 @@ fn id(n: u16) -> PacketId {
 fn publish(n: u64) -> Publish {
     Publish::new("a/b", vec![7; 100])
         .qos(QoS::ExactlyOnce)
-        .retain(n % 2 == 0)
+        .retain(n.is_multiple_of(2))
         .user_property("n", &n.to_string())
 }
 
@@ -37,7 +37,10 @@ fn records() -> Vec<Record> {
     ]
 }
 
-fn shape(ledger: &Ledger) -> (Option<String>, Vec<(u64, Option<Publish>, Option<PacketId>)>, Vec<PacketId>) {
+/// Client Identifier, publications, identifiers received.
+type Shape = (Option<String>, Vec<(u64, Option<Publish>, Option<PacketId>)>, Vec<PacketId>);
+
+fn shape(ledger: &Ledger) -> Shape {
     let publications = ledger.publications.iter();
     let publications = publications.map(|(n, saved)| (*n, saved.publish.clone(), saved.packet_id));
     (ledger.client_id.clone(), publications.collect(), ledger.received.iter().copied().collect())
