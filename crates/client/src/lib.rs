@@ -1,4 +1,4 @@
-//! An MQTT client for programs: 3.1.1 and 5.0, async on Tokio.
+//! An MQTT client for programs: 3.1.1 and 5.0, async on Tokio, and [`blocking`] without it.
 //!
 //! ```no_run
 //! use cork_client::{Client, Options, Publish, QoS};
@@ -24,6 +24,9 @@
 //! - A lost connection comes back by itself; what was under way is sent again as the specification wants it, and
 //!   subscriptions are renewed when the server lost the Session. [`Client::events`] tells about it.
 //! - Errors say who ended what, and why.
+//!
+//! What is promised until when, every limit, and what was learned from the complaints about other libraries, is in
+//! `docs/client.md`. `examples/` has programs to begin with.
 //!
 //! [`machine`] is the protocol without sockets, for other drivers.
 #![forbid(unsafe_code)]

@@ -36,6 +36,16 @@ fn main() {
         };
         return runtime.block_on(publish(&job, port.parse().unwrap(), Path::new(store)));
     }
+    // What `cargo test FILTER` and nextest ask of every test.
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("torture: test");
+        }
+        return;
+    }
+    if arguments.iter().any(|argument| !argument.starts_with('-') && !"torture".contains(argument)) {
+        return;
+    }
     let count = std::env::var("TORTURE_COUNT").map_or(3000, |count| count.parse().unwrap());
     let brokers = std::env::var("TORTURE_BROKERS").unwrap_or_else(|_| "inside".into());
     let folder = std::env::temp_dir().join(format!("cork-torture-{}", std::process::id()));
