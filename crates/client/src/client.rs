@@ -11,7 +11,7 @@ use crate::{
     event::Listener,
     machine::{Accepted, Connected, Granted, Machine, Published, Request, Settings},
     publish::set,
-    shared::{Closing, Guard, Outcome, Shared, Slot, Status},
+    shared::{Closing, Guard, Outcome, Shared, Slot, Status, remember},
 };
 
 /// An MQTT client. Clones are handles of the same one.
@@ -92,7 +92,7 @@ impl Client {
                 (Status::Closed(why), _) => Poll::Ready(Err(why.as_ref().clone())),
                 (Status::Online, Some(connected)) => Poll::Ready(Ok(connected.as_ref().clone())),
                 _ => {
-                    state.status_wakers.push(cx.waker().clone());
+                    remember(&mut state.status_wakers, cx);
                     Poll::Pending
                 }
             }
@@ -119,7 +119,7 @@ impl Client {
                 return Poll::Ready(Err(PublishError::Closed));
             }
             if !state.has_room(&self.shared.limits) {
-                state.room_wakers.push(cx.waker().clone());
+                remember(&mut state.room_wakers, cx);
                 state.waits();
                 return Poll::Pending;
             }
@@ -188,7 +188,7 @@ impl Client {
             if state.is_closed() {
                 return Poll::Ready(Err(PublishError::Closed));
             }
-            state.written_wakers.push(cx.waker().clone());
+            remember(&mut state.written_wakers, cx);
             state.waits();
             Poll::Pending
         })
@@ -209,7 +209,7 @@ impl Client {
             if state.is_closed() {
                 return Poll::Ready(Err(PublishError::Closed));
             }
-            state.written_wakers.push(cx.waker().clone());
+            remember(&mut state.written_wakers, cx);
             state.wake_driver();
             Poll::Pending
         })

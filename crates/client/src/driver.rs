@@ -177,9 +177,14 @@ impl Driver {
                 ConnectError::Refused(refusal) => refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
                 // Some old servers just hang up.
                 ConnectError::Disconnected(Disconnected::Eof) => true,
+                ConnectError::Disconnected(Disconnected::Io(error)) => {
+                    error.kind() == std::io::ErrorKind::ConnectionReset
+                }
                 _ => false,
             };
-            if self.options.version == Version::Auto && unsupported && version.is_v5() {
+            // A server that spoke 5.0 before is only in trouble.
+            let never_v5 = state.last_connected.as_ref().is_none_or(|last| !last.version.is_v5());
+            if self.options.version == Version::Auto && unsupported && version.is_v5() && never_v5 {
                 state.machine.set_version(ProtocolVersion::V311);
                 continue;
             }

@@ -187,7 +187,7 @@ impl Shared {
         if state.is_closed() {
             return Poll::Ready(());
         }
-        state.status_wakers.push(cx.waker().clone());
+        remember(&mut state.status_wakers, cx);
         Poll::Pending
     }
 
@@ -464,6 +464,22 @@ impl State {
     }
 }
 
+/// Leaves a waker in a list, once for a task that asks again and again.
+pub(crate) fn remember(list: &mut Vec<Waker>, cx: &Context<'_>) {
+    if list.iter().rev().take(RECENT).any(|waker| waker.will_wake(cx.waker())) {
+        return;
+    }
+    if list.len() >= WAKERS_MAX {
+        // Whoever still waits comes again.
+        list.drain(..).for_each(Waker::wake);
+    }
+    list.push(cx.waker().clone());
+}
+
+/// Wakers looked at for the one that is there already.
+const RECENT: usize = 16;
+/// Wakers in a list.
+const WAKERS_MAX: usize = 65_536;
 /// How many buffers' worth of messages are kept when the program waits for the server and does not read.
 const OVERFLOW: usize = 8;
 /// Connections whose written bytes are remembered, for handles that are asked late.
