@@ -54,8 +54,10 @@ pub struct Inflight<M> {
     base: u64,
     /// Older than the ring, by sequence.
     aside: BTreeMap<u64, Flight<M>>,
-    /// Their identifiers.
+    /// Their identifiers, and those reserved for other packets, which have the sequence [`RESERVED`].
     aside_ids: BTreeMap<PacketId, u64>,
+    /// Identifiers reserved for other packets.
+    reserved: usize,
     /// Flights in `ring` and `aside`.
     live: usize,
     /// Flights that use Receive Maximum on this Network Connection.
@@ -69,6 +71,9 @@ pub struct Inflight<M> {
 
 /// Packet Identifiers there are.
 const IDENTIFIERS: u64 = 65_535;
+const IDENTIFIERS_MAX: usize = 65_535;
+/// No flight has this sequence.
+const RESERVED: u64 = u64::MAX;
 /// A ring longer than this is checked for flights to be moved aside.
 const RING_LONG: usize = 1024;
 
@@ -79,6 +84,7 @@ impl<M> Default for Inflight<M> {
             base: 0,
             aside: BTreeMap::new(),
             aside_ids: BTreeMap::new(),
+            reserved: 0,
             live: 0,
             open: 0,
             resend_at: 0,
@@ -122,23 +128,84 @@ impl<M> Inflight<M> {
     ///
     /// `None` when all 65,535 are in use. QoS 0 needs no flight and is treated as QoS 1.
     pub fn push(&mut self, item: M, qos: QoS) -> Option<PacketId> {
-        if self.live as u64 >= IDENTIFIERS {
+        if self.live + self.reserved >= IDENTIFIERS_MAX {
             return None;
         }
         self.shorten();
-        let sequence = loop {
-            let sequence = self.base + self.ring.len() as u64;
-            let id = identifier(sequence);
-            if !self.aside_ids.contains_key(&id) {
-                break sequence;
-            }
-            self.ring.push_back(None); // the identifier is taken by a flight that was moved aside
-        };
+        let id = self.vacant();
         let awaits = if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback };
         self.ring.push_back(Some(Flight { awaits, item: Some(item), counted: true }));
         self.live += 1;
         self.open += 1;
-        Some(identifier(sequence))
+        Some(id)
+    }
+
+    /// The identifier of the ring's end, behind those that are in use elsewhere.
+    fn vacant(&mut self) -> PacketId {
+        loop {
+            let id = identifier(self.base + self.ring.len() as u64);
+            if !self.aside_ids.contains_key(&id) {
+                return id;
+            }
+            self.ring.push_back(None); // taken by a flight that was moved aside, or reserved
+        }
+    }
+
+    /// Takes a Packet Identifier out of the row for a packet that is no publication (SUBSCRIBE, UNSUBSCRIBE), until
+    /// [`Inflight::free`] (5.0 [MQTT-2.2.1-3]). `None` when all are in use.
+    pub fn reserve(&mut self) -> Option<PacketId> {
+        if self.live + self.reserved >= IDENTIFIERS_MAX {
+            return None;
+        }
+        self.shorten();
+        let id = self.vacant();
+        self.ring.push_back(None);
+        self.aside_ids.insert(id, RESERVED);
+        self.reserved += 1;
+        self.pop_done();
+        Some(id)
+    }
+
+    /// Gives an identifier back that [`Inflight::reserve`] handed out. False when it was not reserved.
+    pub fn free(&mut self, id: PacketId) -> bool {
+        let reserved = self.aside_ids.get(&id) == Some(&RESERVED);
+        if reserved {
+            self.aside_ids.remove(&id);
+            self.reserved -= 1;
+        }
+        reserved
+    }
+
+    /// Puts a flight of an earlier program run behind the others, under the identifier it had; its packet goes out
+    /// when [`Inflight::reconnected`] was called. False when the identifier is in use.
+    pub fn restore(&mut self, id: PacketId, awaits: Phase, item: Option<M>) -> bool {
+        if self.find(id).is_some() || self.aside_ids.contains_key(&id) {
+            return false;
+        }
+        // Identifiers are sequences: those between the last flight and this one are passed over.
+        if self.ring.is_empty() {
+            self.base += (u64::from(id.get()) - 1 + IDENTIFIERS - self.base % IDENTIFIERS) % IDENTIFIERS;
+        }
+        while identifier(self.base + self.ring.len() as u64) != id {
+            self.ring.push_back(None);
+        }
+        self.ring.push_back(Some(Flight { awaits, item, counted: false }));
+        self.live += 1;
+        self.shorten();
+        true
+    }
+
+    /// Whether a flight uses this identifier, and what it waits for.
+    #[must_use]
+    pub fn awaits(&mut self, id: PacketId) -> Option<Phase> {
+        self.find(id).map(|flight| flight.awaits)
+    }
+
+    /// All flights in order, taken out: the Session is over.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (PacketId, Flight<M>)> + use<M> {
+        let Self { ring, base, aside, .. } = std::mem::take(self);
+        let ring = ring.into_iter().zip(base..).filter_map(|(slot, n)| Some((n, slot?)));
+        aside.into_iter().chain(ring).map(|(n, flight)| (identifier(n), flight))
     }
 
     /// PUBACK arrived: a QoS 1 flight ends.
@@ -399,6 +466,36 @@ mod tests {
         assert_eq!(inflight.push(0, QoS::AtLeastOnce), None);
         inflight.puback(id(30_000));
         assert_eq!(inflight.push(7, QoS::AtLeastOnce), Some(id(30_000)));
+    }
+
+    #[test]
+    fn mqtt5_2_2_1_3_a_reserved_identifier_is_given_to_no_publication() {
+        let mut inflight = Inflight::default();
+        let reserved = inflight.reserve().unwrap();
+        for n in 0..65_534u32 {
+            assert_ne!(inflight.push(n, QoS::AtLeastOnce).unwrap(), reserved);
+        }
+        assert_eq!((inflight.push(0, QoS::AtLeastOnce), inflight.reserve()), (None, None));
+        assert!(inflight.free(reserved) && !inflight.free(reserved));
+        assert_eq!(inflight.push(0, QoS::AtLeastOnce), Some(reserved));
+    }
+
+    #[test]
+    fn flights_of_an_earlier_run_keep_identifier_and_order() {
+        let mut inflight = Inflight::default();
+        for (n, phase) in [(65_530, Phase::Puback), (3, Phase::Pubcomp), (9, Phase::Pubrec)] {
+            assert!(inflight.restore(id(n), phase, Some(n)));
+            assert!(!inflight.restore(id(n), phase, Some(n)));
+        }
+        assert_eq!((inflight.len(), inflight.open()), (3, 0));
+        assert_eq!(inflight.push(10, QoS::AtLeastOnce), Some(id(10)));
+        inflight.reconnected();
+        let again: Vec<_> = std::iter::from_fn(|| inflight.resend(9).map(|(id, _)| id.get())).collect();
+        assert_eq!(again, [65_530, 3, 9, 10]);
+        assert_eq!(inflight.awaits(id(3)), Some(Phase::Pubcomp));
+        let all: Vec<_> = inflight.take_all().map(|(id, flight)| (id.get(), flight.item)).collect();
+        assert_eq!(all, [(65_530, Some(65_530)), (3, Some(3)), (9, Some(9)), (10, Some(10))]);
+        assert!(inflight.is_empty());
     }
 
     proptest! {
