@@ -252,7 +252,9 @@ impl<'i> Section<'_, 'i> {
         Origin::File { name: self.findings.file.to_owned(), line: self.findings.line(at) }
     }
 
-    fn nested(&self, key: &str, table: DeTable<'i>) -> Self {
+    /// A table that stands at `key`, as a section.
+    #[must_use]
+    pub fn nested(&self, key: &str, table: DeTable<'i>) -> Self {
         Self { findings: self.findings, name: self.full_name(key), table }
     }
 
@@ -284,7 +286,8 @@ fn show(value: &DeValue<'_>) -> String {
 }
 
 /// The known key that is so near to `wrong` that it was probably meant.
-fn nearest(wrong: &str, known: &[&'static str]) -> Option<&'static str> {
+#[must_use]
+pub fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
     // No key is this long, and the cost is the product of both lengths.
     if wrong.len() > 64 {
         return None;
