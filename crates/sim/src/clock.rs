@@ -18,8 +18,6 @@ pub(crate) struct Clock {
 /// One moment of the simulation.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Moment {
-    /// Time since the start.
-    pub(crate) elapsed: Duration,
     /// The date.
     pub(crate) time: Timestamp,
     /// Time since the first midnight.
@@ -46,7 +44,7 @@ impl Clock {
     pub(crate) fn moment(&self, elapsed: Duration) -> Moment {
         let signed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
         let time = self.start.checked_add(signed).unwrap_or(Timestamp::MAX);
-        Moment { elapsed, time, of_day: self.of_day.saturating_add(elapsed) }
+        Moment { time, of_day: self.of_day.saturating_add(elapsed) }
     }
 }
 

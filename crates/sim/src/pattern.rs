@@ -54,6 +54,15 @@ impl Pattern {
         Ok(Self { parts })
     }
 
+    /// `sim-{run}-{n}`: a Client Identifier that differs in each run, so that two simulations do not end each other's
+    /// connections.
+    #[must_use]
+    pub fn client_id() -> Self {
+        let place = |name: &str| Part::Place { name: name.to_owned(), width: 0 };
+        let parts = vec![Part::Text("sim-".to_owned()), place("run"), Part::Text("-".to_owned()), place("n")];
+        Self { parts }
+    }
+
     /// The placeholders in it.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
@@ -141,6 +150,11 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(filled(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn client_ids_differ_in_each_run() {
+        assert_eq!(Pattern::client_id().to_string(), "sim-{run}-{n}");
     }
 
     #[test]

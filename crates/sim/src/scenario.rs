@@ -14,9 +14,9 @@ use crate::{pattern::Pattern, payload::Content, replay::Replay};
 mod file;
 mod plan;
 
-pub use file::{default_client_id, parse_jitter};
+pub use file::parse_jitter;
 pub use plan::Plan;
-pub(crate) use plan::{Device, DeviceStatus, Kind};
+pub(crate) use plan::{DeviceStatus, Kind};
 
 /// Everything that can be said about a simulation.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +95,7 @@ impl Default for Broker {
 pub struct Group {
     /// How many; without a number as many as the longest list has members, or one.
     pub count: Option<u32>,
-    /// The Client Identifier, different for each device.
+    /// The Client Identifier, different for each device; [`Pattern::client_id`] unless it is said.
     pub client_id: Pattern,
     /// Placeholders of one's own: the first device takes the first member, and so on, over and over.
     pub lists: BTreeMap<String, Vec<String>>,
@@ -107,12 +107,6 @@ pub struct Group {
     pub outage: Option<Outage>,
     /// Where it was said.
     pub origin: Origin,
-}
-
-impl Group {
-    /// The Client Identifier unless it is said: different in each run, so that two simulations do not end each
-    /// other's connections.
-    pub const CLIENT_ID: &'static str = "sim-{run}-{n}";
 }
 
 /// One message, sent again and again.

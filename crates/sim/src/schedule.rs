@@ -1,7 +1,7 @@
 //! Who does what when: a machine that knows no clock and no socket.
 //!
-//! [`Schedule::next`] gives one step after the other in the order of their times. The same [`Plan`] with the same seed
-//! gives the same steps. Memory is one entry for each device and message, however long it goes on.
+//! A [`Schedule`] iterates over the steps in the order of their times. The same [`Plan`] with the same seed gives the
+//! same steps. Memory is one entry for each device and message, however long it goes on.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
@@ -133,24 +133,6 @@ impl Schedule {
         Self { plan, due, lanes, comings, left }
     }
 
-    /// The next step; `None` at the end: the time is over, all messages are sent, or nothing more is due.
-    pub fn next(&mut self) -> Option<Step> {
-        if self.left == 0 {
-            return None;
-        }
-        let Reverse(entry) = self.due.pop()?;
-        if self.plan.duration.is_some_and(|duration| entry.at >= duration) {
-            return None;
-        }
-        Some(match entry.what {
-            What::ComeOrGo => self.come_or_go(entry),
-            What::Publish => {
-                let (device, action) = self.publish(entry);
-                Step { at: entry.at, device, action: action.unwrap_or(Action::Rest) }
-            }
-        })
-    }
-
     fn come_or_go(&mut self, entry: Entry) -> Step {
         let Entry { at, index: device, .. } = entry;
         let coming = &mut self.comings[device];
@@ -191,6 +173,28 @@ impl Schedule {
         let action =
             Action::Publish { topic: Arc::clone(topic), payload, qos: kind.qos, retain: kind.retain };
         (lane.device, Some(action))
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Step;
+
+    /// The next step; `None` at the end: the time is over, all messages are sent, or nothing more is due.
+    fn next(&mut self) -> Option<Step> {
+        if self.left == 0 {
+            return None;
+        }
+        let Reverse(entry) = self.due.pop()?;
+        if self.plan.duration.is_some_and(|duration| entry.at >= duration) {
+            return None;
+        }
+        Some(match entry.what {
+            What::ComeOrGo => self.come_or_go(entry),
+            What::Publish => {
+                let (device, action) = self.publish(entry);
+                Step { at: entry.at, device, action: action.unwrap_or(Action::Rest) }
+            }
+        })
     }
 }
 

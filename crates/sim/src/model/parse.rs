@@ -68,7 +68,7 @@ impl Model {
                 value: Sample::of(value),
                 probability: more.first().map_or(Ok(0.1), |text| probability(text))?,
             },
-            ("count", [more @ ..]) if more.len() <= 2 => Self::Count {
+            ("count", more) if more.len() <= 2 => Self::Count {
                 from: more.first().map_or(Ok(0.0), |text| number(text))?,
                 step: more.get(1).map_or(Ok(1.0), |text| number(text))?,
             },

@@ -39,7 +39,7 @@ impl Scenario {
             let message = format!("cannot be read: {error}");
             ConfigErrors(vec![ConfigError { origin, key: String::new(), message }])
         })?;
-        Self::parse(&text, &name, file.parent().unwrap_or(Path::new("")))
+        Self::parse(&text, &name, file.parent().unwrap_or_else(|| Path::new("")))
     }
 
     /// Reads the text of the scenario file `name`, which stands in `folder`.
@@ -91,20 +91,15 @@ fn group(at: &Range<usize>, mut section: Section<'_, '_>, folder: &Path) -> Grou
     let outage = section.inline("outage").and_then(|(at, section)| outage(&at, section));
     let origin = section.origin(at);
     section.finish();
-    let client_id = client_id.unwrap_or_else(default_client_id);
+    let client_id = client_id.unwrap_or_else(Pattern::client_id);
     Group { count, client_id, lists, messages, status, outage, origin }
-}
-
-/// The Client Identifiers of a group that names none.
-#[must_use]
-pub fn default_client_id() -> Pattern {
-    Pattern::parse(Group::CLIENT_ID).expect("its braces are right")
 }
 
 fn message(at: &Range<usize>, mut section: Section<'_, '_>, folder: &Path) -> Option<Message> {
     let topic = needed(at, &mut section, "topic", pattern);
-    let replay = replay(&mut section, folder);
-    let content = content(at, &mut section, replay.is_some());
+    let rows = section.inline("replay");
+    let content = content(at, &mut section, rows.is_some());
+    let replay = rows.and_then(|(at, rows)| replay(&at, rows, folder));
     let mut every = Message::EVERY;
     section.set("every", &mut every, duration(PACE));
     let jitter = section.read("jitter", |value| jitter(value, every)).unwrap_or_default();
@@ -140,15 +135,14 @@ fn content(at: &Range<usize>, section: &mut Section<'_, '_>, has_rows: bool) -> 
     }
 }
 
-fn replay(section: &mut Section<'_, '_>, folder: &Path) -> Option<Arc<Replay>> {
-    let (at, mut rows) = section.inline("replay")?;
-    let file = needed(&at, &mut rows, "file", path(folder));
+fn replay(at: &Range<usize>, mut rows: Section<'_, '_>, folder: &Path) -> Option<Arc<Replay>> {
+    let file = needed(at, &mut rows, "file", path(folder));
     let time = rows.read("time", text);
     let repeat = rows.read("repeat", boolean).unwrap_or(true);
     let read = file.map(|file| Replay::load(&file, time.as_deref(), repeat));
     let read = match read {
         Some(Err(why)) => {
-            rows.fault(&at, "file", why.to_string());
+            rows.fault(at, "file", why.to_string());
             None
         }
         Some(Ok(replay)) => Some(Arc::new(replay)),

@@ -11,8 +11,7 @@ fn plan(text: &str) -> Plan {
 }
 
 fn steps(text: &str, count: usize) -> Vec<Step> {
-    let mut schedule = Schedule::new(Arc::new(plan(text)));
-    std::iter::from_fn(|| schedule.next()).take(count).collect()
+    Schedule::new(Arc::new(plan(text))).take(count).collect()
 }
 
 /// Time in milliseconds, topic, payload.
@@ -108,8 +107,7 @@ fn replayed(options: &str, rows: &str) -> Vec<(u128, String, String)> {
     let text = one(&format!("replay = {{ file = 'day.csv', {options} }}\nevery = '5s'"));
     let plan = Scenario::parse(&text, "x.toml", &folder).unwrap().plan("r", 1).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let mut schedule = Schedule::new(Arc::new(plan));
-    let publications = std::iter::from_fn(|| schedule.next()).take(9).filter_map(|step| match step.action {
+    let publications = Schedule::new(Arc::new(plan)).take(9).filter_map(|step| match step.action {
         Action::Publish { topic, payload, .. } => Some((step.at.as_millis(), topic.to_string(), payload)),
         _ => None,
     });
