@@ -20,6 +20,7 @@ use crate::{
     conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    gather::Elsewhere,
     gone::Gone,
     io::{ConnId, Output},
     outbuf::Pool,
@@ -46,6 +47,10 @@ pub(crate) enum Timer {
 pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;
 /// Below this, waiting messages are sent on.
 pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
+/// Bits of a Session's key that count; the store's epoch is above them.
+const SESSION_COUNTER_BITS: u32 = 40;
+/// Bytes of records that may wait for the store before those who publish are no longer read.
+const UNSTORED_BYTES_MAX: usize = 32 << 20;
 /// Answers that may wait for the store on one connection before it is no longer read.
 const HELD_MAX: usize = 32 << 10;
 
@@ -67,7 +72,15 @@ pub(crate) struct Board {
     pub(crate) timers: BTreeSet<(Time, Timer)>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
+    pub(crate) heads_bytes: u64,
+    /// Sessions whose queue waits for a batch to be stored, in the order of batches.
+    pub(crate) delayed: VecDeque<(Ticket, SessionIx)>,
+    /// The same, for what is stored with another shard's batch.
+    pub(crate) elsewhere: Elsewhere,
+    /// Sessions that the store knows.
+    pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
     /// Those that were removed lately; empty with one shard.
@@ -79,13 +92,20 @@ pub(crate) struct Board {
     pub(crate) again: VecDeque<SessionIx>,
     last_arrival: u64,
     next_session: u64,
+    /// Bytes of the batches that are not stored yet.
+    unstored: VecDeque<(Ticket, usize)>,
+    unstored_bytes: usize,
+    /// Connections that are not read because of them.
+    held_back: Vec<ConnId>,
+    /// The store takes no new messages.
+    pub(crate) store_full: bool,
     store_failed: bool,
 }
 
 impl Board {
     pub(crate) fn new(config: ShardConfig) -> Self {
         Self {
-            next_session: u64::from(config.shard),
+            next_session: u64::from(config.epoch) << SESSION_COUNTER_BITS | u64::from(config.shard),
             now: Time::ZERO,
             conns: Vec::new(),
             sessions: Slab::new(),
@@ -100,12 +120,20 @@ impl Board {
             outputs: VecDeque::new(),
             stats: Stats::default(),
             queue_bytes: 0,
+            heads_bytes: 0,
+            delayed: VecDeque::new(),
+            elsewhere: Elsewhere::default(),
+            kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
             gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
-            last_arrival: 0,
+            last_arrival: config.last_arrival,
+            unstored: VecDeque::new(),
+            unstored_bytes: 0,
+            held_back: Vec::new(),
+            store_full: false,
             config,
             store_failed: false,
         }
@@ -296,6 +324,9 @@ impl Board {
             return false;
         }
         let records = std::mem::take(&mut self.records);
+        let bytes = records.iter().map(record_bytes).sum();
+        self.unstored_bytes += bytes;
+        self.unstored.push_back((self.ticket, bytes));
         self.outputs.push_back(Output::Store { ticket: self.ticket, records });
         self.ticket = self.ticket.next();
         true
@@ -307,6 +338,9 @@ impl Board {
             return Vec::new(); // a later batch is stored, but what lies between is not
         }
         self.stored = self.stored.max(ticket);
+        while let Some((_, bytes)) = self.unstored.pop_front_if(|(other, _)| *other <= ticket) {
+            self.unstored_bytes -= bytes;
+        }
         let mut ready = Vec::new();
         while let Some((ticket, _)) = self.waiting.front() {
             if *ticket > self.stored {
@@ -315,6 +349,27 @@ impl Board {
             ready.extend(self.waiting.pop_front().map(|(_, conn)| conn));
         }
         ready
+    }
+
+    /// Stops reading from a publisher while the store is too far behind.
+    pub(crate) fn hold_back(&mut self, id: ConnId) {
+        if self.unstored_bytes > UNSTORED_BYTES_MAX {
+            self.hold(id.index, Holds::BACKLOG);
+            self.held_back.push(id);
+        }
+    }
+
+    /// Connections that can be read again: the store has caught up.
+    pub(crate) fn caught_up(&mut self) -> Vec<ConnId> {
+        if self.unstored_bytes > UNSTORED_BYTES_MAX / 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.held_back)
+    }
+
+    /// Whether nothing new can be stored: there is no space, or the store failed.
+    pub(crate) fn refuses_new(&self) -> bool {
+        self.store_full || self.store_failed
     }
 
     /// The store failed: from now on no answer that relies on it is given.
@@ -349,6 +404,18 @@ impl Board {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// Roughly what a record takes while it waits for the store.
+fn record_bytes(record: &Record) -> usize {
+    const HEAD: usize = 64;
+    match record {
+        Record::Queued { queued, .. } => HEAD + queued.message.cost_bytes(),
+        Record::Retained { message } => HEAD + message.cost_bytes(),
+        Record::WillArmed { will, .. } => HEAD + will.message.cost_bytes(),
+        Record::Subscribed { filter, .. } | Record::Unsubscribed { filter, .. } => HEAD + filter.len(),
+        _ => HEAD,
     }
 }
 

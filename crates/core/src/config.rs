@@ -111,11 +111,15 @@ pub struct ShardConfig {
     pub started: WallTime,
     /// How often the store was started before: part of every message's identity.
     pub epoch: u32,
+    /// Arrival of the last message of an earlier start, in microseconds since 1970-01-01 UTC.
+    pub last_arrival: u64,
     /// Whether there is a mesh: it is asked for each Client Identifier, and told of filters that get a first or lose a
     /// last subscriber. A broker alone needs neither.
     pub mesh: bool,
     /// Who comes in unasked.
     pub door: Door,
+    /// Whether the store gives deliveries back ([`crate::Output::Load`]): long queues are not held in memory then.
+    pub loads: bool,
     /// Limits.
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
@@ -132,8 +136,10 @@ impl Default for ShardConfig {
             seed: 0,
             started: WallTime(0),
             epoch: 0,
+            last_arrival: 0,
             mesh: false,
             door: Door::Open,
+            loads: false,
             limits: Limits::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),

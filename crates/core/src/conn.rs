@@ -60,6 +60,10 @@ impl Holds {
     pub(crate) const STORE: u8 = 4;
     /// A step of a re-authentication is being checked.
     pub(crate) const ACCESS: u8 = 8;
+    /// The store is too far behind.
+    pub(crate) const BACKLOG: u8 = 16;
+    /// The client's next publication needs the store, which takes nothing new.
+    pub(crate) const FULL: u8 = 32;
 
     pub(crate) fn set(&mut self, reason: u8) -> bool {
         let before = self.0;
@@ -119,6 +123,8 @@ pub(crate) struct Conn {
     /// It stands in the shard's list of connections to transmit.
     pub(crate) dirty: bool,
     pub(crate) holds: Holds,
+    /// The packet being handled is to be kept and handled again later.
+    pub(crate) unread: bool,
     /// CONNECT allows Reason Strings everywhere (5.0 3.1.2.11.7).
     pub(crate) problem_information: bool,
     /// A refused publication was reported already.
@@ -162,6 +168,7 @@ impl Conn {
             out: OutBuf::default(),
             dirty: false,
             holds: Holds::default(),
+            unread: false,
             problem_information: true,
             denial_reported: false,
             subscribe_denial_reported: false,
@@ -190,6 +197,12 @@ impl Conn {
             self.dirty = true;
             dirty.push_back(self.id);
         }
+    }
+
+    /// An answer that waits, by its number: they are numbered without gaps.
+    pub(crate) fn held_by_number(&mut self, number: u64) -> Option<&mut Held> {
+        let first = self.held.front()?.number;
+        self.held.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
     /// Whether messages may be sent to it.

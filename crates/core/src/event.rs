@@ -111,6 +111,20 @@ pub enum Event {
         /// Bytes queued.
         bytes: u64,
     },
+    /// The store has no space for new messages, or has some again.
+    StoreFull {
+        /// Which of the two.
+        full: bool,
+    },
+    /// The store's record of a message that waited for a Session is damaged; the message is lost.
+    DeliveryDamaged {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// The Session's number of the delivery.
+        delivery: u64,
+        /// Where the record lies and what is wrong with it.
+        error: Box<str>,
+    },
     /// The store failed; acknowledgements that rely on it are not given.
     StoreFailed {
         /// How.

@@ -12,7 +12,8 @@ use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
-    event::Ended,
+    event::{Ended, Event},
+    gather::Gathers,
     io::{ConnId, Input, Output},
     peers::Peers,
     quarrel::Quarrels,
@@ -42,6 +43,7 @@ pub struct Shard {
     pub(crate) hasher: FixedState,
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
+    pub(crate) gathers: Gathers,
 }
 
 /// What became of a packet.
@@ -70,6 +72,7 @@ impl Shard {
             hasher: FixedState::with_seed(config.seed),
             draining: false,
             quarrels: Quarrels::default(),
+            gathers: Gathers::default(),
             board: Board::new(config),
         };
         shard.start_sys();
@@ -88,6 +91,8 @@ impl Shard {
             Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
             Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
+            Input::Loaded(loaded) => self.on_loaded(loaded),
+            Input::Full(full) => self.on_full(full),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
@@ -329,6 +334,7 @@ impl Shard {
             Stage::Connected { .. } => true,
             Stage::Moving { .. } | Stage::Closing => return Flow::Stop,
         };
+        let raw = packet;
         let result = match decode(version, Receiver::Server, packet) {
             Ok(packet) if connected => self.on_connected_packet(id, version, packet),
             Ok(packet) => self.on_authenticating_packet(id, packet),
@@ -336,6 +342,11 @@ impl Shard {
         };
         if let Err(error) = result {
             self.end(id, Ended::Rule(error));
+        }
+        if let Some(conn) = self.board.conn(id).filter(|conn| conn.unread) {
+            conn.unread = false;
+            conn.inbox.keep(raw);
+            return Flow::Stop;
         }
         match self.board.conn(id) {
             Some(conn) if !conn.holds.any() && !matches!(conn.stage, Stage::Closing) => Flow::Next,
@@ -350,7 +361,13 @@ impl Shard {
         packet: Packet<'_>,
     ) -> Result<(), PeerError> {
         match packet {
-            Packet::Publish(publish) => self.on_publish(id, version, &publish)?,
+            Packet::Publish(publish) => {
+                let records = self.board.records.len();
+                self.on_publish(id, version, &publish)?;
+                if self.board.records.len() > records {
+                    self.board.hold_back(id);
+                }
+            }
             Packet::PubAck(ack) => self.on_puback(id, ack.packet_id),
             Packet::PubRec(ack) => self.on_pubrec(id, ack.packet_id, ack.reason),
             Packet::PubRel(ack) => self.on_pubrel(id, ack.packet_id),
@@ -373,8 +390,38 @@ impl Shard {
                 for id in self.board.stored(ticket) {
                     self.release(id);
                 }
+                self.release_gathers();
+                self.answer_others();
+                for id in self.board.caught_up() {
+                    if self.board.unhold(id.index, Holds::BACKLOG) {
+                        self.go_on_reading(id);
+                    }
+                }
+                while let Some((ticket, six)) = self.board.delayed.front().copied() {
+                    if ticket > self.board.stored {
+                        break;
+                    }
+                    self.board.delayed.pop_front();
+                    self.board.pump(six);
+                }
             }
             Err(error) => self.board.store_failed(error.to_string()),
+        }
+    }
+
+    /// The store ran out of space, or has some again.
+    fn on_full(&mut self, full: bool) {
+        if std::mem::replace(&mut self.board.store_full, full) != full {
+            self.board.event(Event::StoreFull { full });
+        }
+        if full {
+            return;
+        }
+        let held: Vec<ConnId> = self.board.conns.iter().flatten().map(|conn| conn.id).collect();
+        for id in held {
+            if self.board.unhold(id.index, Holds::FULL) {
+                self.go_on_reading(id);
+            }
         }
     }
 

@@ -36,6 +36,10 @@ pub struct Stats {
     pub dropped_expired: u64,
     /// Dropped because the packet would exceed the client's Maximum Packet Size.
     pub dropped_too_large: u64,
+    /// Lost because the store's record of them is damaged.
+    pub lost_damaged: u64,
+    /// QoS 1 and 2 publications refused (5.0) or left unread (3.1.1) because the store takes nothing new.
+    pub refused_full: u64,
     /// Publications refused by the rights.
     pub denied_publish: u64,
     /// Deliveries refused by the rights.
@@ -48,7 +52,11 @@ impl Stats {
     /// Messages dropped, for all reasons.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.dropped_slow_reader + self.dropped_queue_full + self.dropped_expired + self.dropped_too_large
+        self.dropped_slow_reader
+            + self.dropped_queue_full
+            + self.dropped_expired
+            + self.dropped_too_large
+            + self.lost_damaged
     }
 
     /// Adds the counters of another shard.
@@ -58,7 +66,7 @@ impl Stats {
             publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large
-            denied_publish denied_delivery peer_errors);
+            lost_damaged refused_full denied_publish denied_delivery peer_errors);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }
 }

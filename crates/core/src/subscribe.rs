@@ -120,12 +120,13 @@ impl Shard {
 
     /// Makes or replaces a subscription. Returns whether it is new to the Session.
     fn insert_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> bool {
+        let online = self.board.sessions[six as usize].is_online();
         let (subscription, before, first) = match parsed.group {
             Some(name) => {
                 let group_ix = self.router.group_or_new(name, parsed.filter);
                 let group = &mut self.router.groups[group_ix as usize];
                 let before = group.members.insert(six, value);
-                group.online += u32::from(before.is_none());
+                group.online += u32::from(before.is_none() && online);
                 (Subscription { filter: group.filter, group: group_ix }, before, before.is_none())
             }
             None => {
@@ -151,6 +152,13 @@ impl Shard {
             self.announce_filter(parsed.filter, true);
         }
         new
+    }
+
+    /// Makes a subscription of an earlier life of the broker again.
+    pub(crate) fn restore_subscription(&mut self, six: SessionIx, filter: &str, value: SubValue) {
+        if let Ok(parsed) = parse(filter) {
+            self.insert_subscription(six, &parsed, value);
+        }
     }
 
     fn record_subscribed(&mut self, six: SessionIx, filter: &str, value: SubValue) {

@@ -12,7 +12,7 @@ use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig, Users};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
-use cork_store::{Store, Volatile};
+use cork_store::{Answer, Recovered, Store, Volatile};
 use mio::{Events, Interest, Poll, Token, event::Event};
 
 use crate::{
@@ -187,6 +187,7 @@ impl Worker {
     /// Everything that can be done without waiting.
     fn turn(&mut self, now: Time) {
         self.open_mail(now);
+        self.take_stored(now);
         self.take_claims(now);
         self.accept(now);
         for _ in 0..self.connections.ready.len() {
@@ -455,9 +456,11 @@ impl Worker {
                 Output::Forward { shard, batch } => self.posts[usize::from(shard)].send(Mail::Batch(batch)),
                 Output::Store { ticket, records } => {
                     self.store.append(ticket, records);
-                    while let Some((ticket, result)) = self.store.poll_stored() {
-                        self.shard.handle(now, Input::Stored { ticket, result });
-                    }
+                    self.take_stored(now);
+                }
+                Output::Load(load) => {
+                    self.store.load(load);
+                    self.take_stored(now);
                 }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
                 Output::Authenticate { conn, credentials } => {
@@ -471,6 +474,25 @@ impl Worker {
                 Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
                 Output::Event(event) => log(&event),
             }
+        }
+    }
+
+    /// Takes up an earlier life of the broker.
+    pub(crate) fn restore(&mut self, recovered: Recovered) {
+        let now = self.now();
+        self.shard.restore(now, recovered);
+        self.carry_out(now);
+    }
+
+    /// Hands the store's answers to the shard.
+    fn take_stored(&mut self, now: Time) {
+        while let Some(answer) = self.store.poll() {
+            let input = match answer {
+                Answer::Stored { ticket, result } => Input::Stored { ticket, result },
+                Answer::Loaded(loaded) => Input::Loaded(loaded),
+                Answer::Full(full) => Input::Full(full),
+            };
+            self.shard.handle(now, input);
         }
     }
 

@@ -1,0 +1,4 @@
+//! The log as a whole, on disks that fail.
+
+mod basics;
+mod keeping;
