@@ -16,6 +16,7 @@ use mio::{Poll, Waker};
 
 use crate::{
     access::{AccessDesk, Keeper},
+    gate::{AddressLimits, Gate},
     mail::{Mail, Post, mailbox},
     worker::{WAKE, Worker},
 };
@@ -38,6 +39,8 @@ pub struct RuntimeConfig {
     pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
     pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// Limits per network address.
+    pub addresses: AddressLimits,
     /// Connections of all shards together; 0: what descriptors allow.
     pub connections_max: usize,
 }
@@ -90,6 +93,7 @@ impl Runtime {
         }
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let keeper = Keeper::new(config.authenticator);
+        let gate = Arc::new(Gate::new(config.addresses));
         let desk = AccessDesk::start(&keeper, cores.min(4))?;
         let (mut mailboxes, mut posts, mut stores) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..shards {
@@ -113,7 +117,8 @@ impl Runtime {
             let shard =
                 ShardConfig { shard: number, shards, loads, epoch, last_arrival, ..config.shard.clone() };
             let connections_max = config.connections_max.div_ceil(usize::from(shards));
-            let mut worker = Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), started);
+            let mut worker =
+                Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), Arc::clone(&gate), started);
             worker.connections_max = connections_max;
             worker.store = store;
             worker.mesh = (config.mesh)(number);
