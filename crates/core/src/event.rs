@@ -30,6 +30,8 @@ pub enum Ended {
     Refused(ReasonCode),
     /// The user may not be here any more: it was taken out of the user database.
     UserRemoved,
+    /// The operator wants it gone, for this reason.
+    Expelled(Box<str>),
     /// The broker shuts down.
     Shutdown,
 }
