@@ -49,6 +49,6 @@ mod wire;
 pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
 pub use proxy::ProxyError;
 pub use stream::{ReadOutcome, Stream};
-pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles};
+pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use websocket::{HandshakeError, WebSocket, WsError, close_frame, encode_header};
 pub use wire::{Peer, Wire};
