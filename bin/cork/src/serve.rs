@@ -8,7 +8,7 @@ use std::{
 
 use cork_broker::{
     Address, Broker, Config, Overrides,
-    config::{ConfigErrors, Durability, LogFormat, LogLevel, Scheme},
+    config::{Change, ConfigErrors, Durability, LogFormat, LogLevel, Scheme},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -80,9 +80,12 @@ fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &LogS
     match new {
         Ok((new, done)) => {
             let _ = log.reload(filter(new.log.level)); // fails only where there is no log any more
-            tracing::info!("reloaded: users, rights, log.level, drain.timeout");
-            for key in done.needs_restart {
-                tracing::warn!(key, "changed, but takes a restart: the old value stays in force");
+            match done.changed.as_slice() {
+                [] => tracing::info!("reloaded: nothing changed"),
+                changed => tracing::info!("reloaded: {}", changed.join("; ")),
+            }
+            for Change { key, old, new } in done.needs_restart {
+                tracing::warn!(key, old, new, "needs a restart: the old value stays in force");
             }
             if new.log.format != config.log.format {
                 tracing::warn!(

@@ -28,11 +28,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use changes::Change;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
 pub use url::{Host, ListenerUrl, Scheme, UrlError};
+pub(crate) use validate::UserNames;
 pub use validate::{Report, check};
 
+mod changes;
 mod error;
 mod file;
 mod overrides;
@@ -233,6 +236,14 @@ impl Listener {
     pub const fn new(url: ListenerUrl) -> Self {
         Self { url, tls: None, proxy: false, mode: None, origin: Origin::Default }
     }
+
+    /// What an error about where it listens is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self.origin {
+            Origin::CommandLine => "--listen",
+            Origin::Default | Origin::File { .. } => "listener.url",
+        }
+    }
 }
 
 /// `tls` of a listener.
@@ -322,6 +333,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl LogFormat {
+    /// The word in the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// `[drain]`: how the broker stops.

@@ -7,10 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod change;
 mod connections;
+mod listeners;
 mod log;
 mod mail;
 mod runtime;
 mod worker;
 
-pub use runtime::{Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use listeners::{ListenError, PreparedListeners};
+pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};

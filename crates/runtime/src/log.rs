@@ -38,6 +38,9 @@ pub(crate) fn log(event: &Event) {
                 Ended::UserRemoved => {
                     info!(client, %peer, "connection closed: the user was removed or may not be anonymous");
                 }
+                Ended::Expelled(why) => {
+                    info!(client, %peer, %why, "connection closed: it would not be let in any more");
+                }
                 Ended::Shutdown => info!(client, %peer, "connection closed: shutting down"),
                 other => info!(client, %peer, cause = ?other, "connection ended"),
             }

@@ -25,9 +25,11 @@ use crate::{
 /// The token of the mailbox.
 pub(crate) const WAKE: Token = Token(0);
 /// Listeners have the tokens from here.
-const LISTENERS: usize = 1;
+pub(crate) const LISTENERS: usize = 1;
+/// Listeners at once, at most.
+pub(crate) const LISTENERS_MAX: usize = 1000;
 /// Connections have the tokens from here.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
 /// Bytes read from one connection in one turn, at most: others get their turn then.
 const READ_BYTES: usize = 256 << 10;
 /// Connections accepted in one turn, at most.
@@ -39,27 +41,31 @@ const WRITES_PER_TURN: usize = 4;
 /// How long accepting rests when there is no descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
-struct Listener {
-    socket: cork_net::Listener,
-    wrap: Wrap,
+pub(crate) struct Listener {
+    /// Its number; its token follows from it.
+    pub(crate) slot: usize,
+    pub(crate) socket: cork_net::Listener,
+    pub(crate) wrap: Wrap,
     /// There may be somebody to accept.
-    ready: bool,
+    pub(crate) ready: bool,
 }
 
 pub(crate) struct Worker {
-    shard: Shard,
+    pub(crate) shard: Shard,
     number: u16,
-    poll: Poll,
+    pub(crate) poll: Poll,
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
     /// How long the answer to a CONNECT may take.
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
-    connections: Connections,
-    listeners: Vec<Listener>,
+    pub(crate) connections: Connections,
+    pub(crate) listeners: Vec<Listener>,
+    /// Slots of connections whose certificates are still to be looked at again.
+    pub(crate) to_check: Vec<usize>,
     /// Accepting rests until then: there is no descriptor left.
     accept_rests_until: Option<Time>,
     /// That accepting rests was said; once is enough until somebody is accepted again.
@@ -94,6 +100,7 @@ impl Worker {
             connections_max: 0,
             connections: Connections::default(),
             listeners: Vec::new(),
+            to_check: Vec::new(),
             accept_rests_until: None,
             rest_reported: false,
             exchanges: BTreeMap::new(),
@@ -102,16 +109,6 @@ impl Worker {
             draining: false,
             stopped: false,
         }
-    }
-
-    pub(crate) fn listen(&mut self, mut socket: cork_net::Listener, wrap: Wrap) -> io::Result<()> {
-        let token = Token(LISTENERS + self.listeners.len());
-        if token.0 >= CONNECTIONS {
-            return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
-        }
-        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, wrap, ready: true });
-        Ok(())
     }
 
     pub(crate) fn set_rights(&mut self, rights: Arc<Acl>) {
@@ -148,7 +145,11 @@ impl Worker {
     /// How long to wait at most.
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.accept_rests_until.is_none() && self.listeners.iter().any(|l| l.ready);
-        if !self.connections.ready.is_empty() || self.shard.transmits() > 0 || accepting {
+        if !self.connections.ready.is_empty()
+            || self.shard.transmits() > 0
+            || accepting
+            || !self.to_check.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let times = [self.shard.next_timeout(), self.connections.next_deadline(), self.accept_rests_until];
@@ -179,7 +180,9 @@ impl Worker {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
             }
-        } else if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+        } else if let Some(listener) =
+            self.listeners.iter_mut().find(|listener| LISTENERS + listener.slot == token)
+        {
             listener.ready = true;
         }
     }
@@ -190,6 +193,7 @@ impl Worker {
         self.take_stored(now);
         self.take_claims(now);
         self.accept(now);
+        self.check_some(now);
         for _ in 0..self.connections.ready.len() {
             if let Some(slot) = self.connections.ready.pop_front() {
                 self.read(slot, now);
@@ -227,6 +231,14 @@ impl Worker {
                 }
                 Mail::Rights(rights) => self.shard.handle(now, Input::Rights(rights)),
                 Mail::Users(users) => self.shard.handle(now, Input::Users(users)),
+                Mail::Listeners(changes, done) => {
+                    self.change_listeners(*changes, now);
+                    let _ = done.send(()); // whoever asked may have ended
+                }
+                Mail::Settings(settings, connections_max) => {
+                    self.change_settings(settings, connections_max, now);
+                }
+                Mail::CheckCertificates => self.begin_checks(),
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();
@@ -239,7 +251,7 @@ impl Worker {
 
     // ---- sockets in ----------------------------------------------------------------------------------------------
 
-    fn accept(&mut self, now: Time) {
+    pub(crate) fn accept(&mut self, now: Time) {
         if self.accept_rests_until.is_some_and(|until| until > now) {
             return;
         }

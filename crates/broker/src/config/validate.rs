@@ -10,7 +10,7 @@ use cork_access::{
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
-use super::{ClientCert, Config, Durability, Host, Limits, Listener, Scheme, Shards};
+use super::{ClientCert, Config, Durability, Host, Listener, Scheme, Shards};
 use crate::tls;
 
 /// All users by name, where there is a password file.
@@ -174,7 +174,7 @@ impl Config {
     /// Certificates that no client would accept are found here, not by the first client.
     fn judge_tls(&self, listener: &Listener, errors: &mut Vec<ConfigError>) {
         let Some(tls) = &listener.tls else { return };
-        if let Err(problems) = tls::acceptor(tls, listener.url.scheme) {
+        if let Err(problems) = tls::judge(tls, listener.url.scheme) {
             errors.extend(problems.into_iter().map(|problem| ConfigError {
                 origin: listener.origin.clone(),
                 key: format!("listener.tls.{}", problem.key),
@@ -199,74 +199,6 @@ impl Config {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
         }
-    }
-
-    /// The keys whose change takes a restart, as far as they differ.
-    pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
-        // Every field by name: one that is new must be put on one side or the other.
-        let Self {
-            data_dir,
-            shards,
-            durability,
-            memory,
-            auth: _,
-            limits,
-            listeners,
-            log: _,
-            drain,
-            places: _,
-        } = self;
-        let Limits {
-            max_connections,
-            connects_per_second_per_address,
-            loopback,
-            messages_per_second,
-            bytes_per_second,
-            max_packet_size,
-            max_session_expiry,
-            queue_max_bytes,
-            queue_qos0,
-            max_keep_alive,
-            receive_maximum,
-            topic_alias_maximum,
-            topic_levels_max,
-            output_buffer_max,
-            connect_timeout,
-            payload_format_check,
-            sys_interval,
-        } = limits;
-        let other = &new.limits;
-        let same_listeners = listeners.len() == new.listeners.len()
-            && listeners.iter().zip(&new.listeners).all(|(a, b)| a.url == b.url && a.tls == b.tls);
-        let all = [
-            ("data_dir", *data_dir != new.data_dir),
-            ("shards", *shards != new.shards),
-            ("durability", *durability != new.durability),
-            ("memory", *memory != new.memory),
-            ("limits.max_connections", *max_connections != other.max_connections),
-            (
-                "limits.connects_per_second_per_address",
-                *connects_per_second_per_address != other.connects_per_second_per_address,
-            ),
-            ("limits.loopback", *loopback != other.loopback),
-            ("limits.messages_per_second", *messages_per_second != other.messages_per_second),
-            ("limits.bytes_per_second", *bytes_per_second != other.bytes_per_second),
-            ("limits.max_packet_size", *max_packet_size != other.max_packet_size),
-            ("limits.max_session_expiry", *max_session_expiry != other.max_session_expiry),
-            ("limits.queue_max_bytes", *queue_max_bytes != other.queue_max_bytes),
-            ("limits.queue_qos0", *queue_qos0 != other.queue_qos0),
-            ("limits.max_keep_alive", *max_keep_alive != other.max_keep_alive),
-            ("limits.receive_maximum", *receive_maximum != other.receive_maximum),
-            ("limits.topic_alias_maximum", *topic_alias_maximum != other.topic_alias_maximum),
-            ("limits.topic_levels_max", *topic_levels_max != other.topic_levels_max),
-            ("limits.output_buffer_max", *output_buffer_max != other.output_buffer_max),
-            ("limits.connect_timeout", *connect_timeout != other.connect_timeout),
-            ("limits.payload_format_check", *payload_format_check != other.payload_format_check),
-            ("limits.sys_interval", *sys_interval != other.sys_interval),
-            ("listener", !same_listeners),
-            ("drain.server_reference", drain.server_reference != new.drain.server_reference),
-        ];
-        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// An error about a key, with the place where the key was said.
@@ -390,13 +322,9 @@ fn is_socket(_path: &Path) -> bool {
 }
 
 fn of_listener(listener: &Listener, message: &str) -> ConfigError {
-    let key = match listener.origin {
-        Origin::CommandLine => "--listen",
-        Origin::Default | Origin::File { .. } => "listener.url",
-    };
     ConfigError {
         origin: listener.origin.clone(),
-        key: key.to_owned(),
+        key: listener.key().to_owned(),
         message: format!("`{}` {message}", listener.url),
     }
 }

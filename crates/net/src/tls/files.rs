@@ -28,8 +28,8 @@ pub(super) fn own_chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Str
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let own = &certificates[0].1;
     if !own.is_v3 {
-        let message = "holds a certificate of X.509 version 1, which TLS clients refuse; make one with a name \
-                       (`-addext subjectAltName=DNS:...` of openssl), it has version 3 then";
+        let message = "holds a certificate of X.509 version 1, which TLS clients refuse; make one \
+                       with extensions, the name as subjectAltName for example: it has version 3 then";
         return Err(message.to_owned());
     }
     if own.not_after < now {
