@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 mod acl;
+mod log;
 mod passwd;
 mod serve;
 

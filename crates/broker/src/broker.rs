@@ -188,6 +188,6 @@ fn queue_bytes_total_max() -> u64 {
 fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        tracing::debug!("the limit of open files could not be raised");
+        tracing::debug!(target: "broker", "the limit of open files could not be raised");
     }
 }

@@ -74,7 +74,7 @@ impl AccessDesk {
 
     pub(crate) fn ask(&self, job: Job) {
         if self.jobs.send(job).is_err() {
-            tracing::error!("the access threads have ended");
+            tracing::error!(target: "access", "the access threads have ended");
         }
     }
 }

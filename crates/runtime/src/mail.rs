@@ -71,7 +71,7 @@ impl Post {
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "a worker could not be woken");
+            tracing::error!(target: "broker", %error, "a worker could not be woken");
         }
     }
 }

@@ -217,7 +217,7 @@ impl Runtime {
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a shard's thread ended by a panic");
+                tracing::error!(target: "broker", "a shard's thread ended by a panic");
             }
         }
     }

@@ -129,7 +129,7 @@ impl Worker {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::error!(%error, "waiting for sockets failed");
+                    tracing::error!(target: "net", %error, "waiting for sockets failed");
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 continue;
@@ -265,7 +265,7 @@ impl Worker {
                 if self.connections_max > 0 && self.connections.len() >= self.connections_max {
                     if !std::mem::replace(&mut self.rest_reported, true) {
                         let limit = self.connections_max;
-                        tracing::warn!(limit, "connection limit reached: accepting pauses");
+                        tracing::warn!(target: "net", limit, "connection limit reached: accepting pauses");
                     }
                     self.accept_rests_until = Some(now + ACCEPT_REST);
                     return;
@@ -275,7 +275,7 @@ impl Worker {
                         self.rest_reported = false;
                         match Stream::accept(socket, peer, &listener.wrap) {
                             Ok(stream) => self.adopt(Box::new(stream), &[], now),
-                            Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
+                            Err(error) => tracing::warn!(target: "net", %peer, %error, "TLS could not begin"),
                         }
                     }
                     Err(error) => {
@@ -302,7 +302,7 @@ impl Worker {
             (_, Some(EMFILE | ENFILE)) => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
                     tracing::warn!(
-                        connections = self.connections.len(),
+                        target: "net", connections = self.connections.len(),
                         "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
                     );
                 }
@@ -312,7 +312,7 @@ impl Worker {
             }
             _ => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    tracing::warn!(target: "net", %error, "accepting a connection failed");
                 }
                 self.listeners[at].ready = true;
                 self.accept_rests_until = Some(now + ACCEPT_REST);
@@ -330,7 +330,7 @@ impl Worker {
         let Some(connection) = self.connections.at(slot) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(connection.stream.source(), token, interest) {
-            tracing::warn!(%error, "a socket could not be watched");
+            tracing::warn!(target: "net", %error, "a socket could not be watched");
             self.connections.remove(id);
             return;
         }
@@ -557,7 +557,7 @@ impl Worker {
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
         let Some(mut connection) = self.connections.remove(conn) else { return };
         if let Err(error) = self.poll.registry().deregister(connection.stream.source()) {
-            tracing::warn!(%error, "a socket could not be moved to its shard");
+            tracing::warn!(target: "net", %error, "a socket could not be moved to its shard");
             return;
         }
         self.posts[usize::from(shard)].send(Mail::Adopt { stream: connection.stream, bytes });

@@ -249,11 +249,11 @@ def test_an_empty_rights_file_closes_everything(house, name):
 def test_a_reload_says_what_changed_and_what_needs_a_restart(house):
     house = house()
     text = house.config.read_text()
-    more = "durability = 'none'\n[limits]\nmax_packet_size = 1000\n[log]\nlevel = 'debug'\n[drain]\ntimeout = '1s'\n"
-    house.config.write_text(more + text)
+    more = "\n[limits]\nmax_packet_size = 1000\n[log]\nlevel = 'debug'\n[drain]\ntimeout = '1s'\n"
+    house.config.write_text("durability = 'none'\n" + text + more)
     early = house.client("early")
     log = house.reload()
-    assert "limits.max_packet_size: 1000B (was 16MiB)" in log
+    assert "limits.max_packet_size: 1kB (was 16MiB)" in log
     assert re.search(r"needs a restart.*durability.*always.*none", log)
     early.publish("home/x", "x" * 2000)
     late = house.client("late", user="bob")
@@ -261,7 +261,7 @@ def test_a_reload_says_what_changed_and_what_needs_a_restart(house):
     assert late.wait_disconnect()[0].value == 0x95
     house.config.write_text(text)
     log = house.reload()
-    assert "limits.max_packet_size: 16MiB (was 1000B)" in log and "needs a restart" not in log
+    assert "limits.max_packet_size: 16MiB (was 1kB)" in log and "needs a restart" not in log
     assert "reloaded: nothing changed" in house.reload()
 
 

@@ -25,11 +25,12 @@ mod links;
 mod manifest;
 mod roots;
 mod sizes;
+mod subsystems;
 mod table;
 mod tree;
 mod words;
 
-const CHECKS: [fn(&Tree) -> Vec<Finding>; 7] = [
+const CHECKS: [fn(&Tree) -> Vec<Finding>; 8] = [
     floors::check,
     roots::check,
     sizes::check,
@@ -37,6 +38,7 @@ const CHECKS: [fn(&Tree) -> Vec<Finding>; 7] = [
     words::check,
     links::check,
     conformance::check,
+    subsystems::check,
 ];
 
 fn main() -> ExitCode {

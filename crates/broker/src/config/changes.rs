@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::units::{show_duration, show_size};
-use super::{Auth, Config, Drain, Durability, Limits, Log, Shards};
+use super::{Auth, Config, Drain, Durability, Limits, Log, LogOutput, Shards};
 
 /// A key whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +124,23 @@ impl Limits {
 }
 
 impl Log {
-    fn values(self) -> [(&'static str, String); 2] {
-        let Self { level, format } = self;
-        [("log.level", level.as_str().to_owned()), ("log.format", format.as_str().to_owned())]
+    fn values(&self) -> [(&'static str, String); 4] {
+        let Self { level, levels, output, format } = self;
+        let levels: Vec<String> = levels
+            .iter()
+            .map(|(subsystem, level)| format!("{} {}", subsystem.as_str(), level.as_str()))
+            .collect();
+        let output = match output {
+            LogOutput::Stderr => "stderr".to_owned(),
+            LogOutput::Journal => "journal".to_owned(),
+            LogOutput::File(path) => path.display().to_string(),
+        };
+        [
+            ("log.level", level.as_str().to_owned()),
+            ("log.levels", or_none((!levels.is_empty()).then(|| levels.join(" ")))),
+            ("log.output", output),
+            ("log.format", format.as_str().to_owned()),
+        ]
     }
 }
 

@@ -12,7 +12,7 @@ use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
     Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
-    LogLevel, Places, Shards, Tls,
+    LogLevel, LogOutput, Places, Shards, Subsystem, Tls,
 };
 
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -43,6 +43,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LOG_OUTPUTS: [&str; 2] = ["stderr", "journal"];
 const CLIENT_CERTS: &[(&str, ClientCert)] =
     &[("required", ClientCert::Required), ("optional", ClientCert::Optional)];
 
@@ -112,7 +113,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
-    config.log = read_log(root.section("log"));
+    config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
     root.finish();
     config
@@ -205,9 +206,17 @@ fn read_tls(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) ->
     Some(Tls { cert: cert?, key: key?, client_ca, client_cert, crl, identity })
 }
 
-fn read_log(mut section: Section<'_, '_>) -> Log {
+fn read_log(mut section: Section<'_, '_>, folder: &Path) -> Log {
     let mut log = Log::default();
     section.set("level", &mut log.level, word(LOG_LEVELS));
+    let mut levels = section.section("levels");
+    for subsystem in Subsystem::ALL {
+        if let Some(level) = levels.read(subsystem.as_str(), word(LOG_LEVELS)) {
+            log.levels.insert(subsystem, level);
+        }
+    }
+    levels.finish();
+    section.set("output", &mut log.output, log_output(folder));
     section.set("format", &mut log.format, word(LOG_FORMATS));
     section.finish();
     log
@@ -219,6 +228,21 @@ fn read_drain(mut section: Section<'_, '_>) -> Drain {
     drain.server_reference = section.read("server_reference", text);
     section.finish();
     drain
+}
+
+fn log_output(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<LogOutput, String> {
+    move |value| {
+        let read = match value {
+            DeValue::Table(table) if table.len() == 1 => {
+                let file = table.get("file").and_then(|file| text(file.get_ref()).ok());
+                file.map(|file| LogOutput::File(folder.join(file)))
+            }
+            other => word(&LOG_OUTPUTS.map(|name| (name, name == "journal")))(other)
+                .ok()
+                .map(|journal| if journal { LogOutput::Journal } else { LogOutput::Stderr }),
+        };
+        read.ok_or_else(|| "accepted are \"stderr\", \"journal\" and { file = \"cork.log\" }".to_owned())
+    }
 }
 
 fn durability(value: &DeValue<'_>) -> Result<Durability, String> {

@@ -146,7 +146,7 @@ fn every_key_arrives_where_it_belongs() {
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
-    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
+    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, ..Log::default() });
     let drain =
         Drain { timeout: Duration::from_secs(15), server_reference: Some("other.example:1883".into()) };
     assert_eq!(config.drain, drain);
