@@ -54,8 +54,9 @@ impl Access {
 
 fn fingerprint(path: Option<&Path>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // One that can't be read is refused elsewhere.
-    path.map(|path| fs::read(path).unwrap_or_default()).hash(&mut hasher);
+    // One that can't be read is refused elsewhere, and so is a pipe, which must not be waited for here.
+    let read = |path: &Path| fs::read(path).unwrap_or_default();
+    path.filter(|path| path.is_file()).map(read).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -85,6 +86,7 @@ impl Broker {
     /// Everything that is wrong, or an address that can't be listened on; nothing at all has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
         config.validate()?;
+        self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);
         let Access { authenticator, users, rights, files } = Access::of(config)?;
         let listeners = self.listeners.plan(config, &self.runtime)?;

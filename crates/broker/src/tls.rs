@@ -86,6 +86,9 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if metadata.is_dir() {
         return Err(io::Error::other("it is a directory"));
     }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     if metadata.len() > FILE_BYTES_MAX {
         return Err(io::Error::other("it is far too large"));
     }

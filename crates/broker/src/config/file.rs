@@ -53,7 +53,7 @@ impl Config {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// The file can't be read, or everything that is wrong in it. What it says is not yet judged as a whole: see
+    /// The file can't be read or says nothing at all, or everything that is wrong in it. What it says is not yet judged as a whole: see
     /// [`validate`](Self::validate).
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
@@ -63,6 +63,8 @@ impl Config {
         };
         let bytes = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
+            // A pipe would make a reload wait for ever.
+            Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
             Ok(_) => fs::read(path).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -78,6 +80,12 @@ impl Config {
             let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             whole_file(line, "the configuration is not UTF-8 text; save it as such".to_owned())
         })?;
+        let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        if text.lines().all(says_nothing) {
+            // As a full disk or a half-done deployment leaves it behind; the defaults know no users.
+            let message = "the file says nothing; to run with the defaults, start without a configuration";
+            return Err(whole_file(0, message.to_owned()));
+        }
         Self::from_toml(text, &name)
     }
 

@@ -529,7 +529,7 @@ fn the_authenticator_is_what_the_configuration_says() {
     let eve = Credentials { user_name: Some("eve"), ..ann };
     let wrong = Verdict::Deny(DenyReason::BadUserNameOrPassword);
     let cases = [
-        ("", [Verdict::Allow; 3]),
+        ("[auth]", [Verdict::Allow; 3]),
         (
             "[auth]\npassword_file = 'passwords'",
             [Verdict::Deny(DenyReason::NotAuthorized), Verdict::Allow, wrong],
@@ -549,7 +549,12 @@ fn the_authenticator_is_what_the_configuration_says() {
 #[test]
 fn check_tells_what_is_accepted_but_better_known() {
     let folder = Folder::new("notes");
-    assert_eq!(folder.check(""), [""; 0]);
+    assert_eq!(folder.check("[auth]"), [""; 0]);
+    for nothing in ["", " \n\t\r\n", "# listen = all\n  # and more"] {
+        let said =
+            "cork.toml: the file says nothing; to run with the defaults, start without a configuration";
+        assert_eq!(folder.check(nothing), [said]);
+    }
     assert_eq!(
         folder.check("[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtt://0.0.0.0:0'"),
         ["note: everybody who can reach `mqtt://0.0.0.0:0` may in without a password"]

@@ -201,6 +201,16 @@ impl Config {
         }
     }
 
+    /// A running broker that knows its users does not forget them because a file lost some lines.
+    pub(crate) fn judge_opening(&self, new: &Self) -> Result<(), ConfigErrors> {
+        let had = self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false);
+        if !had || new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some() {
+            return Ok(());
+        }
+        let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
+        Err(ConfigErrors(vec![new.error("auth.password_file", message.to_owned())]))
+    }
+
     /// An error about a key, with the place where the key was said.
     fn error(&self, key: &str, message: String) -> ConfigError {
         if let Some(flag) = self.places.flags.get(key) {
