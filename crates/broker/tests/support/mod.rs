@@ -141,6 +141,8 @@ pub(crate) struct Client {
     web: bool,
     /// Bytes of MQTT out of WebSocket frames.
     frames: Vec<u8>,
+    /// A WebSocket CLOSE came.
+    closed: bool,
 }
 
 impl Client {
@@ -165,6 +167,7 @@ impl Client {
     ) -> Self {
         let socket = TcpStream::connect(address).expect("somebody listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_nodelay(true).expect("no delay");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("PEM")).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -186,7 +189,14 @@ impl Client {
     }
 
     fn over(bytes: impl Read + Write + Send + 'static, version: Version) -> Self {
-        Self { version, bytes: Box::new(bytes), received: Vec::new(), web: false, frames: Vec::new() }
+        Self {
+            version,
+            bytes: Box::new(bytes),
+            received: Vec::new(),
+            web: false,
+            frames: Vec::new(),
+            closed: false,
+        }
     }
 
     /// Goes on with WebSocket.
@@ -231,14 +241,15 @@ impl Client {
             if let Some(len) = wire::packet_length(&self.received).filter(|len| self.received.len() >= *len) {
                 return Some(self.received.drain(..len).collect());
             }
+            if self.closed {
+                return None;
+            }
             let mut buffer = [0; 4096];
             match self.bytes.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(read) if self.web => {
                     self.frames.extend_from_slice(&buffer[..read]);
-                    if !self.unframe() {
-                        return None;
-                    }
+                    self.closed |= !self.unframe();
                 }
                 Ok(read) => self.received.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -278,6 +289,22 @@ impl Client {
         let packet = self.packet()?;
         assert_eq!(packet[0], 0x20, "{packet:02x?}");
         Some(packet[3])
+    }
+
+    /// The same with bytes that are perhaps no CONNECT.
+    pub(crate) fn connect_raw(&mut self, bytes: &[u8]) -> Option<u8> {
+        self.send(bytes);
+        self.packet().map(|packet| packet[3])
+    }
+
+    /// All packets that come before the answer to a PINGREQ, or before the end.
+    pub(crate) fn until_answered(&mut self) -> Vec<Vec<u8>> {
+        self.send(&wire::pingreq());
+        let mut packets = Vec::new();
+        while let Some(packet) = self.packet().filter(|packet| packet[0] != 0xD0) {
+            packets.push(packet);
+        }
+        packets
     }
 
     /// With this Client Identifier, and nothing else.
