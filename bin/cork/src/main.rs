@@ -63,7 +63,7 @@ struct ExplainArgs {
     /// What the client wants to do.
     #[arg(long)]
     action: acl::Wish,
-    /// Configuration file.
+    /// Configuration file; if it is not given, `cork.toml` in this folder, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -552,6 +552,47 @@ fn side_doors_a_foreign_session_is_not_taken_over() {
 }
 
 #[test]
+fn side_doors_no_transport_skips_the_certificate() {
+    let folder = Folder::new("certificate");
+    let (home, others) = (Authority::new("home"), Authority::new("others"));
+    let own = home.sign("broker", 1);
+    folder.write("cert.pem", own.cert);
+    folder.write("key.pem", own.key);
+    folder.write("ca.pem", &home.pem);
+    folder.write("crl.pem", home.revoke(&[7]));
+    folder.write("acl.toml", include_str!("access/acl.toml"));
+    let files = "cert = 'cert.pem', key = 'key.pem', client_ca = 'ca.pem', crl = 'crl.pem'";
+    let listeners = ["mqtts", "wss"]
+        .map(|scheme| format!("[[listener]]\nurl = '{scheme}://127.0.0.1:0'\ntls = {{ {files} }}\n"));
+    let broker = folder.start(&format!("[auth]\nacl_file = 'acl.toml'\n{}", listeners.concat()));
+    let (good, revoked, foreign) = (home.sign("ann", 8), home.sign("ann", 7), others.sign("ann", 8));
+    for version in VERSIONS {
+        for at in [0, 1] {
+            for (shown, may) in
+                [(None, false), (Some(&revoked), false), (Some(&foreign), false), (Some(&good), true)]
+            {
+                let mut client = Client::tls(support::address(&broker, at), version, &home, shown);
+                if at == 1 {
+                    let Some(upgraded) = client.try_upgrade() else {
+                        assert!(!may, "{version} {at}");
+                        continue;
+                    };
+                    client = upgraded;
+                }
+                // The name in CONNECT counts for nothing.
+                let code = client.connect(&login(version, "admin", ""));
+                assert_eq!(code == Some(0), may, "{version} {at}: {code:?}");
+                if may && version == V5 {
+                    client.send(&wire::publish(V5, 2, "home/secret", Some(1), b""));
+                    let puback = client.packet().expect("an answer");
+                    assert_eq!(puback[4], 0x87, "she is ann, not admin");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rights_that_outlive_their_withdrawal() {
     const CLOSED: &str = "[[rule]]\nuser = 'admin'\nallow = ['read', 'write']\ntopic = '#'\n";
     const OPEN: &str = include_str!("access/acl.toml");

@@ -1,6 +1,6 @@
 //! What stands between the socket and MQTT, or WebSocket: perhaps a PROXY header first, perhaps TLS.
 
-use crate::proxy;
+use crate::proxy::ProxyHeader;
 use crate::tls::{Tls, TlsAcceptor, TlsError};
 use crate::wire::Wire;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -192,7 +192,8 @@ impl Layers {
         let Some(prelude) = &mut self.prelude else { return Ok(filled) };
         prelude.extend_from_slice(&buffer[..filled.bytes]);
         filled.bytes = 0;
-        let header = proxy::parse(prelude).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let header =
+            ProxyHeader::parse(prelude).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         if let Some(header) = header {
             let read = prelude.split_off(header.len);
             self.prelude = None;

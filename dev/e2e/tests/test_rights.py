@@ -283,6 +283,12 @@ def test_explain_says_who_may_and_why(house):
         result = house.explain(*arguments)
         assert result.returncode == code, (arguments, result)
         assert re.search(said, result.stdout + result.stderr), (arguments, result)
+    assert f"judged by {house.config}" in house.explain("--topic", "a", "--action", "read").stdout
+    question = [cork_bin(), "acl", "explain", "--topic", "home/x", "--action", "read"]
+    here = subprocess.run(question, capture_output=True, text=True, timeout=20, cwd=house.config.parent)
+    assert here.returncode == 1 and "judged by cork.toml" in here.stdout
+    nowhere = subprocess.run(question, capture_output=True, text=True, timeout=20, cwd="/")
+    assert nowhere.returncode == 0 and "judged by the defaults: there is no `cork.toml` here" in nowhere.stdout
     house.rights.write_text("[[rule]]\n")
     result = house.explain("--topic", "a", "--action", "read")
     assert result.returncode == 2 and "acl.toml:1" in result.stderr

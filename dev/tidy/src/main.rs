@@ -28,9 +28,10 @@ mod sizes;
 mod subsystems;
 mod table;
 mod tree;
+mod trust;
 mod words;
 
-const CHECKS: [fn(&Tree) -> Vec<Finding>; 8] = [
+const CHECKS: [fn(&Tree) -> Vec<Finding>; 9] = [
     floors::check,
     roots::check,
     sizes::check,
@@ -39,6 +40,7 @@ const CHECKS: [fn(&Tree) -> Vec<Finding>; 8] = [
     links::check,
     conformance::check,
     subsystems::check,
+    trust::check,
 ];
 
 fn main() -> ExitCode {

@@ -56,6 +56,11 @@ impl Config {
     /// The file can't be read or says nothing at all, or everything that is wrong in it. What it says is not yet judged as a whole: see
     /// [`validate`](Self::validate).
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::from_toml(&Self::text(path)?, &path.display().to_string())
+    }
+
+    /// The text of a configuration file.
+    pub(super) fn text(path: &Path) -> Result<String, ConfigErrors> {
         let name = path.display().to_string();
         let whole_file = |line, message| {
             let origin = Origin::File { name: name.clone(), line };
@@ -76,8 +81,9 @@ impl Config {
                 ),
             )
         })?;
-        let text = str::from_utf8(&bytes).map_err(|error| {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
             whole_file(line, "the configuration is not UTF-8 text; save it as such".to_owned())
         })?;
         let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
@@ -86,7 +92,7 @@ impl Config {
             let message = "the file says nothing; to run with the defaults, start without a configuration";
             return Err(whole_file(0, message.to_owned()));
         }
-        Self::from_toml(text, &name)
+        Ok(text)
     }
 
     /// Reads a configuration from text. `name` is the file's name for errors, and relative paths start at its folder.
@@ -94,13 +100,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in the text.
     pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigErrors> {
+        let (config, errors) = Self::read(text, name);
+        ConfigErrors::unless_empty(errors)?;
+        Ok(config)
+    }
+
+    /// What could be read, and everything that could not. A listener with a fault is left out.
+    pub(super) fn read(text: &str, name: &str) -> (Self, Vec<ConfigError>) {
         let findings = Findings::new(text, name);
         let folder = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
         let mut config = read_root(findings.parse(), folder);
         let (errors, lines) = findings.finish();
-        ConfigErrors::unless_empty(errors)?;
         config.places = Places { file: Some(name.to_owned()), lines, ..Places::default() };
-        Ok(config)
+        (config, errors)
     }
 }
 
@@ -162,12 +174,14 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
 }
 
 fn read_listener(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Listener> {
+    let faults = section.faults();
     let url = read_url(&mut section, span);
     let tls = section.inline("tls").and_then(|(span, section)| read_tls(section, &span, folder));
     let proxy = section.read("proxy", boolean).unwrap_or_default();
     let mode = section.read("mode", mode);
+    let is_whole = section.faults() == faults;
     section.finish();
-    let (url, origin) = url?;
+    let (url, origin) = url.filter(|_| is_whole)?;
     Some(Listener { url, tls, proxy, mode, origin })
 }
 

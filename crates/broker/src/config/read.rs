@@ -182,6 +182,11 @@ impl<'i> Section<'_, 'i> {
             .ok()
     }
 
+    /// How many faults the document has until now; unknown keys do not count.
+    pub(super) fn faults(&self) -> usize {
+        self.findings.faults.borrow().len()
+    }
+
     /// Notes a fault of one of the table's keys.
     pub(super) fn fault(&self, at: &Range<usize>, key: &str, message: String) {
         self.findings.fault(at, self.full_name(key), message);

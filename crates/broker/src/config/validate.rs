@@ -240,24 +240,46 @@ impl Config {
                 ));
             }
         }
-        if self.auth.password_file.is_none()
-            && !self.listeners.iter().any(has_client_ca)
-            && self.rights().is_ok_and(|rights| rights.speaks_of_users())
-        {
-            notes.push(
-                "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
-                    .to_owned(),
-            );
-        }
+        notes.extend(self.notes_about_rights());
         let keys = self.listeners.iter().filter_map(|listener| Some(listener.tls.as_ref()?.key.as_path()));
-        let secrets = self.auth.password_file.as_deref().into_iter().chain(keys);
-        for path in secrets.filter(|path| others_may_read(path)) {
+        let secrets: BTreeSet<&Path> = self.auth.password_file.as_deref().into_iter().chain(keys).collect();
+        for path in secrets.into_iter().filter(|path| others_may_read(path)) {
             let path = path.display();
             notes.push(format!(
                 "note: every user of this machine may read `{path}`; `chmod o-r {path}` ends that"
             ));
         }
         notes
+    }
+
+    fn notes_about_rights(&self) -> Vec<String> {
+        let (Some(path), Ok(rights)) = (&self.auth.acl_file, self.rights()) else { return Vec::new() };
+        if rights.closes_everything() {
+            return vec![format!(
+                "note: `{}` has no rules, so nobody may read or write anything; without `acl_file` users may do everything except write to `$SYS`",
+                path.display()
+            )];
+        }
+        // A certificate may bring any name.
+        if self.listeners.iter().any(has_client_ca) {
+            return Vec::new();
+        }
+        match (&self.auth.password_file, self.users()) {
+            (None, _) if rights.speaks_of_users() => vec![
+                "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
+                    .to_owned(),
+            ],
+            (Some(file), Ok((_, Some(names)))) => rights
+                .named_users()
+                .into_iter()
+                .filter(|(user, _)| !names.contains(*user))
+                .map(|(user, rule)| {
+                    let user = user.escape_debug();
+                    format!("note: {rule}: there is no user `{user}` in `{}`, so the rule never fits for that name", file.display())
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -366,15 +388,35 @@ impl Report {
     }
 }
 
-/// Reads and judges a configuration file, as `cork check` does.
+/// Reads and judges a configuration file, as `cork check` does: everything that is wrong in one pass, by line.
 ///
 /// May block, see [`Config::validate`].
 pub fn check(path: &Path) -> Report {
-    let checked = Config::load(path).and_then(|config| config.validate().map(|()| config.notes()));
-    match checked {
-        Ok(notes) => Report { problems: Vec::new(), notes },
-        Err(errors) => {
-            Report { problems: errors.0.iter().map(ToString::to_string).collect(), notes: Vec::new() }
-        }
+    let name = path.display().to_string();
+    let (config, mut errors) = match Config::text(path) {
+        Ok(text) => Config::read(&text, &name),
+        Err(errors) => return Report::of(&errors.0, Vec::new()),
+    };
+    // Where a line could not be read at all, nobody knows what is missing: what would be said of the rest is guessed.
+    if errors.iter().all(|error| !error.key.is_empty()) {
+        let unread = |section: &str| errors.iter().any(|error| error.key.starts_with(section));
+        let auth_is_whole = !unread("auth");
+        let about_doors =
+            |error: &ConfigError| error.key.starts_with("auth") || error.key.starts_with("listener.url");
+        let found = config.validate().err().map(|found| found.0).unwrap_or_default();
+        errors.extend(found.into_iter().filter(|error| auth_is_whole || !about_doors(error)));
+        // The file itself first, then those it names.
+        let elsewhere =
+            |error: &ConfigError| !matches!(&error.origin, Origin::File { name: of, .. } if *of == name);
+        errors.sort_by_key(|error| (elsewhere(error), error.origin.clone()));
+        errors.dedup();
+    }
+    let notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    Report::of(&errors, notes)
+}
+
+impl Report {
+    fn of(errors: &[ConfigError], notes: Vec<String>) -> Self {
+        Self { problems: errors.iter().map(ToString::to_string).collect(), notes }
     }
 }

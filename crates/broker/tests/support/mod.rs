@@ -200,20 +200,25 @@ impl Client {
     }
 
     /// Goes on with WebSocket.
-    pub(crate) fn upgrade(mut self) -> Self {
+    pub(crate) fn upgrade(self) -> Self {
+        self.try_upgrade().expect("somebody answers")
+    }
+
+    /// The same; `None` when the broker closed instead of answering.
+    pub(crate) fn try_upgrade(mut self) -> Option<Self> {
         let request = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Protocol: mqtt\r\n\r\n";
-        self.bytes.write_all(request.as_bytes()).expect("a request");
+        self.bytes.write_all(request.as_bytes()).ok()?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            self.bytes.read_exact(&mut byte).expect("an answer");
+            self.bytes.read_exact(&mut byte).ok()?;
             answer.push(byte[0]);
         }
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
         self.web = true;
-        self
+        Some(self)
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {

@@ -532,13 +532,14 @@ fn files_that_cannot_be_used_say_why() {
     let old_sealed =
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END RSA PRIVATE KEY-----\n";
     let crl = setup.clients.revoke(&[]);
-    let cases: [(TlsFile, &[u8], &str); 19] = [
+    let cases: [(TlsFile, &[u8], &str); 20] = [
         (TlsFile::Cert, b"", "is empty"),
         (TlsFile::Cert, b"hello", "is not PEM"),
         (TlsFile::Cert, &der, "is DER, not PEM; `openssl x509 "),
         (TlsFile::Cert, setup.own.key.as_bytes(), "has no certificate in it, but a private key"),
         (TlsFile::Cert, damaged.as_bytes(), "certificate 1 in it can't be read"),
         (TlsFile::Cert, cut.as_bytes(), "is damaged"),
+        (TlsFile::Cert, include_bytes!("tests/version1.pem"), "X.509 version 1, which TLS clients refuse"),
         (TlsFile::Cert, expired.cert.as_bytes(), "expired on 2020-05-06"),
         (TlsFile::Cert, early.cert.as_bytes(), "not valid before 2090-05-06"),
         (TlsFile::Key, b"\n", "is empty"),
