@@ -26,28 +26,37 @@ fn reload(broker: &mut Broker, folder: &Folder, text: &str) -> Result<Vec<String
 
 #[test]
 fn listeners_come_and_go_and_clients_stay() {
+    for shards in [1, 3] {
+        listeners_come_and_go(shards);
+    }
+}
+
+fn listeners_come_and_go(shards: u16) {
+    let with = |listeners: &str| format!("shards = {shards}\n{listeners}");
     let folder = Folder::new("come-and-go");
-    let mut broker = folder.start(&listener(0));
+    let mut broker = folder.start(&with(&listener(0)));
     let first = address(&broker, 0);
     let mut client = Client::tcp(first, V5).named("a");
 
     let both = format!("{}[[listener]]\nurl = 'ws://127.0.0.1:0'\n", listener(0));
-    reload(&mut broker, &folder, &both).unwrap();
+    reload(&mut broker, &folder, &with(&both)).unwrap();
     assert_eq!(address(&broker, 0), first, "it is still the same socket");
     let second = address(&broker, 1);
     let mut web = Client::tcp(second, V311).upgrade().named("b");
     assert!(client.is_alive() && web.is_alive());
 
     let only_web = "[[listener]]\nurl = 'ws://127.0.0.1:0'\n";
-    let said = reload(&mut broker, &folder, only_web).unwrap();
+    let said = reload(&mut broker, &folder, &with(only_web)).unwrap();
     assert_eq!(said, ["listener mqtt://127.0.0.1:0: closed, its clients stay"]);
     assert!(TcpStream::connect(first).is_err(), "nobody listens there any more");
     assert!(client.is_alive() && web.is_alive());
     assert_eq!(address(&broker, 0), second);
     // At once again, on the very same port.
-    reload(&mut broker, &folder, &listener(first.port())).unwrap();
-    let mut again = Client::tcp(first, V5).named("c");
-    assert!(again.is_alive() && client.is_alive() && web.is_alive());
+    reload(&mut broker, &folder, &with(&listener(first.port()))).unwrap();
+    // Of several, some are accepted by each shard.
+    let mut again: Vec<Client> =
+        (0..20).map(|number| Client::tcp(first, V5).named(&format!("c{number}"))).collect();
+    assert!(again.iter_mut().all(Client::is_alive) && client.is_alive() && web.is_alive());
 }
 
 #[test]
@@ -129,6 +138,12 @@ fn unix_sockets_get_other_permissions_and_go() {
 
 #[test]
 fn clients_with_a_revoked_certificate_are_told_and_disconnected() {
+    for shards in [1, 3] {
+        clients_with_a_revoked_certificate(shards);
+    }
+}
+
+fn clients_with_a_revoked_certificate(shards: u16) {
     let folder = Folder::new("revoked");
     let authority = Authority::new("home");
     let own = authority.sign("broker", 1);
@@ -138,7 +153,7 @@ fn clients_with_a_revoked_certificate_are_told_and_disconnected() {
     folder.write("crl.pem", authority.revoke(&[]));
     let text = |more: &str| {
         format!(
-            "[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtts://127.0.0.1:0'\n\
+            "shards = {shards}\n[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtts://127.0.0.1:0'\n\
              tls = {{ cert = 'cert.pem', key = 'key.pem', client_ca = 'ca.pem', crl = 'crl.pem' }}\n{more}"
         )
     };

@@ -89,8 +89,8 @@ impl<S: Socket> Link<S> {
     }
 
     /// Whether the client's certificate, or that it has none, would still do.
-    pub(crate) fn check_certificate(&self) -> Result<(), TlsError> {
-        match self.layers.as_ref().and_then(|layers| layers.tls.as_ref()) {
+    pub(crate) fn check_certificate(&mut self) -> Result<(), TlsError> {
+        match self.layers.as_mut().and_then(|layers| layers.tls.as_mut()) {
             Some(tls) if tls.is_open() => tls.check(),
             _ => Ok(()),
         }

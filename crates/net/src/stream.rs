@@ -67,11 +67,12 @@ impl Stream {
     }
 
     /// Whether the client would still be let in by what the TLS of its listener asks today: its certificate may have
-    /// been revoked since, say. Costs one or two verifications of a signature if it showed a certificate.
+    /// been revoked since, say. Costs nothing if that has not changed since it was asked last, else one or two verifications
+    /// of a signature if it showed a certificate.
     ///
     /// # Errors
     /// Why it would not.
-    pub fn check_certificate(&self) -> Result<(), TlsError> {
+    pub fn check_certificate(&mut self) -> Result<(), TlsError> {
         self.pipe.socket.check_certificate()
     }
 

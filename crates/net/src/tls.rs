@@ -104,10 +104,15 @@ impl Tls {
         self.user.as_deref()
     }
 
-    /// Whether the client would be let in today; see [`TlsAcceptor::check`].
-    pub(crate) fn check(&self) -> Result<(), TlsError> {
-        let chain = self.connection.peer_certificates().unwrap_or_default();
-        self.acceptor.check(chain, self.user(), self.opened)
+    /// Whether the client would be let in today; see [`TlsAcceptor::check`]. Costs nothing if the settings are the same.
+    pub(crate) fn check(&mut self) -> Result<(), TlsError> {
+        let generation = self.acceptor.generation();
+        if generation != self.generation {
+            let chain = self.connection.peer_certificates().unwrap_or_default();
+            self.acceptor.check(chain, self.user(), self.opened)?;
+            self.generation = generation;
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -203,9 +208,7 @@ impl Tls {
         }
         self.opened = UnixTime::now();
         // What was withdrawn while its handshake went on, it must not slip through with.
-        if self.generation != self.acceptor.current().generation
-            && let Err(error) = self.check()
-        {
+        if let Err(error) = self.check() {
             return Err(self.fail(socket, error));
         }
         self.stage = Stage::Open;

@@ -49,25 +49,19 @@ impl Worker {
     }
 
     pub(crate) fn check_some(&mut self, now: Time) {
-        for _ in 0..CHECKS_PER_TURN {
-            // Plain connections cost nothing, so they are not counted as a check; but each is looked at only once.
-            let Some((slot, why)) = self.next_refused() else { return };
-            if let (Some(connection), Some(why)) = (self.connections.at(slot), why) {
-                let conn = connection.id;
-                self.shard.handle(now, Input::Expel { conn, why });
-            }
-        }
-    }
-
-    /// The next connection with TLS, and why it may not stay, if so.
-    fn next_refused(&mut self) -> Option<(usize, Option<Box<str>>)> {
-        while let Some(slot) = self.to_check.pop() {
+        let mut left = CHECKS_PER_TURN;
+        while left > 0
+            && let Some(slot) = self.to_check.pop()
+        {
             let Some(connection) = self.connections.at(slot) else { continue };
-            if connection.ending == Ending::No && connection.stream.is_encrypted() {
-                let why = connection.stream.check_certificate().err();
-                return Some((slot, why.map(|error| error.to_string().into())));
+            if connection.ending != Ending::No || !connection.stream.is_encrypted() {
+                continue;
+            }
+            left -= 1;
+            if let Err(why) = connection.stream.check_certificate() {
+                let conn = connection.id;
+                self.shard.handle(now, Input::Expel { conn, why: why.to_string().into() });
             }
         }
-        None
     }
 }

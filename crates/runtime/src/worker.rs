@@ -336,10 +336,15 @@ impl Worker {
         }
         self.shard.handle(now, Input::Opened { conn: id, peer });
         // One from another shard: its layers are settled already.
+        let settled = connection.stream.is_encrypted() && connection.stream.is_settled();
         let user = connection.stream.user().map(Box::from);
         if let Some(user) = user {
             let peer = connection.stream.peer().to_string().into();
             self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+        }
+        if settled {
+            // What certificates must be may have changed while it was under way from one shard to the other.
+            self.to_check.push(slot);
         }
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });

@@ -162,6 +162,11 @@ impl TlsAcceptor {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How often the settings were replaced.
+    pub(super) fn generation(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).generation
+    }
+
     /// Whether a client that showed this chain at this time would be let in today, as the same user. Time goes on, so
     /// that a certificate has expired since is no reason; everything else is.
     pub(super) fn check(

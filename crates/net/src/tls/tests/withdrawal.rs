@@ -32,27 +32,31 @@ fn a_connection_is_judged_by_what_holds_now() {
     let mut setup = Setup::new();
     let (seven, eight) = (numbered(&setup.clients, 7), numbered(&setup.clients, 8));
     let acceptor = setup.acceptor(true);
-    let (lamp, other) = (open(&setup, &acceptor, Some(&seven)), open(&setup, &acceptor, Some(&eight)));
-    let check = |ends: &Ends| ends.link.check_certificate().map_err(|error| error.to_string());
-    assert_eq!((check(&lamp), check(&other)), (Ok(()), Ok(())));
+    let (mut lamp, mut other) =
+        (open(&setup, &acceptor, Some(&seven)), open(&setup, &acceptor, Some(&eight)));
+    let check = |ends: &mut Ends| ends.link.check_certificate().map_err(|error| error.to_string());
+    assert_eq!((check(&mut lamp), check(&mut other)), (Ok(()), Ok(())));
 
     setup.crl = Some(setup.clients.revoke(&[7]));
     acceptor.replace(settings(&setup));
-    assert_eq!(check(&lamp), Err("the client's certificate is revoked".to_owned()));
-    assert_eq!(check(&other), Ok(()));
+    assert_eq!(check(&mut lamp), Err("the client's certificate is revoked".to_owned()));
+    assert_eq!(check(&mut other), Ok(()));
 
     setup.crl = None;
     setup.identity = Identity::AlternativeName;
     acceptor.replace(settings(&setup));
-    assert_eq!(check(&other), Err("the client's certificate stands for another user now".to_owned()));
+    assert_eq!(check(&mut other), Err("the client's certificate stands for another user now".to_owned()));
 
     setup.identity = Identity::CommonName;
     setup.clients = Authority::new("others");
     acceptor.replace(settings(&setup));
-    assert_eq!(check(&other), Err("the client's certificate was issued by nobody in `client_ca`".to_owned()));
+    assert_eq!(
+        check(&mut other),
+        Err("the client's certificate was issued by nobody in `client_ca`".to_owned())
+    );
 
     acceptor.replace(TlsSettings::new(&setup.files(false), false).unwrap());
-    assert_eq!(check(&other), Ok(()), "nobody is asked for a certificate any more");
+    assert_eq!(check(&mut other), Ok(()), "nobody is asked for a certificate any more");
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_certificate_that_only_grew_old_stays() {
     let setup = Setup::new();
     let acceptor = setup.acceptor(true);
     let pair = setup.clients.client("lamp");
-    let ends = open(&setup, &acceptor, Some(&pair));
+    let mut ends = open(&setup, &acceptor, Some(&pair));
     acceptor.replace(settings(&setup));
     ends.link.check_certificate().unwrap();
     let old = setup.clients.sign(|params| {
@@ -76,7 +80,7 @@ fn who_showed_none_is_asked_for_one_when_it_becomes_required() {
     let mut setup = Setup::new();
     setup.required = false;
     let acceptor = setup.acceptor(true);
-    let nobody = open(&setup, &acceptor, None);
+    let mut nobody = open(&setup, &acceptor, None);
     nobody.link.check_certificate().unwrap();
     setup.required = true;
     acceptor.replace(settings(&setup));
