@@ -3,21 +3,16 @@
 #![no_main]
 
 use cork_net::{ClientFiles, Identity, TlsFiles, TlsSettings};
-use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
+use libfuzzer_sys::fuzz_target;
 
-#[derive(Arbitrary, Debug)]
-struct Input<'a> {
-    /// Which of the four is made of the bytes; the others are good.
-    which: u8,
-    dressed: bool,
-    bytes: &'a [u8],
-}
-
-fuzz_target!(|input: Input<'_>| {
-    let label = ["CERTIFICATE", "PRIVATE KEY", "CERTIFICATE", "X509 CRL"][usize::from(input.which % 4)];
-    let tried = if input.dressed { pem(label, input.bytes) } else { input.bytes.to_vec() };
+fuzz_target!(|input: (u8, bool, &[u8])| {
+    // Which of the four is made of the bytes; the others are good.
+    let (which, dressed, bytes) = input;
+    let which = usize::from(which % 4);
+    let label = ["CERTIFICATE", "PRIVATE KEY", "CERTIFICATE", "X509 CRL"][which];
+    let tried = if dressed { pem(label, bytes) } else { bytes.to_vec() };
     let mut files = [CERT, KEY, CERT, CRL].map(str::as_bytes);
-    files[usize::from(input.which % 4)] = &tried;
+    files[which] = &tried;
     let [cert, key, ca, crl] = files;
     for identity in [Identity::CommonName, Identity::AlternativeName] {
         let clients = Some(ClientFiles { ca, crl: Some(crl), required: true, identity });

@@ -132,8 +132,10 @@ def test_a_pipe_that_nobody_reads_stops_nothing(workdir):
             name = f"{number:04}" + "x" * 100
             packet = connect_packet(name) + b"\xe0\x00"
             assert first_connack(port, packet, deadline=time.monotonic() + 5, alive=alive) == b"\x20\x02\x00\x00"
+        child.send_signal(signal.SIGHUP)
         child.send_signal(signal.SIGTERM)
         begin = time.monotonic()
+        time.sleep(0.5)
         child.stderr.read()
         assert child.wait(10) == 0 and time.monotonic() - begin < 8
     finally:

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -29,9 +29,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What the thread is told.
 enum Order {
     Line(Line),
-    Switch(Output),
-    Reopen,
+    /// Something lies in [`Wishes`].
+    Look,
     Flush(SyncSender<()>),
+}
+
+/// What an operator wants changed. Not in the queue, which may be full for as long as nobody reads the log: whoever
+/// wishes something does not wait for that.
+#[derive(Default)]
+struct Wishes {
+    output: Option<Output>,
+    reopen: bool,
 }
 
 pub(super) struct Line {
@@ -49,37 +57,44 @@ pub(super) struct Queue {
 }
 
 /// The running thread.
-pub(super) struct WriterThread(Queue);
+pub(super) struct WriterThread {
+    queue: Queue,
+    wishes: Arc<Mutex<Wishes>>,
+}
 
 impl WriterThread {
     pub(super) fn start(output: Output) -> io::Result<Self> {
         let (orders, received) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || Desk { output, lost: counted }.work(&received))?;
-        Ok(Self(Queue { orders, lost }))
+        let wishes = Arc::new(Mutex::new(Wishes::default()));
+        let desk = Desk { output, lost: Arc::clone(&lost), wishes: Arc::clone(&wishes) };
+        thread::Builder::new().name("log".to_owned()).spawn(move || desk.work(&received))?;
+        Ok(Self { queue: Queue { orders, lost }, wishes })
     }
 
     pub(super) fn queue(&self) -> Queue {
-        self.0.clone()
+        self.queue.clone()
     }
 
     pub(super) fn switch(&self, output: Output) {
-        // A change may wait a moment for its place behind the lines; the broker is not stopped by it.
-        let _ = self.0.orders.send(Order::Switch(output));
+        self.wish(|wishes| wishes.output = Some(output));
     }
 
     pub(super) fn reopen(&self) {
-        let _ = self.0.orders.send(Order::Reopen);
+        self.wish(|wishes| wishes.reopen = true);
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
+        // If the queue is full, the thread looks after the line it is at.
+        let _ = self.queue.orders.try_send(Order::Look);
     }
 }
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
         let (done, written) = sync_channel(1);
-        if self.0.orders.try_send(Order::Flush(done)).is_ok() {
+        if self.queue.orders.try_send(Order::Flush(done)).is_ok() {
             match written.recv_timeout(FLUSH_PATIENCE) {
                 Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -126,22 +141,33 @@ impl Write for Entry<'_> {
 struct Desk {
     output: Output,
     lost: Arc<AtomicU64>,
+    wishes: Arc<Mutex<Wishes>>,
 }
 
 impl Desk {
     fn work(mut self, orders: &Receiver<Order>) {
         for order in orders {
+            self.fulfil();
             match order {
                 Order::Line(line) => {
                     self.output.put(&line);
                     self.say_lost();
                 }
-                Order::Switch(output) => self.output = output,
-                Order::Reopen => self.output.reopen(),
+                Order::Look => {}
                 Order::Flush(done) => {
                     let _ = done.send(()); // who asked may have lost patience
                 }
             }
+        }
+    }
+
+    fn fulfil(&mut self) {
+        let wishes = std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(output) = wishes.output {
+            self.output = output;
+        }
+        if wishes.reopen {
+            self.output.reopen();
         }
     }
 
@@ -330,7 +356,11 @@ mod tests {
         }
         assert_eq!(queue.lost.load(Ordering::Relaxed), 3);
         let folder = folder("lost");
-        let mut desk = Desk { output: Output::file(&folder.join("cork.log")), lost: Arc::clone(&queue.lost) };
+        let mut desk = Desk {
+            output: Output::file(&folder.join("cork.log")),
+            lost: Arc::clone(&queue.lost),
+            wishes: Arc::default(),
+        };
         let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
         desk.output.put(&first);
         desk.say_lost();
