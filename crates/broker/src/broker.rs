@@ -130,7 +130,7 @@ impl Broker {
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
         if let Some(Err(error)) = Arc::into_inner(self.store).map(Keeper::stop) {
-            tracing::error!(%error, "not everything could be stored at the end");
+            tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
     }
 }

@@ -39,20 +39,20 @@ fn listeners_come_and_go(shards: u16) {
     let mut client = Client::tcp(first, V5).named("a");
 
     let both = format!("{}[[listener]]\nurl = 'ws://127.0.0.1:0'\n", listener(0));
-    reload(&mut broker, &folder, &with(&both)).unwrap();
+    reload(&mut broker, &folder, &with(&both)).expect("it is a good configuration");
     assert_eq!(address(&broker, 0), first, "it is still the same socket");
     let second = address(&broker, 1);
     let mut web = Client::tcp(second, V311).upgrade().named("b");
     assert!(client.is_alive() && web.is_alive());
 
     let only_web = "[[listener]]\nurl = 'ws://127.0.0.1:0'\n";
-    let said = reload(&mut broker, &folder, &with(only_web)).unwrap();
+    let said = reload(&mut broker, &folder, &with(only_web)).expect("it is a good configuration");
     assert_eq!(said, ["listener mqtt://127.0.0.1:0: closed, its clients stay"]);
     assert!(TcpStream::connect(first).is_err(), "nobody listens there any more");
     assert!(client.is_alive() && web.is_alive());
     assert_eq!(address(&broker, 0), second);
     // At once again, on the very same port.
-    reload(&mut broker, &folder, &with(&listener(first.port()))).unwrap();
+    reload(&mut broker, &folder, &with(&listener(first.port()))).expect("it is a good configuration");
     // Of several, some are accepted by each shard.
     let mut again: Vec<Client> =
         (0..20).map(|number| Client::tcp(first, V5).named(&format!("c{number}"))).collect();
@@ -166,7 +166,7 @@ fn clients_with_a_revoked_certificate(shards: u16) {
         (tls(version, &lost).named(&name("lost")), tls(version, &kept).named(&name("kept")))
     });
     folder.write("crl.pem", authority.revoke(&[7]));
-    let said = reload(&mut broker, &folder, &text("")).unwrap();
+    let said = reload(&mut broker, &folder, &text("")).expect("it is a good configuration");
     assert_eq!(said, ["listener mqtts://127.0.0.1:0: other certificates"]);
     for ((lost, kept), version) in all.iter_mut().zip(VERSIONS) {
         assert_eq!(lost.wait_for_end(), (version == V5).then_some(NOT_AUTHORIZED));
@@ -174,10 +174,10 @@ fn clients_with_a_revoked_certificate(shards: u16) {
     }
     assert_eq!(tls(V5, &lost).connect(&wire::Connect::new(V5, "lost")), None, "nor does it come in again");
     // The listener goes, its clients stay; a revocation finds them all the same.
-    reload(&mut broker, &folder, &listener(0)).unwrap();
+    reload(&mut broker, &folder, &listener(0)).expect("it is a good configuration");
     assert!(all.iter_mut().all(|(_, kept)| kept.is_alive()));
     folder.write("crl.pem", authority.revoke(&[7, 8]));
-    reload(&mut broker, &folder, &listener(0)).unwrap();
+    reload(&mut broker, &folder, &listener(0)).expect("it is a good configuration");
     for ((_, kept), version) in all.iter_mut().zip(VERSIONS) {
         assert_eq!(kept.wait_for_end(), (version == V5).then_some(NOT_AUTHORIZED));
     }

@@ -75,14 +75,14 @@ pub(crate) fn log(event: &Event) {
             warn!(target: "client", client = &**client_id, bytes, "queue full: new messages for this session are dropped");
         }
         Event::DeliveryDamaged { client_id, delivery, error } => {
-            error!(client = &**client_id, delivery, %error, "a stored message is damaged: it is lost");
+            error!(target: "store", client = &**client_id, delivery, %error, "a stored message is damaged: it is lost");
         }
         Event::StoreFull { full: true } => {
             error!(
-                "the store has no space left: what needs it is refused; what is stored is still delivered"
+                target: "store", "the store has no space left: what needs it is refused; what is stored is still delivered"
             );
         }
-        Event::StoreFull { full: false } => info!("the store has space again"),
+        Event::StoreFull { full: false } => info!(target: "store", "the store has space again"),
         Event::StoreFailed { error } => {
             error!(target: "store", %error, "the store failed: nothing that needs it is acknowledged");
         }
