@@ -153,7 +153,10 @@ all)
     stage test tests
     keep test "$unit_lines"
     stage docs docs
-    stage release cargo build --release
+    stage release cargo build --release -p cork -p cork-overload
+    # What a well-behaved client notices of floods; the full sizes are run by hand.
+    stage overload cargo run -q --release -p cork-overload -- "$target/release/cork"
+    keep overload ' (ok|SLOW|FAILED)'
     stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run
     keep e2e '^=+ .*(passed|failed|error).* =+$'
     # The same clients once more against two shards; attacks say nothing new there.

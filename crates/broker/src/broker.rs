@@ -12,7 +12,7 @@ use cork_core::{Door, Limits, Settings, ShardConfig};
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
-use cork_runtime::{Runtime, RuntimeConfig};
+use cork_runtime::{AddressLimits, Runtime, RuntimeConfig};
 use cork_store::WallTime;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -102,6 +102,7 @@ impl Broker {
             store: Box::new(move |shard, wake| ends.handle(shard, wake)),
             recovered,
             mesh: Box::new(|_| Box::new(Alone::default())),
+            addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
         let mut listeners = Listeners::new(runtime.certificate_check())?;
@@ -145,6 +146,7 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
         started: WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)),
         door,
         limits,
+        presence: true,
         server_reference,
         ..ShardConfig::default()
     })
@@ -168,11 +170,27 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         queue_qos0: limits.queue_qos0,
         output_bytes_max: usize::try_from(limits.output_buffer_max).unwrap_or(usize::MAX),
         output_bytes_total_max: defaults.output_bytes_total_max / usize::from(shards),
+        messages_per_second: limits.messages_per_second,
+        publish_bytes_per_second: limits.bytes_per_second,
+        login_bytes_total_max: usize::try_from(limits.login_memory_max / share).unwrap_or(usize::MAX),
+        packet_timeout: limits.packet_timeout,
         payload_format_check: limits.payload_format_check,
         sys_interval: limits.sys_interval,
         ..defaults
     };
     Settings { limits, server_reference: config.drain.server_reference.clone() }
+}
+
+pub(crate) fn address_limits(config: &Config) -> AddressLimits {
+    let limits = &config.limits;
+    AddressLimits {
+        connects_per_second: limits.connects_per_second_per_address,
+        loopback: limits.loopback,
+        ban_failures: limits.ban_failures,
+        ban_flaps: limits.ban_flaps,
+        ban_time: limits.ban_time,
+        ban_time_max: limits.ban_time_max,
+    }
 }
 
 /// Bytes all queues may hold, as long as they live in memory only: half of the machine's, 1 GiB at the most.

@@ -13,7 +13,7 @@ use cork_core::{Door, Users};
 
 use crate::{
     Broker,
-    broker::settings,
+    broker::{address_limits, settings},
     config::{Change, Config, ConfigErrors, Listener, UserNames},
 };
 
@@ -100,6 +100,7 @@ impl Broker {
         self.runtime.set_users(authenticator, &users);
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
         self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
+        self.runtime.set_address_limits(address_limits(config));
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;
         self.config.take_over(config);

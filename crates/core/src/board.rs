@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
-    conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
     gather::Elsewhere,
@@ -41,6 +41,12 @@ pub(crate) enum Timer {
     Retained(Box<str>),
     /// `$SYS` is due.
     Sys,
+    /// Changes of who is there are due.
+    Presence,
+    /// A client that was too fast has rested.
+    Rate(ConnId),
+    /// A packet that was begun must have grown.
+    HalfPacket(ConnId),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
@@ -60,8 +66,10 @@ pub(crate) struct Board {
     pub(crate) conns: Vec<Option<Box<Conn>>>,
     pub(crate) sessions: Slab<Box<Session>>,
     pub(crate) pool: Pool,
-    pub(crate) dirty: VecDeque<ConnId>,
+    pub(crate) dirty: Dirty,
     pub(crate) output_bytes: usize,
+    /// Bytes kept for those who are not logged in.
+    pub(crate) strange_bytes: usize,
     pub(crate) records: Vec<Record>,
     /// Number of the batch that `records` will be.
     pub(crate) ticket: Ticket,
@@ -90,6 +98,8 @@ pub(crate) struct Board {
     pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
+    /// Connections with a long list of filters that is gone on with at the next turn.
+    pub(crate) lists: VecDeque<ConnId>,
     last_arrival: u64,
     next_session: u64,
     /// Bytes of the batches that are not stored yet.
@@ -110,8 +120,9 @@ impl Board {
             conns: Vec::new(),
             sessions: Slab::new(),
             pool: Pool::default(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             output_bytes: 0,
+            strange_bytes: 0,
             records: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),
@@ -134,6 +145,7 @@ impl Board {
             unstored_bytes: 0,
             held_back: Vec::new(),
             store_full: false,
+            lists: VecDeque::new(),
             config,
             store_failed: false,
         }
@@ -196,7 +208,22 @@ impl Board {
     /// waits, in its turn (5.0 [MQTT-4.6.0-2] and following: answers keep the order of what they answer).
     #[inline]
     pub(crate) fn answer(&mut self, index: u32, relies_on_store: bool, waits: u16, answer: Answer) -> u64 {
-        let ticket = if relies_on_store { self.ticket } else { Ticket(0) };
+        let ticket = relies_on_store.then_some(self.ticket);
+        self.answer_after(index, ticket, waits, answer)
+    }
+
+    /// The same for an answer that relies on the records of this batch, which may be an earlier one.
+    #[inline]
+    pub(crate) fn answer_after(
+        &mut self,
+        index: u32,
+        ticket: Option<Ticket>,
+        waits: u16,
+        answer: Answer,
+    ) -> u64 {
+        let ticket = ticket.filter(|ticket| *ticket > self.stored);
+        let relies_on_store = ticket.is_some();
+        let ticket = ticket.unwrap_or(Ticket(0));
         let Some(conn) = self.conn_at(index) else { return 0 };
         if !relies_on_store && waits == 0 && conn.held.is_empty() {
             self.give(index, answer);

@@ -96,10 +96,23 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
+    /// The driver did not let somebody in; for `$SYS`.
+    TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// Why the driver did not let somebody in, or what it did about an address.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its address connects more often than it may.
+    Rate,
+    /// Its address is banned.
+    Banned,
+    /// An address was banned just now.
+    BanBegins,
 }
 
 /// What a shard wants done.
@@ -208,6 +221,8 @@ pub enum AuthOutcome {
     },
     /// The Authentication Method is not supported.
     UnknownMethod,
+    /// Too many wait to be checked; come back later.
+    Busy,
 }
 
 /// What one shard has for another at the end of a turn.

@@ -12,6 +12,7 @@ use crate::{
     conn::{Answer, Holds, NO_SESSION, SessionIx},
     deliver::{Ask, How, Publication, Retained},
     io::{ConnId, Waiter},
+    presence,
     rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
@@ -182,7 +183,9 @@ impl Shard {
         }
         let six = board.conn(id)?.session;
         let publisher = &board.sessions.get(six as usize)?.publisher;
-        if board.rights.allows(board.subject(publisher), Action::Write, topic) {
+        // Who is there, only the broker says.
+        let own = board.config.presence && presence::concerns(topic);
+        if !own && board.rights.allows(board.subject(publisher), Action::Write, topic) {
             return None;
         }
         board.stats.denied_publish += 1;

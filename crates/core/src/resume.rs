@@ -80,6 +80,9 @@ impl Shard {
         let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
+        if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
+            self.arrived(id, six);
+        }
     }
 
     fn new_session(&mut self, client_id: &str) -> SessionIx {

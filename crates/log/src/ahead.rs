@@ -39,7 +39,14 @@ struct Maker<D> {
 impl<D: Disk> Maker<D> {
     fn make(&self, number: u32) -> io::Result<Made<D::File>> {
         let name = segment_name(number);
-        let file = self.disk.create(&name)?;
+        let file = match self.disk.create(&name) {
+            // Left by an attempt that failed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.remove(&name)?;
+                self.disk.create(&name)?
+            }
+            created => created?,
+        };
         let made = self.fill(&file, number);
         if let Err(error) = made {
             drop(file);
@@ -51,8 +58,9 @@ impl<D: Disk> Maker<D> {
     }
 
     fn fill(&self, file: &D::File, number: u32) -> io::Result<()> {
+        let header = SegmentHeader { number, epoch: self.epoch, id: self.id, length: self.bytes };
         file.allocate(self.bytes)?;
-        file.write_at(0, &SegmentHeader { number, epoch: self.epoch, id: self.id }.encode())?;
+        file.write_at(0, &header.encode())?;
         file.sync_data()?;
         self.disk.sync_dir()
     }
@@ -71,7 +79,7 @@ impl<D: Disk> Maker<D> {
 struct Helper<F> {
     jobs: Sender<Job>,
     made: Receiver<io::Result<Made<F>>>,
-    pending: usize,
+    pending: bool,
 }
 
 pub(crate) struct Ahead<D: Disk> {
@@ -79,6 +87,7 @@ pub(crate) struct Ahead<D: Disk> {
     helper: Option<Helper<D::File>>,
     spares: VecDeque<Made<D::File>>,
     spares_max: usize,
+    /// Used again after a failure: a segment is made only after the one before it.
     next_number: u32,
     /// Why spares are missing: the last attempt failed, and there are not enough again.
     failed: Option<io::Error>,
@@ -103,7 +112,7 @@ impl<D: Disk> Ahead<D> {
     /// From now on segments are made and removed by whoever runs what this gives back, on a thread of its own.
     pub(crate) fn by_helper(&mut self) -> impl FnOnce() + Send + use<D> {
         let ((jobs, to_do), (done, made)) = (channel(), channel());
-        self.helper = Some(Helper { jobs, made, pending: 0 });
+        self.helper = Some(Helper { jobs, made, pending: false });
         let maker = self.maker.clone();
         move || {
             for job in to_do {
@@ -122,6 +131,7 @@ impl<D: Disk> Ahead<D> {
     fn took(&mut self, made: io::Result<Made<D::File>>) {
         match made {
             Ok(made) => {
+                self.next_number = made.number.saturating_add(1);
                 self.spares.push_back(made);
                 self.try_again = true;
                 if self.spares.len() >= self.spares_max {
@@ -132,59 +142,51 @@ impl<D: Disk> Ahead<D> {
         }
     }
 
-    fn number(&mut self) -> io::Result<u32> {
-        let number = self.next_number;
-        self.next_number = number.checked_add(1).ok_or(io::ErrorKind::FileTooLarge)?;
-        Ok(number)
-    }
-
     /// Sees to it that there are enough spares, now or soon.
     pub(crate) fn refill(&mut self) {
-        while let Some(made) = self.helper.as_mut().and_then(|helper| {
-            let made = helper.made.try_recv().ok()?;
-            helper.pending -= 1;
-            Some(made)
-        }) {
-            self.took(made);
-        }
-        while (self.failed.is_none() || self.try_again)
-            && self.spares.len() + self.pending() < self.spares_max
+        self.collect(false);
+        while !self.pending()
+            && (self.failed.is_none() || self.try_again)
+            && self.spares.len() < self.spares_max
         {
             self.try_again = false;
-            let Ok(number) = self.number() else { return };
             match &mut self.helper {
-                Some(helper) if helper.jobs.send(Job::Make(number)).is_ok() => helper.pending += 1,
+                Some(helper) if helper.jobs.send(Job::Make(self.next_number)).is_ok() => {
+                    helper.pending = true;
+                }
                 _ => {
-                    let made = self.maker.make(number);
+                    let made = self.maker.make(self.next_number);
                     self.took(made);
                 }
             }
         }
     }
 
-    fn pending(&self) -> usize {
-        self.helper.as_ref().map_or(0, |helper| helper.pending)
+    fn pending(&self) -> bool {
+        self.helper.as_ref().is_some_and(|helper| helper.pending)
+    }
+
+    /// Takes what the helper has made, or waits for it.
+    fn collect(&mut self, wait: bool) {
+        let Some(helper) = self.helper.as_mut().filter(|helper| helper.pending) else { return };
+        let made = if wait { helper.made.recv().ok() } else { helper.made.try_recv().ok() };
+        helper.pending &= made.is_none() && !wait;
+        if let Some(made) = made {
+            self.took(made);
+        }
     }
 
     /// The next segment, with room for so many bytes.
     pub(crate) fn take(&mut self, bytes: u64) -> io::Result<Made<D::File>> {
         self.refill();
-        while self.spares.is_empty() && self.pending() > 0 {
-            let Some(made) = self.helper.as_mut().and_then(|helper| {
-                helper.pending -= 1;
-                helper.made.recv().ok()
-            }) else {
-                break;
-            };
-            self.took(made);
+        if self.spares.is_empty() {
+            self.collect(true);
         }
-        let mut made = match self.spares.pop_front() {
-            Some(made) => made,
-            None => {
-                let number = self.number()?;
-                self.maker.make(number)?
-            }
-        };
+        if self.spares.is_empty() {
+            let made = self.maker.make(self.next_number)?;
+            self.took(Ok(made));
+        }
+        let mut made = self.spares.pop_front().ok_or(io::ErrorKind::NotFound)?;
         if made.capacity < bytes
             && let Err(error) = made.file.allocate(bytes).and_then(|()| made.file.sync_data())
         {

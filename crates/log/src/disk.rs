@@ -72,17 +72,12 @@ pub trait DiskFile: Send + Sync + 'static {
     /// [`io::ErrorKind::StorageFull`], or of the disk; some of it may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Takes space up to this length, so that later writes need none. A disk that cannot do this does nothing.
+    /// Makes the file this long at least, and takes the space for it, so that later writes need none. A disk that cannot
+    /// do the latter does only the former.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`], or of the disk.
     fn allocate(&self, length: u64) -> io::Result<()>;
-
-    /// Cuts the file off.
-    ///
-    /// # Errors
-    /// Of the disk.
-    fn truncate(&self, length: u64) -> io::Result<()>;
 
     /// Makes content and length durable. After an error nothing is known of what was written since the last success,
     /// even if a later call succeeds.
@@ -202,14 +197,13 @@ impl DiskFile for RealFile {
         loop {
             return match fallocate(&self.0, FallocateFlags::empty(), 0, length) {
                 Err(Errno::INTR) => continue,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if self.len()? < length => {
+                    self.0.set_len(length)
+                }
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) | Ok(()) => Ok(()),
                 Err(error) => Err(error.into()),
             };
         }
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -57,6 +57,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) number: u32,
     pub(crate) epoch: u32,
     pub(crate) id: LogId,
+    /// Bytes that the file had when it was made; it never gets shorter.
+    pub(crate) length: u64,
 }
 
 /// Why a segment's header is none.
@@ -78,6 +80,7 @@ impl SegmentHeader {
         bytes[12..16].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[16..24].copy_from_slice(&u64::from(self.number).to_le_bytes());
         bytes[24..40].copy_from_slice(&self.id.0);
+        bytes[40..48].copy_from_slice(&self.length.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..SEGMENT_CHECKSUM_AT]);
         bytes[SEGMENT_CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -99,19 +102,19 @@ impl SegmentHeader {
         }
         // The magic, the version and the checksum of the sector stay where they are in every later version.
         let mut cursor = Cursor::new(&bytes[8..]);
-        let read = |cursor: &mut Cursor<'_>| -> Result<(u32, u32, u64, [u8; 16]), Malformed> {
+        let mut read = || -> Result<(u32, u64, Self), Malformed> {
             let (version, epoch, number) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
-            Ok((version, epoch, number, cursor.take(16)?.try_into().map_err(|_| Malformed)?))
+            let id = LogId(cursor.take(16)?.try_into().map_err(|_| Malformed)?);
+            Ok((version, number, Self { number: name_says, epoch, id, length: cursor.u64()? }))
         };
-        let (version, epoch, number, id) =
-            read(&mut cursor).map_err(|_| damaged("the segment's header is cut short"))?;
+        let (version, number, header) = read().map_err(|_| damaged("the segment's header is cut short"))?;
         if version != FORMAT_VERSION {
             return Err(HeaderFault::Newer(version));
         }
         if number != u64::from(name_says) {
             return Err(damaged("the segment's header has another number than the file's name"));
         }
-        Ok(Self { number: name_says, epoch, id: LogId(id) })
+        Ok(header)
     }
 }
 

@@ -10,9 +10,11 @@
 
 mod ahead;
 mod books;
+mod check;
 mod clean;
 mod disk;
 mod error;
+mod export;
 mod format;
 mod group;
 mod handle;
@@ -29,14 +31,17 @@ mod retained;
 mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod snapshot;
 mod walk;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use check::{CheckReport, Repaired, check, repair};
 pub use disk::{Disk, DiskFile, RealDisk, RealFile};
 pub use error::{Cut, Damage, OpenError};
+pub use export::{ImportError, export, import};
 pub use format::FORMAT_VERSION;
 pub use group::Op;
 pub use keeper::{Keeper, LOG_FOLDER};

@@ -123,7 +123,10 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// Of the disk; or something in the log is damaged.
     pub fn recovered(&self, epoch: u32) -> Result<Recovered, crate::OpenError> {
-        crate::restore::recover(&self.index, &self.files, self.id, epoch)
+        match crate::restore::recover(&self.index, &self.files, self.id, epoch)? {
+            (recovered, damages) if damages.is_empty() => Ok(recovered),
+            (_, damages) => Err(crate::OpenError::Damaged(damages)),
+        }
     }
 
     /// Writes what `ops` want kept, as a whole or not at all, and says where to read what they want loaded.

@@ -8,12 +8,13 @@ use crate::{
     ahead::{Ahead, is_full},
     disk::{Disk, DiskFile},
     error::OpenError,
-    format::{FRAME_BYTES, LogId, SEGMENT_HEADER_BYTES, segment_name},
+    format::{FRAME_BYTES, LogId, SEGMENT_HEADER_BYTES, segment_name, segment_number},
     index::Index,
     log::{Log, OpenReport},
     options::Options,
     queue::Place,
     record::View,
+    restore::recover,
     segment::{Commit, Fault, SegmentReader},
     walk::{End, Survey, Visit, Walked, survey, walk},
 };
@@ -94,6 +95,23 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`OpenError`]. Nothing is changed then, except that what a crash left unfinished may have been cut off.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovered, OpenReport), OpenError> {
+        Self::open_from(disk, options, 0)
+    }
+
+    /// Makes a log, and counts its starts from this epoch on.
+    pub(crate) fn create(disk: D, options: Options, epoch: u32) -> Result<Self, OpenError> {
+        let names = disk.list().map_err(OpenError::io("list the log's files"))?;
+        if names.iter().any(|name| segment_number(name).is_some()) {
+            return Err(OpenError::NotEmpty);
+        }
+        Ok(Self::open_from(disk, options, epoch)?.0)
+    }
+
+    fn open_from(
+        disk: D,
+        options: Options,
+        first_epoch: u32,
+    ) -> Result<(Self, Recovered, OpenReport), OpenError> {
         let disk = Arc::new(disk);
         // What is there may be what another process wrote a moment ago.
         disk.sync_dir().map_err(OpenError::io("sync the log's folder"))?;
@@ -106,7 +124,7 @@ impl<D: Disk> Log<D> {
         }
         while replay.index.bury(usize::MAX) {}
         let id = survey.id.unwrap_or(fresh);
-        let epoch = survey.epoch.map_or(0, |epoch| epoch.saturating_add(1));
+        let epoch = survey.epoch.map_or(first_epoch, |epoch| epoch.saturating_add(1));
         let number = survey.segments.last().map_or(1, |found| found.number.saturating_add(1));
         let files: BTreeMap<u32, Arc<D::File>> = survey
             .segments
@@ -114,7 +132,10 @@ impl<D: Disk> Log<D> {
             .filter(|found| walked.needed.iter().any(|(number, _)| *number == found.number))
             .map(|found| (found.number, Arc::clone(&found.file)))
             .collect();
-        let recovered = crate::restore::recover(&replay.index, &files, id, epoch)?;
+        let (recovered, damages) = recover(&replay.index, &files, id, epoch)?;
+        if !damages.is_empty() {
+            return Err(OpenError::Damaged(damages));
+        }
         tidy(&*disk, &survey, &walked)?;
         let sizes = (options.segment_bytes, options.spare_segments.max(1));
         let mut log = Self::new(options, id, replay.index, Ahead::new(disk, id, epoch, number, sizes));
@@ -126,7 +147,8 @@ impl<D: Disk> Log<D> {
         // The epoch is used up before anybody hears of it.
         let full = match log.ahead.shortage() {
             Some(error) if !is_full(error) && log.ahead.spares() == 0 => {
-                return Err(OpenError::Io { what: "make a segment".to_owned(), error: error.kind().into() });
+                let error = io::Error::new(error.kind(), error.to_string());
+                return Err(OpenError::Io { what: "make a segment".to_owned(), error });
             }
             shortage => shortage.is_some(),
         };
@@ -142,7 +164,7 @@ fn tidy<D: Disk>(disk: &D, survey: &Survey<D::File>, walked: &Walked) -> Result<
         && let Some(found) = survey.segments.iter().find(|found| found.number == end.segment)
     {
         let name = segment_name(end.segment);
-        settle(&*found.file, end, walked.cut.is_some()).map_err(OpenError::io(format!("settle {name}")))?;
+        settle(&*found.file, end, walked.unfinished).map_err(OpenError::io(format!("settle {name}")))?;
     }
     let mut removed = false;
     for found in survey.segments.iter().rev() {
@@ -162,20 +184,21 @@ fn tidy<D: Disk>(disk: &D, survey: &Survey<D::File>, walked: &Walked) -> Result<
 const STEP_BYTES: u64 = 1 << 20;
 
 /// Makes the end of the log what was read of it: after an earlier failure to sync, memory may hold what the disk does
-/// not, and counts it as written. So it is written once more.
-fn settle<F: DiskFile>(file: &F, end: &End, cut: bool) -> io::Result<()> {
-    if cut {
-        file.truncate(end.offset)?;
-    }
+/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros.
+fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<()> {
+    let mut bytes = Vec::new();
     let mut at = end.unsynced;
-    while at < end.offset {
-        let size = usize::try_from((end.offset - at).min(STEP_BYTES)).unwrap_or(0);
-        let mut bytes = vec![0; size];
-        if file.read_at(at, &mut bytes)? < size {
+    let behind = end.offset + unfinished;
+    while at < behind {
+        let until = if at < end.offset { end.offset } else { behind };
+        let size = usize::try_from((until - at).min(STEP_BYTES)).unwrap_or(0);
+        bytes.clear();
+        bytes.resize(size, 0);
+        if at < end.offset && file.read_at(at, &mut bytes)? < size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         match file.write_at(at, &bytes) {
-            // On a file system that writes elsewhere what is written again; nothing is lost by leaving it.
+            // On a file system that puts elsewhere what is written again; nothing is lost by leaving it.
             Err(error) if is_full(&error) => break,
             written => written?,
         }

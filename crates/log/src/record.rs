@@ -109,6 +109,24 @@ impl Iterator for Deliveries<'_> {
 }
 
 impl<'a> View<'a> {
+    /// Its name, for people.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Publish(_) => "publish",
+            Self::Session { .. } => "session",
+            Self::SessionEnded { .. } => "session ended",
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Shifted { .. } => "shifted",
+            Self::Released { .. } => "released",
+            Self::Done { .. } => "done",
+            Self::Received { .. } => "received",
+            Self::Forgotten { .. } => "forgotten",
+            Self::WillArmed { .. } => "will armed",
+            Self::WillDisarmed { .. } => "will disarmed",
+        }
+    }
+
     /// Reads kind and fields: all of `bytes`.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut from = Cursor::new(bytes);

@@ -45,13 +45,13 @@ impl<F: DiskFile> SegmentReader<F> {
     }
 }
 
-/// Contents of all that a restart gives back, and what could not be read.
+/// Contents of all that a restart gives back, and what could not be read of it.
 pub(crate) fn recover<F: DiskFile>(
     index: &Index,
     files: &BTreeMap<u32, Arc<F>>,
     id: LogId,
     epoch: u32,
-) -> Result<Recovered, OpenError> {
+) -> Result<(Recovered, Vec<Damage>), OpenError> {
     let mut sessions: BTreeMap<SessionKey, RecoveredSession> = BTreeMap::new();
     let mut made: BTreeMap<SessionKey, Vec<u64>> = BTreeMap::new();
     let mut places: Vec<Place> = index.retained.places().collect();
@@ -102,21 +102,14 @@ pub(crate) fn recover<F: DiskFile>(
             }
         }
     }
-    if !damages.is_empty() {
-        return Err(OpenError::Damaged(damages));
-    }
     for (session, order) in made {
         let recovered = sessions.entry(session).or_default();
         let mut both: Vec<_> = order.into_iter().zip(std::mem::take(&mut recovered.subscriptions)).collect();
         both.sort_by_key(|(order, _)| *order);
         recovered.subscriptions = both.into_iter().map(|(_, subscription)| subscription).collect();
     }
-    Ok(Recovered {
-        epoch,
-        last_arrival: index.latest_arrival,
-        sessions: sessions.into_values().collect(),
-        retained,
-    })
+    let (last_arrival, sessions) = (index.latest_arrival, sessions.into_values().collect());
+    Ok((Recovered { epoch, last_arrival, sessions, retained }, damages))
 }
 
 /// What is known of a Session without reading.

@@ -83,6 +83,7 @@ struct State {
     next_inode: u64,
     calls: u64,
     fault: Fault,
+    paused: bool,
     capacity: Option<u64>,
     random: Random,
     syncs: u64,
@@ -111,6 +112,9 @@ impl Random {
 impl State {
     /// Counts a call, and fails it when that is its fate.
     fn call(&mut self) -> io::Result<()> {
+        if self.paused {
+            return Ok(());
+        }
         self.calls += 1;
         let fails = match self.fault {
             Fault::Never => false,
@@ -175,6 +179,11 @@ impl SimDisk {
     pub fn set_fault(&self, fault: Fault) {
         let mut state = self.lock();
         (state.fault, state.calls) = (fault, 0);
+    }
+
+    /// Neither counts nor fails calls for a while, so that a test can look at what is there.
+    pub fn pause_faults(&self, pause: bool) {
+        self.lock().paused = pause;
     }
 
     /// Lets it hold so many bytes; `None`: as many as there are.
@@ -361,17 +370,6 @@ impl DiskFile for SimFile {
                 inode.shown.resize(length, 0);
                 inode.lengths.push(length);
             }
-            Ok(())
-        })
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.with(|_, inode| {
-            let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
-            inode.shown.resize(length, 0);
-            inode.lengths.push(length);
-            inode.dirty =
-                inode.dirty.split_off(&0).into_iter().filter(|(at, _)| at * SECTOR < length).collect();
             Ok(())
         })
     }

@@ -77,6 +77,8 @@ pub(crate) struct Walked {
     pub(crate) needed: Vec<(u32, u64)>,
     pub(crate) end: Option<End>,
     pub(crate) cut: Option<Cut>,
+    /// Bytes behind the end, in its segment, that are not zero.
+    pub(crate) unfinished: u64,
     pub(crate) damages: Vec<Damage>,
     pub(crate) commits: u64,
 }
@@ -182,7 +184,8 @@ impl<F: DiskFile> Walk<F> {
     fn run(&mut self, visit: &mut impl Visit<F>) -> io::Result<()> {
         // Without any sound commit the log begins with commit 1, or its beginning is damaged.
         let mut expected = self.first_needed()?.unwrap_or(1);
-        let (mut at, mut offset) = (self.after_stale(expected)?, FIRST);
+        let start = self.after_stale(expected)?;
+        let (mut at, mut offset) = (start, FIRST);
         let mut entered = None;
         let mut end = End { offset: FIRST, unsynced: FIRST, ..End::default() };
         // Where commits of the present segment begin that were not durable when the last one was written.
@@ -217,42 +220,84 @@ impl<F: DiskFile> Walk<F> {
                         (at, offset) = (next, FIRST);
                         continue;
                     }
-                    let fault = other.err().unwrap_or(Fault {
-                        offset,
-                        what: "a commit is missing before this one",
-                        header: None,
-                    });
                     let Some((next, there, number)) = self.resume(at, offset, expected)? else {
                         self.cut(at, offset)?;
                         break;
                     };
-                    if let Some(header) = fault.header.filter(|header| header.number == expected) {
-                        if entered != Some(at) {
-                            entered = Some(at);
-                            self.enter(at, expected, visit);
+                    if entered != Some(at) {
+                        entered = Some(at);
+                        self.enter(at, expected, visit);
+                    }
+                    let (blamed, fault) = match other {
+                        Ok(_) => {
+                            let what = "commits are missing before this one";
+                            (at, Fault { offset, what, header: None })
                         }
+                        Err(fault) if fault.header.is_none() => self.blame(at, fault, next)?,
+                        Err(fault) => (at, fault),
+                    };
+                    if let Some(header) = fault.header.filter(|header| header.number == expected) {
                         visit.damaged(&mut self.readers[at], offset, header)?;
                     }
-                    self.damage(at, fault);
+                    self.damage(blamed, fault);
                     (at, offset, expected) = (next, there, number);
                 }
             }
         }
         self.walked.end = end.last.is_some().then_some(end);
+        self.lengths(start);
         Ok(())
+    }
+
+    /// Segments are made one after another, so that one before a sound one was sound, and never get shorter.
+    fn lengths(&mut self, start: usize) {
+        let sound = self.headers.iter().rposition(Result::is_ok).unwrap_or(0);
+        for at in start..self.readers.len() {
+            match self.headers[at] {
+                Ok(header) if self.readers[at].len() < header.length => {
+                    let (offset, what) = (self.readers[at].len(), "the file is shorter than it was");
+                    self.damage(at, Fault { offset, what, header: None });
+                }
+                Err(_) if at < sound => self.header_damage(at),
+                _ => {}
+            }
+        }
+    }
+
+    fn header_damage(&mut self, at: usize) {
+        let what = match self.headers[at] {
+            Err(HeaderFault::Damaged(what)) => what,
+            _ => "the segment's header is missing",
+        };
+        let file = self.readers[at].name();
+        if !self.walked.damages.iter().any(|known| known.file == file && known.offset == 0) {
+            self.damage(at, Fault { offset: 0, what, header: None });
+        }
     }
 
     fn enter(&mut self, at: usize, first_commit: u64, visit: &mut impl Visit<F>) {
         let number = self.readers[at].number;
         self.walked.needed.push((number, first_commit));
         visit.segment(number, first_commit);
-        if let Err(fault) = self.headers[at] {
-            let what = match fault {
-                HeaderFault::Damaged(what) => what,
-                HeaderFault::Blank | HeaderFault::Newer(_) => "the segment's header is missing",
-            };
-            self.damage(at, Fault { offset: 0, what, header: None });
+        if self.headers[at].is_err() {
+            self.header_damage(at);
         }
+    }
+
+    /// There is no commit at the end of segment `at`, and it goes on in segment `next`: where it should have been.
+    fn blame(&mut self, at: usize, fault: Fault, next: usize) -> io::Result<(usize, Fault)> {
+        if next == at || self.readers[at].written_behind(fault.offset)? > 0 {
+            return Ok((at, fault));
+        }
+        for between in at + 1..=next {
+            // Segments are filled in order: one before others that has no first commit had one.
+            if self.readers[between].header_at(FIRST)?.is_none() {
+                let offset = self.readers[between].len().min(FIRST);
+                return Ok((between, Fault { offset, ..fault }));
+            }
+        }
+        let what = "commits are missing between this place and the next file";
+        Ok((at, Fault { what, ..fault }))
     }
 
     fn damage(&mut self, at: usize, fault: Fault) {
@@ -287,6 +332,7 @@ impl<F: DiskFile> Walk<F> {
 
     fn cut(&mut self, at: usize, offset: u64) -> io::Result<()> {
         let mut bytes = self.readers[at].written_behind(offset)?;
+        self.walked.unfinished = bytes;
         for reader in &mut self.readers[at + 1..] {
             bytes += reader.written_behind(FIRST)?;
         }

@@ -9,11 +9,13 @@
 mod access;
 mod change;
 mod connections;
+mod gate;
 mod listeners;
 mod log;
 mod mail;
 mod runtime;
 mod worker;
 
+pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
 pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};

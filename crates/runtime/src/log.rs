@@ -19,7 +19,7 @@ pub(crate) fn log(event: &Event) {
                 "client connected"
             );
         }
-        Event::Disconnected { client_id, peer, cause } => {
+        Event::Disconnected { client_id, peer, cause, .. } => {
             let client = if client_id.is_empty() { "-" } else { client_id };
             match cause {
                 Ended::ByClient | Ended::ByClientWithWill => {
@@ -31,6 +31,12 @@ pub(crate) fn log(event: &Event) {
                     info!(target: "client", client, %peer, "client silent for 1.5 times its keep alive");
                 }
                 Ended::ConnectTimeout => info!(target: "net", %peer, "no CONNECT in time"),
+                Ended::PacketTimeout => {
+                    info!(target: "client", client, %peer, "a packet was begun and not gone on with");
+                }
+                Ended::NoRoomForStrangers => {
+                    info!(target: "net", %peer, "connection closed: those not logged in fill the memory they may");
+                }
                 Ended::TakenOver { by } => {
                     info!(target: "client", client, %peer, %by, "session taken over by another connection");
                 }
@@ -83,6 +89,9 @@ pub(crate) fn log(event: &Event) {
             );
         }
         Event::StoreFull { full: false } => info!(target: "store", "the store has space again"),
+        Event::Slowed { client_id, peer } => {
+            info!(target: "client", client = &**client_id, %peer, "client publishes faster than it may: it is read more slowly");
+        }
         Event::StoreFailed { error } => {
             error!(target: "store", %error, "the store failed: nothing that needs it is acknowledged");
         }

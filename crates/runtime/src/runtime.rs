@@ -16,6 +16,7 @@ use mio::{Poll, Registry, Waker};
 
 use crate::{
     access::{AccessDesk, Keeper},
+    gate::{AddressLimits, Gate},
     listeners::{Doors, ListenError, PreparedListeners},
     mail::{Mail, Post, mailbox},
     worker::{WAKE, Worker},
@@ -37,6 +38,8 @@ pub struct RuntimeConfig {
     pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
     pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// Limits per network address.
+    pub addresses: AddressLimits,
     /// Connections of all shards together; 0: what descriptors allow.
     pub connections_max: usize,
 }
@@ -76,6 +79,7 @@ impl CertificateCheck {
 pub struct Runtime {
     posts: Vec<Post>,
     keeper: Arc<Keeper>,
+    gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
     /// To register with the polls of the shards what comes later.
     registries: Vec<Registry>,
@@ -97,6 +101,7 @@ impl Runtime {
         let shards = config.shard.shards.max(1);
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let keeper = Keeper::new(config.authenticator);
+        let gate = Arc::new(Gate::new(config.addresses));
         let desk = AccessDesk::start(&keeper, cores.min(4))?;
         let (mut mailboxes, mut posts, mut stores) = (Vec::new(), Vec::new(), Vec::new());
         let mut registries = Vec::new();
@@ -112,7 +117,7 @@ impl Runtime {
             mailboxes.push((poll, mailbox));
         }
         let (threads, doors) = (Vec::new(), Doors::default());
-        let mut runtime = Self { posts, keeper, threads, registries, doors };
+        let mut runtime = Self { posts, keeper, gate, threads, registries, doors };
         let started = Instant::now();
         let recovered = share_out(config.recovered, shards, config.shard.seed);
         let mut workers = Vec::new();
@@ -124,7 +129,15 @@ impl Runtime {
             let shard =
                 ShardConfig { shard: number, shards, loads, epoch, last_arrival, ..config.shard.clone() };
             let connections_max = config.connections_max.div_ceil(usize::from(shards));
-            let mut worker = Worker::new(shard, poll, mailbox, runtime.posts.clone(), desk.clone(), started);
+            let mut worker = Worker::new(
+                shard,
+                poll,
+                mailbox,
+                runtime.posts.clone(),
+                desk.clone(),
+                Arc::clone(&runtime.gate),
+                started,
+            );
             worker.connections_max = connections_max;
             worker.store = store;
             worker.mesh = (config.mesh)(number);
@@ -175,6 +188,11 @@ impl Runtime {
         for post in &self.posts {
             post.send(Mail::Settings(Box::new(settings.clone()), share));
         }
+    }
+
+    /// Other limits for each address. Bans that were pronounced stay.
+    pub fn set_address_limits(&self, limits: AddressLimits) {
+        self.gate.set_limits(limits);
     }
 
     /// What makes the shards look at the certificates of their connections again.

@@ -81,13 +81,19 @@ impl Auth {
 }
 
 impl Limits {
-    fn values(&self) -> [(&'static str, String); 17] {
+    fn values(&self) -> [(&'static str, String); 23] {
         let Self {
             max_connections,
             connects_per_second_per_address,
             loopback,
             messages_per_second,
             bytes_per_second,
+            ban_failures,
+            ban_flaps,
+            ban_time,
+            ban_time_max,
+            login_memory_max,
+            packet_timeout,
             max_packet_size,
             max_session_expiry,
             queue_max_bytes,
@@ -107,6 +113,12 @@ impl Limits {
             ("limits.loopback", loopback.to_string()),
             ("limits.messages_per_second", messages_per_second.to_string()),
             ("limits.bytes_per_second", show_size(*bytes_per_second)),
+            ("limits.ban_failures", ban_failures.to_string()),
+            ("limits.ban_flaps", ban_flaps.to_string()),
+            ("limits.ban_time", show_duration(*ban_time)),
+            ("limits.ban_time_max", show_duration(*ban_time_max)),
+            ("limits.login_memory_max", show_size(*login_memory_max)),
+            ("limits.packet_timeout", show_duration(*packet_timeout)),
             ("limits.max_packet_size", show_size(u64::from(*max_packet_size))),
             ("limits.max_session_expiry", show_duration(*max_session_expiry)),
             ("limits.queue_max_bytes", show_size(*queue_max_bytes)),
