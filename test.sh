@@ -4,13 +4,13 @@
 #   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
 #   ./test.sh quick    unit tests and the simulation only
 #
-# FUZZ_SECONDS   time for each fuzz target (default: 45)
+# FUZZ_SECONDS   time for each fuzz target (default: 40)
 #
 # Stops at the first stage that fails. Prints the time of each stage at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-FUZZ_SECONDS=${FUZZ_SECONDS:-45}
+FUZZ_SECONDS=${FUZZ_SECONDS:-40}
 target=${CARGO_TARGET_DIR:-target}
 logs=target/test
 mkdir -p "$logs"

@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 mod acl;
+mod log;
 mod passwd;
 mod serve;
 mod sim;
@@ -70,7 +71,7 @@ struct ExplainArgs {
     /// What the client wants to do.
     #[arg(long)]
     action: acl::Wish,
-    /// Configuration file.
+    /// Configuration file; if it is not given, `cork.toml` in this folder, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

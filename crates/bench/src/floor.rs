@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use cork_net::{Stream, TlsAcceptor, TlsFiles, Transport, Wrap, bind};
+use cork_net::{Stream, TlsAcceptor, TlsFiles, TlsSettings, Transport, Wrap, bind};
 use cork_packet::{
     Ack, ConnAck, Packet, PacketId, PacketType, Properties, ProtocolVersion, QoS, Receiver, SubAck, decode,
     decode_connect, matches,
@@ -33,8 +33,9 @@ pub(crate) fn serve(args: &FloorArgs) -> Result<(), Failure> {
                 .map_err(|error| Failure::system(&format!("cannot read {}", file.display()), &error))
         };
         let (cert, key) = (read(cert)?, read(key)?);
-        let acceptor = TlsAcceptor::new(&TlsFiles { cert: &cert, key: &key, clients: None }, false)
+        let settings = TlsSettings::new(&TlsFiles { cert: &cert, key: &key, clients: None }, false)
             .map_err(|faults| Failure::run(format!("the certificate cannot be used: {faults:?}")))?;
+        let acceptor = TlsAcceptor::new(settings);
         let wrap = Wrap { transport: Transport::Tcp, tls: Some(Arc::new(acceptor)), proxy: false };
         doors.push((port, wrap));
     }

@@ -28,12 +28,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use changes::Change;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
 pub use url::{Host, ListenerUrl, Scheme, UrlError};
+pub(crate) use validate::UserNames;
 pub use validate::{Report, check};
 
+mod changes;
 mod file;
 mod overrides;
 mod url;
@@ -251,6 +254,14 @@ impl Listener {
     pub const fn new(url: ListenerUrl) -> Self {
         Self { url, tls: None, proxy: false, mode: None, origin: Origin::Default }
     }
+
+    /// What an error about where it listens is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self.origin {
+            Origin::CommandLine => "--listen",
+            Origin::Default | Origin::File { .. } => "listener.url",
+        }
+    }
 }
 
 /// `tls` of a listener.
@@ -291,13 +302,60 @@ pub enum ClientCert {
     Required,
 }
 
-/// `[log]`: what is logged, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `[log]`: what is logged, how, and where to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// `level`: the least important lines that are written. Default: `"info"`.
     pub level: LogLevel,
+    /// `levels`: the same for single subsystems.
+    pub levels: BTreeMap<Subsystem, LogLevel>,
+    /// `output`: where the lines go. Default: `"stderr"`.
+    pub output: LogOutput,
     /// `format`: how a line looks. Default: `"text"`.
     pub format: LogFormat,
+}
+
+/// What a log line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subsystem {
+    /// Start, stop, reload.
+    Broker,
+    /// Listeners, TLS, WebSocket, PROXY headers: what happens before MQTT.
+    Net,
+    /// Who comes and goes, and why; full queues.
+    Client,
+    /// Who is not let in, and what the rights refuse.
+    Access,
+    /// What is kept.
+    Store,
+}
+
+impl Subsystem {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store];
+
+    /// The key below `log.levels`, and the target of its log lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Net => "net",
+            Self::Client => "client",
+            Self::Access => "access",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogOutput {
+    /// `"stderr"`: standard error.
+    #[default]
+    Stderr,
+    /// `"journal"`: the journal of systemd.
+    Journal,
+    /// `{ file = "cork.log" }`: the end of a file.
+    File(PathBuf),
 }
 
 /// How important a log line is.
@@ -340,6 +398,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl LogFormat {
+    /// The word in the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// `[drain]`: how the broker stops.

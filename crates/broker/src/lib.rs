@@ -18,6 +18,7 @@
 mod broker;
 pub mod config;
 mod data_dir;
+mod listeners;
 mod reload;
 mod store;
 mod tls;

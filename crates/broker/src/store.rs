@@ -18,17 +18,17 @@ pub(crate) fn open(data_dir: &Path, durability: Durability) -> Result<(Keeper, R
     let (keeper, recovered, report) = Keeper::open(data_dir, Options { durability, ..Options::default() })?;
     if let Some(cut) = &report.cut {
         tracing::warn!(
-            "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
+            target: "store", "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
         );
     }
     if report.full {
-        tracing::error!("no space is left for the store: what it has is delivered, nothing new is taken");
+        tracing::error!(target: "store", "no space is left for the store: what it has is delivered, nothing new is taken");
     }
     let (sessions, retained) = (recovered.sessions.len(), recovered.retained.len());
     if sessions + retained > 0 {
         let queued: u64 = recovered.sessions.iter().map(|session| session.queue.messages).sum();
         let milliseconds = begun.elapsed().as_millis();
-        tracing::info!(sessions, retained, queued, milliseconds, "taken up from the store");
+        tracing::info!(target: "store", sessions, retained, queued, milliseconds, "taken up from the store");
     }
     Ok((keeper, recovered))
 }

@@ -33,7 +33,8 @@ impl Users {
         match (self.door, &self.names, publisher.user_name.as_deref()) {
             (Door::Open, ..) | (_, None, _) => true,
             (door, Some(_), None) => door == Door::Anonymous,
-            (_, Some(names), Some(user)) => names.contains(user),
+            // A name that was taken unchecked, when there was no user database yet, is not proven by being in it now.
+            (_, Some(names), Some(user)) => publisher.proof != Proof::Nobody && names.contains(user),
         }
     }
 }
@@ -108,6 +109,26 @@ impl Default for Limits {
             sys_interval: Duration::from_secs(10),
         }
     }
+}
+
+/// What an operator may change of a shard that runs.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Limits.
+    pub limits: Limits,
+    /// Where clients are sent when this broker is drained (5.0 Server Reference).
+    pub server_reference: Option<String>,
+}
+
+/// Limits that a client was told of, and that hold for it as long as it is connected.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Granted {
+    /// As in [`Limits`].
+    pub(crate) packet_bytes_max: u32,
+    /// As in [`Limits`].
+    pub(crate) receive_maximum: u16,
+    /// As in [`Limits`].
+    pub(crate) topic_alias_maximum: u16,
 }
 
 /// Everything a shard is told at its birth.

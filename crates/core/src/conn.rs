@@ -6,7 +6,7 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate};
+use crate::{config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
@@ -167,6 +167,8 @@ pub(crate) struct Conn {
     pub(crate) window: u16,
     /// QoS 1 and 2 publications of the client that are not answered for good.
     pub(crate) receiving: u16,
+    /// What it was promised; `u32::MAX` and the like until then.
+    pub(crate) granted: Granted,
     /// Longest packet the client accepts, bytes.
     pub(crate) packet_bytes_max: u32,
     pub(crate) alias_in: Option<Box<AliasIn>>,
@@ -216,6 +218,11 @@ impl Conn {
             timer: Time::NEVER,
             window: u16::MAX,
             receiving: 0,
+            granted: Granted {
+                packet_bytes_max: u32::MAX,
+                receive_maximum: u16::MAX,
+                topic_alias_maximum: u16::MAX,
+            },
             packet_bytes_max: u32::MAX,
             alias_in: None,
             alias_out: None,

@@ -85,6 +85,7 @@ impl Shard {
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
             Ended::Refused(reason) => (*reason, None),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
+            Ended::Expelled(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
         };
         let mut properties = PropertiesBuf::default();

@@ -36,6 +36,8 @@ pub enum Ended {
     Refused(ReasonCode),
     /// The user may not be here any more: it was taken out of the user database.
     UserRemoved,
+    /// The operator wants it gone, for this reason.
+    Expelled(Box<str>),
     /// The broker shuts down.
     Shutdown,
 }
@@ -63,6 +65,7 @@ impl Ended {
             | Self::TakenOver { .. }
             | Self::Refused(_)
             | Self::UserRemoved
+            | Self::Expelled(_)
             | Self::Shutdown => false,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Stats, Users};
+use crate::{Event, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,15 @@ pub enum Input<'a> {
     Rights(Arc<Acl>),
     /// The user database changed: who is not in it any more is disconnected.
     Users(Users),
+    /// Limits changed.
+    Settings(Box<Settings>),
+    /// The operator wants a client gone: it is told (5.0 0x87) and disconnected, and its Will is not sent.
+    Expel {
+        /// Which.
+        conn: ConnId,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.

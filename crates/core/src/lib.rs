@@ -33,6 +33,7 @@
 
 mod acknowledge;
 mod board;
+mod change;
 mod config;
 mod conn;
 mod connect;
@@ -62,7 +63,7 @@ mod strangers;
 mod subscribe;
 mod sys;
 
-pub use config::{Door, Limits, ShardConfig, Users};
+pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use event::{Ended, Event};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
 pub use restore::share_out;

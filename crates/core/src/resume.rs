@@ -131,8 +131,9 @@ impl Shard {
             (asked, most) => asked.min(most),
         };
         let window = properties.receive_maximum().unwrap_or(u16::MAX).min(limits.inflight_max);
-        let now = self.board.now;
+        let (now, granted) = (self.board.now, self.granted());
         let Some(conn) = self.board.conn(id) else { return };
+        conn.granted = granted;
         conn.version = connect.version;
         conn.stage = Stage::Connected { connack_sent: false };
         conn.session = six;

@@ -39,6 +39,8 @@ pub struct Shard {
     pub(crate) router: Router,
     pub(crate) peers: Peers,
     pub(crate) sys: Sys,
+    /// When `$SYS` is published next.
+    pub(crate) sys_due: Time,
     /// Client Identifiers to Sessions; the strings are the Sessions'.
     pub(crate) clients: HashTable<SessionIx>,
     pub(crate) hasher: FixedState,
@@ -70,6 +72,7 @@ impl Shard {
             router: Router::new(config.seed),
             peers: Peers::new(config.shards),
             sys: Sys::default(),
+            sys_due: Time::NEVER,
             clients: HashTable::new(),
             hasher: FixedState::with_seed(config.seed),
             draining: false,
@@ -105,6 +108,8 @@ impl Shard {
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
+            Input::Settings(settings) => self.on_settings(*settings),
+            Input::Expel { conn, why } => self.on_expel(conn, why),
             Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
@@ -351,6 +356,7 @@ impl Shard {
         let (usual, first) = (limits.packet_bytes_max, limits.connect_bytes_max);
         match self.board.conn(id) {
             Some(Conn { stage: Stage::AwaitConnect, .. }) => first.min(usual) as usize,
+            Some(Conn { stage: Stage::Connected { .. }, granted, .. }) => granted.packet_bytes_max as usize,
             _ => usual as usize,
         }
     }

@@ -98,6 +98,7 @@ impl Shard {
     pub(crate) fn start_sys(&mut self) {
         if !self.board.config.limits.sys_interval.is_zero() {
             let now = self.board.now;
+            self.sys_due = now;
             self.board.at(now, Timer::Sys);
         }
     }
@@ -105,6 +106,7 @@ impl Shard {
     pub(crate) fn on_sys_timer(&mut self) {
         let interval = self.board.config.limits.sys_interval;
         let next = self.board.now + interval;
+        self.sys_due = next;
         self.board.at(next, Timer::Sys);
         let stats = self.stats();
         if self.board.config.shard != 0 {

@@ -47,9 +47,9 @@ mod websocket;
 mod wire;
 
 pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
-pub use proxy::ProxyError;
+pub use proxy::{ProxyError, ProxyHeader};
 pub use stream::{ReadOutcome, Stream};
-pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles};
+pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use websocket::{
     HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,
 };

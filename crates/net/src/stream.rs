@@ -7,6 +7,7 @@ mod framed;
 
 use crate::link::{Link, Socket, retry};
 use crate::listener::{Transport, Wrap};
+use crate::tls::TlsError;
 use crate::wire::{Peer, Wire};
 use framed::Framed;
 use std::io::{self, IoSlice, Write};
@@ -83,6 +84,16 @@ impl Stream {
     /// The user name in the certificate that the client has proven to be its own.
     pub fn user(&self) -> Option<&str> {
         self.pipe.socket.user()
+    }
+
+    /// Whether the client would still be let in by what the TLS of its listener asks today: its certificate may have
+    /// been revoked since, say. Costs nothing if that has not changed since it was asked last, else one or two verifications
+    /// of a signature if it showed a certificate.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn check_certificate(&mut self) -> Result<(), TlsError> {
+        self.pipe.socket.check_certificate()
     }
 
     /// Whether [`Stream::peer`] and [`Stream::user`] are final: PROXY header and TLS handshake, if any, are done. No

@@ -120,6 +120,11 @@ impl Connections {
         self.slots.len()
     }
 
+    /// The slots of all that are there.
+    pub(crate) fn slots(&self) -> Vec<usize> {
+        self.slots.iter().map(|(slot, _)| slot).collect()
+    }
+
     pub(crate) fn at(&mut self, slot: usize) -> Option<&mut Connection> {
         self.slots.get_mut(slot)
     }

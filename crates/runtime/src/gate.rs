@@ -8,7 +8,7 @@ mod site;
 use std::{
     net::IpAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,7 +21,7 @@ use book::Book;
 pub(crate) use site::Site;
 
 /// Limits that hold for each network address: an IPv4 address, or the /64 of an IPv6 one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AddressLimits {
     /// New connections each second; 0: no limit. A second's worth may come at once.
     pub connects_per_second: u32,
@@ -70,7 +70,7 @@ enum Fault {
 }
 
 pub(crate) struct Gate {
-    limits: AddressLimits,
+    limits: RwLock<AddressLimits>,
     book: Mutex<Book>,
     /// When the book is to be looked at again, in microseconds; `u64::MAX`: nothing is due.
     due: AtomicU64,
@@ -78,12 +78,21 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(limits: AddressLimits) -> Self {
-        Self { limits, book: Mutex::default(), due: AtomicU64::new(u64::MAX) }
+        Self { limits: RwLock::new(limits), book: Mutex::default(), due: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Other limits. Bans that were pronounced last as long as was said.
+    pub(crate) fn set_limits(&self, limits: AddressLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> AddressLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether limits hold for an address.
     pub(crate) fn holds_for(&self, site: Site) -> bool {
-        self.limits.loopback || !site.is_loopback()
+        self.limits().loopback || !site.is_loopback()
     }
 
     /// Somebody connects. `None`: over a socket without an address.
@@ -95,7 +104,7 @@ impl Gate {
         if book.turn_away_banned(site) {
             return Entry::Banned;
         }
-        let per_second = self.limits.connects_per_second;
+        let per_second = self.limits().connects_per_second;
         if per_second == 0 {
             return Entry::Welcome;
         }
@@ -104,7 +113,7 @@ impl Gate {
             return Entry::Welcome;
         }
         if visits.is_news(now) {
-            tracing::info!(address = %site, per_second, "address connects too often: it is turned away");
+            tracing::info!(target: "net", address = %site, per_second, "address connects too often: it is turned away");
         }
         Entry::TooOften
     }
@@ -113,16 +122,17 @@ impl Gate {
     pub(crate) fn ended(&self, peer: &str, cause: &Ended, lasted: Duration, now: Time) -> bool {
         let Some(fault) = fault(cause, lasted) else { return false };
         let Some(site) = Site::of_peer(peer).filter(|site| self.holds_for(*site)) else { return false };
+        let limits = self.limits();
         let (what, most) = match fault {
-            Fault::Failure => ("connections that failed", self.limits.ban_failures),
-            Fault::Flap => ("connections that broke at once", self.limits.ban_flaps),
+            Fault::Failure => ("connections that failed", limits.ban_failures),
+            Fault::Flap => ("connections that broke at once", limits.ban_flaps),
         };
         let mut book = self.book();
         if most == 0 || book.is_banned(site) || book.visits(site, now).count(fault, now) < most {
             return false;
         }
-        let time = book.ban(site, now, &self.limits);
-        tracing::info!(address = %site, seconds = time.as_secs(), "address banned: {most} {what} within a minute");
+        let time = book.ban(site, now, &limits);
+        tracing::info!(target: "net", address = %site, seconds = time.as_secs(), "address banned: {most} {what} within a minute");
         self.set_due(&book);
         true
     }
@@ -138,9 +148,10 @@ impl Gate {
         if self.due().is_none_or(|due| due > now) {
             return;
         }
+        let ban_time_max = self.limits().ban_time_max;
         let mut book = self.book();
-        while let Some((site, turned_away)) = book.next_ended(now, self.limits.ban_time_max) {
-            tracing::info!(address = %site, turned_away, "ban of an address is over");
+        while let Some((site, turned_away)) = book.next_ended(now, ban_time_max) {
+            tracing::info!(target: "net", address = %site, turned_away, "ban of an address is over");
         }
         self.set_due(&book);
     }

@@ -27,9 +27,11 @@ use crate::{
 /// The token of the mailbox.
 pub(crate) const WAKE: Token = Token(0);
 /// Listeners have the tokens from here.
-const LISTENERS: usize = 1;
+pub(crate) const LISTENERS: usize = 1;
+/// Listeners at once, at most.
+pub(crate) const LISTENERS_MAX: usize = 1000;
 /// Connections have the tokens from here.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
 /// Bytes read from one connection in one turn, at most: others get their turn then.
 const READ_BYTES: usize = 256 << 10;
 /// The same when many have something to say, and for those who are not logged in: enough for the longest message of a
@@ -49,28 +51,32 @@ const WRITES_PER_TURN: usize = 4;
 /// How long accepting rests when there is no descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
-struct Listener {
-    socket: cork_net::Listener,
-    wrap: Wrap,
+pub(crate) struct Listener {
+    /// Its number; its token follows from it.
+    pub(crate) slot: usize,
+    pub(crate) socket: cork_net::Listener,
+    pub(crate) wrap: Wrap,
     /// There may be somebody to accept.
-    ready: bool,
+    pub(crate) ready: bool,
 }
 
 pub(crate) struct Worker {
-    shard: Shard,
+    pub(crate) shard: Shard,
     number: u16,
-    poll: Poll,
+    pub(crate) poll: Poll,
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
     gate: Arc<Gate>,
     /// How long the answer to a CONNECT may take.
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
-    connections: Connections,
-    listeners: Vec<Listener>,
+    pub(crate) connections: Connections,
+    pub(crate) listeners: Vec<Listener>,
+    /// Slots of connections whose certificates are still to be looked at again.
+    pub(crate) to_check: Vec<usize>,
     /// Accepting rests until then: there is no descriptor left.
     accept_rests_until: Option<Time>,
     /// That accepting rests was said; once is enough until somebody is accepted again.
@@ -107,6 +113,7 @@ impl Worker {
             connections_max: 0,
             connections: Connections::default(),
             listeners: Vec::new(),
+            to_check: Vec::new(),
             accept_rests_until: None,
             rest_reported: false,
             exchanges: BTreeMap::new(),
@@ -115,16 +122,6 @@ impl Worker {
             draining: false,
             stopped: false,
         }
-    }
-
-    pub(crate) fn listen(&mut self, mut socket: cork_net::Listener, wrap: Wrap) -> io::Result<()> {
-        let token = Token(LISTENERS + self.listeners.len());
-        if token.0 >= CONNECTIONS {
-            return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
-        }
-        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, wrap, ready: true });
-        Ok(())
     }
 
     pub(crate) fn set_rights(&mut self, rights: Arc<Acl>) {
@@ -145,7 +142,7 @@ impl Worker {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::error!(%error, "waiting for sockets failed");
+                    tracing::error!(target: "net", %error, "waiting for sockets failed");
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 continue;
@@ -161,7 +158,11 @@ impl Worker {
     /// How long to wait at most.
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.accept_rests_until.is_none() && self.listeners.iter().any(|l| l.ready);
-        if self.connections.any_ready() || self.shard.transmits() > 0 || accepting {
+        if self.connections.any_ready()
+            || self.shard.transmits() > 0
+            || accepting
+            || !self.to_check.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         let shard = [self.shard.next_timeout(), self.connections.next_deadline()];
@@ -193,7 +194,9 @@ impl Worker {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
             }
-        } else if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+        } else if let Some(listener) =
+            self.listeners.iter_mut().find(|listener| LISTENERS + listener.slot == token)
+        {
             listener.ready = true;
         }
     }
@@ -204,6 +207,7 @@ impl Worker {
         self.take_stored(now);
         self.take_claims(now);
         self.accept(now);
+        self.check_some(now);
         self.read_ready(now);
         if self.shard.next_timeout().is_some_and(|when| when <= now) {
             self.shard.handle(now, Input::Timeout);
@@ -269,6 +273,14 @@ impl Worker {
                 }
                 Mail::Rights(rights) => self.shard.handle(now, Input::Rights(rights)),
                 Mail::Users(users) => self.shard.handle(now, Input::Users(users)),
+                Mail::Listeners(changes, done) => {
+                    self.change_listeners(*changes, now);
+                    let _ = done.send(()); // whoever asked may have ended
+                }
+                Mail::Settings(settings, connections_max) => {
+                    self.change_settings(settings, connections_max, now);
+                }
+                Mail::CheckCertificates => self.begin_checks(),
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();
@@ -281,7 +293,7 @@ impl Worker {
 
     // ---- sockets in ----------------------------------------------------------------------------------------------
 
-    fn accept(&mut self, now: Time) {
+    pub(crate) fn accept(&mut self, now: Time) {
         if self.accept_rests_until.is_some_and(|until| until > now) {
             return;
         }
@@ -299,7 +311,7 @@ impl Worker {
                 if self.connections_max > 0 && self.connections.len() >= self.connections_max {
                     if !std::mem::replace(&mut self.rest_reported, true) {
                         let limit = self.connections_max;
-                        tracing::warn!(limit, "connection limit reached: accepting pauses");
+                        tracing::warn!(target: "net", limit, "connection limit reached: accepting pauses");
                     }
                     self.accept_rests_until = Some(now + ACCEPT_REST);
                     return;
@@ -312,7 +324,7 @@ impl Worker {
                         }
                         match Stream::accept(socket, peer, &listener.wrap) {
                             Ok(stream) => self.adopt(Box::new(stream), &[], now),
-                            Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
+                            Err(error) => tracing::warn!(target: "net", %peer, %error, "TLS could not begin"),
                         }
                     }
                     Err(error) => {
@@ -339,7 +351,7 @@ impl Worker {
             (_, Some(EMFILE | ENFILE)) => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
                     tracing::warn!(
-                        connections = self.connections.len(),
+                        target: "net", connections = self.connections.len(),
                         "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
                     );
                 }
@@ -349,7 +361,7 @@ impl Worker {
             }
             _ => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    tracing::warn!(target: "net", %error, "accepting a connection failed");
                 }
                 self.listeners[at].ready = true;
                 self.accept_rests_until = Some(now + ACCEPT_REST);
@@ -367,16 +379,21 @@ impl Worker {
         let Some(connection) = self.connections.at(slot) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(connection.stream.source(), token, interest) {
-            tracing::warn!(%error, "a socket could not be watched");
+            tracing::warn!(target: "net", %error, "a socket could not be watched");
             self.connections.remove(id);
             return;
         }
         self.shard.handle(now, Input::Opened { conn: id, peer });
         // One from another shard: its layers are settled already.
+        let settled = connection.stream.is_encrypted() && connection.stream.is_settled();
         let user = connection.stream.user().map(Box::from);
         if let Some(user) = user {
             let peer = peer_text(&connection.stream);
             self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+        }
+        if settled {
+            // What certificates must be may have changed while it was under way from one shard to the other.
+            self.to_check.push(slot);
         }
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });
@@ -617,7 +634,7 @@ impl Worker {
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
         let Some(mut connection) = self.connections.remove(conn) else { return };
         if let Err(error) = self.poll.registry().deregister(connection.stream.source()) {
-            tracing::warn!(%error, "a socket could not be moved to its shard");
+            tracing::warn!(target: "net", %error, "a socket could not be moved to its shard");
             return;
         }
         self.posts[usize::from(shard)].send(Mail::Adopt { stream: connection.stream, bytes });

@@ -186,6 +186,12 @@ impl<'i> Section<'_, 'i> {
             .ok()
     }
 
+    /// How many faults the document has until now; unknown keys do not count.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.findings.faults.borrow().len()
+    }
+
     /// Notes a fault of one of the table's keys.
     pub fn fault(&self, at: &Range<usize>, key: &str, message: String) {
         self.findings.fault(at, self.full_name(key), message);

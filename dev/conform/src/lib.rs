@@ -26,4 +26,4 @@ pub mod wire;
 
 pub use lab::{ClientIx, Lab};
 pub use model::ModelStore;
-pub use received::{Ack, Props, Published, Received};
+pub use received::{Ack, Props, Published, Received, split};

@@ -19,15 +19,15 @@ fn lab(shards: u16) -> Lab {
 fn said(lab: &mut Lab, watcher: ClientIx) -> Vec<(String, String, String, u64)> {
     let text = |json: &str, name: &str| {
         let after = json.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("{name} in {json}")).1;
-        after.trim_start_matches('"').split(['"', ',', '}']).next().unwrap().to_owned()
+        after.trim_start_matches('"').split(['"', ',', '}']).next().expect("a word").to_owned()
     };
     let one = |published: cork_conform::Published| {
-        let json = String::from_utf8(published.payload).unwrap();
+        let json = String::from_utf8(published.payload).expect("text");
         for name in ["since", "address", "protocol", "session_expiry"] {
             text(&json, name);
         }
-        let client = published.topic.strip_prefix("$presence/").unwrap().to_owned();
-        (client, text(&json, "state"), text(&json, "reason"), text(&json, "epoch").parse().unwrap())
+        let client = published.topic.strip_prefix("$presence/").expect("a client").to_owned();
+        (client, text(&json, "state"), text(&json, "reason"), text(&json, "epoch").parse().expect("a number"))
     };
     lab.publishes(watcher).into_iter().map(one).collect()
 }
