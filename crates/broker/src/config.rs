@@ -28,19 +28,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
 pub use url::{Host, ListenerUrl, Scheme, UrlError};
 pub use validate::{Report, check};
 
-mod error;
 mod file;
 mod overrides;
-mod read;
-mod units;
 mod url;
 mod validate;
-mod values;
 
 /// Everything an operator can set. The defaults are those of a file without a line.
 #[derive(Clone, Debug, PartialEq)]
