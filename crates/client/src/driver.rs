@@ -1,6 +1,7 @@
 //! The task that owns the transport: connects, reads, writes, comes again.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,7 +20,7 @@ use crate::{
     saver::Saver,
     shared::{Shared, Status},
     store::Log,
-    transport::{Connector, Sockets, Transport},
+    transport::{Connector, Transport},
 };
 
 /// Everything the task needs.
@@ -34,6 +35,13 @@ pub(crate) struct Driver {
 
 /// What one read takes at most.
 const READ_BYTES: usize = 128 * 1024;
+
+thread_local! {
+    /// One read buffer for all clients of a thread: what is read is decoded before the next one reads, so that ten
+    /// thousand idle clients need not hold a buffer each.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
 /// Reads and writes before other tasks get their turn.
 const TURNS: usize = 16;
 
@@ -46,7 +54,7 @@ impl Driver {
     ) -> Result<Self, ConnectError> {
         let connector = match options.connector.take() {
             Some(connector) => connector,
-            None => Arc::new(Sockets::new(options.tls.clone(), &options.servers)?),
+            None => options.sockets()?,
         };
         Ok(Self { shared, options, patient, connector, saver: Mutex::new(Saver::new(log)) })
     }
@@ -234,7 +242,6 @@ fn backoff(policy: &Reconnect, failures: u32) -> Duration {
 /// One transport and what is on its way through it.
 struct Link {
     transport: Box<dyn Transport>,
-    read: Box<[u8]>,
     sending: Vec<u8>,
     sent: usize,
     /// Written bytes may still stand in a buffer of the transport.
@@ -247,7 +254,6 @@ impl Link {
     fn new(transport: Box<dyn Transport>) -> Self {
         Self {
             transport,
-            read: vec![0; READ_BYTES].into(),
             sending: Vec::new(),
             sent: 0,
             flush: false,
@@ -350,18 +356,20 @@ impl Link {
         if self.ended.is_some() || shared.lock().is_paused(shared.now(), &shared.limits) {
             return Ok(false);
         }
-        let mut buffer = ReadBuf::new(&mut self.read);
-        match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(Err(error)) => Err(Disconnected::Io(Arc::new(error))),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Disconnected::Eof),
-            Poll::Ready(Ok(())) => {
-                let mut state = shared.lock();
-                state.machine.handle_bytes(shared.now(), buffer.filled());
-                self.note(state.drain(&shared.limits));
-                Ok(true)
+        READ.with_borrow_mut(|read| {
+            let mut buffer = ReadBuf::new(read);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
+                Poll::Pending => Ok(false),
+                Poll::Ready(Err(error)) => Err(Disconnected::Io(Arc::new(error))),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Disconnected::Eof),
+                Poll::Ready(Ok(())) => {
+                    let mut state = shared.lock();
+                    state.machine.handle_bytes(shared.now(), buffer.filled());
+                    self.note(state.drain(&shared.limits));
+                    Ok(true)
+                }
             }
-        }
+        })
     }
 
     fn poll_timer(&mut self, shared: &Shared, cx: &mut Context<'_>) -> bool {

@@ -10,7 +10,7 @@ use crate::{
     machine::{Direction, Settings, Will},
     publish::set,
     server::Server,
-    transport::Connector,
+    transport::{Connector, Sockets},
 };
 
 /// The protocol versions to try.
@@ -311,6 +311,15 @@ impl Options {
     pub fn observe(mut self, observer: impl Fn(Direction, &Packet<'_>) + Send + Sync + 'static) -> Self {
         self.settings.observer = Some(Arc::new(observer));
         self
+    }
+
+    /// What makes this client's connections unless [`Options::connector`] says otherwise: sockets, with TLS and
+    /// WebSocket. To be wrapped, or to be shared by many clients, which then read their certificates once.
+    ///
+    /// # Errors
+    /// That a certificate cannot be used.
+    pub fn sockets(&self) -> Result<Arc<dyn Connector>, ConnectError> {
+        Ok(Arc::new(Sockets::new(self.tls.clone(), &self.servers)?))
     }
 
     /// Makes connections with `connector` instead of sockets, as to a broker in the same program.
