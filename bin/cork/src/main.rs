@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod acl;
 mod passwd;
 mod serve;
+mod sim;
 
 /// Corkboard: an MQTT broker for the home and the factory.
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     ///
     /// The password is asked for, or, when standard input is no terminal, read as one line from it.
     Passwd(PasswdArgs),
+    /// Simulate devices: sensors that publish before the hardware is there.
+    Sim(Box<sim::SimArgs>),
     /// Questions about rights.
     #[command(subcommand)]
     Acl(AclCommand),
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Check { file } => check(&file),
         Command::Passwd(args) => passwd::passwd(&args),
+        Command::Sim(args) => sim::sim(&args),
         Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),
     }
 }
