@@ -41,6 +41,11 @@ enum Command {
     /// Questions about rights.
     #[command(subcommand)]
     Acl(AclCommand),
+    /// Measure a broker, or compare several.
+    ///
+    /// Exit code: 0 measured, 1 `--verify` found faults or `compare` could not measure everything, 2 wrong command
+    /// line, 3 the broker or this machine made a measurement impossible.
+    Bench(Box<cork_bench::BenchArgs>),
 }
 
 #[derive(Subcommand)]
@@ -111,6 +116,7 @@ fn main() -> ExitCode {
         Command::Passwd(args) => passwd::passwd(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),
+        Command::Bench(args) => cork_bench::main(&args),
     }
 }
 
