@@ -713,7 +713,7 @@ fn rights_that_outlive_their_withdrawal() {
 
 #[test]
 fn timing_a_refusal_takes_as_long_for_an_unknown_user() {
-    const ROUNDS: usize = 15;
+    const ROUNDS: usize = 25;
     let folder = Folder::new("timing");
     folder.password("ann", "pw");
     let broker =
@@ -733,10 +733,8 @@ fn timing_a_refusal_takes_as_long_for_an_unknown_user() {
             times.push(refusal(user));
         }
     }
-    let [known, unknown] = times.map(|mut times| {
-        times.sort();
-        times[ROUNDS / 2]
-    });
+    // The shortest of each: what else the machine does only makes a refusal longer.
+    let [known, unknown] = times.map(|times| times.into_iter().min().unwrap_or_default());
     println!("refusals: known user {known:?}, unknown user {unknown:?}");
     let (less, more) = (known.min(unknown), known.max(unknown));
     assert!(more < less.mul_f64(1.5), "known {known:?}, unknown {unknown:?}");
