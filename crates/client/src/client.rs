@@ -48,7 +48,7 @@ impl Client {
         Self::launch(options, true)
     }
 
-    fn launch(mut options: Options, patient: bool) -> Result<Self, ConnectError> {
+    pub(crate) fn launch(mut options: Options, patient: bool) -> Result<Self, ConnectError> {
         let version = options.first_version();
         let mut settings: Settings = options.settings.clone();
         settings.version = version;
@@ -58,7 +58,7 @@ impl Client {
         options.settings = settings.clone();
         let machine = Machine::new(settings);
         let shared = Arc::new(Shared::new(machine, options.limits, options.manual_acks));
-        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient).run());
+        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient)?.run());
         Ok(Self::handle(shared))
     }
 
@@ -106,6 +106,7 @@ impl Client {
             }
             if !state.has_room(&self.shared.limits) {
                 state.room_wakers.push(cx.waker().clone());
+                state.waits();
                 return Poll::Pending;
             }
             match publish.take() {
@@ -174,6 +175,7 @@ impl Client {
                 return Poll::Ready(Err(PublishError::Closed));
             }
             state.written_wakers.push(cx.waker().clone());
+            state.waits();
             Poll::Pending
         })
         .await
@@ -278,15 +280,7 @@ impl Client {
             state.closing.get_or_insert(closing);
             state.wake_driver();
         }
-        poll_fn(|cx| {
-            let mut state = self.shared.lock();
-            if state.is_closed() {
-                return Poll::Ready(());
-            }
-            state.status_wakers.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|cx| self.shared.poll_closed(cx)).await;
     }
 }
 
@@ -347,6 +341,7 @@ impl Pending<'_> {
                 Some(Slot::Request { outcome: Some(result), .. }) => Poll::Ready(result.clone()),
                 Some(Slot::Request { waker, .. }) => {
                     waker.replace(cx.waker().clone());
+                    state.waits();
                     Poll::Pending
                 }
                 _ => Poll::Ready(Err(SubscribeError::Closed)),

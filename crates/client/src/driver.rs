@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     ConnectError, Disconnected, Event, Options, Reconnect, Refusal, Version,
-    shared::{Shared, State, Status},
+    shared::{Shared, Status},
     transport::{Connector, Sockets, Transport},
 };
 
@@ -35,9 +35,16 @@ const READ_BYTES: usize = 128 * 1024;
 const TURNS: usize = 16;
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, mut options: Options, patient: bool) -> Self {
-        let connector = options.connector.take().unwrap_or_else(|| Arc::new(Sockets));
-        Self { shared, options, patient, connector }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        mut options: Options,
+        patient: bool,
+    ) -> Result<Self, ConnectError> {
+        let connector = match options.connector.take() {
+            Some(connector) => connector,
+            None => Arc::new(Sockets::new(options.tls.clone(), &options.servers)?),
+        };
+        Ok(Self { shared, options, patient, connector })
     }
 
     /// Runs until the client is closed.
@@ -158,13 +165,17 @@ impl Driver {
         let transport = self.connector.connect(server).await?;
         let mut link = Link::new(transport);
         self.shared.lock().machine.opened(self.shared.now());
-        poll_fn(|cx| link.poll(&self.shared, cx, true)).await.map_or(Ok(()), Err).map_err(
-            |why| match why {
-                Disconnected::Refused(refusal) => ConnectError::Refused(refusal),
-                why => ConnectError::Disconnected(why),
-            },
-        )?;
-        Ok(link)
+        match poll_fn(|cx| link.poll(&self.shared, cx, true)).await {
+            None => Ok(link),
+            Some(Disconnected::Refused(refusal)) => Err(ConnectError::Refused(refusal)),
+            // TLS 1.3 servers refuse a client's certificate after the handshake.
+            Some(Disconnected::Io(error))
+                if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) =>
+            {
+                Err(ConnectError::Tls { server: server.to_string(), cause: error.to_string() })
+            }
+            Some(why) => Err(ConnectError::Disconnected(why)),
+        }
     }
 
     async fn serve(&self, mut link: Link) -> Disconnected {
@@ -288,7 +299,7 @@ impl Link {
     }
 
     fn poll_read(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Disconnected> {
-        if self.ended.is_some() || shared.lock().is_paused(shared.now()) {
+        if self.ended.is_some() || shared.lock().is_paused(shared.now(), &shared.limits) {
             return Ok(false);
         }
         let mut buffer = ReadBuf::new(&mut self.read);
@@ -342,17 +353,6 @@ impl Link {
         let goodbye = poll_fn(|cx| Pin::new(&mut self.transport).poll_shutdown(cx));
         // Whether it works makes no difference any more.
         let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
-    }
-}
-
-impl State {
-    /// Whether reading rests because the program does not read a subscription.
-    fn is_paused(&mut self, now: cork_proto::Time) -> bool {
-        let paused = self.routes.full > 0;
-        if paused {
-            self.machine.reading_paused(now);
-        }
-        paused
     }
 }
 

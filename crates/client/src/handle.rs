@@ -77,6 +77,7 @@ impl Future for PublishHandle {
                 }
                 Some(Slot::Publish { waker, .. }) => {
                     waker.replace(cx.waker().clone());
+                    state.waits();
                     return Poll::Pending;
                 }
                 _ => this.awaited = Awaited::Over,

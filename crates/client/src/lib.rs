@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+pub mod blocking;
 mod client;
 mod driver;
 mod error;
@@ -38,11 +39,15 @@ pub mod machine;
 mod message;
 mod options;
 mod publish;
+mod request;
 mod route;
+mod scram;
 mod server;
 mod shared;
 mod subscription;
+mod tls;
 mod transport;
+mod websocket;
 
 pub use auth::{Authentication, Exchange};
 pub use bytes::Bytes;
@@ -58,6 +63,9 @@ pub use machine::{Connected, Direction, Granted, Published, ServerLimits};
 pub use message::Message;
 pub use options::{Options, Reconnect, Version};
 pub use publish::Publish;
+pub use request::{RequestError, Requester};
+pub use scram::Scram;
 pub use server::{Scheme, Server};
 pub use subscription::{Subscribe, Subscription};
+pub use tls::Tls;
 pub use transport::{Connecting, Connector, Transport};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cork_packet::{Packet, Property, ProtocolVersion};
 
 use crate::{
-    Authentication, ConnectError, Publish,
+    Authentication, ConnectError, Publish, Tls,
     machine::{Direction, Settings, Will},
     publish::set,
     server::Server,
@@ -64,6 +64,7 @@ pub struct Options {
     pub(crate) connect_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) manual_acks: bool,
+    pub(crate) tls: Tls,
     pub(crate) connector: Option<Arc<dyn Connector>>,
 }
 
@@ -107,6 +108,7 @@ impl Options {
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             manual_acks: false,
+            tls: Tls::new(),
             connector: None,
         };
         options.settings.user_name = user;
@@ -232,6 +234,13 @@ impl Options {
         self
     }
 
+    /// Whom `mqtts://` and `wss://` trust, and who this client is to them.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
     /// Adds a Property to CONNECT: User Properties, Request Response Information, Request Problem Information.
     #[must_use]
     pub fn connect_property(mut self, property: Property<'_>) -> Self {
@@ -239,7 +248,7 @@ impl Options {
         self
     }
 
-    /// Enhanced authentication (5.0 4.12).
+    /// Enhanced authentication (5.0 4.12), as with [`Scram`](crate::Scram).
     #[must_use]
     pub fn authentication(mut self, method: impl Authentication + 'static) -> Self {
         self.settings.authentication = Some(Arc::new(method));

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, task::Waker};
 
-use cork_packet::{PropertiesBuf, Property, ReasonCode, SubscriptionOptions, matches};
+use cork_packet::{PropertiesBuf, Property, QoS, ReasonCode, SubscriptionOptions, matches};
 use slab::Slab;
 
 use crate::{
@@ -20,6 +20,10 @@ pub(crate) struct Routes {
     doubled: bool,
     /// The server's Session is older than this client: its Subscription Identifiers are another one's.
     pub(crate) foreign: bool,
+    /// QoS 0 messages beyond this are dropped; see [`State::is_paused`](crate::shared::State::is_paused).
+    pub(crate) hard_max: Option<usize>,
+    /// Messages that were, since somebody asked.
+    pub(crate) dropped: u64,
     /// How many buffers are over their limit.
     pub(crate) full: usize,
 }
@@ -138,6 +142,14 @@ impl Routes {
     ) -> (impl Iterator<Item = Waker> + use<>, Option<Incoming>) {
         let mut keys = Keys::default();
         self.find(&incoming, &mut keys);
+        if let Some(hard_max) = self.hard_max
+            && incoming.qos == QoS::AtMostOnce
+        {
+            keys = self.without_full(keys, hard_max);
+            if keys.is_empty() {
+                return (None.into_iter().chain(Vec::new()), None);
+            }
+        }
         let (mut first, mut others) = (None, Vec::new());
         let Some(last) = keys.pop() else {
             self.strays.push_back(incoming);
@@ -151,6 +163,24 @@ impl Routes {
         }
         first = self.subscriptions[last].push(incoming, max, &mut self.full).or(first);
         (first.into_iter().chain(others), None)
+    }
+
+    /// Leaves out those whose buffer overflows.
+    fn without_full(&mut self, mut keys: Keys, hard_max: usize) -> Keys {
+        let mut rest = Keys::default();
+        while let Some(key) = keys.pop() {
+            if self.subscriptions[key].queue.len() < hard_max {
+                rest.push(key);
+            } else {
+                self.dropped += 1;
+            }
+        }
+        rest
+    }
+
+    /// Messages in the longest buffer.
+    pub(crate) fn longest(&self) -> usize {
+        self.subscriptions.iter().map(|(_, subscriber)| subscriber.queue.len()).max().unwrap_or(0)
     }
 
     fn find(&self, incoming: &Incoming, keys: &mut Keys) {

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Waker,
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -177,6 +177,16 @@ impl Shared {
         Guard { state: Some(self.state.lock().unwrap_or_else(PoisonError::into_inner)) }
     }
 
+    /// Ready when the client is closed.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_closed() {
+            return Poll::Ready(());
+        }
+        state.status_wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
     pub(crate) fn ack(&self, key: AckKey, reason: ReasonCode) {
         let mut state = self.lock();
         state.machine.ack(key, reason);
@@ -193,6 +203,41 @@ impl State {
 
     pub(crate) fn wake_driver(&mut self) {
         self.wakers.extend(self.driver.take());
+    }
+
+    /// Somebody begins to wait for the server. Where reading rests, that decides whether it goes on.
+    pub(crate) fn waits(&mut self) {
+        if self.routes.full > 0 {
+            self.wake_driver();
+        }
+    }
+
+    /// Whether the program waits for something only the server can bring.
+    fn is_awaited(&self) -> bool {
+        let waits = |slot: &Slot| {
+            matches!(slot, Slot::Publish { waker: Some(_), .. } | Slot::Request { waker: Some(_), .. })
+        };
+        !self.room_wakers.is_empty()
+            || (self.unfinished > 0 && !self.written_wakers.is_empty())
+            || self.slots.iter().any(|(_, slot)| waits(slot))
+    }
+
+    /// Whether reading rests because the program does not read a subscription.
+    ///
+    /// Not while it waits for the server: it may be the very task that would read, and PUBACK stands behind what it
+    /// does not read. Then messages pile up to [`OVERFLOW`] times the buffer, and beyond that QoS 0 is dropped.
+    pub(crate) fn is_paused(&mut self, now: Time, limits: &Limits) -> bool {
+        self.routes.hard_max = None;
+        if self.routes.full == 0 {
+            return false;
+        }
+        let hard_max = limits.buffer_messages_max * OVERFLOW;
+        if self.is_awaited() && (self.machine.version().is_v5() || self.routes.longest() < hard_max) {
+            self.routes.hard_max = Some(hard_max);
+            return false;
+        }
+        self.machine.reading_paused(now);
+        true
     }
 
     pub(crate) fn wake_all(&mut self, which: impl FnOnce(&mut Self) -> &mut Vec<Waker>) {
@@ -275,6 +320,10 @@ impl State {
     fn deliver(&mut self, incoming: Incoming, limits: &Limits) {
         let (woken, left) = self.routes.deliver(incoming, limits.buffer_messages_max);
         self.wakers.extend(woken);
+        if self.routes.dropped > 0 {
+            let dropped = std::mem::take(&mut self.routes.dropped);
+            self.tell(&Event::Dropped(dropped));
+        }
         if let Some(old) = left {
             if let Some(key) = old.ack {
                 self.machine.ack(key, ReasonCode::SUCCESS);
@@ -390,5 +439,7 @@ impl State {
     }
 }
 
+/// How many buffers' worth of messages are kept when the program waits for the server and does not read.
+const OVERFLOW: usize = 8;
 /// Connections whose written bytes are remembered, for handles that are asked late.
 const GENERATIONS_MAX: usize = 64;

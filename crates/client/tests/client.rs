@@ -1,4 +1,5 @@
 //! The client against a broker in the same program.
+#![allow(clippy::unwrap_used, reason = "a test fails that way")]
 
 mod common;
 

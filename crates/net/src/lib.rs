@@ -50,5 +50,7 @@ pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind,
 pub use proxy::ProxyError;
 pub use stream::{ReadOutcome, Stream};
 pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles};
-pub use websocket::{HandshakeError, WebSocket, WsError, close_frame, encode_header};
+pub use websocket::{
+    HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,
+};
 pub use wire::{Peer, Wire};
