@@ -2,10 +2,12 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
     thread,
 };
 
+use clap::Args;
 use cork_broker::{
     Address, Broker, Config, Overrides,
     config::{ConfigErrors, LogFormat, LogLevel, Scheme},
@@ -18,7 +20,25 @@ use tracing_subscriber::{
     Registry, filter::LevelFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::ServeArgs;
+#[derive(Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, for example `mqtt://127.0.0.1:1883` or `ws://localhost:8083`; may be given several times.
+    /// Replaces all listeners of the configuration and the default one.
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Folder of everything that outlives the process.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Let clients in that give no user name.
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// What acknowledgements wait for: `always`, `none`, or a time such as `100ms`.
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<String>,
+}
 
 /// The exit code of a configuration that is refused, and of a start the system refuses.
 const REFUSED: u8 = 1;

@@ -42,7 +42,7 @@ impl Driver {
     ) -> Result<Self, ConnectError> {
         let connector = match options.connector.take() {
             Some(connector) => connector,
-            None => Arc::new(Sockets::new(options.tls.clone(), &options.servers)?),
+            None => Arc::new(Sockets::new(options.tls.clone(), options.bind, &options.servers)?),
         };
         Ok(Self { shared, options, patient, connector })
     }

@@ -3,6 +3,7 @@
 
 pub mod explain;
 pub mod format;
+pub mod line;
 pub mod message;
 pub mod moment;
 pub mod packets;
