@@ -84,6 +84,7 @@ set_up() {
     { command -v cc && command -v c++; } >/dev/null || missing+=(build-essential)
     if [ "$1" = all ]; then
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+        PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || missing+=(mosquitto)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     fi
     if [ ${#missing[@]} -gt 0 ]; then debian "${missing[@]}"; fi

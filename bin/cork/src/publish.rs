@@ -27,7 +27,7 @@ use source::{Payload, Source};
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 published; 1 wrong flags, no connection or a file that cannot be read; with --strict the reason code
+Exit codes: 0 published; 1 wrong flags, no connection or a file that cannot be read; 8 TLS failed; with --strict the reason code
 (128 or above) of the last message that was refused; when the broker refuses the connection its code: 1 to 5 in MQTT
 3.1.1, 128 and above in 5.0.
 
@@ -68,9 +68,6 @@ pub(crate) struct PubArgs {
     /// Replace placeholders in topic and payload, anew for each message.
     #[arg(long, help_heading = "Message")]
     template: bool,
-    /// Say by the exit code when the broker refused a message.
-    #[arg(long, help_heading = "Diagnosis")]
-    strict: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -160,7 +157,7 @@ impl Publisher {
             number: 0,
             open: 0,
             refused: None,
-            strict: args.strict,
+            strict: args.connection.strict,
             quiet: args.connection.quiet,
             signals,
         })

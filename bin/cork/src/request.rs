@@ -24,7 +24,7 @@ use crate::{
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 an answer came; 1 wrong flags or no connection; 27 no answer within -W; when the broker refuses the
+Exit codes: 0 an answer came; 1 wrong flags or no connection; 8 TLS failed; 27 no answer within -W; when the broker refuses the
 connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_rr or ~/.config/cork_rr, one and its value on each line; if there is no

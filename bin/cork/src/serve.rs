@@ -164,7 +164,7 @@ fn welcome(config: &Config, broker: &Broker) {
         let port = address.port();
         let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(
-            "Try it, in two terminals:\n  mosquitto_sub -h {host} -p {port}{login} -v -t '#'\n  mosquitto_pub -h {host} -p {port}{login} -t hello -m world\n"
+            "Try it, in two terminals:\n  cork sub -h {host} -p {port}{login} -v -t '#'\n  cork pub -h {host} -p {port}{login} -t hello -m world\n"
         );
     }
     text += "Stop with Ctrl-C.\n";

@@ -18,7 +18,7 @@ use crate::mqtt::{ConnectionArgs, Failure, OutputArgs, Printer, Setup, Signals, 
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 ended as asked; 1 wrong flags or no connection; 27 -W was over; 141 nobody reads the output any more; when
+Exit codes: 0 ended as asked; 1 wrong flags or no connection; 8 TLS failed; 27 -W was over; 141 nobody reads the output any more; when
 the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_sub or ~/.config/cork_sub, one and its value on each line; if there is no
@@ -90,7 +90,8 @@ struct Subscriber {
     unsubscribe_properties: PropertiesBuf,
     args: SubArgs,
     printer: Printer,
-    printed: u64,
+    /// What -C counts: printed, or left out by lot.
+    taken: u64,
     due: Option<Instant>,
     timed_out: bool,
     /// SUBSCRIBE and UNSUBSCRIBE without answer.
@@ -99,7 +100,8 @@ struct Subscriber {
     removing: usize,
     /// Nothing more is printed; ends when nothing is under way.
     done: bool,
-    denied: bool,
+    /// The Reason Code when every subscription was refused.
+    denied: Option<u8>,
     signals: Signals,
 }
 
@@ -128,13 +130,13 @@ impl Subscriber {
             unsubscribe_properties: setup.properties.unsubscribe.clone(),
             printer: Printer::new(&args.output)?,
             args,
-            printed: 0,
+            taken: 0,
             due: None,
             timed_out: false,
             asked: 0,
             removing: 0,
             done: false,
-            denied: false,
+            denied: None,
             signals,
         })
     }
@@ -159,7 +161,7 @@ impl Subscriber {
         self.asked = self.asked.saturating_sub(1);
         self.done |= self.args.exit_after;
         if granted.codes.iter().all(|code| code.is_error()) {
-            self.denied = true;
+            self.denied = granted.codes.first().map(|code| code.0);
             self.done = true;
         }
         let refused = granted.codes.iter().zip(&self.filters).filter(|(code, _)| code.is_error());
@@ -182,12 +184,14 @@ impl Subscriber {
         if self.args.remove_retained && incoming.retain {
             self.remove(line, &incoming.topic)?;
         }
-        if self.args.no_retained && incoming.retain || !self.is_drawn() {
+        if self.args.no_retained && incoming.retain {
             return Ok(());
         }
-        self.printer.print(incoming).map_err(Fault::Io)?;
-        self.printed += 1;
-        self.done = self.args.count.is_some_and(|count| self.printed >= count);
+        if self.is_drawn() {
+            self.printer.print(incoming).map_err(Fault::Io)?;
+        }
+        self.taken += 1;
+        self.done = self.args.count.is_some_and(|count| self.taken >= count);
         Ok(())
     }
 
@@ -270,8 +274,14 @@ impl Tool for Subscriber {
         if self.timed_out {
             return Err(Failure::timed_out());
         }
-        if self.denied && !self.args.connection.quiet {
-            eprintln!("cork sub: the broker refused all subscriptions");
+        match self.denied {
+            Some(code) if self.args.connection.strict => {
+                return Err(Failure::with_code("the broker refused all subscriptions".to_owned(), code));
+            }
+            Some(_) if !self.args.connection.quiet => {
+                eprintln!("cork sub: the broker refused all subscriptions");
+            }
+            _ => {}
         }
         Ok(())
     }

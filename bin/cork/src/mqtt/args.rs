@@ -135,6 +135,9 @@ pub(crate) struct ConnectionArgs {
     /// Show every packet, both ways, with everything in it, on standard error.
     #[arg(long, help_heading = "Diagnosis")]
     pub(crate) packets: bool,
+    /// Say by the exit code when the broker refuses a message or all subscriptions; it is a warning otherwise.
+    #[arg(long, help_heading = "Diagnosis")]
+    pub(crate) strict: bool,
     /// Print no errors of the connection.
     #[arg(long, help_heading = "Diagnosis")]
     pub(crate) quiet: bool,

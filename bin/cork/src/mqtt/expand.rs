@@ -140,38 +140,9 @@ mod tests {
 
     #[test]
     fn the_values_of_a_property_are_marked_off() {
-        assert_eq!(
-            expanded(&[
-                "pub",
-                "-D",
-                "publish",
-                "user-property",
-                "-t",
-                "-m",
-                "-t",
-                "x",
-                "-D",
-                "connect",
-                "receive-maximum",
-                "5"
-            ]),
-            [
-                "pub",
-                "-D",
-                "publish",
-                "user-property",
-                "-t",
-                "-m",
-                "\0",
-                "-t",
-                "x",
-                "-D",
-                "connect",
-                "receive-maximum",
-                "5",
-                "\0"
-            ]
-        );
+        let words = "pub -D publish user-property -t -m -t x -D connect receive-maximum 5";
+        let wanted = "pub -D publish user-property -t -m -t x -D connect receive-maximum 5 \0";
+        assert_eq!(expanded(&words.split(' ').collect::<Vec<_>>()), wanted.split(' ').collect::<Vec<_>>());
         assert_eq!(expanded(&["pub", "-m", "-D", "-t", "x"]), ["pub", "-m", "-D", "-t", "x"]);
         assert_eq!(expanded(&["check", "-D", "x"]), ["check", "-D", "x"]);
     }

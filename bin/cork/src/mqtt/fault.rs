@@ -16,6 +16,8 @@ pub(crate) struct Failure {
 
 /// Wrong flags, no connection, a file that cannot be read, and everything without a code of its own.
 const FAILED: u8 = 1;
+/// TLS failed.
+const NO_TLS: u8 = 8;
 /// -W is over.
 const TIMED_OUT: u8 = 27;
 /// Nobody reads standard output any more: what a shell says of a process that ended by SIGPIPE.
@@ -54,7 +56,10 @@ impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Connect(ConnectError::Refused(refusal)) => refused(&refusal),
-            Fault::Connect(error) => Self::new(format!("{error}{}", advice(&error))),
+            Fault::Connect(error) => {
+                let code = if matches!(error, ConnectError::Tls { .. }) { NO_TLS } else { FAILED };
+                Self::with_code(format!("{error}{}", advice(&error)), code)
+            }
             Fault::Publish(error) => Self::new(format!("cannot publish: {error}")),
             Fault::Subscribe(error) => Self::new(format!("cannot subscribe: {error}")),
             Fault::Io(error) if error.kind() == ErrorKind::BrokenPipe => {
