@@ -101,6 +101,8 @@ struct Publisher {
     rate: Option<Duration>,
     /// When the next message may go.
     next: Instant,
+    /// Whether it is only the time that holds it up.
+    early: bool,
     number: u64,
     /// Messages without an answer yet.
     open: usize,
@@ -154,6 +156,7 @@ impl Publisher {
             repeat_delay: args.repeat_delay.filter(|_| args.repeat > 1),
             rate: args.rate,
             next: Instant::now(),
+            early: false,
             number: 0,
             open: 0,
             refused: None,
@@ -164,11 +167,13 @@ impl Publisher {
     }
 
     /// Whether another message may go now.
-    fn may_go(&self, line: &mut Line) -> bool {
+    fn may_go(&mut self, line: &mut Line) -> bool {
         let machine = line.machine();
         let room = machine.pending_bytes() < SEND_BYTES_MAX && machine.queued().0 < QUEUE_MAX;
         let delivered = self.repeat_delay.is_none() || self.open == 0;
-        machine.is_online() && room && delivered && self.next <= Instant::now()
+        let free = machine.is_online() && room && delivered;
+        self.early = free && self.next > Instant::now();
+        free && !self.early
     }
 
     fn publish(&mut self, line: &mut Line, payload: Payload) -> Result<(), Fault> {
@@ -223,6 +228,7 @@ impl Program for Publisher {
     }
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
+        self.early = false;
         if self.signals.came(cx) {
             line.finish();
             return Ok(Poll::Pending);
@@ -246,9 +252,7 @@ impl Program for Publisher {
     }
 
     fn due(&self) -> Option<Instant> {
-        (self.rate.is_some() || self.repeat_delay.is_some())
-            .then_some(self.next)
-            .filter(|next| *next > Instant::now() && !self.source.is_dry())
+        self.early.then_some(self.next)
     }
 }
 
