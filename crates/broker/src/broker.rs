@@ -9,16 +9,18 @@ use std::{
 };
 
 use cork_core::{Door, Limits, ShardConfig};
+use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::{Address, Listen, TlsAcceptor, Transport, Wrap};
-use cork_runtime::{Runtime, RuntimeConfig};
-use cork_store::{Volatile, WallTime};
+use cork_runtime::{AddressLimits, Runtime, RuntimeConfig};
+use cork_store::WallTime;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     config::{Config, ConfigErrors, Host, Listener, Scheme},
     data_dir::DataDir,
     reload::Access,
+    store,
     tls::{self, Watched, Watcher},
 };
 
@@ -30,6 +32,8 @@ pub enum StartError {
     Config(ConfigErrors),
     /// The system said no: a port that is taken, a folder that cannot be written; the text names it.
     Io(io::Error),
+    /// The store cannot be opened; the text says what is wrong, and where.
+    Store(OpenError),
 }
 
 impl fmt::Display for StartError {
@@ -37,6 +41,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::Io(error) => error.fmt(f),
+            Self::Store(error) => write!(f, "the store cannot be opened: {error}"),
         }
     }
 }
@@ -46,6 +51,12 @@ impl std::error::Error for StartError {}
 impl From<ConfigErrors> for StartError {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(errors)
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -64,6 +75,8 @@ pub struct Broker {
     pub(crate) config: Config,
     addresses: Vec<(Scheme, Address)>,
     _certificates: Watcher,
+    /// Ends behind the shards, so that it has all they gave it.
+    store: Arc<Keeper>,
     _data_dir: DataDir,
 }
 
@@ -76,6 +89,9 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights } = Access::of(config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
+        let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+        let store = Arc::new(store);
+        let ends = Arc::clone(&store);
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
         let (mut listeners, mut watched) = (Vec::new(), Vec::new());
@@ -89,8 +105,10 @@ impl Broker {
             authenticator,
             users,
             rights,
-            store: Box::new(|_| Box::new(Volatile::default())),
+            store: Box::new(move |shard, wake| ends.handle(shard, wake)),
+            recovered,
             mesh: Box::new(|_| Box::new(Alone::default())),
+            addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
         let addresses = listeners
@@ -104,6 +122,7 @@ impl Broker {
             config: config.clone(),
             addresses,
             _certificates: Watcher::start(watched)?,
+            store,
             _data_dir: data_dir,
         })
     }
@@ -117,6 +136,9 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.patience);
+        if let Some(Err(error)) = Arc::into_inner(self.store).map(Keeper::stop) {
+            tracing::error!(%error, "not everything could be stored at the end");
+        }
     }
 }
 
@@ -182,13 +204,30 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
             queue_qos0: limits.queue_qos0,
             output_bytes_max: usize::try_from(limits.output_buffer_max).unwrap_or(usize::MAX),
             output_bytes_total_max: defaults.output_bytes_total_max / usize::from(shards),
+            messages_per_second: limits.messages_per_second,
+            publish_bytes_per_second: limits.bytes_per_second,
+            login_bytes_total_max: usize::try_from(limits.login_memory_max / share).unwrap_or(usize::MAX),
+            packet_timeout: limits.packet_timeout,
             payload_format_check: limits.payload_format_check,
             sys_interval: limits.sys_interval,
             ..defaults
         },
+        presence: true,
         server_reference: config.drain.server_reference.clone(),
         ..ShardConfig::default()
     })
+}
+
+fn address_limits(config: &Config) -> AddressLimits {
+    let limits = &config.limits;
+    AddressLimits {
+        connects_per_second: limits.connects_per_second_per_address,
+        loopback: limits.loopback,
+        ban_failures: limits.ban_failures,
+        ban_flaps: limits.ban_flaps,
+        ban_time: limits.ban_time,
+        ban_time_max: limits.ban_time_max,
+    }
 }
 
 /// Bytes all queues may hold, as long as they live in memory only: half of the machine's, 1 GiB at the most.

@@ -158,6 +158,21 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// `bytes_per_second`: bytes of PUBLISH packets per second and client; 0: no limit. Default: 0.
     pub bytes_per_second: u64,
+    /// `ban_failures`: refused logins, broken rules and packets or CONNECTs not finished in time, of one address within a
+    /// minute, that bring a ban; 0: none does. Default: 30: a site with a device or two that have a wrong password stays
+    /// below it.
+    pub ban_failures: u32,
+    /// `ban_flaps`: connections of one address within a minute that broke, or were taken over, in their first ten
+    /// seconds, and bring a ban; 0: none does. Default: 120.
+    pub ban_flaps: u32,
+    /// `ban_time`: how long the first ban lasts; each further one twice as long as the one before. Default: `"1m"`.
+    pub ban_time: Duration,
+    /// `ban_time_max`: how long a ban lasts at most, and is remembered after its end. Default: `"1h"`.
+    pub ban_time_max: Duration,
+    /// `login_memory_max`: what may be kept for all connections that are not logged in. Default: `"64MiB"`.
+    pub login_memory_max: u64,
+    /// `packet_timeout`: in each such time a packet that was begun must grow. Default: `"10s"`.
+    pub packet_timeout: Duration,
     /// `max_packet_size`: the longest packet taken, 128 bytes to the 268435460 of the protocol. Default: `"16MiB"`.
     pub max_packet_size: u32,
     /// `max_session_expiry`: how long a Session may live without its client, in whole seconds; also for 3.1.1 Sessions,
@@ -197,6 +212,12 @@ impl Default for Limits {
             loopback: false,
             messages_per_second: 0,
             bytes_per_second: 0,
+            ban_failures: 30,
+            ban_flaps: 120,
+            ban_time: Duration::from_secs(60),
+            ban_time_max: Duration::from_secs(3600),
+            login_memory_max: 64 << 20,
+            packet_timeout: Duration::from_secs(10),
             max_packet_size: 16 << 20,
             max_session_expiry: Duration::from_secs(30 * 86_400),
             queue_max_bytes: 1 << 30,

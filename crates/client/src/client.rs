@@ -5,13 +5,13 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use cork_packet::{PropertiesBuf, Property, ReasonCode};
 
 use crate::{
-    ConnectError, Events, Options, Publish, PublishError, PublishHandle, Subscribe, SubscribeError,
-    Subscription, Version,
+    ConnectError, Events, FileStore, Options, Publish, PublishError, PublishHandle, Subscribe,
+    SubscribeError, Subscription, Version,
     driver::Driver,
     event::Listener,
     machine::{Accepted, Connected, Granted, Machine, Published, Request, Settings},
     publish::set,
-    shared::{Closing, Guard, Outcome, Shared, Slot, Status},
+    shared::{Closing, Guard, Outcome, Shared, Slot, Status, remember},
 };
 
 /// An MQTT client. Clones are handles of the same one.
@@ -52,13 +52,27 @@ impl Client {
         let version = options.first_version();
         let mut settings: Settings = options.settings.clone();
         settings.version = version;
+        let log = options.store.as_ref().map(FileStore::open).transpose()?;
+        if let Some(known) = log.as_ref().and_then(|log| log.ledger.client_id.as_deref()) {
+            if !settings.client_id.is_empty() && settings.client_id != known {
+                let what = format!(
+                    "the file store belongs to the client `{known}`, not to `{}`",
+                    settings.client_id
+                );
+                return Err(ConnectError::Options(what));
+            }
+            known.clone_into(&mut settings.client_id);
+        }
         if settings.client_id.is_empty() && options.version != Version::V5 {
             settings.client_id = random_client_id()?;
         }
         options.settings = settings.clone();
         let machine = Machine::new(settings);
         let shared = Arc::new(Shared::new(machine, options.limits, options.manual_acks));
-        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient)?.run());
+        if let Some(log) = &log {
+            shared.lock().restore(&log.ledger);
+        }
+        tokio::spawn(Driver::new(Arc::clone(&shared), options, patient, log)?.run());
         Ok(Self::handle(shared))
     }
 
@@ -78,7 +92,7 @@ impl Client {
                 (Status::Closed(why), _) => Poll::Ready(Err(why.as_ref().clone())),
                 (Status::Online, Some(connected)) => Poll::Ready(Ok(connected.as_ref().clone())),
                 _ => {
-                    state.status_wakers.push(cx.waker().clone());
+                    remember(&mut state.status_wakers, cx);
                     Poll::Pending
                 }
             }
@@ -105,7 +119,7 @@ impl Client {
                 return Poll::Ready(Err(PublishError::Closed));
             }
             if !state.has_room(&self.shared.limits) {
-                state.room_wakers.push(cx.waker().clone());
+                remember(&mut state.room_wakers, cx);
                 state.waits();
                 return Poll::Pending;
             }
@@ -174,11 +188,45 @@ impl Client {
             if state.is_closed() {
                 return Poll::Ready(Err(PublishError::Closed));
             }
-            state.written_wakers.push(cx.waker().clone());
+            remember(&mut state.written_wakers, cx);
             state.waits();
             Poll::Pending
         })
         .await
+    }
+
+    /// Waits until every message that was taken so far is in the [`FileStore`], from where a later run of the program
+    /// would send it. At once without one.
+    ///
+    /// # Errors
+    /// That the client was closed before.
+    pub async fn saved(&self) -> Result<(), PublishError> {
+        poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            if state.is_saved() {
+                return Poll::Ready(Ok(()));
+            }
+            if state.is_closed() {
+                return Poll::Ready(Err(PublishError::Closed));
+            }
+            remember(&mut state.written_wakers, cx);
+            state.wake_driver();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// How many QoS 1 and 2 publications were taken so far; with a [`FileStore`] counting on from run to run, and after
+    /// a crash exactly those that will be sent. A program that numbers its messages by it omits and repeats none.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.shared.lock().machine.next_number()
+    }
+
+    /// Publications that were taken and did not come to their end, those of an earlier run of the program included.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.shared.lock().unfinished
     }
 
     /// Subscribes, and waits for the server's answer. Messages that arrive while the program does not read wait in a

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +16,9 @@ use tokio::{
 
 use crate::{
     ConnectError, Disconnected, Event, Options, Reconnect, Refusal, Version,
+    saver::Saver,
     shared::{Shared, Status},
+    store::Log,
     transport::{Connector, Sockets, Transport},
 };
 
@@ -27,6 +29,7 @@ pub(crate) struct Driver {
     /// Whether the first attempt is repeated when it fails.
     pub(crate) patient: bool,
     pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) saver: Mutex<Saver>,
 }
 
 /// What one read takes at most.
@@ -39,12 +42,13 @@ impl Driver {
         shared: Arc<Shared>,
         mut options: Options,
         patient: bool,
+        log: Option<Log>,
     ) -> Result<Self, ConnectError> {
         let connector = match options.connector.take() {
             Some(connector) => connector,
             None => Arc::new(Sockets::new(options.tls.clone(), options.bind, &options.servers)?),
         };
-        Ok(Self { shared, options, patient, connector })
+        Ok(Self { shared, options, patient, connector, saver: Mutex::new(Saver::new(log)) })
     }
 
     /// Runs until the client is closed.
@@ -123,6 +127,7 @@ impl Driver {
             }
             let done = future.as_mut().poll(cx).map(Some);
             if done.is_pending() {
+                self.save_offline(cx);
                 let mut state = self.shared.lock();
                 if state.closing.is_some() {
                     return Poll::Ready(None);
@@ -132,6 +137,30 @@ impl Driver {
             done
         })
         .await
+    }
+
+    /// Saves what is published while there is no connection. An error is met again, and told, on the next one.
+    fn save_offline(&self, cx: &mut Context<'_>) {
+        let mut saver = self.saver();
+        if saver.poll(cx, &self.shared).is_pending() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        if state.machine.is_online() || state.is_saved() {
+            return;
+        }
+        state.drain(&self.shared.limits);
+        let (records, upto) = (std::mem::take(&mut state.records), state.machine.next_number());
+        drop(state);
+        if let Err(error) = saver.start(records, upto, &self.shared) {
+            self.shared.lock().tell(&Event::StoreFailed(Arc::new(error)));
+        }
+        // Registers the waker of the task, if there is one.
+        let _ = saver.poll(cx, &self.shared);
+    }
+
+    fn saver(&self) -> MutexGuard<'_, Saver> {
+        self.saver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One attempt at one server: transport, CONNECT, CONNACK. A server that knows no 5.0 is asked in 3.1.1.
@@ -148,9 +177,14 @@ impl Driver {
                 ConnectError::Refused(refusal) => refusal.reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
                 // Some old servers just hang up.
                 ConnectError::Disconnected(Disconnected::Eof) => true,
+                ConnectError::Disconnected(Disconnected::Io(error)) => {
+                    error.kind() == std::io::ErrorKind::ConnectionReset
+                }
                 _ => false,
             };
-            if self.options.version == Version::Auto && unsupported && version.is_v5() {
+            // A server that spoke 5.0 before is only in trouble.
+            let never_v5 = state.last_connected.as_ref().is_none_or(|last| !last.version.is_v5());
+            if self.options.version == Version::Auto && unsupported && version.is_v5() && never_v5 {
                 state.machine.set_version(ProtocolVersion::V311);
                 continue;
             }
@@ -165,7 +199,7 @@ impl Driver {
         let transport = self.connector.connect(server).await?;
         let mut link = Link::new(transport);
         self.shared.lock().machine.opened(self.shared.now());
-        match poll_fn(|cx| link.poll(&self.shared, cx, true)).await {
+        match poll_fn(|cx| link.poll(self, cx, true)).await {
             None => Ok(link),
             Some(Disconnected::Refused(refusal)) => Err(ConnectError::Refused(refusal)),
             // TLS 1.3 servers refuse a client's certificate after the handshake.
@@ -179,7 +213,7 @@ impl Driver {
     }
 
     async fn serve(&self, mut link: Link) -> Disconnected {
-        let why = poll_fn(|cx| link.poll(&self.shared, cx, false)).await;
+        let why = poll_fn(|cx| link.poll(self, cx, false)).await;
         link.shutdown().await;
         why.unwrap_or(Disconnected::Eof)
     }
@@ -226,15 +260,16 @@ impl Link {
     /// when CONNACK came.
     fn poll(
         &mut self,
-        shared: &Shared,
+        driver: &Driver,
         cx: &mut Context<'_>,
         until_online: bool,
     ) -> Poll<Option<Disconnected>> {
+        let shared = &*driver.shared;
         for _ in 0..TURNS {
             if until_online && self.ended.is_none() && shared.lock().machine.is_online() {
                 return Poll::Ready(None);
             }
-            let wrote = match self.poll_write(shared, cx) {
+            let wrote = match self.poll_write(driver, cx) {
                 Ok(wrote) => wrote,
                 Err(error) => return Poll::Ready(Some(self.ended.take().unwrap_or(error))),
             };
@@ -255,7 +290,13 @@ impl Link {
     }
 
     /// Fetches what is to be sent and writes as much as the transport takes.
-    fn poll_write(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Result<bool, Disconnected> {
+    fn poll_write(&mut self, driver: &Driver, cx: &mut Context<'_>) -> Result<bool, Disconnected> {
+        let shared = &*driver.shared;
+        let failed = |error| Disconnected::Store(Arc::new(error));
+        let mut saver = driver.saver();
+        if saver.poll(cx, shared).map_err(failed)?.is_pending() {
+            return Ok(false);
+        }
         if self.sent == self.sending.len() {
             self.sending.clear();
             self.sent = 0;
@@ -266,7 +307,14 @@ impl Link {
             self.note(state.drain(&shared.limits));
             state.machine.transmit(&mut self.sending);
             state.wake_for_room(&shared.limits);
+            let (records, upto) = (std::mem::take(&mut state.records), state.machine.next_number());
+            drop(state);
+            saver.start(records, upto, shared).map_err(failed)?;
+            if saver.poll(cx, shared).map_err(failed)?.is_pending() {
+                return Ok(false);
+            }
         }
+        drop(saver);
         let before = self.sent;
         let mut blocked = false;
         while self.sent < self.sending.len() {

@@ -30,6 +30,8 @@ pub enum Event {
     Dropped(u64),
     /// A message matches no subscription of this client and there was no room to keep it for one to come.
     Unclaimed(Arc<str>),
+    /// What was published without a connection could not be saved.
+    StoreFailed(Arc<std::io::Error>),
     /// A re-authentication succeeded.
     Reauthenticated,
     /// There will be no further attempt.

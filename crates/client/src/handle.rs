@@ -10,7 +10,7 @@ use std::{
 use crate::{
     PublishError,
     machine::{Published, Token},
-    shared::{Outcome, Shared, Slot},
+    shared::{Outcome, Shared, Slot, remember},
 };
 
 /// Completes when a publication came to its end: QoS 0 when it is written to the transport, QoS 1 with PUBACK, QoS 2
@@ -97,7 +97,7 @@ impl Future for PublishHandle {
             }
             None if state.is_closed() => Poll::Ready(Err(PublishError::ConnectionLost)),
             None => {
-                state.written_wakers.push(cx.waker().clone());
+                remember(&mut state.written_wakers, cx);
                 Poll::Pending
             }
         }

@@ -1,4 +1,4 @@
-//! An MQTT client for programs: 3.1.1 and 5.0, async on Tokio.
+//! An MQTT client for programs: 3.1.1 and 5.0, async on Tokio, and [`blocking`] without it.
 //!
 //! ```no_run
 //! use cork_client::{Client, Options, Publish, QoS};
@@ -25,6 +25,9 @@
 //!   subscriptions are renewed when the server lost the Session. [`Client::events`] tells about it.
 //! - Errors say who ended what, and why.
 //!
+//! What is promised until when, every limit, and what was learned from the complaints about other libraries, is in
+//! `docs/client.md`. `examples/` has programs to begin with.
+//!
 //! [`machine`] is the protocol without sockets, for other drivers.
 #![forbid(unsafe_code)]
 
@@ -41,9 +44,11 @@ mod options;
 mod publish;
 mod request;
 mod route;
+mod saver;
 mod scram;
 mod server;
 mod shared;
+mod store;
 mod subscription;
 mod tls;
 mod transport;
@@ -66,6 +71,7 @@ pub use publish::Publish;
 pub use request::{RequestError, Requester};
 pub use scram::Scram;
 pub use server::{Scheme, Server};
+pub use store::FileStore;
 pub use subscription::{Subscribe, Subscription};
 pub use tls::{Tls, TlsVersion};
 pub use transport::{Connecting, Connector, Transport};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cork_packet::{Packet, Property, ProtocolVersion};
 
 use crate::{
-    Authentication, ConnectError, Publish, Tls,
+    Authentication, ConnectError, FileStore, Publish, Tls,
     machine::{Direction, Settings, Will},
     publish::set,
     server::Server,
@@ -66,6 +66,7 @@ pub struct Options {
     pub(crate) manual_acks: bool,
     pub(crate) tls: Tls,
     pub(crate) bind: Option<IpAddr>,
+    pub(crate) store: Option<FileStore>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
 }
 
@@ -122,6 +123,7 @@ impl Options {
             manual_acks: false,
             tls: Tls::new(),
             bind: None,
+            store: None,
             connector: None,
         };
         options.settings.user_name = user;
@@ -304,6 +306,16 @@ impl Options {
     #[must_use]
     pub const fn manual_acks(mut self, manual: bool) -> Self {
         self.manual_acks = manual;
+        self
+    }
+
+    /// Keeps publications that are not finished, and what QoS 2 has to remember, in a file: the next run of the
+    /// program goes on with them, under the Client Identifier that stands in the file. A Session that the file knows
+    /// is resumed whatever `clean_start` says.
+    #[must_use]
+    pub fn store(mut self, store: FileStore) -> Self {
+        self.store = Some(store);
+        self.settings.records = true;
         self
     }
 

@@ -20,6 +20,7 @@ use crate::{
     machine::{self, AckKey, Connected, Granted, Incoming, Machine, Published},
     options::Limits,
     route::Routes,
+    store::Ledger,
 };
 
 /// One client, for all its handles.
@@ -60,6 +61,8 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) listeners: Slab<Listener>,
     pub(crate) records: Vec<machine::Record>,
+    /// Publications with a smaller number are in the store.
+    saved: u64,
     /// Handles that keep the client alive.
     pub(crate) handles: usize,
 }
@@ -157,6 +160,7 @@ impl Shared {
             routes: Routes::default(),
             listeners: Slab::new(),
             records: Vec::new(),
+            saved: 0,
             handles: 0,
         };
         Self { state: Mutex::new(state), start: Instant::now(), manual_acks, limits }
@@ -183,7 +187,7 @@ impl Shared {
         if state.is_closed() {
             return Poll::Ready(());
         }
-        state.status_wakers.push(cx.waker().clone());
+        remember(&mut state.status_wakers, cx);
         Poll::Pending
     }
 
@@ -273,6 +277,27 @@ impl State {
         if !self.room_wakers.is_empty() && self.has_room(limits) {
             self.wake_all(|state| &mut state.room_wakers);
         }
+    }
+
+    /// Takes over what an earlier run of the program left.
+    pub(crate) fn restore(&mut self, ledger: &Ledger) {
+        let (slots, unfinished) = (&mut self.slots, &mut self.unfinished);
+        self.machine.restore(ledger, || {
+            *unfinished += 1;
+            slots.insert(Slot::Detached)
+        });
+        self.saved = self.machine.next_number();
+    }
+
+    /// What was taken with a smaller number is saved.
+    pub(crate) fn saved_upto(&mut self, number: u64) {
+        self.saved = self.saved.max(number);
+        self.wake_all(|state| &mut state.written_wakers);
+    }
+
+    /// Whether everything that was taken is saved.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.machine.settings().records || self.saved >= self.machine.next_number()
     }
 
     /// Whether bytes of a connection were written: `None` when that is not known yet.
@@ -439,6 +464,22 @@ impl State {
     }
 }
 
+/// Leaves a waker in a list, once for a task that asks again and again.
+pub(crate) fn remember(list: &mut Vec<Waker>, cx: &Context<'_>) {
+    if list.iter().rev().take(RECENT).any(|waker| waker.will_wake(cx.waker())) {
+        return;
+    }
+    if list.len() >= WAKERS_MAX {
+        // Whoever still waits comes again.
+        list.drain(..).for_each(Waker::wake);
+    }
+    list.push(cx.waker().clone());
+}
+
+/// Wakers looked at for the one that is there already.
+const RECENT: usize = 16;
+/// Wakers in a list.
+const WAKERS_MAX: usize = 65_536;
 /// How many buffers' worth of messages are kept when the program waits for the server and does not read.
 const OVERFLOW: usize = 8;
 /// Connections whose written bytes are remembered, for handles that are asked late.

@@ -4,6 +4,8 @@
 mod common;
 
 use common::{Certificates, Server, soon};
+use std::sync::{Arc, Mutex};
+
 use cork_client::*;
 
 /// One message there and back, larger than a frame or record.
@@ -65,6 +67,76 @@ async fn tls_with_and_without_client_certificate() {
     assert!(matches!(error, ConnectError::Options(_)), "{error:?}");
 }
 
+/// Hands out pipes within the program.
+#[derive(Debug)]
+struct Pipes(u16);
+
+impl Connector for Pipes {
+    fn connect<'a>(&'a self, _: &'a cork_client::Server) -> Connecting<'a> {
+        Box::pin(async move {
+            let (ours, mut theirs) = tokio::io::duplex(1000);
+            let mut tcp = tokio::net::TcpStream::connect(("127.0.0.1", self.0)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut theirs, &mut tcp).await });
+            Ok(Box::new(ours) as Box<dyn Transport>)
+        })
+    }
+}
+
+#[tokio::test]
+async fn any_byte_stream_will_do_and_every_packet_is_shown() {
+    let server = Server::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let options = Options::new("mqtt://nowhere.example").unwrap().connector(Pipes(server.ports[0]));
+    works(options.observe(move |direction, packet| {
+        log.lock().unwrap().push(format!("{direction:?} {}", packet.packet_type()));
+    }))
+    .await;
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[..4], ["Sent CONNECT", "Received CONNACK", "Sent SUBSCRIBE", "Received SUBACK"]);
+    assert_eq!(seen.last().unwrap(), "Sent DISCONNECT");
+    assert_eq!(seen.iter().filter(|line| *line == "Received PUBLISH").count(), 3);
+}
+
+#[tokio::test]
+async fn the_next_server_is_tried_and_names_that_do_not_exist_are_told() {
+    let server = Server::new();
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = format!("mqtt://{dead}");
+    works(Options::new(&dead).unwrap().server(&server.url()).unwrap()).await;
+    let error =
+        soon(Client::connect(Options::new("mqtt://no.such.host.invalid").unwrap())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Dns { .. }), "{error:?}");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options::new(&format!("mqtt://{}", silent.local_addr().unwrap())).unwrap();
+    let options = options.connect_timeout(std::time::Duration::from_millis(100));
+    let error = soon(Client::connect(options)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+}
+
+/// A server of 3.1.1 alone: refuses 5.0 in its own words, and accepts 3.1.1.
+#[tokio::test]
+async fn a_server_without_5_0_is_spoken_to_in_3_1_1() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    for answer in [&[0x20, 2, 0, 1][..], &[]] {
+        let connecting = tokio::spawn(Client::connect(Options::new(&url).unwrap()));
+        let mut level = [0; 9];
+        let (mut first, _) = soon(listener.accept()).await.unwrap();
+        first.read_exact(&mut level).await.unwrap();
+        assert_eq!(level[8], 5);
+        first.write_all(answer).await.unwrap();
+        drop(first);
+        let (mut second, _) = soon(listener.accept()).await.unwrap();
+        second.read_exact(&mut level).await.unwrap();
+        assert_eq!(level[8], 4);
+        second.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+        let client = soon(connecting).await.unwrap().unwrap();
+        assert_eq!(soon(client.connected()).await.unwrap().version, ProtocolVersion::V311);
+    }
+}
+
 #[tokio::test]
 async fn passwords_and_scram_with_reauthentication() {
     let server = Server::prepared("[auth]\npassword_file = '@/users'", |folder| {
@@ -87,4 +159,19 @@ async fn passwords_and_scram_with_reauthentication() {
     let error =
         soon(Client::connect(server.options().authentication(Scram::new("ann", "no")))).await.unwrap_err();
     assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
+}
+
+#[test]
+fn mqtt311_7_1_2_1_the_client_has_ordered_lossless_transports() {
+    let server = Server::with("[[listener]]\nurl = 'ws://127.0.0.1:0'");
+    for (scheme, port) in [("ws", server.ports[0]), ("mqtt", server.ports[1])] {
+        let client = blocking::Client::connect(to(scheme, port).version(Version::V311)).unwrap();
+        let messages = client.subscribe("n").unwrap();
+        for n in 0..200u8 {
+            client.publish(Publish::new("n", vec![n; usize::from(n)])).unwrap();
+        }
+        for (n, message) in (0..200).zip(messages) {
+            assert_eq!(message.payload(), &vec![n; usize::from(n)]);
+        }
+    }
 }

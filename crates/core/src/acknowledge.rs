@@ -19,8 +19,10 @@ impl Shard {
     /// A subscriber took a QoS 1 message.
     pub(crate) fn on_puback(&mut self, id: ConnId, packet_id: PacketId) {
         let Some(six) = self.session_at(id) else { return };
-        if let Acked::Taken(_) = self.board.sessions[six as usize].outgoing().inflight.puback(packet_id) {
-            self.flight_over(six, packet_id);
+        let outgoing = self.board.sessions[six as usize].outgoing();
+        let Some(delivery) = outgoing.delivery_of(packet_id) else { return };
+        if let Acked::Taken(_) = outgoing.inflight.puback(packet_id) {
+            self.flight_over(six, delivery);
         }
     }
 
@@ -29,11 +31,13 @@ impl Shard {
         let Some(six) = self.session_at(id) else { return };
         let session = &mut self.board.sessions[six as usize];
         let (key, persistent, refused) = (session.key, session.is_persistent(), reason.is_error());
-        let (relies, reason) = match session.outgoing().inflight.pubrec(packet_id, refused) {
-            Acked::Taken(_) if refused => return self.flight_over(six, packet_id),
+        let outgoing = session.outgoing();
+        let delivery = outgoing.delivery_of(packet_id).unwrap_or(0);
+        let (relies, reason) = match outgoing.inflight.pubrec(packet_id, refused) {
+            Acked::Taken(_) if refused => return self.flight_over(six, delivery),
             Acked::Taken(_) => {
                 if persistent {
-                    self.board.record(Record::Released { session: key, packet_id });
+                    self.board.record(Record::Released { session: key, delivery });
                 }
                 (persistent, ReasonCode::SUCCESS)
             }
@@ -49,8 +53,10 @@ impl Shard {
     /// A QoS 2 message is the subscriber's for good.
     pub(crate) fn on_pubcomp(&mut self, id: ConnId, packet_id: PacketId) {
         let Some(six) = self.session_at(id) else { return };
-        if let Acked::Taken(_) = self.board.sessions[six as usize].outgoing().inflight.pubcomp(packet_id) {
-            self.flight_over(six, packet_id);
+        let outgoing = self.board.sessions[six as usize].outgoing();
+        let Some(delivery) = outgoing.delivery_of(packet_id) else { return };
+        if let Acked::Taken(_) = outgoing.inflight.pubcomp(packet_id) {
+            self.flight_over(six, delivery);
         }
     }
 
@@ -71,12 +77,12 @@ impl Shard {
 
     /// Room in the window: the next message may go.
     #[inline]
-    fn flight_over(&mut self, six: SessionIx, packet_id: PacketId) {
+    fn flight_over(&mut self, six: SessionIx, delivery: u64) {
         let session = &self.board.sessions[six as usize];
         let (key, persistent, waiting) = (session.key, session.is_persistent(), session.has_waiting());
         self.board.stats.inflight -= 1;
         if persistent {
-            self.board.record(Record::Delivered { session: key, packet_id });
+            self.board.record(Record::Done { session: key, delivery });
         }
         if waiting {
             self.board.pump(six);

@@ -17,9 +17,10 @@ use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
-    conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    gather::Elsewhere,
     gone::Gone,
     io::{ConnId, Output},
     outbuf::Pool,
@@ -40,12 +41,22 @@ pub(crate) enum Timer {
     Retained(Box<str>),
     /// `$SYS` is due.
     Sys,
+    /// Changes of who is there are due.
+    Presence,
+    /// A client that was too fast has rested.
+    Rate(ConnId),
+    /// A packet that was begun must have grown.
+    HalfPacket(ConnId),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
 pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;
 /// Below this, waiting messages are sent on.
 pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
+/// Bits of a Session's key that count; the store's epoch is above them.
+const SESSION_COUNTER_BITS: u32 = 40;
+/// Bytes of records that may wait for the store before those who publish are no longer read.
+const UNSTORED_BYTES_MAX: usize = 32 << 20;
 /// Answers that may wait for the store on one connection before it is no longer read.
 const HELD_MAX: usize = 32 << 10;
 
@@ -55,8 +66,10 @@ pub(crate) struct Board {
     pub(crate) conns: Vec<Option<Box<Conn>>>,
     pub(crate) sessions: Slab<Box<Session>>,
     pub(crate) pool: Pool,
-    pub(crate) dirty: VecDeque<ConnId>,
+    pub(crate) dirty: Dirty,
     pub(crate) output_bytes: usize,
+    /// Bytes kept for those who are not logged in.
+    pub(crate) strange_bytes: usize,
     pub(crate) records: Vec<Record>,
     /// Number of the batch that `records` will be.
     pub(crate) ticket: Ticket,
@@ -67,7 +80,15 @@ pub(crate) struct Board {
     pub(crate) timers: BTreeSet<(Time, Timer)>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
+    pub(crate) heads_bytes: u64,
+    /// Sessions whose queue waits for a batch to be stored, in the order of batches.
+    pub(crate) delayed: VecDeque<(Ticket, SessionIx)>,
+    /// The same, for what is stored with another shard's batch.
+    pub(crate) elsewhere: Elsewhere,
+    /// Sessions that the store knows.
+    pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
     /// Those that were removed lately; empty with one shard.
@@ -77,21 +98,31 @@ pub(crate) struct Board {
     pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
+    /// Connections with a long list of filters that is gone on with at the next turn.
+    pub(crate) lists: VecDeque<ConnId>,
     last_arrival: u64,
     next_session: u64,
+    /// Bytes of the batches that are not stored yet.
+    unstored: VecDeque<(Ticket, usize)>,
+    unstored_bytes: usize,
+    /// Connections that are not read because of them.
+    held_back: Vec<ConnId>,
+    /// The store takes no new messages.
+    pub(crate) store_full: bool,
     store_failed: bool,
 }
 
 impl Board {
     pub(crate) fn new(config: ShardConfig) -> Self {
         Self {
-            next_session: u64::from(config.shard),
+            next_session: u64::from(config.epoch) << SESSION_COUNTER_BITS | u64::from(config.shard),
             now: Time::ZERO,
             conns: Vec::new(),
             sessions: Slab::new(),
             pool: Pool::default(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             output_bytes: 0,
+            strange_bytes: 0,
             records: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),
@@ -100,12 +131,21 @@ impl Board {
             outputs: VecDeque::new(),
             stats: Stats::default(),
             queue_bytes: 0,
+            heads_bytes: 0,
+            delayed: VecDeque::new(),
+            elsewhere: Elsewhere::default(),
+            kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
             gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
-            last_arrival: 0,
+            last_arrival: config.last_arrival,
+            unstored: VecDeque::new(),
+            unstored_bytes: 0,
+            held_back: Vec::new(),
+            store_full: false,
+            lists: VecDeque::new(),
             config,
             store_failed: false,
         }
@@ -168,7 +208,22 @@ impl Board {
     /// waits, in its turn (5.0 [MQTT-4.6.0-2] and following: answers keep the order of what they answer).
     #[inline]
     pub(crate) fn answer(&mut self, index: u32, relies_on_store: bool, waits: u16, answer: Answer) -> u64 {
-        let ticket = if relies_on_store { self.ticket } else { Ticket(0) };
+        let ticket = relies_on_store.then_some(self.ticket);
+        self.answer_after(index, ticket, waits, answer)
+    }
+
+    /// The same for an answer that relies on the records of this batch, which may be an earlier one.
+    #[inline]
+    pub(crate) fn answer_after(
+        &mut self,
+        index: u32,
+        ticket: Option<Ticket>,
+        waits: u16,
+        answer: Answer,
+    ) -> u64 {
+        let ticket = ticket.filter(|ticket| *ticket > self.stored);
+        let relies_on_store = ticket.is_some();
+        let ticket = ticket.unwrap_or(Ticket(0));
         let Some(conn) = self.conn_at(index) else { return 0 };
         if !relies_on_store && waits == 0 && conn.held.is_empty() {
             self.give(index, answer);
@@ -296,6 +351,9 @@ impl Board {
             return false;
         }
         let records = std::mem::take(&mut self.records);
+        let bytes = records.iter().map(record_bytes).sum();
+        self.unstored_bytes += bytes;
+        self.unstored.push_back((self.ticket, bytes));
         self.outputs.push_back(Output::Store { ticket: self.ticket, records });
         self.ticket = self.ticket.next();
         true
@@ -307,6 +365,9 @@ impl Board {
             return Vec::new(); // a later batch is stored, but what lies between is not
         }
         self.stored = self.stored.max(ticket);
+        while let Some((_, bytes)) = self.unstored.pop_front_if(|(other, _)| *other <= ticket) {
+            self.unstored_bytes -= bytes;
+        }
         let mut ready = Vec::new();
         while let Some((ticket, _)) = self.waiting.front() {
             if *ticket > self.stored {
@@ -315,6 +376,27 @@ impl Board {
             ready.extend(self.waiting.pop_front().map(|(_, conn)| conn));
         }
         ready
+    }
+
+    /// Stops reading from a publisher while the store is too far behind.
+    pub(crate) fn hold_back(&mut self, id: ConnId) {
+        if self.unstored_bytes > UNSTORED_BYTES_MAX {
+            self.hold(id.index, Holds::BACKLOG);
+            self.held_back.push(id);
+        }
+    }
+
+    /// Connections that can be read again: the store has caught up.
+    pub(crate) fn caught_up(&mut self) -> Vec<ConnId> {
+        if self.unstored_bytes > UNSTORED_BYTES_MAX / 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.held_back)
+    }
+
+    /// Whether nothing new can be stored: there is no space, or the store failed.
+    pub(crate) fn refuses_new(&self) -> bool {
+        self.store_full || self.store_failed
     }
 
     /// The store failed: from now on no answer that relies on it is given.
@@ -349,6 +431,18 @@ impl Board {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// Roughly what a record takes while it waits for the store.
+fn record_bytes(record: &Record) -> usize {
+    const HEAD: usize = 64;
+    match record {
+        Record::Queued { queued, .. } => HEAD + queued.message.cost_bytes(),
+        Record::Retained { message } => HEAD + message.cost_bytes(),
+        Record::WillArmed { will, .. } => HEAD + will.message.cost_bytes(),
+        Record::Subscribed { filter, .. } | Record::Unsubscribed { filter, .. } => HEAD + filter.len(),
+        _ => HEAD,
     }
 }
 

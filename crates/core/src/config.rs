@@ -69,6 +69,14 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Bytes that may wait in all output buffers of this shard together; shared out fairly.
     pub output_bytes_total_max: usize,
+    /// PUBLISH packets of one client each second; 0: no limit.
+    pub messages_per_second: u32,
+    /// Bytes of PUBLISH packets of one client each second; 0: no limit.
+    pub publish_bytes_per_second: u64,
+    /// Bytes kept for all connections of this shard that are not logged in.
+    pub login_bytes_total_max: usize,
+    /// In each such time a packet that was begun must grow.
+    pub packet_timeout: Duration,
     /// Whether a payload that claims to be UTF-8 is checked.
     pub payload_format_check: bool,
     /// How often `$SYS` is published; zero: never.
@@ -92,6 +100,10 @@ impl Default for Limits {
             queue_qos0: false,
             output_bytes_max: 8 << 20,
             output_bytes_total_max: 48 << 20,
+            messages_per_second: 0,
+            publish_bytes_per_second: 0,
+            login_bytes_total_max: 64 << 20,
+            packet_timeout: Duration::from_secs(10),
             payload_format_check: false,
             sys_interval: Duration::from_secs(10),
         }
@@ -111,11 +123,19 @@ pub struct ShardConfig {
     pub started: WallTime,
     /// How often the store was started before: part of every message's identity.
     pub epoch: u32,
+    /// Arrival of the last message of an earlier start, in microseconds since 1970-01-01 UTC.
+    pub last_arrival: u64,
     /// Whether there is a mesh: it is asked for each Client Identifier, and told of filters that get a first or lose a
     /// last subscriber. A broker alone needs neither.
     pub mesh: bool,
     /// Who comes in unasked.
     pub door: Door,
+    /// Whether the store gives deliveries back ([`crate::Output::Load`]): long queues are not held in memory then.
+    pub loads: bool,
+    /// Whether `$presence/<client id>` says who is there.
+    pub presence: bool,
+    /// How long that is known of a client whose Session has ended, in seconds.
+    pub presence_keep_seconds: u32,
     /// Limits.
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
@@ -132,8 +152,12 @@ impl Default for ShardConfig {
             seed: 0,
             started: WallTime(0),
             epoch: 0,
+            last_arrival: 0,
             mesh: false,
             door: Door::Open,
+            loads: false,
+            presence: false,
+            presence_keep_seconds: 86_400,
             limits: Limits::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),

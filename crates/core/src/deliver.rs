@@ -4,19 +4,25 @@ use std::sync::Arc;
 
 use cork_packet::{PacketId, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
-use cork_store::{Message, Publisher, Record, WallTime};
+use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
 use cork_topic::{Retained as HasTopic, Scan};
 
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
     conn::{Answer, SessionIx},
-    event::Event,
+    gather::is_elsewhere,
+    io::Waiter,
     outbuf::SHARE_FROM_BYTES,
-    session::{Delivery, Kept, NO_GROUP, Queued, Session, SubIds},
+    session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
 
 /// Topics looked at in one go for a SUBSCRIBE's retained messages.
 const SCAN_STEPS_MAX: usize = 4096;
+
+/// Messages that wait in a queue before retained messages for a new subscription wait outside of it.
+const QUEUED_RETAINED_MAX: u64 = 256;
+/// Messages sent on, and new subscriptions looked at, for one Session in one go.
+const PUMP_STEPS_MAX: usize = 2048;
 
 /// A retained message in the set.
 #[derive(Clone, Debug)]
@@ -40,6 +46,24 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
     /// Built when the first receiver must keep it.
     pub(crate) message: Option<Arc<Message>>,
+    /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
+    pub(crate) once: Option<Ticket>,
+    /// What other shards are asked to say of it.
+    pub(crate) ask: Ask,
+    /// How many were asked.
+    pub(crate) asked: u16,
+}
+
+/// What other shards are asked to say of a publication.
+#[derive(Copy, Clone, Default)]
+pub(crate) enum Ask {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// When it is stored there.
+    Stored(Waiter),
+    /// What is to be stored, for this gather.
+    Records(u64),
 }
 
 impl<'a> Publication<'a> {
@@ -54,6 +78,9 @@ impl<'a> Publication<'a> {
             expires: message.expires,
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         }
     }
 }
@@ -64,6 +91,8 @@ pub(crate) struct How<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) group: u32,
+    /// The group's name, `<share name>/<filter>`.
+    pub(crate) share: Option<&'a Arc<str>>,
     pub(crate) sub_ids: &'a [u32],
 }
 
@@ -112,20 +141,37 @@ impl Board {
         let index = session.conn;
         if how.qos == QoS::AtMostOnce {
             // 5.0 [MQTT-4.6.0-6]: behind those of QoS 0 that were queued while the client was away.
-            let behind = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.has_queued_qos0());
+            let behind = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_qos0());
             let open =
                 self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
             if open && !behind {
                 self.deliver_at_most_once(index, publication, how);
             } else if self.config.limits.queue_qos0 && session.is_persistent() {
-                self.enqueue(six, publication, how);
+                self.enqueue(six, publication, how, Ticket(0));
             }
             return;
         }
-        if self.can_send_now(six) {
+        self.deliver_readable(six, publication, how);
+    }
+
+    /// Delivers a publication at QoS 1 or 2 that the Session may read.
+    fn deliver_readable(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
+        let session = &self.sessions[six as usize];
+        let (online, persistent) = (session.is_online(), session.is_persistent());
+        // At QoS 2 nothing goes out that a crash would let happen again: neither the publication nor its identifier.
+        let exactly = how.qos == QoS::ExactlyOnce;
+        let waits = match publication.once {
+            Some(ticket) if is_elsewhere(ticket) => exactly || persistent,
+            Some(_) => exactly,
+            None => exactly && persistent,
+        };
+        if waits && (online || persistent) {
+            let ticket = publication.once.unwrap_or(self.ticket);
+            self.enqueue(six, publication, how, ticket);
+        } else if self.can_send_now(six) {
             self.send_flight(six, publication, how);
-        } else if session.is_online() || session.is_persistent() {
-            self.enqueue(six, publication, how);
+        } else if online || persistent {
+            self.enqueue(six, publication, how, Ticket(0));
         }
     }
 
@@ -156,6 +202,11 @@ impl Board {
 
     /// Sends a QoS 1 or 2 message that is not queued.
     fn send_flight(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
+        let outgoing = self.sessions[six as usize].outgoing();
+        if !outgoing.inflight.is_free(outgoing.sequence_of(outgoing.numbers + 1)) {
+            self.enqueue(six, publication, how, Ticket(0));
+            return self.pump(six); // its identifier is in use: see `has_identifier`
+        }
         let keep = self.sessions[six as usize].is_persistent() || how.group != NO_GROUP;
         let large = publication.payload.len() >= SHARE_FROM_BYTES;
         let message = (keep || large).then(|| self.message(publication));
@@ -165,80 +216,27 @@ impl Board {
             self.stats.dropped_too_large += 1;
             return;
         }
+        let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
-            let number = self.number_queued(six, &message, how);
-            Box::new(Queued { message, delivery: how.to_delivery(), number })
+            number = self.number_queued(six, &message, how, false);
+            Box::new(Queued { message, delivery: how.to_delivery(), number, ticket: Ticket(0) })
         });
-        self.launch(six, index, &frame, kept);
-    }
-
-    /// Gives a message the Session's next number and records it as waiting.
-    fn number_queued(&mut self, six: SessionIx, message: &Arc<Message>, how: How<'_>) -> u64 {
-        let session = &mut self.sessions[six as usize];
-        let outgoing = session.outgoing();
-        outgoing.numbers += 1;
-        let delivery = outgoing.numbers;
-        if session.is_persistent() && how.qos != QoS::AtMostOnce {
-            let (session, message) = (session.key, Arc::clone(message));
-            self.record(Record::Queued { session, delivery, message, qos: how.qos, retain: how.retain });
+        if kept.is_none() {
+            let outgoing = self.sessions[six as usize].outgoing();
+            outgoing.numbers += 1;
+            number = outgoing.numbers;
         }
-        delivery
+        self.launch(six, index, &frame, number, kept);
     }
 
-    /// Starts the flight of a frame that fits and sends it.
-    fn launch(&mut self, six: SessionIx, index: u32, frame: &Frame<'_>, kept: Kept) {
-        let session = &mut self.sessions[six as usize];
-        let (key, persistent) = (session.key, session.is_persistent());
-        let delivery = kept.as_ref().map_or(0, |kept| kept.number);
-        let Some(packet_id) = session.outgoing().inflight.push(kept, frame.how.qos) else { return };
+    /// Starts the flight of a frame that fits and sends it. The identifier of delivery `number` is free.
+    fn launch(&mut self, six: SessionIx, index: u32, frame: &Frame<'_>, number: u64, kept: Kept) {
+        let outgoing = self.sessions[six as usize].outgoing();
+        let sequence = outgoing.sequence_of(number);
+        let Some(packet_id) = outgoing.inflight.push_at(sequence, kept, frame.how.qos) else { return };
+        outgoing.sent_up_to = number;
         self.stats.inflight += 1;
-        if persistent {
-            self.record(Record::Sent { session: key, delivery, packet_id });
-        }
         self.write(index, frame, Some(packet_id));
-    }
-
-    /// Puts a message into a Session's queue, within its limits.
-    fn enqueue(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
-        let message = self.message(publication);
-        let cost = message.cost_bytes() as u64;
-        let limits = &self.config.limits;
-        let outgoing = self.sessions[six as usize].outgoing();
-        let full = outgoing.queue_bytes + cost > limits.queue_bytes_max
-            || self.queue_bytes + cost > limits.queue_bytes_total_max;
-        if full {
-            self.stats.dropped_queue_full += 1;
-            let bytes = outgoing.queue_bytes;
-            if !std::mem::replace(&mut outgoing.full_reported, true) {
-                let client_id = self.sessions[six as usize].client_id().into();
-                self.event(Event::QueueFull { client_id, bytes });
-            }
-            return;
-        }
-        let number = self.number_queued(six, &message, how);
-        let outgoing = self.sessions[six as usize].outgoing();
-        if how.qos == QoS::AtMostOnce {
-            outgoing.last_queued_qos0 = number;
-        }
-        outgoing.queue.push_back(Queued { message, delivery: how.to_delivery(), number });
-        outgoing.queue_bytes += cost;
-        self.queue_bytes += cost;
-        self.stats.queued_messages += 1;
-    }
-
-    /// Takes the first message off a Session's queue.
-    fn dequeue(&mut self, six: SessionIx) -> Option<Queued> {
-        let outgoing = self.sessions[six as usize].outgoing.as_deref_mut()?;
-        let queued = outgoing.queue.pop_front()?;
-        let cost = queued.message.cost_bytes() as u64;
-        outgoing.queue_bytes -= cost;
-        if outgoing.queue.is_empty() {
-            outgoing.full_reported = false;
-            outgoing.queue.shrink_to(64);
-        }
-        self.queue_bytes -= cost;
-        self.stats.queued_messages -= 1;
-        Some(queued)
     }
 
     fn fits(&mut self, index: u32, frame: &Frame<'_>) -> bool {
@@ -297,7 +295,7 @@ impl Board {
     /// messages of new subscriptions by turns, as far as Receive Maximum and the output buffer allow.
     pub(crate) fn pump(&mut self, six: SessionIx) {
         let mut from_queue = true;
-        loop {
+        for _ in 0..PUMP_STEPS_MAX {
             let Some(session) = self.sessions.get(six as usize) else { return };
             let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
             let Some(Some(conn)) = self.conns.get(index as usize) else { return };
@@ -306,7 +304,8 @@ impl Board {
             }
             let window = usize::from(conn.window);
             // Retained messages come after the SUBACK that announces them.
-            let suback_waits = conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
+            let suback_waits =
+                conn.list.is_some() || conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
             if outgoing.inflight.is_resending() {
                 if !self.resend(six, index, window) {
                     return;
@@ -324,6 +323,7 @@ impl Board {
                 return;
             }
         }
+        self.again.push_back(six); // a hundred thousand new subscriptions are not served in one turn
     }
 
     /// Sends one flight again (5.0 [MQTT-4.4.0-1]).
@@ -342,13 +342,13 @@ impl Board {
         if self.may_read(six, &queued.message.topic) && self.fits(index, &frame) {
             self.write(index, &frame, Some(id));
         } else {
-            self.forget_flight(six, id, phase);
+            self.forget_flight(six, id, phase, queued.number);
         }
         true
     }
 
     /// Ends a flight that may not, or cannot, be sent again.
-    fn forget_flight(&mut self, six: SessionIx, packet_id: PacketId, phase: Phase) {
+    fn forget_flight(&mut self, six: SessionIx, packet_id: PacketId, phase: Phase, delivery: u64) {
         let session = &mut self.sessions[six as usize];
         let (key, inflight) = (session.key, &mut session.outgoing().inflight);
         let ended = match phase {
@@ -358,7 +358,7 @@ impl Board {
         };
         if let Acked::Taken(_) = ended {
             self.stats.inflight -= 1;
-            self.record(Record::Delivered { session: key, packet_id });
+            self.record(Record::Done { session: key, delivery });
         }
     }
 
@@ -373,30 +373,66 @@ impl Board {
         let session = &mut self.sessions[six as usize];
         let (key, persistent) = (session.key, session.is_persistent());
         let outgoing = session.outgoing();
-        let Some(front) = outgoing.queue.front() else { return false };
-        let (qos, expired) = (front.delivery.qos, front.message.is_expired(now));
-        if !expired && qos != QoS::AtMostOnce && outgoing.inflight.open() >= window {
+        let dup_up_to = outgoing.dup_up_to;
+        let Some(front) = outgoing.queue.head.front() else {
+            self.refill(six);
+            return false;
+        };
+        let (qos, number, expired) = (front.delivery.qos, front.number, front.message.is_expired(now));
+        let (full, ticket) = (qos != QoS::AtMostOnce && outgoing.inflight.open() >= window, front.ticket);
+        if (!expired && full) || !self.is_stored(ticket) {
+            return false;
+        }
+        if qos != QoS::AtMostOnce && !self.has_identifier(six, number) {
             return false;
         }
         let Some(queued) = self.dequeue(six) else { return false };
-        let frame = Frame::of(&queued);
+        self.refill(six);
+        let frame = Frame { dup: number <= dup_up_to && qos != QoS::AtMostOnce, ..Frame::of(&queued) };
         let readable = self.may_read(six, &queued.message.topic);
         if expired || !readable || !self.fits(index, &frame) {
             self.stats.dropped_expired += u64::from(expired);
             self.stats.dropped_too_large += u64::from(!expired && readable);
-            if persistent && qos != QoS::AtMostOnce {
-                self.record(Record::Dropped { session: key, delivery: queued.number });
+            if persistent {
+                self.record(Record::Done { session: key, delivery: number });
             }
             return true;
         }
         if qos == QoS::AtMostOnce {
             self.write(index, &frame, None);
+            if persistent {
+                self.record(Record::Done { session: key, delivery: number });
+            }
         } else {
             let keep = persistent || queued.delivery.group != NO_GROUP;
             let kept = keep.then(|| Box::new(queued.clone()));
-            self.launch(six, index, &frame, kept);
+            self.launch(six, index, &frame, number, kept);
         }
         true
+    }
+
+    /// Whether the identifier of a delivery is free. If it is not, all from this one on are shifted; a shift that is
+    /// not stored yet could be forgotten in a crash, so nothing goes out until it is.
+    fn has_identifier(&mut self, six: SessionIx, number: u64) -> bool {
+        let ticket = self.ticket;
+        let session = &mut self.sessions[six as usize];
+        let (key, persistent) = (session.key, session.is_persistent());
+        let outgoing = session.outgoing();
+        let wanted = outgoing.sequence_of(number);
+        if outgoing.inflight.is_free(wanted) {
+            return true;
+        }
+        let Some(free) = outgoing.inflight.free_from(wanted) else { return false };
+        let shift = free - (number - 1);
+        outgoing.shifts.push((number, shift));
+        if persistent {
+            if let Some(front) = outgoing.queue.head.front_mut() {
+                front.ticket = front.ticket.max(ticket);
+            }
+            self.delayed.push_back((ticket, six));
+            self.record(Record::Shifted { session: key, from: number, shift });
+        }
+        !persistent
     }
 
     /// Sends the next retained message of the Session's first new subscription. False when there is none, or it has
@@ -405,7 +441,9 @@ impl Board {
         let (stored, now) = (self.stored, self.wall());
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref() else { return false };
         let Some(cursor) = outgoing.cursors.first() else { return false };
-        let room = cursor.qos == QoS::AtMostOnce || outgoing.inflight.open() < window;
+        let queued = outgoing.queue.len();
+        let open = if queued == 0 { outgoing.inflight.open() < window } else { queued < QUEUED_RETAINED_MAX };
+        let room = cursor.qos == QoS::AtMostOnce || open;
         if cursor.ticket > stored || !room {
             return false;
         }
@@ -422,7 +460,8 @@ impl Board {
             return true;
         };
         let older_waits = |message: &Arc<Message>| {
-            outgoing.queue.front().is_some_and(|front| front.message.id < message.id)
+            qos.min(message.qos) == QoS::AtMostOnce
+                && outgoing.queue.head.front().is_some_and(|front| front.message.id < message.id)
         };
         if found.as_ref().is_some_and(older_waits) {
             return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
@@ -439,25 +478,26 @@ impl Board {
         }
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.
-        let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, sub_ids };
+        let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, share: None, sub_ids };
         let mut publication = Publication::of(&message);
         if how.qos == QoS::AtMostOnce {
             let frame = Frame::of_publication(&publication, Some(&message), how);
             self.write(index, &frame, None);
         } else {
-            self.send_flight(six, &mut publication, how);
+            // Behind what waits: identifiers, and their order in a later life, follow the numbers.
+            self.deliver_readable(six, &mut publication, how);
         }
         true
     }
 }
 
 impl How<'_> {
-    fn to_delivery(self) -> Delivery {
+    pub(crate) fn to_delivery(self) -> Delivery {
         Delivery {
             qos: self.qos,
             retain: self.retain,
             group: self.group,
-            sub_ids: SubIds::from_slice(self.sub_ids),
+            sub_ids: SubscriptionIds::from_slice(self.sub_ids),
         }
     }
 }
@@ -475,6 +515,7 @@ impl<'a> Frame<'a> {
                 qos: delivery.qos,
                 retain: delivery.retain,
                 group: delivery.group,
+                share: None,
                 sub_ids: delivery.sub_ids.as_slice(),
             },
             dup: false,

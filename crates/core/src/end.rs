@@ -1,16 +1,16 @@
 //! Ends: of Network Connections, of Sessions, and the Wills they set free (5.0 3.1.2.5, 3.14, 4.13).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
-use cork_store::{Record, SessionKey, Will};
+use cork_store::{Message, Record, SessionKey, Will};
 
 use crate::{
     board::Timer,
     conn::{NO_SESSION, SessionIx, Stage},
-    deliver::Publication,
+    deliver::{Ask, Publication},
     event::{Ended, Event},
     io::{ConnId, Item, Output},
     rights::Denied,
@@ -30,25 +30,37 @@ impl Shard {
         }
         let before = std::mem::replace(&mut conn.stage, Stage::Closing);
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
+        let (address, version) = (peer.clone(), conn.version);
+        let opened = conn.opened;
         conn.held.clear();
+        conn.list = None;
         drop(conn.inbox.take());
-        if matches!(before, Stage::Connected { connack_sent: true }) {
-            self.send_disconnect(id, &cause);
-        } else if let (Stage::Authenticating(_), Ended::Rule(error)) = (&before, &cause) {
-            self.send_refusal(id, error.reason_code(), None); // not DISCONNECT yet: 5.0 [MQTT-3.14.0-1]
+        match (&before, &cause) {
+            (Stage::Connected { connack_sent: true }, _) => self.send_disconnect(id, &cause),
+            // Not DISCONNECT yet: 5.0 [MQTT-3.14.0-1].
+            (Stage::Authenticating(_), Ended::Rule(error)) => {
+                self.send_refusal(id, error.reason_code(), None);
+            }
+            (Stage::Authenticating(_), Ended::NoRoomForStrangers) => {
+                self.send_refusal(id, ReasonCode::SERVER_BUSY, None);
+            }
+            _ => {}
         }
-        self.board.stats.peer_errors += u64::from(matches!(cause, Ended::Rule(_)));
+        self.count_strange_bytes(id);
+        self.board.stats.count_end(&cause);
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
-        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         let client_id = match (self.board.sessions.get(session as usize), before) {
             (Some(session), _) => session.client_id().into(),
             // Refused: which device has the wrong password is what its owner wants to know.
             (None, Stage::Authenticating(waiting)) => waiting.client_id,
             (None, _) => Box::default(),
         };
-        self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone() });
+        let lasted = self.board.now.since(opened);
+        self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone(), lasted });
+        // After the event: an address that is banned for this is banned before its client hears of it and comes again.
+        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         if session != NO_SESSION {
-            self.detach(session, &cause);
+            self.detach(session, &cause, address, version);
         }
     }
 
@@ -63,8 +75,12 @@ impl Shard {
             | Ended::ByClientWithWill
             | Ended::Lost
             | Ended::Transport(_)
-            | Ended::ConnectTimeout => return,
+            | Ended::ConnectTimeout
+            | Ended::NoRoomForStrangers => return,
             Ended::KeepAliveTimeout => (ReasonCode::KEEP_ALIVE_TIMEOUT, None),
+            Ended::PacketTimeout => {
+                (ReasonCode::UNSPECIFIED_ERROR, Some("a packet was begun and not gone on with".to_owned()))
+            }
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
             Ended::Refused(reason) => (*reason, None),
@@ -108,11 +124,18 @@ impl Shard {
     }
 
     /// A Session loses its connection.
-    fn detach(&mut self, six: SessionIx, cause: &Ended) {
+    fn detach(&mut self, six: SessionIx, cause: &Ended, address: Box<str>, version: ProtocolVersion) {
         self.count_connected(-1);
+        let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
         session.conn = NO_CONN;
+        session.since = wall;
         let (key, expiry) = (session.key, session.expiry_seconds);
+        if session.is_persistent() {
+            self.record_session(six);
+        }
+        self.left(six, address, version, cause);
+        let session = &self.board.sessions[six as usize];
         for subscription in session.subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, false);
@@ -130,6 +153,7 @@ impl Shard {
             return self.end_session(six);
         }
         self.hand_over(six);
+        self.hand_over_tail(six);
         if expiry != u32::MAX {
             let when = self.board.in_seconds(expiry, Timer::Expire(key, six));
             self.board.sessions[six as usize].expires = when;
@@ -150,8 +174,13 @@ impl Shard {
     }
 
     pub(crate) fn on_will_timer(&mut self, key: SessionKey, six: SessionIx) {
-        if self.board.sessions.get(six as usize).is_some_and(|s| s.key == key && s.conn == NO_CONN) {
+        let Some(session) = self.board.sessions.get(six as usize) else { return };
+        let ends = session.expiry_seconds == 0; // of an earlier life of the broker; only the Will was left
+        if session.key == key && session.conn == NO_CONN {
             self.publish_will(six);
+            if ends {
+                self.end_session(six);
+            }
         }
     }
 
@@ -179,6 +208,7 @@ impl Shard {
     }
 
     fn publish_will(&mut self, six: SessionIx) {
+        let mark = self.board.records.len();
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
@@ -193,59 +223,98 @@ impl Shard {
         }
         let wall = self.board.wall();
         let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
-        let mut publication = Publication { expires, message: None, ..Publication::of(message) };
+        // A crash before the store knows that it is gone would let it be published once more.
+        let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
+        let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
+        let mut publication = Publication { expires, message: None, once, ask, ..Publication::of(message) };
         self.publish(&mut publication, NO_SESSION);
+        if let Some((number, _)) = gather {
+            let asked = publication.asked;
+            self.gather(number, mark, asked, None);
+            self.finish_gather(number);
+        }
     }
 
     /// Ends a Session: its Will if one is left, its subscriptions, its queue.
     pub(crate) fn end_session(&mut self, six: SessionIx) {
         self.publish_will(six); // 5.0 [MQTT-3.1.2-8]: due at the end of the Session at the latest
+        let hash =
+            std::hash::BuildHasher::hash_one(&self.hasher, self.board.sessions[six as usize].client_id());
+        if let Ok(entry) = self.clients.find_entry(hash, |other| *other == six) {
+            entry.remove();
+        }
+        let subscriptions = &self.board.sessions[six as usize].subscriptions;
+        let shares = subscriptions.iter().any(|subscription| subscription.group != NO_GROUP);
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
         self.hand_over(six);
+        let session = &mut self.board.sessions[six as usize];
+        session.over = true;
+        if shares && session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail()) {
+            return self.hand_over_tail(six);
+        }
+        self.remove_session(six);
+    }
+
+    /// Drops what is left of a Session that has ended.
+    pub(crate) fn remove_session(&mut self, six: SessionIx) {
         let session = self.board.sessions.remove(six as usize);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
-            self.board.queue_bytes -= outgoing.queue_bytes;
-            self.board.stats.queued_messages -= outgoing.queue.len() as u64;
+            self.board.drop_queue(&outgoing.queue);
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
         }
-        if session.recorded {
+        if session.recorded || session.spilled {
             self.board.record(Record::SessionEnded { session: session.key });
-        }
-        let hash = std::hash::BuildHasher::hash_one(&self.hasher, session.client_id());
-        if let Ok(entry) = self.clients.find_entry(hash, |other| *other == six) {
-            entry.remove();
+            self.count_kept(-i64::from(session.recorded));
         }
     }
 
     /// Gives the messages a shared subscription chose this Session for, and that it has not taken, to other members
     /// (5.0 4.8.2): QoS 1 not acknowledged, QoS 2 not begun. A QoS 2 flow that has begun stays ([MQTT-4.8.2-4]).
     fn hand_over(&mut self, six: SessionIx) {
-        for Queued { message, delivery, .. } in self.take_shared(six) {
-            let Some(group) = self.router.groups.get_mut(delivery.group as usize) else { continue };
-            if let Turn::Shard(shard) = group.next_turn() {
-                let groups = vec![Arc::clone(&group.name)];
-                self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
-            } else {
-                self.deliver_to_group(delivery.group, &mut Publication::of(&message));
-            }
+        let key = self.board.sessions[six as usize].key;
+        for Queued { message, delivery, number, .. } in self.take_shared(six) {
+            self.pass_on(delivery.group, message, Record::Done { session: key, delivery: number });
         }
     }
 
-    fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
-        let groups = &self.router.groups;
-        let others = |group: u32| {
-            groups.get(group as usize).is_some_and(|group| {
-                group.online > 0
-                    || group.members.members().any(|(member, _)| member != six)
-                    || !group.remotes.is_empty()
-            })
+    /// Gives a message to a shared subscription once more. `done` says that the one who had it has it no longer, in one
+    /// batch with whose it is now.
+    pub(crate) fn pass_on(&mut self, group_ix: u32, message: Arc<Message>, done: Record) {
+        let Some(group) = self.router.groups.get_mut(group_ix as usize) else {
+            return self.board.record(done);
         };
-        let goes = |queued: &Queued| queued.delivery.group != NO_GROUP && others(queued.delivery.group);
+        if let Turn::Shard(shard) = group.next_turn() {
+            let groups = vec![Arc::clone(&group.name)];
+            self.tell_share(shard, message, groups, vec![done]);
+        } else {
+            self.board.record(done);
+            let once = Some(self.board.ticket);
+            self.deliver_to_group(group_ix, &mut Publication { once, ..Publication::of(&message) });
+        }
+    }
+
+    /// Hands a message to those of a shared subscription on another shard.
+    pub(crate) fn tell_share(
+        &mut self,
+        shard: u16,
+        message: Arc<Message>,
+        groups: Vec<Arc<str>>,
+        with: Vec<Record>,
+    ) {
+        let (plain, retain, answer, gather) = (false, false, None, None);
+        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+    }
+
+    fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
+        let router = &self.router;
+        let goes = |queued: &Queued| {
+            queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
+        };
         let session = &mut self.board.sessions[six as usize];
-        let key = session.key;
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing
@@ -257,24 +326,11 @@ impl Shard {
             .collect();
         for packet_id in ids {
             if let cork_proto::Acked::Taken(Some(Some(queued))) = outgoing.inflight.puback(packet_id) {
-                self.board.records.push(Record::Delivered { session: key, packet_id });
                 self.board.stats.inflight -= 1;
                 taken.push(*queued);
             }
         }
-        if outgoing.queue.iter().any(goes) {
-            let all = std::mem::take(&mut outgoing.queue);
-            let (shared, own): (VecDeque<Queued>, VecDeque<Queued>) = all.into_iter().partition(goes);
-            outgoing.queue = own;
-            for queued in shared {
-                let cost = queued.message.cost_bytes() as u64;
-                outgoing.queue_bytes -= cost;
-                self.board.queue_bytes -= cost;
-                self.board.stats.queued_messages -= 1;
-                self.board.records.push(Record::Dropped { session: key, delivery: queued.number });
-                taken.push(queued);
-            }
-        }
+        taken.extend(self.board.take_from_head(six, goes));
         taken
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Message, Record, StoreError, Ticket};
+use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
 
 use crate::{Event, Stats, Users};
 
@@ -77,16 +77,33 @@ pub enum Input<'a> {
         /// Its fate.
         result: Result<(), StoreError>,
     },
+    /// The store's answer to [`Output::Load`].
+    Loaded(Loaded),
+    /// The store has no space for new messages, or has some again.
+    Full(bool),
     /// What other shards have for this one.
     Batch(Batch),
     /// New rights; they hold from now on.
     Rights(Arc<Acl>),
     /// The user database changed: who is not in it any more is disconnected.
     Users(Users),
+    /// The driver did not let somebody in; for `$SYS`.
+    TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// Why the driver did not let somebody in, or what it did about an address.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its address connects more often than it may.
+    Rate,
+    /// Its address is banned.
+    Banned,
+    /// An address was banned just now.
+    BanBegins,
 }
 
 /// What a shard wants done.
@@ -145,6 +162,8 @@ pub enum Output {
         /// What.
         records: Vec<Record>,
     },
+    /// Give these deliveries back; answer with [`Input::Loaded`].
+    Load(Load),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.
@@ -193,6 +212,8 @@ pub enum AuthOutcome {
     },
     /// The Authentication Method is not supported.
     UnknownMethod,
+    /// Too many wait to be checked; come back later.
+    Busy,
 }
 
 /// What one shard has for another at the end of a turn.
@@ -217,7 +238,26 @@ pub enum Item {
         groups: Vec<Arc<str>>,
         /// Keep it as the topic's retained message.
         retain: bool,
+        /// Records that must hold together with what it causes there.
+        with: Vec<Record>,
+        /// Asks for [`Item::Noted`] once it is stored there.
+        answer: Option<Waiter>,
+        /// Asks for the records it causes there, for this gather of the sender: [`Item::Gathered`].
+        gather: Option<u64>,
     },
+    /// The answer to a publication with `gather`.
+    Gathered {
+        /// The gather.
+        gather: u64,
+        /// What the other side calls its part.
+        part: u64,
+        /// What is to be stored with it.
+        records: Vec<Record>,
+    },
+    /// A part that was given to a gather is stored.
+    PartStored(u64),
+    /// Whether `from` has Sessions that outlive their connections.
+    Keeps(bool),
     /// `from` has its first (or lost its last) plain subscriber of a filter.
     Interest {
         /// Topic Filter.

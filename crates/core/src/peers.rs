@@ -3,12 +3,15 @@
 //! Nothing of this runs with one shard. With several, a publication is handed only to shards that said they have a
 //! subscriber; a retained one to all, as every shard keeps all retained messages.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
+
+use cork_store::Ticket;
 
 use crate::{
     conn::NO_SESSION,
-    deliver::Publication,
+    deliver::{Ask, Publication},
     io::{Batch, Item, Output, Waiter},
+    presence,
     router::Remote,
     shard::Shard,
     stats::Stats,
@@ -20,6 +23,10 @@ pub(crate) struct Peers {
     batches: Vec<Vec<Item>>,
     /// Shared subscriptions of the present publication whose turn falls to another shard.
     pub(crate) chosen: Vec<(u16, Arc<str>)>,
+    /// Those with Sessions that outlive their connections, by shard.
+    keeps: Vec<bool>,
+    /// Who is told that a batch is stored, in the order of batches.
+    owed: VecDeque<(Ticket, u16, Waiter)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
 }
@@ -29,6 +36,8 @@ impl Peers {
         Self {
             batches: (0..shards).map(|_| Vec::new()).collect(),
             chosen: Vec::new(),
+            keeps: vec![false; usize::from(shards)],
+            owed: VecDeque::new(),
             stats: vec![Stats::default(); usize::from(shards)],
         }
     }
@@ -76,8 +85,18 @@ impl Shard {
                 chosen.iter().filter(|(to, _)| *to == shard).map(|(_, name)| Arc::clone(name)).collect();
             if plain || publication.retain || !groups.is_empty() {
                 let message = self.board.message(publication);
-                let item = Item::Publish { message, plain, groups, retain: publication.retain };
-                self.peers.tell(shard, item);
+                let routed = plain || !groups.is_empty();
+                let (answer, gather) = match publication.ask {
+                    Ask::Stored(waiter) if routed && self.peers.keeps[usize::from(shard)] => {
+                        (Some(waiter), None)
+                    }
+                    Ask::Records(gather) if routed => (None, Some(gather)),
+                    _ => (None, None),
+                };
+                publication.asked += u16::from(answer.is_some() || gather.is_some());
+                let (retain, with) = (publication.retain, Vec::new());
+                self.peers
+                    .tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
             }
         }
         anybody
@@ -111,10 +130,15 @@ impl Shard {
         let from = batch.from;
         for item in batch.items {
             match item {
-                Item::Publish { message, plain, groups, retain } => {
-                    let mut publication = Publication::of(&message);
+                Item::Publish { message, plain, groups, retain, with, answer, gather } => {
+                    let mark = self.board.records.len();
+                    let part = gather.map(|_| self.begin_part());
+                    let ticket = (!with.is_empty()).then_some(self.board.ticket);
+                    let once = part.map(|(_, ticket)| ticket).or(ticket);
+                    self.board.records.extend(with);
+                    let mut publication = Publication { once, ..Publication::of(&message) };
                     if retain {
-                        self.retain(&mut publication);
+                        self.retain(&mut publication, false);
                     }
                     if plain {
                         self.route(&mut publication, NO_SESSION, false);
@@ -124,8 +148,29 @@ impl Shard {
                             self.deliver_to_group(group, &mut publication);
                         }
                     }
+                    if let (Some(gather), Some((part, _))) = (gather, part) {
+                        let records = self.board.records.split_off(mark);
+                        self.peers.tell(from, Item::Gathered { gather, part, records });
+                    }
+                    if let Some(waiter) = answer {
+                        if self.board.records.len() > mark {
+                            self.peers.owed.push_back((self.board.ticket, from, waiter));
+                        } else {
+                            self.peers.tell(from, Item::Noted(waiter));
+                        }
+                    }
+                }
+                Item::Gathered { gather, part, records } => self.on_gathered(from, gather, part, records),
+                Item::PartStored(part) => self.on_part_stored(part),
+                Item::Keeps(keeps) => {
+                    if let Some(slot) = self.peers.keeps.get_mut(usize::from(from)) {
+                        *slot = keeps;
+                    }
                 }
                 Item::Interest { filter, interested } => {
+                    if presence::concerns(&filter) {
+                        self.watch_presence(interested);
+                    }
                     if interested {
                         self.router.interest.insert(&filter, u32::from(from), ());
                     } else if let Some(id) = self.router.interest.find(&filter) {
@@ -140,6 +185,27 @@ impl Shard {
                         *slot = *stats;
                     }
                 }
+            }
+        }
+    }
+
+    /// Tells others that what they asked about is stored.
+    pub(crate) fn answer_others(&mut self) {
+        while let Some((_, shard, waiter)) =
+            self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
+        {
+            self.peers.tell(shard, Item::Noted(waiter));
+        }
+    }
+
+    /// Counts Sessions that outlive their connection, and says so when there is a first or no more.
+    pub(crate) fn count_kept(&mut self, by: i64) {
+        let before = self.board.kept_sessions;
+        self.board.kept_sessions = before.saturating_add_signed(by);
+        let keeps = self.board.kept_sessions > 0;
+        if (before > 0) != keeps {
+            for shard in self.others() {
+                self.peers.tell(shard, Item::Keeps(keeps));
             }
         }
     }
@@ -165,7 +231,7 @@ impl Shard {
     fn on_noted(&mut self, waiter: Waiter) {
         let Waiter { conn: id, number } = waiter;
         if let Some(conn) = self.board.conn(id)
-            && let Some(held) = conn.held.iter_mut().find(|held| held.number == number)
+            && let Some(held) = conn.held_by_number(number)
         {
             held.waits = held.waits.saturating_sub(1);
         }

@@ -9,9 +9,10 @@ use cork_store::{MessageId, Record};
 
 use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
-    conn::{Answer, NO_SESSION, SessionIx},
-    deliver::{How, Publication, Retained},
-    io::{ConnId, Item},
+    conn::{Answer, Holds, NO_SESSION, SessionIx},
+    deliver::{Ask, How, Publication, Retained},
+    io::{ConnId, Waiter},
+    presence,
     rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
@@ -64,10 +65,18 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return Ok(()) };
         let (six, v5) = (conn.session, conn.version.is_v5());
         let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
-        let publisher = Arc::clone(&session.publisher);
+        let (publisher, session_persistent) = (Arc::clone(&session.publisher), session.is_persistent());
         if let Some(packet_id) = publish.packet_id {
             if publish.qos == QoS::ExactlyOnce && session.received.contains(packet_id) {
                 // 5.0 [MQTT-4.3.3-10]: answered again, not routed again.
+                if let Some(number) = self.gather_of((session.key, packet_id)) {
+                    // The first one, from an earlier connection, is not stored yet.
+                    let (kind, reason) = (PacketType::PubRec, ReasonCode::SUCCESS);
+                    let answer = Answer::Ack { kind, id: packet_id, reason };
+                    let answer = self.board.answer(id.index, false, 1, answer);
+                    self.answer_gathered(number, (id, answer));
+                    return Ok(());
+                }
                 self.ack_publish(id, PacketType::PubRec, packet_id, ReasonCode::SUCCESS, false);
                 return Ok(());
             }
@@ -80,6 +89,10 @@ impl Shard {
         }
         if let Some(refused) = self.refusal_of(id, publish, topic) {
             return self.refuse_publish(id, publish, refused);
+        }
+        if publish.qos != QoS::AtMostOnce && self.board.refuses_new() && self.needs_store(six, publish, topic)
+        {
+            return self.refuse_unstored(id, publish);
         }
         let wall = self.board.wall();
         let expiry = publish.properties.message_expiry_interval();
@@ -99,18 +112,40 @@ impl Shard {
             expires: expiry.map(|seconds| wall.plus_seconds(seconds)),
             publisher: &publisher,
             message: None,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         };
-        let records = self.board.records.len();
+        let exactly = publish.qos == QoS::ExactlyOnce;
+        let Some(packet_id) = publish.packet_id else {
+            self.publish(&mut publication, six);
+            return Ok(());
+        };
+        let mark = self.board.records.len();
+        let gather = (exactly && session_persistent && self.leaves(topic)).then(|| self.begin_gather());
+        if let Some((number, ticket)) = gather {
+            (publication.once, publication.ask) = (Some(ticket), Ask::Records(number));
+        } else if let Some(conn) = self.board.conn(id) {
+            let waiter = Waiter { conn: id, number: conn.held_numbers + 1 };
+            publication.ask = Ask::Stored(waiter);
+            publication.once = (exactly && session_persistent).then_some(self.board.ticket);
+        }
         let anybody = self.publish(&mut publication, six);
-        let Some(packet_id) = publish.packet_id else { return Ok(()) };
+        let asked = publication.asked;
         let reason = if anybody { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
-        if publish.qos == QoS::ExactlyOnce {
+        let kind = if exactly { PacketType::PubRec } else { PacketType::PubAck };
+        if exactly {
             self.note_received(six, packet_id);
-            let relies = self.board.records.len() > records;
-            self.ack_publish(id, PacketType::PubRec, packet_id, reason, relies);
+        }
+        let answer = Answer::Ack { kind, id: packet_id, reason };
+        if let Some((number, _)) = gather {
+            let flow = self.board.sessions.get(six as usize).map(|session| (session.key, packet_id));
+            self.gather(number, mark, asked, flow);
+            let answer = self.board.answer(id.index, false, 1, answer);
+            self.answer_gathered(number, (id, answer));
         } else {
-            let relies = self.board.records.len() > records;
-            self.ack_publish(id, PacketType::PubAck, packet_id, reason, relies);
+            let relies = self.board.records.len() > mark;
+            self.board.answer(id.index, relies, asked, answer);
         }
         Ok(())
     }
@@ -149,7 +184,9 @@ impl Shard {
         }
         let six = board.conn(id)?.session;
         let publisher = &board.sessions.get(six as usize)?.publisher;
-        if board.rights.allows(board.subject(publisher), Action::Write, topic) {
+        // Who is there, only the broker says.
+        let own = board.config.presence && presence::concerns(topic);
+        if !own && board.rights.allows(board.subject(publisher), Action::Write, topic) {
             return None;
         }
         board.stats.denied_publish += 1;
@@ -189,14 +226,15 @@ impl Shard {
     /// Returns whether anybody did. `from`: the publisher's Session, for No Local.
     pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
         if publication.retain {
-            self.retain(publication);
+            self.retain(publication, true);
         }
         let here = self.route(publication, from, true);
         self.forward(publication, here)
     }
 
-    /// Keeps (or, with an empty payload, removes) the retained message of a topic (5.0 3.3.1.3).
-    pub(crate) fn retain(&mut self, publication: &mut Publication<'_>) {
+    /// Keeps (or, with an empty payload, removes) the retained message of a topic (5.0 3.3.1.3). `record`: it came
+    /// to this shard, which writes it down for all.
+    pub(crate) fn retain(&mut self, publication: &mut Publication<'_>, record: bool) {
         let message = self.board.message(publication);
         let newer = |kept: &Retained| kept.0.id > message.id;
         if self.board.retained.get(publication.topic).is_some_and(newer)
@@ -223,9 +261,40 @@ impl Shard {
             let when = self.board.time_of(at);
             self.board.at(when, Timer::Retained(publication.topic.into()));
         }
-        if publication.qos != QoS::AtMostOnce {
+        if record && (publication.qos != QoS::AtMostOnce || !self.board.refuses_new()) {
             self.board.record(Record::Retained { message });
         }
+    }
+
+    /// Whether the acknowledgement of a publication would have to wait for the store.
+    fn needs_store(&mut self, six: SessionIx, publish: &Publish<'_>, topic: &str) -> bool {
+        let sessions = &self.board.sessions;
+        let persistent = |six: SessionIx| sessions.get(six as usize).is_some_and(|it| it.is_persistent());
+        if publish.retain || (publish.qos == QoS::ExactlyOnce && persistent(six)) {
+            return true;
+        }
+        if self.router.interested_shards(topic).next().is_some() {
+            return true;
+        }
+        let (matching, _) = self.router.matching(topic);
+        matching.iter().any(|(key, _)| key & GROUP_BIT != 0 || persistent(*key))
+    }
+
+    /// Answers a publication that cannot be stored now: v5 hears why. 3.1.1 has no word for it: the packet stays
+    /// unread, and unacknowledged, until there is space.
+    fn refuse_unstored(&mut self, id: ConnId, publish: &Publish<'_>) -> Result<(), PeerError> {
+        self.board.stats.refused_full += 1;
+        let (Some(packet_id), Some(conn)) = (publish.packet_id, self.board.conn(id)) else { return Ok(()) };
+        if conn.version.is_v5() {
+            let exactly = publish.qos == QoS::ExactlyOnce;
+            let kind = if exactly { PacketType::PubRec } else { PacketType::PubAck };
+            self.ack_publish(id, kind, packet_id, ReasonCode::QUOTA_EXCEEDED, false);
+            return Ok(());
+        }
+        conn.receiving = conn.receiving.saturating_sub(1);
+        conn.unread = true;
+        self.board.hold(id.index, Holds::FULL);
+        Ok(())
     }
 
     pub(crate) fn on_retained_timer(&mut self, topic: &str) {
@@ -233,6 +302,12 @@ impl Shard {
         if self.board.retained.get(topic).is_some_and(|kept| kept.0.is_expired(wall)) {
             if let Some(expired) = self.board.retained.remove(topic) {
                 self.remember_gone(topic, expired.0.id);
+                if self.board.config.shard == 0 {
+                    let id = self.board.next_message_id();
+                    let publisher = Arc::clone(&expired.0.publisher);
+                    let message = Arc::new(cork_store::Message::new(id, topic, &[], &[], publisher));
+                    self.board.record(Record::Retained { message }); // its space is free
+                }
             }
             self.board.stats.dropped_expired += 1;
         }
@@ -275,6 +350,7 @@ impl Shard {
                     qos: publication.qos.min(value.qos()),
                     retain: publication.retain && value.retain_as_published(),
                     group: NO_GROUP,
+                    share: None,
                     sub_ids,
                 };
                 self.board.deliver(*key, publication, how);
@@ -301,7 +377,7 @@ impl Shard {
             && let Turn::Shard(shard) = group.next_turn()
         {
             let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
-            return self.peers.tell(shard, Item::Publish { message, plain: false, groups, retain: false });
+            return self.tell_share(shard, message, groups, Vec::new());
         }
         deliver_to_member(&mut self.board, group_ix, group, publication);
     }
@@ -335,6 +411,7 @@ fn deliver_overlapping(
         qos: publication.qos.min(qos),
         retain: publication.retain && as_published,
         group: NO_GROUP,
+        share: None,
         sub_ids: &sub_ids,
     };
     board.deliver(own[0].0, publication, how);
@@ -362,12 +439,14 @@ fn deliver_to_member(
         .or_else(|| members.pick(|six, _| may(six)))
         .or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };
+    let name = Arc::clone(&group.name);
     let id = [value.sub_id];
     let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
     let how = How {
         qos: wanted.min(value.qos()),
         retain: publication.retain && value.retain_as_published(),
         group: group_ix,
+        share: Some(&name),
         sub_ids,
     };
     board.deliver(six, publication, how);

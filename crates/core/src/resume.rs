@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use cork_packet::{ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasOut, Time};
-use cork_store::{Message, Proof, Publisher, Record, Will};
+use cork_store::{Message, Proof, Publisher, Record, SessionKey, Will};
 
 use crate::{
     board::{Timer, encode_within},
@@ -61,6 +61,9 @@ impl Shard {
                 return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
             }
             self.take_over(six, id);
+            if self.session_of(client_id) == Some(six) {
+                self.returned(six);
+            }
         }
         // The takeover may have ended the Session.
         let mut existing = self.session_of(client_id);
@@ -72,15 +75,26 @@ impl Shard {
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect);
         self.attach(id, six, connect, publisher, expiry);
-        self.arm_will(six, connect);
+        let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
+        self.arm_will(six, connect, keep_alive);
         let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
+        if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
+            self.arrived(id, six);
+        }
     }
 
     fn new_session(&mut self, client_id: &str) -> SessionIx {
         let publisher = Arc::new(Publisher { client_id: client_id.into(), ..Publisher::default() });
         let key = self.board.next_session_key();
+        self.insert_session(key, publisher)
+    }
+
+    /// Adds a Session that has nothing yet.
+    pub(crate) fn insert_session(&mut self, key: SessionKey, publisher: Arc<Publisher>) -> SessionIx {
+        let client_id = Arc::clone(&publisher);
+        let client_id = &*client_id.client_id;
         let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
         let six = SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory");
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
@@ -133,8 +147,11 @@ impl Shard {
         let timer = if keep_alive == 0 { Time::NEVER } else { now + keep_alive_grace(keep_alive) };
         self.board.set_conn_timer(id, timer);
 
+        let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
         session.conn = id.index;
+        session.since = wall;
+        session.handing_over = false;
         if *session.publisher != publisher {
             session.publisher = Arc::new(publisher);
         }
@@ -160,14 +177,12 @@ impl Shard {
     /// Writes down that a Session exists, or its changed expiry.
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
-        session.recorded = true;
-        let record = Record::Session {
-            session: session.key,
-            client_id: session.client_id().into(),
-            user_name: session.publisher.user_name.clone(),
-            expiry_seconds: session.expiry_seconds,
-        };
+        let first = !std::mem::replace(&mut session.recorded, true);
+        let record = session.to_record();
         self.board.record(record);
+        if first {
+            self.count_kept(1);
+        }
     }
 
     pub(crate) fn count_connected(&mut self, by: i64) {
@@ -195,7 +210,7 @@ impl Shard {
 
     /// Keeps the Will of a CONNECT until it is due or cancelled; an earlier, delayed one is cancelled: its Session
     /// goes on (5.0 [MQTT-3.1.3-9]).
-    fn arm_will(&mut self, six: SessionIx, connect: &Connect<'_>) {
+    fn arm_will(&mut self, six: SessionIx, connect: &Connect<'_>, keep_alive: u16) {
         self.disarm_will(six);
         let Some(will) = &connect.will else { return };
         let mut properties = Vec::new();
@@ -210,6 +225,7 @@ impl Shard {
             message: Arc::new(message),
             delay_seconds: will.properties.will_delay_interval().unwrap_or(0),
             expiry_seconds: will.properties.message_expiry_interval(),
+            keep_alive_seconds: keep_alive,
         });
         let record = Record::WillArmed { session: session.key, will: will.clone() };
         session.will = Some(will);

@@ -142,6 +142,15 @@ impl Router {
         self.group_names.get(name).copied()
     }
 
+    /// Whether a shared subscription has somebody besides this Session.
+    pub(crate) fn has_others(&self, group: u32, six: SessionIx) -> bool {
+        self.groups.get(group as usize).is_some_and(|group| {
+            group.online > 0
+                || group.members.members().any(|(member, _)| member != six)
+                || !group.remotes.is_empty()
+        })
+    }
+
     /// The group of a shared subscription, made when it does not exist.
     pub(crate) fn group_or_new(&mut self, name: &str, filter: &str) -> u32 {
         if let Some(group) = self.group(name) {

@@ -1,48 +1,20 @@
 //! A Session: what the broker keeps for a Client Identifier (5.0 4.1).
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use cork_packet::QoS;
+use cork_packet::{PacketId, QoS};
 use cork_proto::{Inflight, Received, Time};
-use cork_store::{Message, Publisher, SessionKey, Will};
+use cork_store::{
+    Message, Publisher, Record, SessionKey, SessionState, SubscriptionIds, Ticket, WallTime, Will,
+};
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors};
+use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
 /// No shared subscription group.
 pub(crate) const NO_GROUP: u32 = u32::MAX;
-
-/// Subscription Identifiers that go with a delivery, ascending; nearly always none or one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SubIds {
-    #[default]
-    None,
-    One(u32),
-    Many(Box<[u32]>),
-}
-
-impl SubIds {
-    pub(crate) fn from_slice(ids: &[u32]) -> Self {
-        match ids {
-            [] => Self::None,
-            [one] => Self::One(*one),
-            many => Self::Many(many.into()),
-        }
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u32] {
-        match self {
-            Self::None => &[],
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-}
 
 /// How a message goes to one Session.
 #[derive(Clone, Debug)]
@@ -51,7 +23,7 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Shared subscription it came through.
     pub(crate) group: u32,
-    pub(crate) sub_ids: SubIds,
+    pub(crate) sub_ids: SubscriptionIds,
 }
 
 /// A message that waits in a Session.
@@ -59,8 +31,10 @@ pub(crate) struct Delivery {
 pub(crate) struct Queued {
     pub(crate) message: Arc<Message>,
     pub(crate) delivery: Delivery,
-    /// The Session's number for it in the store's records.
+    /// The Session's number for it in the store's records; its Packet Identifier follows from it.
     pub(crate) number: u64,
+    /// It is not sent before this batch is stored.
+    pub(crate) ticket: Ticket,
 }
 
 /// What a flight keeps for being sent again. Nothing when the Session ends with its connection: then there is no
@@ -71,27 +45,44 @@ pub(crate) type Kept = Option<Box<Queued>>;
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     pub(crate) inflight: Inflight<Kept>,
-    pub(crate) queue: VecDeque<Queued>,
-    pub(crate) queue_bytes: u64,
+    pub(crate) queue: Queue,
+    /// Deliveries numbered so far.
     pub(crate) numbers: u64,
-    /// Number of the last QoS 0 message that was queued.
-    pub(crate) last_queued_qos0: u64,
+    /// The last one that was sent.
+    pub(crate) sent_up_to: u64,
+    /// Deliveries up to this one may have been sent before the broker's last start.
+    pub(crate) dup_up_to: u64,
+    /// From a delivery on, what is added to its number: `(from, shift)`, ascending. Nearly always empty.
+    pub(crate) shifts: Vec<(u64, u64)>,
     pub(crate) cursors: Cursors,
-    /// The full queue was reported.
-    pub(crate) full_reported: bool,
 }
 
 impl Outgoing {
-    /// Whether a QoS 0 message waits in the queue.
-    pub(crate) fn has_queued_qos0(&self) -> bool {
-        self.queue.front().is_some_and(|first| first.number <= self.last_queued_qos0)
+    /// Where a delivery's flight stands in the order that Packet Identifiers follow.
+    ///
+    /// Told from its number alone: after a crash the same delivery gets the same identifier, although nobody wrote
+    /// down that it was sent.
+    pub(crate) fn sequence_of(&self, number: u64) -> u64 {
+        let shift = self.shifts.iter().rev().find(|(from, _)| *from <= number);
+        number - 1 + shift.map_or(0, |(_, shift)| *shift)
+    }
+
+    /// The delivery that is under way with this identifier.
+    pub(crate) fn delivery_of(&self, packet_id: PacketId) -> Option<u64> {
+        self.inflight.sequence_of(packet_id).map(|sequence| self.number_of(sequence))
+    }
+
+    /// The delivery whose flight has this sequence.
+    pub(crate) fn number_of(&self, sequence: u64) -> u64 {
+        let shift = self.shifts.iter().rev().find(|(from, shift)| from - 1 + shift <= sequence);
+        sequence + 1 - shift.map_or(0, |(_, shift)| *shift)
     }
 
     /// The Session leaves a shared subscription: what it was chosen for stays its own. The group's index may soon
     /// mean another group.
     pub(crate) fn leave_group(&mut self, group: u32) {
         let kept = self.inflight.items_mut().flatten().map(|kept| &mut **kept);
-        for queued in kept.chain(&mut self.queue).filter(|queued| queued.delivery.group == group) {
+        for queued in kept.chain(&mut self.queue.head).filter(|queued| queued.delivery.group == group) {
             queued.delivery.group = NO_GROUP;
         }
     }
@@ -116,6 +107,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// The store knows it although it ends with its connection: its queue has, or had, a tail.
+    pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
     /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
@@ -123,8 +116,16 @@ pub(crate) struct Session {
     pub(crate) will: Option<Box<Will>>,
     /// When the Will goes out, while it is due but delayed.
     pub(crate) will_at: Time,
+    /// The Will was left in an earlier life of the broker: it is void once the client returns.
+    pub(crate) will_restored: bool,
     pub(crate) outgoing: Option<Box<Outgoing>>,
     pub(crate) received: Received,
+    /// Since when it has, or has not, a connection.
+    pub(crate) since: WallTime,
+    /// The part of its queue that only the store has is looked through for what others of a share can take.
+    pub(crate) handing_over: bool,
+    /// It has ended; only what others of a share can take is still looked for.
+    pub(crate) over: bool,
 }
 
 impl Session {
@@ -135,12 +136,17 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
             will: None,
             will_at: Time::NEVER,
+            will_restored: false,
             outgoing: None,
             received: Received::default(),
+            since: WallTime::default(),
+            handing_over: false,
+            over: false,
         }
     }
 
@@ -155,6 +161,20 @@ impl Session {
     /// Whether it outlives its connection, so that its state is worth a record.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry_seconds != 0
+    }
+
+    /// Its present state, to be stored.
+    pub(crate) fn to_record(&self) -> Record {
+        let state = SessionState {
+            client_id: self.client_id().into(),
+            user_name: self.publisher.user_name.clone(),
+            proof: self.publisher.proof,
+            expiry_seconds: self.expiry_seconds,
+            online: self.is_online(),
+            since: self.since,
+            sent_up_to: self.outgoing.as_ref().map_or(0, |outgoing| outgoing.sent_up_to),
+        };
+        Record::Session { session: self.key, state: Box::new(state) }
     }
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {

@@ -6,7 +6,12 @@ use cork_packet::QoS;
 use cork_proto::Time;
 
 use crate::{
-    board::Timer, conn::NO_SESSION, connect::broker_publisher, deliver::Publication, io::Item, shard::Shard,
+    board::Timer,
+    conn::NO_SESSION,
+    connect::broker_publisher,
+    deliver::{Ask, Publication},
+    io::Item,
+    shard::Shard,
     stats::Stats,
 };
 
@@ -29,7 +34,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 37] = [
+const PLAIN: [(&str, Counter); 49] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -47,9 +52,21 @@ const PLAIN: [(&str, Counter); 37] = [
     ("messages/dropped/queue_full", |s| s.dropped_queue_full),
     ("messages/dropped/expired", |s| s.dropped_expired),
     ("messages/dropped/too_large", |s| s.dropped_too_large),
+    ("messages/dropped/damaged", |s| s.lost_damaged),
+    ("messages/refused/store_full", |s| s.refused_full),
     ("messages/denied/publish", |s| s.denied_publish),
     ("messages/denied/delivery", |s| s.denied_delivery),
     ("connections/peer_errors", |s| s.peer_errors),
+    ("connections/refused/rate", |s| s.refused_rate),
+    ("connections/refused/banned", |s| s.refused_banned),
+    ("connections/refused/busy", |s| s.refused_busy),
+    ("connections/refused/login", |s| s.refused_login),
+    ("connections/closed/connect_timeout", |s| s.closed_connect_timeout),
+    ("connections/closed/packet_timeout", |s| s.closed_packet_timeout),
+    ("connections/closed/keep_alive", |s| s.closed_keep_alive),
+    ("connections/closed/login_memory", |s| s.closed_login_memory),
+    ("addresses/banned", |s| s.bans),
+    ("clients/slowed", |s| s.slowed),
     ("store/messages/count", |s| s.queued_messages + s.retained),
     ("store/messages/bytes", |s| s.queued_bytes),
     ("subscriptions/count", |s| s.subscriptions),
@@ -143,6 +160,9 @@ impl Shard {
             expires: None,
             publisher: &publisher,
             message: None,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
         };
         let records = self.board.records.len();
         self.publish(&mut publication, NO_SESSION);

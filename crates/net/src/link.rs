@@ -76,6 +76,10 @@ impl<S: Socket> Link<S> {
         self.layers.as_ref().is_none_or(|layers| layers.is_settled())
     }
 
+    pub(crate) fn awaits_header(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.prelude.is_some())
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.layers.as_ref().is_some_and(|layers| layers.tls.is_some())
     }

@@ -10,6 +10,7 @@ use crate::listener::{Transport, Wrap};
 use crate::wire::{Peer, Wire};
 use framed::Framed;
 use std::io::{self, IoSlice, Write};
+use std::net::IpAddr;
 
 /// What one [`Stream::read`] brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct ReadOutcome {
 pub struct Stream {
     pipe: Pipe<Wire>,
     peer: Peer,
+    /// A PROXY header says, or will say, who it is.
+    proxied: bool,
 }
 
 impl Stream {
@@ -43,7 +46,7 @@ impl Stream {
     /// batches, Nagle's delay would only add to them.
     #[must_use]
     pub fn new(socket: impl Into<Wire>, peer: impl Into<Peer>, transport: Transport) -> Self {
-        Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into() }
+        Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into(), proxied: false }
     }
 
     /// Takes over an accepted socket with all that its listener wraps around MQTT.
@@ -52,12 +55,29 @@ impl Stream {
     /// rustls found no randomness.
     pub fn accept(socket: impl Into<Wire>, peer: impl Into<Peer>, wrap: &Wrap) -> io::Result<Self> {
         let link = Link::new(socket.into(), wrap.proxy, wrap.tls.clone())?;
-        Ok(Self { pipe: Pipe::new(link, wrap.transport), peer: peer.into() })
+        Ok(Self { pipe: Pipe::new(link, wrap.transport), peer: peer.into(), proxied: wrap.proxy })
     }
 
     /// Who is at the other end: by the PROXY header, where there is one to believe, else by the socket.
     pub fn peer(&self) -> Peer {
         self.pipe.socket.source().map_or(self.peer, Peer::Net)
+    }
+
+    /// The address that limits per address hold for. `None` for a Unix domain socket, and where a balancer stands
+    /// between and speaks for nobody, or has not yet spoken: see [`Stream::awaits_origin`].
+    pub fn origin(&self) -> Option<IpAddr> {
+        if self.proxied { self.pipe.socket.source().map(|source| source.ip()) } else { self.peer.ip() }
+    }
+
+    /// Whether the PROXY header that says where it comes from is still to come. Nothing is done for TLS by the
+    /// [`Stream::read`] that brings it, nor before.
+    pub fn awaits_origin(&self) -> bool {
+        self.pipe.socket.awaits_header()
+    }
+
+    /// Whether the address is a balancer's, not the client's.
+    pub fn is_behind_balancer(&self) -> bool {
+        self.proxied && self.pipe.socket.source().is_none()
     }
 
     /// The user name in the certificate that the client has proven to be its own.

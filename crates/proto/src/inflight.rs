@@ -8,6 +8,9 @@
 //! ```
 //!
 //! Flights that stay unanswered while thousands behind them finish are moved aside, so that the ring stays short.
+//!
+//! A sender that must give the same identifiers after a restart names the sequences itself ([`Inflight::push_at`]):
+//! what it leaves out costs an empty place in the ring.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -128,11 +131,35 @@ impl<M> Inflight<M> {
     ///
     /// `None` when all 65,535 are in use. QoS 0 needs no flight and is treated as QoS 1.
     pub fn push(&mut self, item: M, qos: QoS) -> Option<PacketId> {
+        let sequence = self.free_from(self.next())?;
+        self.push_at(sequence, item, qos)
+    }
+
+    /// Sequence of the flight that [`Inflight::push`] would start, were its identifier free.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    /// The first sequence from `from` on whose identifier is not in use; `None` when all are.
+    #[must_use]
+    pub fn free_from(&self, from: u64) -> Option<u64> {
         if self.live + self.reserved >= IDENTIFIERS_MAX {
             return None;
         }
+        (from..from + IDENTIFIERS).find(|sequence| !self.is_used(identifier(*sequence)))
+    }
+
+    /// Starts a flight at QoS 1 or 2 under the identifier of `sequence`, which is not below [`Inflight::next`].
+    ///
+    /// `None`, and nothing happens, when the identifier is in use.
+    pub fn push_at(&mut self, sequence: u64, item: M, qos: QoS) -> Option<PacketId> {
+        let id = identifier(sequence);
+        if self.live + self.reserved >= IDENTIFIERS_MAX || self.is_used(id) {
+            return None;
+        }
         self.shorten();
-        let id = self.vacant();
+        self.pad_to(sequence);
         let awaits = if qos == QoS::ExactlyOnce { Phase::Pubrec } else { Phase::Puback };
         self.ring.push_back(Some(Flight { awaits, item: Some(item), counted: true }));
         self.live += 1;
@@ -140,29 +167,61 @@ impl<M> Inflight<M> {
         Some(id)
     }
 
-    /// The identifier of the ring's end, behind those that are in use elsewhere.
-    fn vacant(&mut self) -> PacketId {
-        loop {
-            let id = identifier(self.base + self.ring.len() as u64);
-            if !self.aside_ids.contains_key(&id) {
-                return id;
+    /// Takes up a flight of an earlier life of the sender that waits for PUBCOMP. Other flights may start before
+    /// and behind it.
+    pub fn restore_released(&mut self, sequence: u64) {
+        let id = identifier(sequence);
+        if !self.is_used(id) {
+            self.aside.insert(sequence, Flight { awaits: Phase::Pubcomp, item: None, counted: false });
+            self.aside_ids.insert(id, sequence);
+            self.live += 1;
+        }
+    }
+
+    /// Sequence of the flight under way with this identifier.
+    #[must_use]
+    pub fn sequence_of(&self, id: PacketId) -> Option<u64> {
+        let offset = self.offset(id);
+        match self.ring.get(offset) {
+            Some(Some(_)) => Some(self.base + offset as u64),
+            _ => self.aside_ids.get(&id).copied(),
+        }
+    }
+
+    /// Whether the identifier of a sequence is not in use.
+    #[must_use]
+    pub fn is_free(&self, sequence: u64) -> bool {
+        !self.is_used(identifier(sequence))
+    }
+
+    fn is_used(&self, id: PacketId) -> bool {
+        matches!(self.ring.get(self.offset(id)), Some(Some(_))) || self.aside_ids.contains_key(&id)
+    }
+
+    /// Lets the ring end right before `sequence`.
+    fn pad_to(&mut self, sequence: u64) {
+        if sequence.saturating_sub(self.next()) > RING_LONG as u64 {
+            while !self.ring.is_empty() {
+                self.move_first_aside();
             }
-            self.ring.push_back(None); // taken by a flight that was moved aside, or reserved
+        }
+        if self.ring.is_empty() {
+            self.base = self.base.max(sequence);
+        }
+        while self.next() < sequence {
+            self.ring.push_back(None);
         }
     }
 
     /// Takes a Packet Identifier out of the row for a packet that is no publication (SUBSCRIBE, UNSUBSCRIBE), until
     /// [`Inflight::free`] (5.0 [MQTT-2.2.1-3]). `None` when all are in use.
     pub fn reserve(&mut self) -> Option<PacketId> {
-        if self.live + self.reserved >= IDENTIFIERS_MAX {
-            return None;
-        }
+        let sequence = self.free_from(self.next())?;
         self.shorten();
-        let id = self.vacant();
-        self.ring.push_back(None);
+        self.pad_to(sequence + 1);
+        let id = identifier(sequence);
         self.aside_ids.insert(id, RESERVED);
         self.reserved += 1;
-        self.pop_done();
         Some(id)
     }
 
@@ -179,23 +238,18 @@ impl<M> Inflight<M> {
     /// Puts a flight of an earlier program run behind the others, under the identifier it had; its packet goes out
     /// when [`Inflight::reconnected`] was called. False when the identifier is in use.
     pub fn restore(&mut self, id: PacketId, awaits: Phase, item: Option<M>) -> bool {
-        if self.find(id).is_some() || self.aside_ids.contains_key(&id) {
+        if self.is_used(id) {
             return false;
         }
-        // Identifiers are sequences: those between the last flight and this one are passed over.
-        if self.ring.is_empty() {
-            self.base += (u64::from(id.get()) - 1 + IDENTIFIERS - self.base % IDENTIFIERS) % IDENTIFIERS;
-        }
-        while identifier(self.base + self.ring.len() as u64) != id {
-            self.ring.push_back(None);
-        }
+        // The next sequence that has this identifier.
+        let ahead = u64::from(id.get()) - 1 + IDENTIFIERS - self.next() % IDENTIFIERS;
+        self.pad_to(self.next() + ahead % IDENTIFIERS);
         self.ring.push_back(Some(Flight { awaits, item, counted: false }));
         self.live += 1;
-        self.shorten();
         true
     }
 
-    /// Whether a flight uses this identifier, and what it waits for.
+    /// What the flight with this identifier waits for; `None` when there is none.
     #[must_use]
     pub fn awaits(&mut self, id: PacketId) -> Option<Phase> {
         self.find(id).map(|flight| flight.awaits)
@@ -205,7 +259,9 @@ impl<M> Inflight<M> {
     pub fn take_all(&mut self) -> impl Iterator<Item = (PacketId, Flight<M>)> + use<M> {
         let Self { ring, base, aside, .. } = std::mem::take(self);
         let ring = ring.into_iter().zip(base..).filter_map(|(slot, n)| Some((n, slot?)));
-        aside.into_iter().chain(ring).map(|(n, flight)| (identifier(n), flight))
+        let mut flights: Vec<_> = aside.into_iter().chain(ring).collect();
+        flights.sort_unstable_by_key(|(n, _)| *n);
+        flights.into_iter().map(|(n, flight)| (identifier(n), flight))
     }
 
     /// PUBACK arrived: a QoS 1 flight ends.
@@ -238,8 +294,8 @@ impl<M> Inflight<M> {
             flight.counted = false;
         }
         self.open = 0;
-        self.resend_at = self.aside.keys().next().map_or(self.base, |sequence| *sequence);
-        self.resend_end = self.base + self.ring.len() as u64;
+        self.resend_at = self.aside.keys().next().map_or(self.base, |first| self.base.min(*first));
+        self.resend_end = self.aside.keys().next_back().map_or(0, |last| last + 1).max(self.next());
         self.release_at = self.resend_at;
     }
 
@@ -256,13 +312,15 @@ impl<M> Inflight<M> {
             self.resend_at += 1;
         } else {
             // 5.0 [MQTT-3.3.4-10]: a PUBLISH that waits holds up no PUBREL behind it.
-            let release = self.seek(released, |_, flight| flight.awaits == Phase::Pubcomp);
+            // What lies before it went out on the way here.
+            let behind = released.max(sequence);
+            let release = self.seek(behind, |_, flight| flight.awaits == Phase::Pubcomp);
             self.release_at = release.map_or(self.resend_end, |sequence| sequence + 1);
             sequence = release?;
         }
-        let flight = match sequence.checked_sub(self.base) {
-            Some(offset) => self.ring.get_mut(usize::try_from(offset).ok()?)?.as_mut()?,
-            None => self.aside.get_mut(&sequence)?,
+        let flight = match self.aside.get_mut(&sequence) {
+            Some(flight) => flight,
+            None => self.ring.get_mut(usize::try_from(sequence - self.base).ok()?)?.as_mut()?,
         };
         if flight.awaits != Phase::Pubcomp {
             flight.counted = true;
@@ -274,12 +332,15 @@ impl<M> Inflight<M> {
     /// Sequence of the first wanted flight, from `from` on, among those to be sent again.
     fn seek(&self, from: u64, wanted: impl Fn(u64, &Flight<M>) -> bool) -> Option<u64> {
         let aside = self.aside.range(from..).find(|(n, flight)| wanted(**n, flight)).map(|(n, _)| *n);
-        let next = aside.or_else(|| {
-            let from = from.max(self.base);
-            let skip = usize::try_from(from - self.base).unwrap_or(usize::MAX);
-            let mut ring = (from..).zip(self.ring.iter().skip(skip));
-            ring.find(|(n, slot)| slot.as_ref().is_some_and(|flight| wanted(*n, flight))).map(|(n, _)| n)
-        });
+        let start = from.max(self.base);
+        let skip = usize::try_from(start - self.base).unwrap_or(usize::MAX);
+        let mut ring = (start..).zip(self.ring.iter().skip(skip));
+        let ring =
+            ring.find(|(n, slot)| slot.as_ref().is_some_and(|flight| wanted(*n, flight))).map(|(n, _)| n);
+        let next = match (aside, ring) {
+            (Some(aside), Some(ring)) => Some(aside.min(ring)),
+            (one, other) => one.or(other),
+        };
         next.filter(|sequence| *sequence < self.resend_end)
     }
 
@@ -352,13 +413,17 @@ impl<M> Inflight<M> {
     fn shorten(&mut self) {
         let full = (self.ring.len() as u64) >= IDENTIFIERS;
         while self.ring.len() > RING_LONG && (full || self.live * 4 < self.ring.len()) {
-            if let Some(Some(flight)) = self.ring.pop_front() {
-                self.aside.insert(self.base, flight);
-                self.aside_ids.insert(identifier(self.base), self.base);
-            }
-            self.base += 1;
+            self.move_first_aside();
             self.pop_done();
         }
+    }
+
+    fn move_first_aside(&mut self) {
+        if let Some(Some(flight)) = self.ring.pop_front() {
+            self.aside.insert(self.base, flight);
+            self.aside_ids.insert(identifier(self.base), self.base);
+        }
+        self.base += 1;
     }
 }
 
@@ -466,6 +531,49 @@ mod tests {
         assert_eq!(inflight.push(0, QoS::AtLeastOnce), None);
         inflight.puback(id(30_000));
         assert_eq!(inflight.push(7, QoS::AtLeastOnce), Some(id(30_000)));
+    }
+
+    #[test]
+    fn a_sender_that_names_its_sequences_gets_the_same_identifiers_again() {
+        let mut before = Inflight::default();
+        let ids: Vec<_> = [0, 1, 5, 5000].map(|n| before.push_at(n, n, QoS::ExactlyOnce).unwrap()).into();
+        assert_eq!(ids, [id(1), id(2), id(6), id(5001)]);
+        assert_eq!(before.sequence_of(id(6)), Some(5));
+        assert_eq!(before.sequence_of(id(3)), None);
+        before.pubrec(ids[1], false);
+        // A new start knows of 1 that it was released; the others it sends again, in order.
+        let mut after = Inflight::default();
+        after.restore_released(1);
+        let again: Vec<_> = [0, 5, 5000].map(|n| after.push_at(n, n, QoS::ExactlyOnce).unwrap()).into();
+        assert_eq!(again, [ids[0], ids[2], ids[3]]);
+        after.reconnected();
+        let mut order = Vec::new();
+        while let Some((id, flight)) = after.resend(usize::MAX) {
+            order.push((id, flight.awaits == Phase::Pubcomp));
+        }
+        assert_eq!(order, [(ids[0], false), (ids[1], true), (ids[2], false), (ids[3], false)]);
+        assert_eq!(after.pubcomp(ids[1]), Acked::Taken(None));
+    }
+
+    #[test]
+    fn an_identifier_in_use_is_left_out() {
+        let mut inflight = Inflight::default();
+        inflight.push_at(0, 0, QoS::AtLeastOnce).unwrap();
+        assert_eq!(inflight.push_at(IDENTIFIERS, 1, QoS::AtLeastOnce), None);
+        assert_eq!(inflight.free_from(IDENTIFIERS), Some(IDENTIFIERS + 1));
+        assert_eq!(inflight.push_at(IDENTIFIERS + 1, 1, QoS::AtLeastOnce), Some(id(2)));
+        assert_eq!(inflight.len(), 2);
+        assert!(inflight.ring.len() < 10);
+    }
+
+    #[test]
+    fn a_pubrel_before_a_publish_that_waits_for_the_window_goes_once() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..4).map(|n| inflight.push(n, QoS::ExactlyOnce).unwrap()).collect();
+        inflight.pubrec(ids[1], false);
+        inflight.reconnected();
+        let again: Vec<_> = std::iter::from_fn(|| inflight.resend(2).map(|(id, _)| id)).collect();
+        assert_eq!(again, ids[..3]);
     }
 
     #[test]

@@ -8,9 +8,11 @@
 
 mod access;
 mod connections;
+mod gate;
 mod log;
 mod mail;
 mod runtime;
 mod worker;
 
-pub use runtime::{Runtime, RuntimeConfig};
+pub use gate::AddressLimits;
+pub use runtime::{Runtime, RuntimeConfig, StoreMaker, Wake};

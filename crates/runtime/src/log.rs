@@ -17,7 +17,7 @@ pub(crate) fn log(event: &Event) {
             resumed = session_present,
             "client connected"
         ),
-        Event::Disconnected { client_id, peer, cause } => {
+        Event::Disconnected { client_id, peer, cause, .. } => {
             let client = if client_id.is_empty() { "-" } else { client_id };
             match cause {
                 Ended::ByClient | Ended::ByClientWithWill => info!(client, %peer, "client disconnected"),
@@ -27,6 +27,10 @@ pub(crate) fn log(event: &Event) {
                     info!(client, %peer, "client silent for 1.5 times its keep alive");
                 }
                 Ended::ConnectTimeout => info!(%peer, "no CONNECT in time"),
+                Ended::PacketTimeout => info!(client, %peer, "a packet was begun and not gone on with"),
+                Ended::NoRoomForStrangers => {
+                    info!(%peer, "connection closed: those not logged in fill the memory they may");
+                }
                 Ended::TakenOver { by } => {
                     info!(client, %peer, %by, "session taken over by another connection");
                 }
@@ -62,6 +66,18 @@ pub(crate) fn log(event: &Event) {
         }
         Event::QueueFull { client_id, bytes } => {
             warn!(client = &**client_id, bytes, "queue full: new messages for this session are dropped");
+        }
+        Event::DeliveryDamaged { client_id, delivery, error } => {
+            error!(client = &**client_id, delivery, %error, "a stored message is damaged: it is lost");
+        }
+        Event::StoreFull { full: true } => {
+            error!(
+                "the store has no space left: what needs it is refused; what is stored is still delivered"
+            );
+        }
+        Event::StoreFull { full: false } => info!("the store has space again"),
+        Event::Slowed { client_id, peer } => {
+            info!(client = &**client_id, %peer, "client publishes faster than it may: it is read more slowly");
         }
         Event::StoreFailed { error } => {
             error!(%error, "the store failed: nothing that needs it is acknowledged");

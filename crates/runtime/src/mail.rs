@@ -50,11 +50,16 @@ pub(crate) fn mailbox(waker: Arc<Waker>) -> (Post, Mailbox) {
 }
 
 impl Post {
-    /// Puts something into the mailbox and wakes the worker, unless it has been woken and did not look yet.
+    /// Puts something into the mailbox and wakes the worker.
     pub(crate) fn send(&self, mail: Mail) {
         if self.sender.send(mail).is_err() {
             return; // the worker has ended; so has everything it served
         }
+        self.wake();
+    }
+
+    /// Wakes the worker, unless it has been woken and did not look yet.
+    pub(crate) fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {

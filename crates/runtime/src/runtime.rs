@@ -8,14 +8,15 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{ShardConfig, Users};
+use cork_core::{ShardConfig, Users, share_out};
 use cork_mesh::Mesh;
 use cork_net::{Address, Listen, SocketFile};
-use cork_store::Store;
+use cork_store::{Recovered, Store};
 use mio::{Poll, Waker};
 
 use crate::{
     access::{AccessDesk, Keeper},
+    gate::{AddressLimits, Gate},
     mail::{Mail, Post, mailbox},
     worker::{WAKE, Worker},
 };
@@ -32,13 +33,22 @@ pub struct RuntimeConfig {
     pub users: Users,
     /// What they may do.
     pub rights: Arc<Acl>,
-    /// Makes the store of a shard.
-    pub store: Box<dyn Fn(u16) -> Box<dyn Store>>,
+    /// Makes the store of a shard, which calls what it is given when it has answers.
+    pub store: StoreMaker,
+    /// What the store gave back, for the shards to take up.
+    pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
     pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// Limits per network address.
+    pub addresses: AddressLimits,
     /// Connections of all shards together; 0: what descriptors allow.
     pub connections_max: usize,
 }
+
+/// Makes the store of a shard, by its number; what it is given wakes the shard.
+pub type StoreMaker = Box<dyn Fn(u16, Wake) -> Box<dyn Store>>;
+/// Wakes somebody who waits.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 impl std::fmt::Debug for RuntimeConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,30 +93,46 @@ impl Runtime {
         }
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let keeper = Keeper::new(config.authenticator);
+        let gate = Arc::new(Gate::new(config.addresses));
         let desk = AccessDesk::start(&keeper, cores.min(4))?;
-        let mut mailboxes = Vec::new();
-        let mut posts = Vec::new();
+        let (mut mailboxes, mut posts, mut stores) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..shards {
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
             let (post, mailbox) = mailbox(waker);
+            let number = u16::try_from(posts.len()).unwrap_or(u16::MAX);
+            let waked = post.clone();
+            stores.push((config.store)(number, Arc::new(move || waked.wake())));
             posts.push(post);
             mailboxes.push((poll, mailbox));
         }
         let started = Instant::now();
-        let mut threads = Vec::new();
-        for (number, (poll, mailbox)) in (0..shards).zip(mailboxes) {
-            let shard = ShardConfig { shard: number, shards, ..config.shard.clone() };
+        let recovered = share_out(config.recovered, shards, config.shard.seed);
+        let mut workers = Vec::new();
+        for (((number, (poll, mailbox)), store), recovered) in
+            (0..shards).zip(mailboxes).zip(stores).zip(recovered)
+        {
+            let loads = store.can_load();
+            let (epoch, last_arrival) = (recovered.epoch, recovered.last_arrival);
+            let shard =
+                ShardConfig { shard: number, shards, loads, epoch, last_arrival, ..config.shard.clone() };
             let connections_max = config.connections_max.div_ceil(usize::from(shards));
-            let mut worker = Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), started);
+            let mut worker =
+                Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), Arc::clone(&gate), started);
             worker.connections_max = connections_max;
-            worker.store = (config.store)(number);
+            worker.store = store;
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
             worker.set_users(config.users.clone());
             for (socket, wrap) in &sockets {
                 worker.listen(socket.try_clone()?, wrap.clone())?;
             }
+            worker.restore(recovered);
+            workers.push(worker);
+        }
+        // Only now: each knows what all others have subscribers for before it takes the first message.
+        let mut threads = Vec::new();
+        for (number, worker) in workers.into_iter().enumerate() {
             threads.push(thread::Builder::new().name(format!("shard-{number}")).spawn(move || worker.run())?);
         }
         Ok(Self { posts, keeper, threads, addresses, _socket_files: socket_files })

@@ -6,20 +6,22 @@
 //! before it are.
 //!
 //! ```
-//! use cork_store::{Record, SessionKey, Store, Ticket, Volatile};
+//! use cork_store::{Answer, Record, SessionKey, Store, Ticket, Volatile};
 //!
 //! let mut store = Volatile::default();
 //! store.append(Ticket(1), vec![Record::SessionEnded { session: SessionKey(7) }]);
-//! assert_eq!(store.poll_stored(), Some((Ticket(1), Ok(()))));
-//! assert_eq!(store.poll_stored(), None);
+//! assert_eq!(store.poll(), Some(Answer::Stored { ticket: Ticket(1), result: Ok(()) }));
+//! assert_eq!(store.poll(), None);
 //! ```
 #![forbid(unsafe_code)]
 
 mod message;
 mod record;
+mod recovered;
 
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
-pub use record::{Record, SessionKey, Will};
+pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
+pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
 
 use std::{collections::VecDeque, fmt};
 
@@ -56,13 +58,68 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// A place where records are kept.
+/// Asks for deliveries of a Session that the shard does not hold in memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The asker's own number for it, given back.
+    pub token: u64,
+    /// Whose.
+    pub session: SessionKey,
+    /// From this delivery number on.
+    pub from: u64,
+    /// At most so many.
+    pub messages_max: u32,
+    /// No more once so many bytes ([`Message::cost_bytes`]) are reached.
+    pub bytes_max: u32,
+}
+
+/// The answer to a [`Load`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The number it was asked with.
+    pub token: u64,
+    /// Whose.
+    pub session: SessionKey,
+    /// What was asked for.
+    pub from: u64,
+    /// Deliveries that are not over and not released, ascending.
+    pub deliveries: Vec<QueuedDelivery>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<u64>,
+    /// Deliveries in between that cannot be read: where each lies and what is wrong.
+    pub damaged: Vec<(u64, String)>,
+}
+
+/// What a store has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The fate of a batch; answers come in the order of tickets.
+    Stored {
+        /// Which.
+        ticket: Ticket,
+        /// Its fate. After a failure no later batch is stored.
+        result: Result<(), StoreError>,
+    },
+    /// What was asked for.
+    Loaded(Loaded),
+    /// Space for new messages ran out, or there is some again. What was appended before is kept either way;
+    /// records that free space are always taken.
+    Full(bool),
+}
+
+/// A place where records are kept: one shard's end of it.
 pub trait Store: Send {
-    /// Takes a batch. Returns at once; [`Store::poll_stored`] says when it is kept.
+    /// Takes a batch. Returns at once; an [`Answer::Stored`] says when it is kept.
     fn append(&mut self, ticket: Ticket, records: Vec<Record>);
 
-    /// The next batch whose fate is known, in the order they were appended.
-    fn poll_stored(&mut self) -> Option<(Ticket, Result<(), StoreError>)>;
+    /// Asks for deliveries, as they are after all batches appended so far. Returns at once.
+    fn load(&mut self, load: Load);
+
+    /// The next answer.
+    fn poll(&mut self) -> Option<Answer>;
+
+    /// Whether deliveries can be loaded: a shard need not hold them all in memory then.
+    fn can_load(&self) -> bool;
 }
 
 /// The store of a broker that keeps its state in the memory of the process only: every batch counts as stored at once.
@@ -79,7 +136,15 @@ impl Store for Volatile {
         self.stored.push_back(ticket);
     }
 
-    fn poll_stored(&mut self) -> Option<(Ticket, Result<(), StoreError>)> {
-        Some((self.stored.pop_front()?, Ok(())))
+    fn load(&mut self, load: Load) {
+        debug_assert!(false, "nothing is kept here that {load:?} could give back");
+    }
+
+    fn poll(&mut self) -> Option<Answer> {
+        Some(Answer::Stored { ticket: self.stored.pop_front()?, result: Ok(()) })
+    }
+
+    fn can_load(&self) -> bool {
+        false
     }
 }

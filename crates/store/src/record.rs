@@ -4,11 +4,45 @@ use std::sync::Arc;
 
 use cork_packet::{PacketId, QoS};
 
-use crate::Message;
+use crate::{Message, Proof, WallTime};
 
-/// A Session, by a number that is never used again.
+/// A Session, by a number that is never used again: 24 bits of the store's epoch, 40 bits of a counter.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(pub u64);
+
+/// Subscription Identifiers that go with a delivery, ascending; nearly always none or one (5.0 3.8.2.1.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SubscriptionIds {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(u32),
+    /// Several subscriptions matched.
+    Many(Box<[u32]>),
+}
+
+impl SubscriptionIds {
+    /// Keeps `ids`.
+    #[must_use]
+    pub fn from_slice(ids: &[u32]) -> Self {
+        match ids {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            many => Self::Many(many.into()),
+        }
+    }
+
+    /// The identifiers.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
 
 /// A Will as it was armed at CONNECT (5.0 3.1.2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,21 +53,59 @@ pub struct Will {
     pub delay_seconds: u32,
     /// Message Expiry Interval in seconds.
     pub expiry_seconds: Option<u32>,
+    /// Keep Alive of the connection that armed it, in seconds: how long its client may be believed to be there.
+    pub keep_alive_seconds: u16,
+}
+
+/// A Session as such: who owns it and how long it lives. The last one written counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    /// Client Identifier.
+    pub client_id: Arc<str>,
+    /// User Name of its owner.
+    pub user_name: Option<Box<str>>,
+    /// Who vouches for the User Name.
+    pub proof: Proof,
+    /// Seconds it lives without a connection; `u32::MAX`: for ever.
+    pub expiry_seconds: u32,
+    /// It has a connection.
+    pub online: bool,
+    /// Since when it has, or has not, a connection.
+    pub since: WallTime,
+    /// Deliveries up to this number were sent at least once. Known when the connection ended; while it lasts any
+    /// delivery may have been.
+    pub sent_up_to: u64,
+}
+
+/// A message that waits for a Session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedDelivery {
+    /// The Session's number of this delivery, ascending from 1; the Packet Identifier follows from it.
+    pub delivery: u64,
+    /// What.
+    pub message: Arc<Message>,
+    /// QoS of this delivery, 1 or 2.
+    pub qos: QoS,
+    /// RETAIN of this delivery.
+    pub retain: bool,
+    /// Share it came through, as `<share name>/<filter>`.
+    pub share: Option<Arc<str>>,
+    /// Subscription Identifiers that go with it.
+    pub subscription_ids: SubscriptionIds,
 }
 
 /// One change of what must survive.
+///
+/// A batch of records holds as a whole or not at all. Of a Session nothing is kept that came before its first
+/// record or after [`Record::SessionEnded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A Session that outlives its connection began, or its expiry or owner changed.
+    /// A Session that outlives its connection began, or its connection, expiry or owner changed.
     Session {
         /// Which.
         session: SessionKey,
-        /// Client Identifier.
-        client_id: Arc<str>,
-        /// User Name of its owner.
-        user_name: Option<Box<str>>,
-        /// Seconds it lives without a connection.
-        expiry_seconds: u32,
+        /// Its present state.
+        state: Box<SessionState>,
     },
     /// The Session ended with all that belongs to it.
     SessionEnded {
@@ -58,44 +130,32 @@ pub enum Record {
         /// Topic Filter as the client wrote it.
         filter: Box<str>,
     },
-    /// A message waits for a Session.
+    /// A message waits for a Session. The same message for several Sessions follows one another in a batch.
     Queued {
         /// Whose.
         session: SessionKey,
-        /// The Session's number of this delivery, ascending.
-        delivery: u64,
         /// What.
-        message: Arc<Message>,
-        /// QoS of this delivery.
-        qos: QoS,
-        /// RETAIN of this delivery.
-        retain: bool,
+        queued: QueuedDelivery,
     },
-    /// A queued message got its Packet Identifier and was sent.
-    Sent {
+    /// From delivery `from` on, identifiers are counted from `delivery + shift`: the identifier that would have
+    /// been next was still in use.
+    Shifted {
         /// Whose.
         session: SessionKey,
-        /// Which delivery.
-        delivery: u64,
-        /// Its identifier.
-        packet_id: PacketId,
+        /// First delivery it holds for.
+        from: u64,
+        /// What is added to a delivery's number.
+        shift: u64,
     },
     /// PUBREC came: the message is the client's, PUBREL is owed.
     Released {
         /// Whose.
         session: SessionKey,
-        /// Which flight.
-        packet_id: PacketId,
+        /// Which delivery.
+        delivery: u64,
     },
-    /// PUBACK or PUBCOMP came: the flight is over.
-    Delivered {
-        /// Whose.
-        session: SessionKey,
-        /// Which flight.
-        packet_id: PacketId,
-    },
-    /// A queued message was dropped (expired, or by a limit).
-    Dropped {
+    /// A delivery is over: PUBACK or PUBCOMP came, or it was dropped (expired, handed to another, by a limit).
+    Done {
         /// Whose.
         session: SessionKey,
         /// Which delivery.
@@ -115,12 +175,13 @@ pub enum Record {
         /// Its identifier.
         packet_id: PacketId,
     },
-    /// The retained message of a topic is this one now; an empty payload clears it.
+    /// The retained message of a topic is this one now; an empty payload clears it. Of two for one topic the one
+    /// with the larger identity counts.
     Retained {
         /// The message.
         message: Arc<Message>,
     },
-    /// A Will was armed.
+    /// A Will was armed; for a Session that ends with its connection this may be all that is known of it.
     WillArmed {
         /// Whose.
         session: SessionKey,

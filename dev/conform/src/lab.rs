@@ -8,11 +8,14 @@ use std::{
 };
 
 use cork_access::Acl;
-use cork_core::{AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig, Users};
+use cork_core::{
+    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig, Users, share_out,
+};
 use cork_proto::Time;
 use cork_store::{Record, Ticket};
 
 use crate::{
+    model::ModelStore,
     received::{Ack, Published, Received, split},
     wire::{self, Version},
 };
@@ -52,7 +55,10 @@ pub struct Lab {
     /// Events, in order.
     pub events: Vec<Event>,
     store_paused: bool,
-    unanswered: VecDeque<(usize, Ticket)>,
+    unanswered: VecDeque<(usize, Ticket, Vec<Record>)>,
+    /// What is stored.
+    disk: ModelStore,
+    config: ShardConfig,
     authenticate: Authenticate,
     exchange: Exchange,
     claim: Box<dyn FnMut(&str) -> Claim>,
@@ -78,6 +84,7 @@ impl Lab {
         config.started = cork_store::WallTime(1_700_000_000_000_000);
         config.limits.sys_interval = Duration::ZERO;
         change(&mut config);
+        config.loads = true;
         let shards = (0..config.shards).map(|shard| Shard::new(ShardConfig { shard, ..config.clone() }));
         let shards: Vec<Shard> = shards.collect();
         Self {
@@ -92,6 +99,8 @@ impl Lab {
             events: Vec::new(),
             store_paused: false,
             unanswered: VecDeque::new(),
+            disk: ModelStore::default(),
+            config,
             authenticate: Box::new(|_| AuthOutcome::Denied),
             exchange: Box::new(|_, _| AuthOutcome::UnknownMethod),
             claim: Box::new(|_| Claim::Granted),
@@ -140,16 +149,63 @@ impl Lab {
     /// The store answers everything it kept back and goes on answering at once.
     pub fn store_answers(&mut self) {
         self.store_paused = false;
-        while let Some((shard, ticket)) = self.unanswered.pop_front() {
+        self.answer_stored();
+        self.settle();
+    }
+
+    fn answer_stored(&mut self) {
+        while let Some((shard, ticket, records)) = self.unanswered.pop_front() {
+            records.iter().for_each(|record| self.disk.apply(record));
             self.input(shard, Input::Stored { ticket, result: Ok(()) });
         }
+    }
+
+    /// The broker dies and starts again `after` that time: all connections are gone, and all that was not stored.
+    pub fn crash(&mut self, after: Duration) {
+        let shards = self.config.shards;
+        self.crash_to(after, shards);
+    }
+
+    /// The same, starting with another number of shards.
+    pub fn crash_to(&mut self, after: Duration, shards: u16) {
+        self.unanswered.clear();
+        self.mail.clear();
+        self.by_conn.clear();
+        self.store_paused = false;
+        for client in &mut self.clients {
+            client.conn = None;
+        }
+        // The clock of a shard begins with its start; the wall clock goes on.
+        let passed = self.now.since(Time::ZERO) + after;
+        self.config.started.0 += u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+        self.now = Time::from_micros(1);
+        let recovered = self.disk.restart();
+        self.config = ShardConfig {
+            shards,
+            epoch: recovered.epoch,
+            last_arrival: recovered.last_arrival,
+            ..self.config.clone()
+        };
+        self.next_index = vec![0; usize::from(shards)];
+        self.shards.clear();
+        for (number, part) in (0..).zip(share_out(recovered, shards, self.config.seed)) {
+            let mut shard = Shard::new(ShardConfig { shard: number, ..self.config.clone() });
+            shard.restore(self.now, part);
+            self.shards.push(shard);
+        }
         self.settle();
+    }
+
+    /// Sessions and retained messages that are stored.
+    #[must_use]
+    pub fn stored_sizes(&self) -> (usize, usize) {
+        self.disk.sizes()
     }
 
     /// The store fails everything it kept back, and works again from then on.
     pub fn store_fails(&mut self) {
         self.store_paused = false;
-        while let Some((shard, ticket)) = self.unanswered.pop_front() {
+        while let Some((shard, ticket, _)) = self.unanswered.pop_front() {
             let result = Err(cork_store::StoreError::Failed("the lab wants it so".to_owned()));
             self.input(shard, Input::Stored { ticket, result });
         }
@@ -360,12 +416,15 @@ impl Lab {
             }
             Output::Forward { shard: to, batch } => self.mail.push_back((usize::from(to), batch)),
             Output::Store { ticket, records } => {
-                self.stored.push((shard, records));
-                self.unanswered.push_back((shard, ticket));
-                while !self.store_paused {
-                    let Some((shard, ticket)) = self.unanswered.pop_front() else { break };
-                    self.input(shard, Input::Stored { ticket, result: Ok(()) });
+                self.stored.push((shard, records.clone()));
+                self.unanswered.push_back((shard, ticket, records));
+                if !self.store_paused {
+                    self.answer_stored();
                 }
+            }
+            Output::Load(load) => {
+                let loaded = self.disk.load(&load);
+                self.input(shard, Input::Loaded(loaded));
             }
             Output::Authenticate { conn, credentials } => {
                 let outcome = (self.authenticate)(&credentials);

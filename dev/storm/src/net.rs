@@ -318,7 +318,7 @@ impl Net {
                 }
             }
             Output::Event(event) => self.on_event(now, event),
-            Output::Announce { .. } | Output::Claim { .. } => {}
+            Output::Announce { .. } | Output::Claim { .. } | Output::Load(_) => {}
         }
     }
 

@@ -26,6 +26,9 @@ const OUTPUT_BYTES: RangeInclusive<u64> = 4096..=u32::MAX as u64;
 /// Up to the largest Session Expiry Interval that ends.
 const SESSION_EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1);
 const HOUR: Duration = Duration::from_secs(3600);
+const BAN_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+/// Room for two of the longest CONNECT packets in each of 64 shards would be more; one is the least that makes sense.
+const LOGIN_MEMORY: RangeInclusive<u64> = 1 << 20..=u64::MAX;
 const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
 const SYS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
@@ -136,6 +139,12 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("loopback", &mut limits.loopback, boolean);
     s.set("messages_per_second", &mut limits.messages_per_second, number(COUNT));
     s.set("bytes_per_second", &mut limits.bytes_per_second, size(0..=u64::MAX));
+    s.set("ban_failures", &mut limits.ban_failures, number(COUNT));
+    s.set("ban_flaps", &mut limits.ban_flaps, number(COUNT));
+    s.set("ban_time", &mut limits.ban_time, duration(BAN_TIME));
+    s.set("ban_time_max", &mut limits.ban_time_max, duration(BAN_TIME));
+    s.set("login_memory_max", &mut limits.login_memory_max, size(LOGIN_MEMORY));
+    s.set("packet_timeout", &mut limits.packet_timeout, duration(CONNECT_TIMEOUT));
     s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));

@@ -81,6 +81,12 @@ fn every_key_arrives_where_it_belongs() {
         loopback = true
         messages_per_second = 3
         bytes_per_second = "4kB"
+        ban_failures = 16
+        ban_flaps = 17
+        ban_time = "18s"
+        ban_time_max = "19s"
+        login_memory_max = "20MiB"
+        packet_timeout = "21s"
         max_packet_size = "5KiB"
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
@@ -125,6 +131,12 @@ fn every_key_arrives_where_it_belongs() {
         loopback: true,
         messages_per_second: 3,
         bytes_per_second: 4_000,
+        ban_failures: 16,
+        ban_flaps: 17,
+        ban_time: Duration::from_secs(18),
+        ban_time_max: Duration::from_secs(19),
+        login_memory_max: 20 << 20,
+        packet_timeout: Duration::from_secs(21),
         max_packet_size: 5 << 10,
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
@@ -142,7 +154,7 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 31 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 37 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -162,6 +174,12 @@ fn the_defaults_written_out_are_the_defaults() {
         max_connections = 0
         connects_per_second_per_address = 0
         messages_per_second = 0
+        ban_failures = 30
+        ban_flaps = 120
+        ban_time = "1m"
+        ban_time_max = "1h"
+        login_memory_max = "64MiB"
+        packet_timeout = "10s"
         max_packet_size = "16MiB"
         max_session_expiry = "30d"
         queue_max_bytes = "1GiB"
@@ -461,6 +479,10 @@ fn configurations_that_make_no_sense_are_refused() {
         (
             "[[listener]]\nurl = 'mqtt://localhost:5'\n[[listener]]\nurl = 'ws://[::1]:5'",
             "cork.toml:4: key `listener.url`: `ws://[::1]:5` needs [::1]:5, which `mqtt://localhost:5` has already",
+        ),
+        (
+            "[limits]\nban_time = '2h'",
+            "cork.toml:2: key `limits.ban_time`: is longer than `ban_time_max`; make one of them fit the other",
         ),
         ("data_dir = 'Cargo.toml'", "cork.toml:1: key `data_dir`: `Cargo.toml` is not a directory"),
     ];

@@ -100,6 +100,10 @@ impl Config {
             errors
                 .push(self.error("durability", format!("`{time:?}` is not accepted; {DURABILITY_ACCEPTED}")));
         }
+        if self.limits.ban_time > self.limits.ban_time_max {
+            let message = "is longer than `ban_time_max`; make one of them fit the other".to_owned();
+            errors.push(self.error("limits.ban_time", message));
+        }
         if self.limits.receive_maximum == 0 {
             let message = "`0` is not accepted; accepted is 1 to 65535".to_owned();
             errors.push(self.error("limits.receive_maximum", message));
@@ -108,15 +112,8 @@ impl Config {
 
     /// A limit that is not enforced must not look as if it were.
     fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
-        let limits = &self.limits;
-        let set = [
-            ("limits.connects_per_second_per_address", limits.connects_per_second_per_address != 0),
-            ("limits.messages_per_second", limits.messages_per_second != 0),
-            ("limits.bytes_per_second", limits.bytes_per_second != 0),
-            ("memory", self.memory.is_some()),
-        ];
-        for (key, _) in set.into_iter().filter(|(_, set)| *set) {
-            errors.push(self.error(key, "is not in this version yet; remove the key".to_owned()));
+        if self.memory.is_some() {
+            errors.push(self.error("memory", "is not in this version yet; remove the key".to_owned()));
         }
     }
 
@@ -222,6 +219,12 @@ impl Config {
             loopback,
             messages_per_second,
             bytes_per_second,
+            ban_failures,
+            ban_flaps,
+            ban_time,
+            ban_time_max,
+            login_memory_max,
+            packet_timeout,
             max_packet_size,
             max_session_expiry,
             queue_max_bytes,
@@ -251,6 +254,12 @@ impl Config {
             ("limits.loopback", *loopback != other.loopback),
             ("limits.messages_per_second", *messages_per_second != other.messages_per_second),
             ("limits.bytes_per_second", *bytes_per_second != other.bytes_per_second),
+            ("limits.ban_failures", *ban_failures != other.ban_failures),
+            ("limits.ban_flaps", *ban_flaps != other.ban_flaps),
+            ("limits.ban_time", *ban_time != other.ban_time),
+            ("limits.ban_time_max", *ban_time_max != other.ban_time_max),
+            ("limits.login_memory_max", *login_memory_max != other.login_memory_max),
+            ("limits.packet_timeout", *packet_timeout != other.packet_timeout),
             ("limits.max_packet_size", *max_packet_size != other.max_packet_size),
             ("limits.max_session_expiry", *max_session_expiry != other.max_session_expiry),
             ("limits.queue_max_bytes", *queue_max_bytes != other.queue_max_bytes),

@@ -139,6 +139,11 @@ impl Acks {
         self.received = Received::default();
         self.held.clear();
     }
+
+    /// An identifier that an earlier run of the program had taken.
+    pub(super) fn restore(&mut self, packet_id: PacketId) {
+        self.received.insert(packet_id);
+    }
 }
 
 #[cfg(test)]

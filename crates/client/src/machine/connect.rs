@@ -147,11 +147,13 @@ impl Machine {
             properties: connack.properties.into(),
         })));
         if connack.session_present {
-            self.has_session = true;
             self.inflight.reconnected();
         } else {
             // 5.0 [MQTT-3.2.2-5]; 3.1.1 3.1.2.4
             self.session_lost();
+        }
+        if self.settings.records && !self.has_session {
+            self.events.push_back(Event::Record(Record::Session(Arc::clone(&self.client_id))));
         }
         self.has_session = true;
         self.resend_requests();

@@ -444,6 +444,9 @@ impl Machine {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine")

@@ -7,7 +7,7 @@ use cork_packet::{
 use cork_proto::{Acked, AliasUse, PeerError, Phase as Awaits, Time};
 
 use super::{Event, Flying, Machine, Published, Record, Released, Token};
-use crate::{Publish, PublishError};
+use crate::{Publish, PublishError, store::Ledger};
 
 /// How far a publication came at once.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Machine {
             return Ok(Accepted::Encoded(self.produced));
         }
         let number = self.next_number;
-        self.next_number += 1;
+        self.next_number += u64::from(publish.qos != QoS::AtMostOnce);
         if self.settings.records && publish.qos != QoS::AtMostOnce {
             self.events.push_back(Event::Record(Record::Accepted(number, publish.clone())));
         }
@@ -48,6 +48,52 @@ impl Machine {
             self.queue.push_back(flying);
         }
         Ok(Accepted::Pending)
+    }
+
+    /// Takes over what an earlier run of the program left, before the first connection. `token` names those who
+    /// wait for each publication.
+    pub(crate) fn restore(&mut self, ledger: &Ledger, mut token: impl FnMut() -> Token) {
+        let mut sent: Vec<_> = ledger.publications.iter().collect();
+        sent.sort_by_key(|(_, saved)| saved.sent_at);
+        for (&number, saved) in sent {
+            let token = Some(token());
+            let flying = saved.publish.clone().map(|publish| {
+                let sent = saved.packet_id.is_some();
+                Flying { publish, token, since: Time::ZERO, number, sent }
+            });
+            match (saved.packet_id, flying) {
+                (None, Some(flying)) => {
+                    self.queue_bytes += flying.publish.weight();
+                    self.queue.push_back(flying);
+                }
+                (Some(id), Some(flying)) => {
+                    let second = flying.publish.qos == QoS::ExactlyOnce;
+                    self.second_open += usize::from(second);
+                    let awaits = if second { Awaits::Pubrec } else { Awaits::Puback };
+                    self.inflight.restore(id, awaits, Some(flying));
+                }
+                (Some(id), None) => {
+                    self.second_open += 1;
+                    self.inflight.restore(id, Awaits::Pubcomp, None);
+                    self.released.insert(id, Released { token, number, result: Published::success() });
+                }
+                // Released, and then the server lost the Session: nothing is owed any more.
+                (None, None) => self.finish(token, number, QoS::ExactlyOnce, Err(PublishError::SessionLost)),
+            }
+        }
+        self.next_number = ledger.next;
+        ledger.received.iter().for_each(|id| self.acks.restore(*id));
+        if let Some(client_id) = &ledger.client_id {
+            self.client_id = client_id.as_str().into();
+            self.has_session = true;
+            self.connected_before = true;
+        }
+    }
+
+    /// The number that the next QoS 1 or 2 publication gets in the records: how many were taken so far.
+    #[must_use]
+    pub const fn next_number(&self) -> u64 {
+        self.next_number
     }
 
     /// Publications that wait to be sent, and their weight in bytes.

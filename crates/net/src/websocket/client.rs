@@ -353,6 +353,30 @@ mod tests {
         }
     }
 
+    /// The header field, and that a server which takes no subprotocol is refused.
+    fn offers_mqtt() {
+        let mut request = Vec::new();
+        let mut client = WebSocketClient::new("a", "/mqtt", [3; 24], &mut request);
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.contains("\r\nSec-WebSocket-Protocol: mqtt\r\n"), "{request}");
+        let answer = format!(
+            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+            client.accept
+        );
+        let refused = client.receive(answer.as_bytes(), &mut Vec::new(), &mut |_| ());
+        assert_eq!(refused, Err(WsClientError::Header("Sec-WebSocket-Protocol")));
+    }
+
+    #[test]
+    fn mqtt311_6_0_0_3_the_client_offers_mqtt() {
+        offers_mqtt();
+    }
+
+    #[test]
+    fn mqtt5_6_0_0_3_the_client_offers_mqtt() {
+        offers_mqtt();
+    }
+
     #[test]
     fn ping_is_answered_and_close_ends() {
         let (mut client, mut server) = pair();

@@ -1,0 +1,357 @@
+//! The broker dies at any moment and starts again: what was acknowledged is there, and nothing happens twice at QoS 2.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use cork_conform::{
+    ClientIx, Lab, Received,
+    wire::{self, Connect, V5, V311, Version},
+};
+
+const BOTH: [Version; 2] = [V311, V5];
+const SOON: Duration = Duration::from_secs(1);
+
+/// Connects with a Session that is kept; says whether it was present.
+fn come_back(lab: &mut Lab, version: Version, client_id: &str) -> (ClientIx, bool) {
+    let client = lab.open(version);
+    lab.send(client, &Connect::persistent(version, client_id).bytes());
+    let present = match lab.take_one(client) {
+        Some(Received::ConnAck { flags, code: 0, .. }) => flags == 1,
+        other => panic!("{other:?}"),
+    };
+    (client, present)
+}
+
+/// A subscriber of `t` that went away, and a publisher that is connected.
+fn away(lab: &mut Lab, version: Version, qos: u8) -> ClientIx {
+    let (subscriber, _) = come_back(lab, version, "subscriber");
+    lab.send(subscriber, &wire::subscribe(version, 1, &[("t", qos)]));
+    lab.cut(subscriber);
+    let (publisher, _) = come_back(lab, version, "publisher");
+    publisher
+}
+
+fn numbers(published: &[cork_conform::Published]) -> Vec<String> {
+    published.iter().map(|one| String::from_utf8_lossy(&one.payload).into_owned()).collect()
+}
+
+#[test]
+fn a_session_its_subscriptions_and_its_queue_outlive_the_broker() {
+    for version in BOTH {
+        for shards in [1, 3] {
+            let mut lab = Lab::with(|config| config.shards = shards);
+            let publisher = away(&mut lab, version, 1);
+            for n in 0..5u16 {
+                lab.send(publisher, &wire::publish(version, 2, "t", Some(n + 1), n.to_string().as_bytes()));
+            }
+            assert_eq!(lab.acks(publisher).len(), 5, "version {version}, {shards} shards");
+            for to in [2, 1, shards] {
+                lab.crash_to(SOON, to);
+            }
+            let (subscriber, present) = come_back(&mut lab, version, "subscriber");
+            assert!(present, "version {version}");
+            let got = lab.publishes(subscriber);
+            assert_eq!(numbers(&got), ["0", "1", "2", "3", "4"], "version {version}, {shards} shards");
+            assert!(got.iter().all(|one| !one.dup), "never sent before");
+            for one in &got {
+                lab.send(subscriber, &wire::ack(0x40, one.id.unwrap()));
+            }
+            let publisher = lab.connect(version, "another");
+            lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"live"));
+            assert_eq!(numbers(&lab.publishes(subscriber)), ["live"], "version {version}: still subscribed");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_stored_was_not_acknowledged() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let publisher = away(&mut lab, version, 1);
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"stored"));
+        assert_eq!(lab.acks(publisher).len(), 1);
+        lab.pause_store();
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(2), b"lost"));
+        assert_eq!(lab.acks(publisher).len(), 0, "version {version}");
+        lab.crash(SOON);
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        assert_eq!(numbers(&lab.publishes(subscriber)), ["stored"], "version {version}");
+    }
+}
+
+#[test]
+fn a_publication_at_qos_2_is_routed_once_whenever_the_broker_dies() {
+    for version in BOTH {
+        for shards in [1, 2, 3] {
+            // After how many batches stored it dies.
+            for stored in [false, true] {
+                let mut lab = Lab::with(|config| config.shards = shards);
+                let publisher = away(&mut lab, version, 2);
+                let (online, _) = come_back(&mut lab, version, "online");
+                lab.send(online, &wire::subscribe(version, 1, &[("t", 2)]));
+                lab.bytes(online);
+                lab.pause_store();
+                lab.send(publisher, &wire::publish(version, 4, "t", Some(9), b"once"));
+                assert_eq!(lab.publishes(online).len(), 0, "not before it is stored");
+                assert_eq!(lab.acks(publisher).len(), 0);
+                if stored {
+                    lab.store_answers();
+                    assert_eq!(lab.acks(publisher).len(), 1, "{version} {shards}");
+                    assert_eq!(lab.publishes(online).len(), 1);
+                }
+                lab.crash(SOON);
+                let (publisher, present) = come_back(&mut lab, version, "publisher");
+                assert!(present);
+                lab.send(publisher, &wire::publish(version, 0x0C, "t", Some(9), b"once"));
+                assert_eq!(lab.acks(publisher).len(), 1);
+                lab.send(publisher, &wire::ack(0x62, 9));
+                for name in ["subscriber", "online"] {
+                    let (client, _) = come_back(&mut lab, version, name);
+                    let got = lab.publishes(client);
+                    assert_eq!(numbers(&got), ["once"], "version {version}, {shards} shards, {name}");
+                    assert_eq!(got[0].dup, stored && name == "online", "version {version}, {name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delivery_at_qos_2_goes_on_where_it_stood_under_the_same_identifier() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 2)]));
+        lab.bytes(subscriber);
+        let publisher = lab.connect(version, "publisher");
+        for n in 0..4u16 {
+            lab.send(publisher, &wire::publish(version, 4, "t", Some(n + 1), n.to_string().as_bytes()));
+        }
+        let ids: Vec<u16> = lab.publishes(subscriber).iter().map(|one| one.id.unwrap()).collect();
+        // The first is over, the second released, the others were sent.
+        lab.send(subscriber, &wire::ack(0x50, ids[0]));
+        lab.send(subscriber, &wire::ack(0x70, ids[0]));
+        lab.send(subscriber, &wire::ack(0x50, ids[1]));
+        for round in 0..3 {
+            lab.crash(SOON);
+            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+            let packets = lab.packets(subscriber);
+            let Received::Ack(release) = &packets[0] else { panic!("{packets:?}") };
+            assert_eq!((release.first, release.id), (0x62, ids[1]), "version {version}, round {round}");
+            let rest: Vec<_> = packets.into_iter().filter_map(Received::into_publish).collect();
+            assert_eq!(numbers(&rest), ["2", "3"]);
+            assert_eq!(rest.iter().map(|one| one.id.unwrap()).collect::<Vec<_>>(), ids[2..]);
+            assert!(rest.iter().all(|one| one.dup), "version {version}, round {round}");
+        }
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        lab.send(subscriber, &wire::ack(0x70, ids[1]));
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(9), b"new"));
+        let publisher = lab.connect(version, "publisher");
+        lab.bytes(subscriber);
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(9), b"new"));
+        let got = lab.publishes(subscriber);
+        assert_eq!(numbers(&got), ["new"], "version {version}");
+        assert!(!ids[1..].contains(&got[0].id.unwrap()), "an identifier in use is not given twice");
+    }
+}
+
+#[test]
+fn retained_messages_outlive_the_broker_and_deleted_ones_stay_deleted() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.shards = 2);
+        let publisher = lab.connect(version, "publisher");
+        for (topic, flags, payload) in
+            [("a", 3, "1"), ("b", 1, "2"), ("c", 3, "3"), ("a", 3, "4"), ("c", 1, "")]
+        {
+            let id = (flags & 6 != 0).then_some(1);
+            lab.send(publisher, &wire::publish(version, flags, topic, id, payload.as_bytes()));
+        }
+        lab.crash(SOON);
+        let reader = lab.connect(version, "reader");
+        lab.send(reader, &wire::subscribe(version, 1, &[("#", 1)]));
+        let got: Vec<_> = lab.publishes(reader).into_iter().map(|one| (one.topic, one.payload)).collect();
+        assert_eq!(got, [("a".into(), b"4".to_vec()), ("b".into(), b"2".to_vec())], "version {version}");
+    }
+}
+
+#[test]
+fn an_armed_will_fires_once_after_a_crash_unless_its_client_returns() {
+    for version in BOTH {
+        for (persistent, returns) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut lab = Lab::new();
+            let mut connect = Connect::new(version, "mortal");
+            if persistent {
+                connect = Connect::persistent(version, "mortal");
+            }
+            connect.keep_alive = 10;
+            let connect = connect.with_will("will", b"gone");
+            lab.connect_with(version, &connect);
+            lab.crash(SOON);
+            let watcher = lab.connect(version, "watcher");
+            lab.send(watcher, &wire::subscribe(version, 1, &[("will", 1)]));
+            lab.bytes(watcher);
+            lab.advance(Duration::from_secs(14));
+            assert_eq!(lab.payloads(watcher).len(), 0, "one and a half Keep Alive are not over");
+            if returns {
+                lab.connect_with(
+                    version,
+                    &Connect { keep_alive: 0, ..Connect::persistent(version, "mortal") },
+                );
+            }
+            lab.advance(Duration::from_secs(60));
+            let expected = usize::from(!returns);
+            assert_eq!(lab.payloads(watcher).len(), expected, "version {version}, {persistent} {returns}");
+            lab.crash(SOON);
+            let watcher = lab.connect(version, "watcher");
+            lab.send(watcher, &wire::subscribe(version, 1, &[("will", 1)]));
+            lab.bytes(watcher);
+            lab.advance(Duration::from_secs(600));
+            assert_eq!(lab.payloads(watcher).len(), 0, "version {version}: once");
+        }
+    }
+}
+
+#[test]
+fn a_session_ends_in_its_time_also_when_the_broker_was_away() {
+    let connect = Connect { properties: vec![0x11, 0, 0, 0, 100], ..Connect::persistent(V5, "mortal") };
+    for (away, present) in [(50, true), (150, false)] {
+        let mut lab = Lab::new();
+        let client = lab.connect_with(V5, &connect);
+        lab.cut(client);
+        lab.crash(Duration::from_secs(away));
+        lab.advance(SOON);
+        let client = lab.open(V5);
+        lab.send(client, &connect.bytes());
+        let Some(Received::ConnAck { flags, .. }) = lab.take_one(client) else { panic!() };
+        assert_eq!(flags == 1, present, "after {away} s");
+    }
+}
+
+#[test]
+fn a_clean_session_leaves_nothing_behind() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let client = lab.connect_with(version, &Connect::new(version, "clean").with_will("w", b"x"));
+        lab.send(client, &wire::subscribe(version, 1, &[("t", 2)]));
+        lab.crash(SOON);
+        lab.advance(Duration::from_secs(100));
+        assert_eq!(lab.stored_sizes(), (0, 0), "version {version}");
+        let (client, present) = come_back(&mut lab, version, "clean");
+        assert!(!present);
+        let publisher = lab.connect(version, "publisher");
+        lab.send(publisher, &wire::publish(version, 0, "t", None, b"x"));
+        assert_eq!(lab.payloads(client).len(), 0);
+    }
+}
+
+#[test]
+fn a_long_queue_lives_in_the_store_and_comes_in_order() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let publisher = away(&mut lab, version, 1);
+        let body = "x".repeat(200);
+        for n in 0..5000u16 {
+            let payload = format!("{n} {body}");
+            lab.send(publisher, &wire::publish(version, 2, "t", Some(n + 1), payload.as_bytes()));
+        }
+        assert_eq!(lab.acks(publisher).len(), 5000);
+        let (mut next, mut client) = (0, None);
+        for round in 0..6 {
+            if round % 2 == 1 {
+                lab.crash(SOON);
+            } else if let Some(client) = client.take() {
+                lab.cut(client);
+            }
+            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+            let until = if round == 5 { 5001 } else { next + 700 };
+            let mut first = true;
+            while next < until {
+                let got = lab.publishes(subscriber);
+                if got.is_empty() {
+                    break;
+                }
+                for one in got {
+                    let number: u16 =
+                        numbers(std::slice::from_ref(&one))[0].split(' ').next().unwrap().parse().unwrap();
+                    if next == until {
+                        break;
+                    }
+                    assert!(number == next || (first && number < next), "version {version}: {number} {next}");
+                    if number == next {
+                        next += 1;
+                        first = false;
+                        lab.send(subscriber, &wire::ack(0x40, one.id.unwrap()));
+                    }
+                }
+            }
+            client = Some(subscriber);
+        }
+        assert_eq!(next, 5000, "version {version}");
+        assert_eq!(lab.stats(0).queued_messages, 0, "version {version}");
+        assert_eq!(lab.stats(0).queued_bytes, 0, "version {version}");
+    }
+}
+
+#[test]
+fn mqtt5_4_8_2_what_a_dead_member_had_goes_to_the_others_also_from_the_store() {
+    for shards in [1, 2] {
+        let mut lab = Lab::with(|config| config.shards = shards);
+        let (member, _) = come_back(&mut lab, V5, "member");
+        lab.send(member, &wire::subscribe(V5, 1, &[("$share/g/t", 1)]));
+        lab.bytes(member);
+        lab.set_window(member, 0); // it never reads
+        let publisher = lab.connect(V5, "publisher");
+        let body = "x".repeat(500);
+        for n in 0..3000u16 {
+            let payload = format!("{n} {body}");
+            lab.send(publisher, &wire::publish(V5, 2, "t", Some(n + 1), payload.as_bytes()));
+        }
+        let (other, _) = come_back(&mut lab, V5, "other");
+        lab.send(other, &wire::subscribe(V5, 1, &[("$share/g/t", 1)]));
+        lab.bytes(other);
+        lab.cut(member);
+        let mut seen = std::collections::BTreeSet::new();
+        loop {
+            let got = lab.publishes(other);
+            if got.is_empty() {
+                break;
+            }
+            for one in got {
+                seen.insert(
+                    numbers(std::slice::from_ref(&one))[0].split(' ').next().unwrap().parse::<u16>().unwrap(),
+                );
+                lab.send(other, &wire::ack(0x40, one.id.unwrap()));
+            }
+        }
+        assert_eq!(seen.len(), 3000, "{shards} shards");
+    }
+}
+
+#[test]
+fn identifiers_stay_the_same_when_one_is_never_answered() {
+    let mut lab = Lab::with(|config| config.limits.inflight_max = 100);
+    let (subscriber, _) = come_back(&mut lab, V311, "subscriber");
+    lab.send(subscriber, &wire::subscribe(V311, 1, &[("t", 1)]));
+    lab.bytes(subscriber);
+    let publisher = lab.connect(V311, "publisher");
+    let mut stuck = None;
+    for n in 0..66_000u32 {
+        let id = u16::try_from(n % 60_000 + 1).unwrap();
+        lab.send(publisher, &wire::publish(V311, 2, "t", Some(id), n.to_string().as_bytes()));
+        for one in lab.publishes(subscriber) {
+            if stuck.is_none() {
+                stuck = one.id;
+            } else {
+                assert_ne!(one.id, stuck);
+                lab.send(subscriber, &wire::ack(0x40, one.id.unwrap()));
+            }
+        }
+        lab.bytes(publisher);
+    }
+    lab.send(publisher, &wire::publish(V311, 2, "t", Some(1), b"last"));
+    let last = lab.publishes(subscriber)[0].id;
+    lab.crash(SOON);
+    let (subscriber, _) = come_back(&mut lab, V311, "subscriber");
+    let again: Vec<_> = lab.publishes(subscriber).into_iter().map(|one| one.id).collect();
+    assert_eq!(again, [stuck, last]);
+}
