@@ -42,6 +42,11 @@ enum Command {
     /// Questions about rights.
     #[command(subcommand)]
     Acl(acl::AclCommand),
+    /// Measure a broker, or compare several.
+    ///
+    /// Exit code: 0 measured, 1 `--verify` found faults or `compare` could not measure everything, 2 wrong command
+    /// line, 3 the broker or this machine made a measurement impossible.
+    Bench(Box<cork_bench::BenchArgs>),
     /// Publish messages. Takes the flags of mosquitto_pub.
     Pub(publish::PubArgs),
     /// Subscribe and print what comes. Takes the flags of mosquitto_sub.
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Passwd(args) => passwd::passwd(&args),
         Command::Acl(acl::AclCommand::Explain(args)) => acl::explain(&args),
+        Command::Bench(args) => cork_bench::main(&args),
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Rr(args) => request::run(args),

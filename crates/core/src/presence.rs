@@ -1,8 +1,10 @@
 //! `$presence/<client id>`: who is there, said by the broker itself in a retained message.
 //!
-//! A change is published at once while somebody subscribes below `$presence`. Otherwise only the last change of each
-//! client is kept for a moment and written in one go: a storm of connections costs little, and a crash in between is
-//! harmless, as everybody whose retained presence says `online` is set `offline` at the next start.
+//! A broker that nobody asks for it pays nearly nothing: until the first subscription below `$presence` only the last
+//! clients that left are noted, and the retained messages are made when that subscription comes. From then on, over
+//! restarts too, a change is published at once while somebody subscribes. While nobody does, only the last change of
+//! each client is kept for a moment and written in one go; a crash in between is harmless, as everybody whose retained
+//! presence says `online` is set `offline` at the next start.
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
@@ -22,6 +24,8 @@ use crate::{
 
 /// First level of the topics.
 pub(crate) const ROOT: &str = "$presence";
+/// Clients that left, of which is known before the first subscription: half of this at least.
+const LEFT_MAX: usize = 16_384;
 /// How long changes that nobody watches may wait.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
@@ -44,11 +48,23 @@ struct Facts {
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     pending: BTreeMap<Box<str>, Facts>,
+    /// Clients that left before anybody asked: the last ones, and those before.
+    left: [BTreeMap<Box<str>, Facts>; 2],
+    /// Somebody has asked: the retained messages are there.
+    asked: bool,
     /// Subscriptions here, and filters other shards have subscribers of, that begin with `$presence`.
     watchers: u64,
 }
 
 impl Presence {
+    /// Remembers a client that left while nobody asks.
+    fn note_left(&mut self, client_id: Box<str>, facts: Facts) {
+        if self.left[0].len() >= LEFT_MAX / 2 {
+            self.left[1] = std::mem::take(&mut self.left[0]);
+        }
+        self.left[0].insert(client_id, facts);
+    }
+
     /// Whether changes are published at once.
     pub(crate) fn is_watched(&self) -> bool {
         self.watchers > 0
@@ -66,8 +82,57 @@ impl Shard {
         let watchers = &mut self.presence.watchers;
         *watchers = if watched { *watchers + 1 } else { watchers.saturating_sub(1) };
         if watched {
-            self.flush_presence();
+            self.show_presence();
         }
+    }
+
+    /// Somebody is about to subscribe: all that is known is published, as it stands.
+    pub(crate) fn show_presence(&mut self) {
+        if self.board.config.presence && !std::mem::replace(&mut self.presence.asked, true) {
+            for left in std::mem::take(&mut self.presence.left).into_iter().rev() {
+                self.presence.pending.extend(left);
+            }
+            self.note_sessions();
+        }
+        self.flush_presence();
+    }
+
+    /// Notes what the Sessions say of their clients.
+    fn note_sessions(&mut self) {
+        let keys: Vec<usize> = self.board.sessions.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Ok(six) = SessionIx::try_from(key) else { continue };
+            let session = &self.board.sessions[key];
+            let (conn, client_id): (u32, Box<str>) = (session.conn, session.client_id().into());
+            let mut facts = Facts {
+                online: session.is_online(),
+                since: session.since,
+                address: Box::default(),
+                protocol: "",
+                reason: "connected",
+                session_expiry: session.expiry_seconds,
+                epoch: 0,
+                expires: None,
+            };
+            if let Some(conn) = self.board.conn_at(conn) {
+                facts.address = conn.peer.clone();
+                facts.protocol = name_of(conn.version);
+            } else if self.presence.pending.contains_key(&client_id) {
+                continue; // how it left is known
+            } else {
+                facts.reason = "broker restarted";
+                facts.expires = self.presence_expiry(six);
+            }
+            facts.epoch = self.board.next_message_id().arrived.0;
+            self.presence.pending.insert(client_id, facts);
+        }
+    }
+
+    /// When the presence of a client that is away is forgotten: some time after its Session, which ends now or later.
+    fn presence_expiry(&self, six: SessionIx) -> Option<WallTime> {
+        let session = &self.board.sessions[six as usize];
+        let (expiry, keep) = (session.expiry_seconds, self.board.config.presence_keep_seconds);
+        (expiry != u32::MAX).then(|| session.since.plus_seconds(expiry).plus_seconds(keep))
     }
 
     /// A client is in.
@@ -100,10 +165,7 @@ impl Shard {
         let session = &self.board.sessions[six as usize];
         let (since, session_expiry) = (session.since, session.expiry_seconds);
         let (protocol, reason) = (name_of(version), reason_of(cause));
-        // It is forgotten some time after its Session, which ends now or later.
-        let keep = self.board.config.presence_keep_seconds;
-        let expires =
-            (session_expiry != u32::MAX).then(|| since.plus_seconds(session_expiry).plus_seconds(keep));
+        let expires = self.presence_expiry(six);
         let facts =
             Facts { online: false, since, address, protocol, reason, session_expiry, epoch: 0, expires };
         self.change_presence(six, facts);
@@ -117,6 +179,12 @@ impl Shard {
             return self.publish_presence(&topic, &facts);
         }
         let client_id: Box<str> = client_id.into();
+        if !self.presence.asked {
+            if !facts.online {
+                self.presence.note_left(client_id, facts);
+            }
+            return;
+        }
         if self.presence.pending.is_empty() {
             let when = self.board.now + FLUSH_AFTER;
             self.board.at(when, Timer::Presence);
@@ -154,6 +222,8 @@ impl Shard {
     pub(crate) fn restore_presence(&mut self) {
         let config = &self.board.config;
         let (shard, shards, seed) = (config.shard, config.shards, config.seed);
+        let asked = |retained: &crate::deliver::Retained| concerns(&retained.0.topic);
+        self.presence.asked |= config.presence && self.board.retained.iter().any(asked);
         let wall = self.board.wall();
         let keep = config.presence_keep_seconds;
         let online: Vec<(Box<str>, Facts)> = self
@@ -202,9 +272,12 @@ impl Facts {
     }
 }
 
+/// A client that is said to be online.
+type Online = (Box<str>, String, (Box<str>, &'static str));
+
 /// Topic, client, and its last address and protocol, if this says that a client is online. What is read here, this
 /// file has written.
-fn was_online(message: &Message) -> Option<(Box<str>, String, (Box<str>, &'static str))> {
+fn was_online(message: &Message) -> Option<Online> {
     let client_id = message.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
     let json = std::str::from_utf8(message.payload()).ok()?;
     json.strip_prefix("{\"state\":\"online\"")?;

@@ -145,7 +145,7 @@ impl Shard {
     /// Makes or replaces a subscription. Returns whether it is new to the Session.
     fn insert_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> bool {
         if presence::concerns(parsed.filter) {
-            self.flush_presence(); // as retained messages, not once more as new ones
+            self.show_presence(); // as retained messages, not once more as new ones
         }
         let online = self.board.sessions[six as usize].is_online();
         let (subscription, before, first) = match parsed.group {
