@@ -1,11 +1,12 @@
 //! `cork acl`.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::ValueEnum;
+use clap::{Args, Subcommand, ValueEnum};
 use cork_broker::{Action, Config, Decision, Subject};
-
-use crate::ExplainArgs;
 
 /// The configuration that is asked if none is named.
 const HERE: &str = "cork.toml";
@@ -13,6 +14,33 @@ const HERE: &str = "cork.toml";
 /// Exit codes: the answer is no; there is no answer.
 const DENIED: u8 = 1;
 const FAILED: u8 = 2;
+
+#[derive(Subcommand)]
+pub(crate) enum AclCommand {
+    /// Say whether a client may do something, and which rule decides.
+    ///
+    /// Exit code: 0 it may, 1 it may not, 2 there is no answer.
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The user; leave it out to ask for somebody anonymous.
+    #[arg(long)]
+    user: Option<String>,
+    /// The client identifier.
+    #[arg(long, value_name = "ID", default_value = "")]
+    client: String,
+    /// The topic, or, to subscribe, the filter.
+    #[arg(long)]
+    topic: String,
+    /// What the client wants to do.
+    #[arg(long)]
+    action: Wish,
+    /// Configuration file; if it is not given, `cork.toml` in this folder, if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, ValueEnum)]

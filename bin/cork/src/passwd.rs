@@ -2,12 +2,26 @@
 
 use std::{
     io::{self, BufRead, IsTerminal},
+    path::PathBuf,
     process::ExitCode,
 };
 
+use clap::Args;
 use cork_broker::passwd::{delete_user, set_password};
 
-use crate::PasswdArgs;
+#[derive(Args)]
+pub(crate) struct PasswdArgs {
+    /// The password file; made when it is not there.
+    file: PathBuf,
+    /// The user.
+    user: String,
+    /// Delete the user.
+    #[arg(long)]
+    delete: bool,
+    /// Write a SCRAM-SHA-256 line as well, for MQTT 5 enhanced authentication.
+    #[arg(long, conflicts_with = "delete")]
+    scram: bool,
+}
 
 pub(crate) fn passwd(args: &PasswdArgs) -> ExitCode {
     match run(args) {

@@ -1,7 +1,8 @@
 //! `cork serve`.
 
-use std::{io::Write, process::ExitCode, thread};
+use std::{io::Write, path::PathBuf, process::ExitCode, thread};
 
+use clap::Args;
 use cork_broker::{
     Address, Broker, Config, Overrides,
     config::{Change, ConfigErrors, Durability, Scheme},
@@ -11,7 +12,27 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{ServeArgs, log::Log};
+use crate::log::Log;
+
+#[derive(Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, for example `mqtt://127.0.0.1:1883` or `ws://localhost:8083`; may be given several times.
+    /// Replaces all listeners of the configuration and the default one.
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Folder of everything that outlives the process.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Let clients in that give no user name.
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// What acknowledgements wait for: `always`, `none`, or a time such as `100ms`.
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<String>,
+}
 
 /// The exit code of a configuration that is refused, and of a start the system refuses.
 const REFUSED: u8 = 1;
@@ -119,7 +140,7 @@ fn welcome(config: &Config, broker: &Broker) {
         let port = address.port();
         let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(
-            "Try it, in two terminals:\n  mosquitto_sub -h {host} -p {port}{login} -v -t '#'\n  mosquitto_pub -h {host} -p {port}{login} -t hello -m world\n"
+            "Try it, in two terminals:\n  cork sub -h {host} -p {port}{login} -v -t '#'\n  cork pub -h {host} -p {port}{login} -t hello -m world\n"
         );
     }
     text += "Stop with Ctrl-C.\n";

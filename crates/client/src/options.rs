@@ -1,6 +1,6 @@
 //! Where to connect, as whom, and how.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cork_packet::{Packet, Property, ProtocolVersion};
@@ -65,6 +65,7 @@ pub struct Options {
     pub(crate) limits: Limits,
     pub(crate) manual_acks: bool,
     pub(crate) tls: Tls,
+    pub(crate) bind: Option<IpAddr>,
     pub(crate) store: Option<FileStore>,
     pub(crate) connector: Option<Arc<dyn Connector>>,
 }
@@ -93,6 +94,17 @@ impl Default for Limits {
     }
 }
 
+/// Options, taken apart.
+#[derive(Debug)]
+pub struct Parts {
+    /// For the machine.
+    pub settings: Settings,
+    /// Servers, in the order of trying.
+    pub servers: Vec<Server>,
+    /// Makes connections to them.
+    pub connector: Arc<dyn Connector>,
+}
+
 impl Options {
     /// For the server at `url`: `mqtt://`, `mqtts://`, `ws://`, `wss://` with `[user[:password]@]host[:port]`, or
     /// `unix:///path`. The ports are 1883, 8883, 80 and 443 unless named; user and password may be percent-encoded.
@@ -110,6 +122,7 @@ impl Options {
             limits: Limits::default(),
             manual_acks: false,
             tls: Tls::new(),
+            bind: None,
             store: None,
             connector: None,
         };
@@ -319,7 +332,7 @@ impl Options {
     /// # Errors
     /// That a certificate cannot be used.
     pub fn sockets(&self) -> Result<Arc<dyn Connector>, ConnectError> {
-        Ok(Arc::new(Sockets::new(self.tls.clone(), &self.servers)?))
+        Ok(Arc::new(Sockets::new(self.tls.clone(), self.bind, &self.servers)?))
     }
 
     /// Makes connections with `connector` instead of sockets, as to a broker in the same program.
@@ -327,6 +340,27 @@ impl Options {
     pub fn connector(mut self, connector: impl Connector + 'static) -> Self {
         self.connector = Some(Arc::new(connector));
         self
+    }
+
+    /// The local address to connect from; the system's choice otherwise. Servers with addresses of the other family
+    /// cannot be reached then.
+    #[must_use]
+    pub const fn bind(mut self, address: IpAddr) -> Self {
+        self.bind = Some(address);
+        self
+    }
+
+    /// What a driver of one's own needs in place of a [`Client`](crate::Client): settings for a
+    /// [`Machine`](crate::machine::Machine), the servers, and what makes connections to them.
+    ///
+    /// # Errors
+    /// A certificate or key that can't be used.
+    pub fn into_parts(self) -> Result<Parts, ConnectError> {
+        let connector = match self.connector {
+            Some(connector) => connector,
+            None => Arc::new(Sockets::new(self.tls, self.bind, &self.servers)?),
+        };
+        Ok(Parts { settings: self.settings, servers: self.servers, connector })
     }
 
     /// The version of the first attempt.

@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -31,7 +31,20 @@ pub struct Tls {
     server_name: Option<String>,
     alpn: Vec<Vec<u8>>,
     insecure: bool,
+    only: Option<TlsVersion>,
 }
+
+/// A version of TLS.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+const ONLY_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 impl Tls {
     /// The system's authorities, no client certificate.
@@ -95,6 +108,13 @@ impl Tls {
         self
     }
 
+    /// Speaks this version and no other.
+    #[must_use]
+    pub const fn only_version(mut self, version: TlsVersion) -> Self {
+        self.only = Some(version);
+        self
+    }
+
     /// Talks to whoever answers: the server's certificate is not checked at all. For tests.
     #[must_use]
     pub const fn dangerously_trust_any_server(mut self) -> Self {
@@ -112,7 +132,11 @@ impl Tls {
         let bad = |what: String| ConnectError::Options(format!("TLS: {what}"));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(match self.only {
+                None => rustls::DEFAULT_VERSIONS,
+                Some(TlsVersion::V1_2) => ONLY_1_2,
+                Some(TlsVersion::V1_3) => ONLY_1_3,
+            })
             .map_err(|error| bad(error.to_string()))?;
         let builder = if self.insecure {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))

@@ -1,6 +1,13 @@
 //! What carries the bytes: sockets, or whatever a [`Connector`] makes.
 
-use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt::Debug,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -30,15 +37,16 @@ pub trait Connector: Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Sockets {
     tls: Tls,
+    bind: Option<IpAddr>,
     config: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Sockets {
     /// Reads the certificates, if one of the servers needs them.
-    pub(crate) fn new(tls: Tls, servers: &[Server]) -> Result<Self, ConnectError> {
+    pub(crate) fn new(tls: Tls, bind: Option<IpAddr>, servers: &[Server]) -> Result<Self, ConnectError> {
         let secure = servers.iter().any(|server| matches!(server.scheme, Scheme::Tls | Scheme::Wss));
         let config = if secure { Some(tls.config()?) } else { None };
-        Ok(Self { tls, config })
+        Ok(Self { tls, bind, config })
     }
 
     async fn open(&self, server: &Server) -> Result<Box<dyn Transport>, ConnectError> {
@@ -48,9 +56,9 @@ impl Sockets {
                 let failed = |error| ConnectError::Io { server: server.to_string(), error: Arc::new(error) };
                 Ok(Box::new(stream.map_err(failed)?))
             }
-            Scheme::Tcp => Ok(Box::new(tcp(server).await?)),
+            Scheme::Tcp => Ok(Box::new(tcp(server, self.bind).await?)),
             Scheme::Tls => Ok(Box::new(self.secure(server).await?)),
-            Scheme::Ws => websocket(tcp(server).await?, server).await,
+            Scheme::Ws => websocket(tcp(server, self.bind).await?, server).await,
             Scheme::Wss => websocket(self.secure(server).await?, server).await,
         }
     }
@@ -59,7 +67,7 @@ impl Sockets {
         let failed = |cause: String| ConnectError::Tls { server: server.to_string(), cause };
         let config = self.config.clone().ok_or_else(|| failed("no configuration".into()))?;
         let name = self.tls.name(&server.host)?;
-        let stream = tcp(server).await?;
+        let stream = tcp(server, self.bind).await?;
         TlsConnector::from(config).connect(name, stream).await.map_err(|error| failed(error.to_string()))
     }
 }
@@ -83,13 +91,13 @@ async fn websocket(
 }
 
 /// Tries every address of the host, in the order the system gives.
-async fn tcp(server: &Server) -> Result<tokio::net::TcpStream, ConnectError> {
+async fn tcp(server: &Server, bind: Option<IpAddr>) -> Result<tokio::net::TcpStream, ConnectError> {
     let addresses = tokio::net::lookup_host((server.host.as_str(), server.port)).await;
     let addresses =
         addresses.map_err(|error| ConnectError::Dns { host: server.host.clone(), error: Arc::new(error) })?;
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match tokio::net::TcpStream::connect(address).await {
+        match dial(address, bind).await {
             Ok(stream) => {
                 // Packets go out together anyway; a lone one must not wait.
                 stream.set_nodelay(true).unwrap_or_default();
@@ -99,4 +107,14 @@ async fn tcp(server: &Server) -> Result<tokio::net::TcpStream, ConnectError> {
         }
     }
     Err(ConnectError::Io { server: server.to_string(), error: Arc::new(last) })
+}
+
+async fn dial(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
+    let Some(local) = bind else { return tokio::net::TcpStream::connect(address).await };
+    let socket = match local {
+        IpAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        IpAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(address).await
 }

@@ -106,6 +106,14 @@ pub struct AckKey {
     pub(super) qos: QoS,
 }
 
+impl AckKey {
+    /// The Packet Identifier the server chose.
+    #[must_use]
+    pub const fn packet_id(&self) -> PacketId {
+        self.packet_id
+    }
+}
+
 /// A publication that is not finished.
 #[derive(Clone, Debug)]
 pub(crate) struct Flying {

@@ -1,0 +1,63 @@
+//! Running a program on the line.
+
+use std::{
+    process::ExitCode,
+    task::{Context, Poll},
+};
+
+use cork_tools::line::{self, Program};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, Setup};
+
+/// SIGINT and SIGTERM.
+pub(crate) struct Signals([Signal; 2]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
+    }
+
+    /// Whether one came.
+    pub(crate) fn came(&mut self, cx: &mut Context<'_>) -> bool {
+        self.0.iter_mut().any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(()))))
+    }
+}
+
+/// Something that runs on the line and then says how it went.
+pub(crate) trait Tool: Program + Sized {
+    /// How it went.
+    fn outcome(self) -> Result<(), Failure>;
+}
+
+/// Runs the tool that `make` makes, and reports how it ended.
+pub(crate) fn drive<T: Tool>(
+    name: &str,
+    quiet: bool,
+    setup: Result<Setup, Failure>,
+    make: impl FnOnce(&mut Setup, Signals) -> Result<T, Failure>,
+) -> ExitCode {
+    match setup.and_then(|setup| run(setup, make)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(name, quiet),
+    }
+}
+
+fn run<T: Tool>(
+    mut setup: Setup,
+    make: impl FnOnce(&mut Setup, Signals) -> Result<T, Failure>,
+) -> Result<(), Failure> {
+    let system = |error: std::io::Error| Failure::new(format!("the system refuses: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    let result = runtime.block_on(async {
+        let mut tool = make(&mut setup, Signals::new().map_err(system)?)?;
+        let Setup { target, machine, .. } = setup;
+        match line::run(&target, machine, &mut tool).await {
+            Ok(()) => tool.outcome(),
+            Err(fault) => Err(fault.into()),
+        }
+    });
+    // A thread may be waiting for standard input; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
