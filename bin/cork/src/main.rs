@@ -16,6 +16,7 @@ mod publish;
 mod request;
 mod serve;
 mod sim;
+mod store;
 mod subscribe;
 
 /// Corkboard: an MQTT broker for the home and the factory, and its tools.
@@ -63,6 +64,8 @@ enum Command {
     Completions(generate::CompletionsArgs),
     /// Write the man pages into a folder.
     Man(generate::ManArgs),
+    /// Look after what the broker keeps on disk.
+    Store(store::StoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -89,5 +92,6 @@ fn main() -> ExitCode {
         Command::Match(args) => matching::run(&args),
         Command::Completions(args) => generate::completions(&args, mqtt::tidy_up(Cork::command())),
         Command::Man(args) => generate::man(&args, mqtt::tidy_up(Cork::command())),
+        Command::Store(args) => store::store(&args),
     }
 }
