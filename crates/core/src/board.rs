@@ -3,7 +3,7 @@
 //! It knows how to send and how to hold back; it knows nothing of routing.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use cork_access::Acl;
 use cork_packet::{Ack, Packet, PacketId, PacketType, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::Time;
-use cork_store::{MessageId, Record, SessionKey, Ticket, WallTime};
+use cork_store::{Load, MessageId, Record, SessionKey, Ticket, WallTime};
 use cork_topic::RetainedSet;
 use slab::Slab;
 
@@ -51,6 +51,8 @@ pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
 const SESSION_COUNTER_BITS: u32 = 40;
 /// Bytes of records that may wait for the store before those who publish are no longer read.
 const UNSTORED_BYTES_MAX: usize = 32 << 20;
+/// From so many Sessions that ended on, those whose end is stored are forgotten.
+const ENDING_MANY: usize = 1024;
 /// Answers that may wait for the store on one connection before it is no longer read.
 const HELD_MAX: usize = 32 << 10;
 
@@ -63,6 +65,8 @@ pub(crate) struct Board {
     pub(crate) dirty: VecDeque<ConnId>,
     pub(crate) output_bytes: usize,
     pub(crate) records: Vec<Record>,
+    /// What the store is asked for once they are on their way to it.
+    pub(crate) loads: Vec<(SessionIx, Load)>,
     /// Number of the batch that `records` will be.
     pub(crate) ticket: Ticket,
     /// The last batch that is stored.
@@ -90,6 +94,8 @@ pub(crate) struct Board {
     pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
     pub(crate) again: VecDeque<SessionIx>,
+    /// Sessions that ended, by hash of their client: in which batch, and what says so. Those not stored yet count.
+    ending: BTreeMap<u64, (Ticket, Record)>,
     last_arrival: u64,
     next_session: u64,
     /// Bytes of the batches that are not stored yet.
@@ -113,6 +119,7 @@ impl Board {
             dirty: VecDeque::new(),
             output_bytes: 0,
             records: Vec::new(),
+            loads: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),
             waiting: VecDeque::new(),
@@ -129,6 +136,7 @@ impl Board {
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
+            ending: BTreeMap::new(),
             last_arrival: config.last_arrival,
             unstored: VecDeque::new(),
             unstored_bytes: 0,
@@ -316,6 +324,24 @@ impl Board {
     #[inline]
     pub(crate) fn record(&mut self, record: Record) {
         self.records.push(record);
+    }
+
+    /// Remembers that the end of a Session is in the present batch.
+    pub(crate) fn note_ending(&mut self, client: u64, record: Record) {
+        if self.ending.len() >= ENDING_MANY {
+            let stored = self.stored;
+            self.ending.retain(|_, (ticket, _)| *ticket > stored);
+        }
+        self.ending.insert(client, (self.ticket, record));
+    }
+
+    /// Lets the present batch say once more that a client's last Session ended, if that may not be stored yet: who
+    /// relies on this batch relies on that.
+    pub(crate) fn end_again(&mut self, client: u64) {
+        if let Some((_, record)) = self.ending.remove(&client).filter(|(ticket, _)| *ticket > self.stored) {
+            self.ending.insert(client, (self.ticket, record.clone()));
+            self.record(record);
+        }
     }
 
     /// Emits the turn's records as one batch.

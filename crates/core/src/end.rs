@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
 
@@ -181,8 +181,12 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         let will = session.will.take()?;
         let (key, at) = (session.key, std::mem::replace(&mut session.will_at, Time::NEVER));
+        let recorded = session.recorded;
         self.board.timers.remove(&(at, Timer::Will(key, six)));
         self.board.record(Record::WillDisarmed { session: key });
+        if !recorded {
+            self.note_ending(six, Record::WillDisarmed { session: key }); // nothing else of it is known
+        }
         Some(will)
     }
 
@@ -190,8 +194,14 @@ impl Shard {
         self.take_will(six);
     }
 
+    /// Remembers until it is stored that a Session is gone: its client's next one is not answered before.
+    fn note_ending(&mut self, six: SessionIx, record: Record) {
+        let client_id = self.board.sessions[six as usize].client_id();
+        let hash = std::hash::BuildHasher::hash_one(&self.hasher, client_id);
+        self.board.note_ending(hash, record);
+    }
+
     fn publish_will(&mut self, six: SessionIx) {
-        let mark = self.board.records.len();
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
@@ -208,6 +218,15 @@ impl Shard {
         let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
         // A crash before the store knows that it is gone would let it be published once more.
         let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        // Until the records of all shards are together, a Will of its own stands for it: what becomes of its Session,
+        // and of the Session's next Will, is written down meanwhile.
+        let alone = gather.map(|_| self.board.next_session_key());
+        if let Some(session) = alone {
+            let will = Will { delay_seconds: 0, keep_alive_seconds: 0, ..(*will).clone() };
+            self.board.record(Record::WillArmed { session, will: Box::new(will) });
+        }
+        let mark = self.board.records.len();
+        self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
         let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
         let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
         let mut publication = Publication { expires, message: None, once, ask, ..Publication::of(message) };
@@ -236,6 +255,14 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         session.over = true;
         if shares && session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail()) {
+            if session.recorded {
+                // From now on it is at its end for the store, too; its number goes when its messages have gone.
+                session.expiry_seconds = 0;
+                self.record_session(six);
+                if let Some(record) = self.board.records.last().cloned() {
+                    self.note_ending(six, record);
+                }
+            }
             return self.hand_over_tail(six);
         }
         self.remove_session(six);
@@ -243,6 +270,11 @@ impl Shard {
 
     /// Drops what is left of a Session that has ended.
     pub(crate) fn remove_session(&mut self, six: SessionIx) {
+        let session = &self.board.sessions[six as usize];
+        if session.recorded {
+            let session = session.key;
+            self.note_ending(six, Record::SessionEnded { session });
+        }
         let session = self.board.sessions.remove(six as usize);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
@@ -294,11 +326,14 @@ impl Shard {
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
         let router = &self.router;
-        let goes = |queued: &Queued| {
-            queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
-        };
         let session = &mut self.board.sessions[six as usize];
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
+        let begun = outgoing.dup_up_to;
+        let goes = |queued: &Queued| {
+            queued.delivery.group != NO_GROUP
+                && router.has_others(queued.delivery.group, six)
+                && !(queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun)
+        };
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing
             .inflight

@@ -45,6 +45,7 @@ impl Shard {
         if !self.may_leave_will(connect, &publisher) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
         }
+        let records = self.board.records.len();
         let existing = self.session_of(client_id);
         if let Some(six) = existing {
             let owner = &self.board.sessions[six as usize].publisher;
@@ -71,13 +72,17 @@ impl Shard {
             self.end_session(six); // 5.0 [MQTT-3.1.2-4]
             existing = None;
         }
+        if existing.is_none() {
+            self.board.end_again(self.hasher.hash_one(client_id));
+        }
         let session_present = existing.is_some();
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect);
         self.attach(id, six, connect, publisher, expiry);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
-        let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
+        // Also when all there is to know of a new Session is that the old one is gone, with its Will.
+        let durable = self.board.records.len() > records;
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
     }
@@ -88,12 +93,17 @@ impl Shard {
         self.insert_session(key, publisher)
     }
 
+    /// Adds a Session that has nothing yet, and that nobody will find by its client.
+    pub(crate) fn insert_nameless(&mut self, key: SessionKey, publisher: Arc<Publisher>) -> SessionIx {
+        let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
+        SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory")
+    }
+
     /// Adds a Session that has nothing yet.
     pub(crate) fn insert_session(&mut self, key: SessionKey, publisher: Arc<Publisher>) -> SessionIx {
         let client_id = Arc::clone(&publisher);
         let client_id = &*client_id.client_id;
-        let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
-        let six = SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory");
+        let six = self.insert_nameless(key, publisher);
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
         self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
             hasher.hash_one(sessions[*other as usize].client_id())
@@ -148,7 +158,9 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         session.conn = id.index;
         session.since = wall;
-        session.handing_over = false;
+        if std::mem::take(&mut session.handing_over) {
+            session.outgoing().queue.forget_question();
+        }
         if *session.publisher != publisher {
             session.publisher = Arc::new(publisher);
         }
@@ -182,7 +194,10 @@ impl Shard {
             expiry_seconds: session.expiry_seconds,
             online: session.is_online(),
             since: session.since,
-            sent_up_to: session.outgoing.as_ref().map_or(0, |outgoing| outgoing.sent_up_to),
+            sent_up_to: session
+                .outgoing
+                .as_ref()
+                .map_or(0, |outgoing| outgoing.sent_up_to.max(outgoing.dup_up_to)),
         };
         let record = Record::Session { session: session.key, state: Box::new(state) };
         self.board.record(record);

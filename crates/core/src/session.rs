@@ -153,9 +153,10 @@ impl Session {
         self.conn != NO_CONN
     }
 
-    /// Whether it outlives its connection, so that its state is worth a record.
+    /// Whether its state is worth a record: it outlives its connection, or did so before and the store may not know
+    /// yet that it does not any more.
     pub(crate) fn is_persistent(&self) -> bool {
-        self.expiry_seconds != 0
+        self.expiry_seconds != 0 || self.recorded
     }
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {

@@ -15,6 +15,8 @@ pub(crate) struct Context {
     pub(crate) coverage: Coverage,
     /// When the chaos was over.
     pub(crate) began_calm: Time,
+    /// When the broker was last started again.
+    pub(crate) last_crash: Time,
     /// Whether everything is told as it happens.
     pub(crate) log: bool,
 }
