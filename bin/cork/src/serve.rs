@@ -8,7 +8,7 @@ use std::{
 
 use cork_broker::{
     Address, Broker, Config, Overrides,
-    config::{ConfigErrors, LogFormat, LogLevel, Scheme},
+    config::{ConfigErrors, Durability, LogFormat, LogLevel, Scheme},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -125,7 +125,13 @@ fn welcome(config: &Config, broker: &Broker) {
         text += &format!("  listening on  {}://{address}\n", scheme.as_str());
     }
     text += &format!("  data in       {}\n", config.data_dir.display());
-    text += "  messages      are kept in memory: they do not outlive this process yet\n";
+    text += match config.durability {
+        Durability::Always => "  messages      are on the disk before they are acknowledged\n",
+        Durability::Interval(_) => "  messages      are on the disk a moment after they are acknowledged\n",
+        Durability::None => {
+            "  messages      are on the disk when the system writes them; a power cut can take some\n"
+        }
+    };
     if config.auth.password_file.is_none() {
         text += match config.auth.acl_file {
             None => "  users         none: everybody who can connect may publish and subscribe\n",

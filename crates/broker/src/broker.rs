@@ -9,16 +9,18 @@ use std::{
 };
 
 use cork_core::{Door, Limits, ShardConfig};
+use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::{Address, Listen, TlsAcceptor, Transport, Wrap};
 use cork_runtime::{Runtime, RuntimeConfig};
-use cork_store::{Recovered, Volatile, WallTime};
+use cork_store::WallTime;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     config::{Config, ConfigErrors, Host, Listener, Scheme},
     data_dir::DataDir,
     reload::Access,
+    store,
     tls::{self, Watched, Watcher},
 };
 
@@ -30,6 +32,8 @@ pub enum StartError {
     Config(ConfigErrors),
     /// The system said no: a port that is taken, a folder that cannot be written; the text names it.
     Io(io::Error),
+    /// The store cannot be opened; the text says what is wrong, and where.
+    Store(OpenError),
 }
 
 impl fmt::Display for StartError {
@@ -37,6 +41,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::Io(error) => error.fmt(f),
+            Self::Store(error) => write!(f, "the store cannot be opened: {error}"),
         }
     }
 }
@@ -46,6 +51,12 @@ impl std::error::Error for StartError {}
 impl From<ConfigErrors> for StartError {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(errors)
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -64,6 +75,8 @@ pub struct Broker {
     pub(crate) config: Config,
     addresses: Vec<(Scheme, Address)>,
     _certificates: Watcher,
+    /// Ends behind the shards, so that it has all they gave it.
+    store: Arc<Keeper>,
     _data_dir: DataDir,
 }
 
@@ -76,6 +89,9 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights } = Access::of(config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
+        let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+        let store = Arc::new(store);
+        let ends = Arc::clone(&store);
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
         let (mut listeners, mut watched) = (Vec::new(), Vec::new());
@@ -89,8 +105,8 @@ impl Broker {
             authenticator,
             users,
             rights,
-            store: Box::new(|_, _| Box::new(Volatile::default())),
-            recovered: Recovered::default(),
+            store: Box::new(move |shard, wake| ends.handle(shard, wake)),
+            recovered,
             mesh: Box::new(|_| Box::new(Alone::default())),
             connections_max: config.limits.max_connections as usize,
         })?;
@@ -105,6 +121,7 @@ impl Broker {
             config: config.clone(),
             addresses,
             _certificates: Watcher::start(watched)?,
+            store,
             _data_dir: data_dir,
         })
     }
@@ -118,6 +135,9 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.patience);
+        if let Some(Err(error)) = Arc::into_inner(self.store).map(Keeper::stop) {
+            tracing::error!(%error, "not everything could be stored at the end");
+        }
     }
 }
 

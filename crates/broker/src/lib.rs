@@ -19,6 +19,7 @@ mod broker;
 pub mod config;
 mod data_dir;
 mod reload;
+mod store;
 mod tls;
 
 pub use broker::{Broker, StartError};

@@ -218,7 +218,7 @@ impl Board {
         }
         let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
-            number = self.number_queued(six, &message, how);
+            number = self.number_queued(six, &message, how, false);
             Box::new(Queued { message, delivery: how.to_delivery(), number, ticket: Ticket(0) })
         });
         if kept.is_none() {

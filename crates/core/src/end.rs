@@ -281,9 +281,9 @@ impl Shard {
             self.board.drop_queue(&outgoing.queue);
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
         }
-        if session.recorded {
+        if session.recorded || session.spilled {
             self.board.record(Record::SessionEnded { session: session.key });
-            self.count_kept(-1);
+            self.count_kept(-i64::from(session.recorded));
         }
     }
 

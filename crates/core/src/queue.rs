@@ -98,14 +98,27 @@ impl Queue {
 }
 
 impl Board {
-    /// Gives a message the Session's next number and records it as waiting.
-    pub(crate) fn number_queued(&mut self, six: SessionIx, message: &Arc<Message>, how: How<'_>) -> u64 {
+    /// Gives a message the Session's next number and records it as waiting, if the Session is kept or its `tail` gets
+    /// it.
+    pub(crate) fn number_queued(
+        &mut self,
+        six: SessionIx,
+        message: &Arc<Message>,
+        how: How<'_>,
+        tail: bool,
+    ) -> u64 {
         let session = &mut self.sessions[six as usize];
         let (key, persistent) = (session.key, session.is_persistent());
+        if tail && !persistent && !std::mem::replace(&mut session.spilled, true) {
+            // A crash ends it: all that is stored of it is then dropped.
+            let record = session.to_record();
+            self.records.push(record);
+        }
+        let session = &mut self.sessions[six as usize];
         let outgoing = session.outgoing();
         outgoing.numbers += 1;
         let number = outgoing.numbers;
-        if persistent {
+        if persistent || tail {
             let queued = cork_store::QueuedDelivery {
                 delivery: number,
                 message: Arc::clone(message),
@@ -123,8 +136,8 @@ impl Board {
     fn has_room(&mut self, six: SessionIx, cost: u64) -> bool {
         let limits = &self.config.limits;
         let queue = &mut self.sessions[six as usize].outgoing().queue;
-        let total_max = if self.config.loads { u64::MAX } else { limits.queue_bytes_total_max };
-        let full = queue.bytes + cost > limits.queue_bytes_max || self.queue_bytes + cost > total_max;
+        let full = queue.bytes + cost > limits.queue_bytes_max
+            || (!self.config.loads && self.queue_bytes + cost > limits.queue_bytes_total_max);
         if full && !std::mem::replace(&mut queue.full_reported, true) {
             let bytes = queue.bytes;
             let client_id = self.sessions[six as usize].client_id().into();
@@ -147,19 +160,19 @@ impl Board {
             self.stats.dropped_queue_full += 1;
             return;
         }
-        let number = self.number_queued(six, &message, how);
+        let queue = &self.sessions[six as usize].outgoing().queue;
+        let long = queue.head_bytes + cost > self.config.limits.queue_head_bytes_max
+            || self.heads_bytes + cost > HEADS_BYTES_MAX;
+        let to_tail = self.config.loads && (queue.has_tail() || long);
+        let number = self.number_queued(six, &message, how, to_tail);
         self.delay(ticket, six);
-        let (batch, loads, heads) = (self.ticket, self.config.loads, self.heads_bytes);
-        let head_max = self.config.limits.queue_head_bytes_max;
-        let session = &mut self.sessions[six as usize];
-        let may_have_tail = loads && session.is_persistent();
-        let queue = &mut session.outgoing().queue;
+        let batch = self.ticket;
+        let queue = &mut self.sessions[six as usize].outgoing().queue;
         if how.qos == QoS::AtMostOnce {
             queue.last_qos0 = number;
         }
         queue.bytes += cost;
-        let long = queue.head_bytes + cost > head_max || heads + cost > HEADS_BYTES_MAX;
-        if may_have_tail && (queue.has_tail() || long) {
+        if to_tail {
             let tail = &mut queue.tail;
             if tail.messages == 0 {
                 tail.from = number;
@@ -361,8 +374,15 @@ impl Shard {
                 Event::DeliveryDamaged { client_id, delivery: *delivery, error: error.as_str().into() };
             self.board.outputs.push_back(Output::Event(event));
         }
+        let persistent = session.is_persistent();
         if session.handing_over {
             return self.hand_over_loaded(six, loaded);
+        }
+        if !persistent {
+            // It is in memory now, and no crash would give it back.
+            let done = |delivery| Record::Done { session: loaded.session, delivery };
+            let records = loaded.deliveries.iter().map(|one| done(one.delivery));
+            self.board.records.extend(records);
         }
         let lost = loaded.damaged.len() as u64;
         let deliveries = loaded.deliveries.into_iter().map(|delivery| self.queued_again(six, delivery));

@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use cork_packet::{ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasOut, Time};
-use cork_store::{Message, Proof, Publisher, Record, SessionKey, SessionState, Will};
+use cork_store::{Message, Proof, Publisher, Record, SessionKey, Will};
 
 use crate::{
     board::{Timer, encode_within},
@@ -187,19 +187,7 @@ impl Shard {
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
         let first = !std::mem::replace(&mut session.recorded, true);
-        let state = SessionState {
-            client_id: session.client_id().into(),
-            user_name: session.publisher.user_name.clone(),
-            proof: session.publisher.proof,
-            expiry_seconds: session.expiry_seconds,
-            online: session.is_online(),
-            since: session.since,
-            sent_up_to: session
-                .outgoing
-                .as_ref()
-                .map_or(0, |outgoing| outgoing.sent_up_to.max(outgoing.dup_up_to)),
-        };
-        let record = Record::Session { session: session.key, state: Box::new(state) };
+        let record = session.to_record();
         self.board.record(record);
         if first {
             self.count_kept(1);

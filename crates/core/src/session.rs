@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cork_packet::{PacketId, QoS};
 use cork_proto::{Inflight, Received, Time};
-use cork_store::{Message, Publisher, SessionKey, SubscriptionIds, Ticket, WallTime, Will};
+use cork_store::{
+    Message, Publisher, Record, SessionKey, SessionState, SubscriptionIds, Ticket, WallTime, Will,
+};
 use cork_topic::FilterId;
 
 use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
@@ -105,6 +107,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// The store knows it although it ends with its connection: its queue has, or had, a tail.
+    pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
     /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
@@ -132,6 +136,7 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
             will: None,
@@ -157,6 +162,23 @@ impl Session {
     /// yet that it does not any more.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry_seconds != 0 || self.recorded
+    }
+
+    /// Its present state, to be stored.
+    pub(crate) fn to_record(&self) -> Record {
+        let state = SessionState {
+            client_id: self.client_id().into(),
+            user_name: self.publisher.user_name.clone(),
+            proof: self.publisher.proof,
+            expiry_seconds: self.expiry_seconds,
+            online: self.is_online(),
+            since: self.since,
+            sent_up_to: self
+                .outgoing
+                .as_ref()
+                .map_or(0, |outgoing| outgoing.sent_up_to.max(outgoing.dup_up_to)),
+        };
+        Record::Session { session: self.key, state: Box::new(state) }
     }
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {

@@ -13,4 +13,4 @@ mod mail;
 mod runtime;
 mod worker;
 
-pub use runtime::{Runtime, RuntimeConfig};
+pub use runtime::{Runtime, RuntimeConfig, StoreMaker, Wake};

@@ -271,7 +271,8 @@ fn a_long_queue_lives_in_the_store_and_comes_in_order() {
                     break;
                 }
                 for one in got {
-                    let number: u16 = numbers(&[one.clone()])[0].split(' ').next().unwrap().parse().unwrap();
+                    let number: u16 =
+                        numbers(std::slice::from_ref(&one))[0].split(' ').next().unwrap().parse().unwrap();
                     if next == until {
                         break;
                     }
@@ -316,7 +317,9 @@ fn mqtt5_4_8_2_what_a_dead_member_had_goes_to_the_others_also_from_the_store() {
                 break;
             }
             for one in got {
-                seen.insert(numbers(&[one.clone()])[0].split(' ').next().unwrap().parse::<u16>().unwrap());
+                seen.insert(
+                    numbers(std::slice::from_ref(&one))[0].split(' ').next().unwrap().parse::<u16>().unwrap(),
+                );
                 lab.send(other, &wire::ack(0x40, one.id.unwrap()));
             }
         }

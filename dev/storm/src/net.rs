@@ -333,7 +333,10 @@ impl Net {
     fn note_sessions(&mut self, now: Time, records: &[Record]) {
         for record in records {
             let (key, client_id) = match record {
-                Record::Session { session, state } => (*session, &*state.client_id),
+                // One that ends with its connection is only there because its queue is long.
+                Record::Session { session, state } if state.expiry_seconds != 0 || self.known.contains(session) => {
+                    (*session, &*state.client_id)
+                }
                 Record::WillArmed { session, will } => (*session, &*will.message.publisher.client_id),
                 _ => continue,
             };

@@ -1,0 +1,177 @@
+//! A shard's end of the store, and what waits between it and the writer.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cork_store::{Answer, Load, Record, Store, Ticket};
+
+use crate::group::Op;
+
+/// Locks, whoever panicked before: what is guarded is whole between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Called when answers came.
+pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Answers on their way to one shard.
+struct End {
+    answers: Mutex<VecDeque<Answer>>,
+    /// The shard was woken and has not looked yet.
+    woken: AtomicBool,
+    wake: Wake,
+}
+
+/// What waits for the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) ops: Vec<Op>,
+    /// Bytes of each.
+    pub(crate) sizes: Vec<usize>,
+    /// Nothing more will come.
+    pub(crate) stop: bool,
+}
+
+/// Between shards and the writer.
+#[derive(Default)]
+pub(crate) struct Desk {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+    /// Bytes of all that was appended and is not answered.
+    pub(crate) unanswered_bytes: AtomicUsize,
+    ends: Mutex<BTreeMap<u16, Arc<End>>>,
+    full: AtomicBool,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    fn push(&self, op: Op, bytes: usize) {
+        self.unanswered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut waiting = lock(&self.waiting);
+        let first = waiting.ops.is_empty();
+        waiting.ops.push(op);
+        waiting.sizes.push(bytes);
+        drop(waiting);
+        if first {
+            self.came.notify_one();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.waiting).stop = true;
+        self.came.notify_one();
+    }
+
+    /// Takes all that waits; waits for something at most so long.
+    pub(crate) fn take(&self, into: &mut Waiting, wait: Option<Duration>) {
+        let waiting = lock(&self.waiting);
+        let idle = |waiting: &mut Waiting| waiting.ops.is_empty() && !waiting.stop;
+        let mut waiting = match wait {
+            None => self.came.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(time) if time.is_zero() => waiting,
+            Some(time) => {
+                self.came.wait_timeout_while(waiting, time, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        into.stop = waiting.stop;
+        std::mem::swap(&mut into.ops, &mut waiting.ops);
+        std::mem::swap(&mut into.sizes, &mut waiting.sizes);
+    }
+
+    /// Gives one shard answers.
+    pub(crate) fn answer(&self, shard: u16, answers: impl IntoIterator<Item = Answer>) {
+        let Some(end) = lock(&self.ends).get(&shard).map(Arc::clone) else { return };
+        lock(&end.answers).extend(answers);
+        if !end.woken.swap(true, Ordering::AcqRel) {
+            (end.wake)();
+        }
+    }
+
+    /// Tells everybody that space ran out, or is there again.
+    pub(crate) fn set_full(&self, full: bool) {
+        let shards: Vec<u16> = {
+            let ends = lock(&self.ends);
+            if self.full.swap(full, Ordering::AcqRel) == full {
+                return;
+            }
+            ends.keys().copied().collect()
+        };
+        for shard in shards {
+            self.answer(shard, [Answer::Full(full)]);
+        }
+    }
+
+    pub(crate) fn handle(self: &Arc<Self>, shard: u16, wake: Wake) -> Handle {
+        let end = Arc::new(End { answers: Mutex::default(), woken: AtomicBool::new(false), wake });
+        let mut ends = lock(&self.ends);
+        ends.insert(shard, Arc::clone(&end));
+        let full = self.full.load(Ordering::Acquire);
+        drop(ends);
+        if full {
+            self.answer(shard, [Answer::Full(true)]);
+        }
+        Handle { shard, desk: Arc::clone(self), end, answers: VecDeque::new() }
+    }
+}
+
+/// One shard's end of a [`crate::Keeper`].
+pub(crate) struct Handle {
+    shard: u16,
+    desk: Arc<Desk>,
+    end: Arc<End>,
+    answers: VecDeque<Answer>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+/// Bytes that a record without a message counts for.
+const RECORD_BYTES: usize = 64;
+
+fn bytes_of(records: &[Record]) -> usize {
+    let of = |record: &Record| match record {
+        Record::Queued { queued, .. } => queued.message.cost_bytes(),
+        Record::Retained { message } => message.cost_bytes(),
+        Record::WillArmed { will, .. } => will.message.cost_bytes(),
+        _ => RECORD_BYTES,
+    };
+    records.iter().map(of).sum()
+}
+
+impl Store for Handle {
+    fn append(&mut self, ticket: Ticket, records: Vec<Record>) {
+        let bytes = bytes_of(&records);
+        self.desk.push(Op::Append { shard: self.shard, ticket, records }, bytes);
+    }
+
+    fn load(&mut self, load: Load) {
+        self.desk.push(Op::Load { shard: self.shard, load }, RECORD_BYTES);
+    }
+
+    fn poll(&mut self) -> Option<Answer> {
+        if self.answers.is_empty() && self.end.woken.swap(false, Ordering::AcqRel) {
+            std::mem::swap(&mut self.answers, &mut *lock(&self.end.answers));
+        }
+        self.answers.pop_front()
+    }
+
+    fn can_load(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,251 @@
+//! What is in the log and still needed: places only, never contents.
+//!
+//! A commit and a restart use the same [`Index::apply`], record by record in the order of the log. Whatever is decided
+//! by other means than the order of records (a message's identity, a delivery's number) is decided here.
+
+use std::collections::BTreeMap;
+
+use cork_store::SessionKey;
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
+
+use crate::{
+    books::Books,
+    queue::{Place, Queue},
+    record::{PublishView, View},
+    retained::{Entry, Retained},
+};
+
+/// Places of one Session.
+#[derive(Debug, Default)]
+pub(crate) struct SessionIndex {
+    pub(crate) state: Option<Place>,
+    pub(crate) will: Option<Place>,
+    /// Largest delivery number that was ever given.
+    pub(crate) last: u64,
+    pub(crate) queue: Queue,
+    pub(crate) released: BTreeMap<u64, Place>,
+    pub(crate) received: BTreeMap<u16, Place>,
+    /// By the hash of the filter.
+    pub(crate) subscriptions: BTreeMap<u64, Place>,
+    /// Shift and place by the first delivery it holds for.
+    pub(crate) shifts: BTreeMap<u64, (u64, Place)>,
+}
+
+impl SessionIndex {
+    /// Whether nothing at all is known of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.is_none()
+            && self.will.is_none()
+            && self.queue.len() == 0
+            && self.released.is_empty()
+            && self.received.is_empty()
+            && self.subscriptions.is_empty()
+            && self.shifts.is_empty()
+    }
+
+    /// Whether the shift that begins here is the last one, or a delivery that is not over needs it.
+    pub(crate) fn shift_matters(&self, from: u64) -> bool {
+        let Some((next, _)) = self.shifts.range(from.saturating_add(1)..).next() else { return true };
+        self.queue.next_from(from).is_some_and(|number| number < *next)
+            || self.released.range(from..*next).next().is_some()
+    }
+}
+
+pub(crate) struct Index {
+    pub(crate) sessions: HashMap<SessionKey, Box<SessionIndex>, FixedState>,
+    pub(crate) retained: Retained,
+    pub(crate) books: Books,
+    /// Latest arrival of a message.
+    pub(crate) latest_arrival: u64,
+    /// Orders subscriptions; larger than all that are known.
+    pub(crate) next_made: u64,
+    filters: FixedState,
+    /// Queues of Sessions that ended, still to be taken off the books.
+    ended: Vec<Queue>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("sessions", &self.sessions.len()).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            sessions: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
+            retained: Retained::new(seed),
+            books: Books::default(),
+            latest_arrival: 0,
+            next_made: 1,
+            filters: FixedState::with_seed(seed.rotate_left(31)),
+            ended: Vec::new(),
+        }
+    }
+
+    pub(crate) fn filter_hash(&self, filter: &str) -> u64 {
+        std::hash::BuildHasher::hash_one(&self.filters, filter)
+    }
+
+    fn session(&mut self, key: SessionKey) -> &mut SessionIndex {
+        self.sessions.entry(key).or_default()
+    }
+
+    /// Takes in the record at this place; its weight is its length, except where a message is concerned.
+    pub(crate) fn apply(&mut self, view: &View<'_>, place: Place) {
+        let before = match *view {
+            View::Publish(ref publish) => return self.publish(publish, place),
+            View::SessionEnded { session } => return self.end(session),
+            View::Done { session, deliveries } => {
+                self.books.add_dead(place.segment, place.weight);
+                for delivery in deliveries {
+                    self.done(session, delivery);
+                }
+                return self.drop_if_empty(session);
+            }
+            View::Unsubscribed { session, filter } => {
+                let hash = self.filter_hash(filter);
+                return self.undo(session, place, |known| known.subscriptions.remove(&hash));
+            }
+            View::Forgotten { session, packet_id } => {
+                return self.undo(session, place, |known| known.received.remove(&packet_id.get()));
+            }
+            View::WillDisarmed { session } => {
+                return self.undo(session, place, |known| known.will.take());
+            }
+            View::Session { session, last, .. } => {
+                let known = self.session(session);
+                known.last = known.last.max(last);
+                known.state.replace(place)
+            }
+            View::Subscribed { session, made, filter, .. } => {
+                let hash = self.filter_hash(filter);
+                self.next_made = self.next_made.max(made.saturating_add(1));
+                self.session(session).subscriptions.insert(hash, place)
+            }
+            View::Shifted { session, from, shift } => {
+                self.session(session).shifts.insert(from, (shift, place)).map(|(_, place)| place)
+            }
+            View::Received { session, packet_id } => {
+                self.session(session).received.insert(packet_id.get(), place)
+            }
+            View::WillArmed { session, ref will } => {
+                self.latest_arrival = self.latest_arrival.max(will.message.id.arrived.0);
+                self.session(session).will.replace(place)
+            }
+            View::Released { session, delivery } => {
+                let known = self.session(session);
+                known.last = known.last.max(delivery);
+                let queued = known.queue.remove(delivery);
+                let before = known.released.insert(delivery, place);
+                if let Some(queued) = queued {
+                    self.books.release(queued);
+                }
+                before
+            }
+        };
+        self.books.add(place);
+        if let Some(before) = before {
+            self.books.release(before);
+        }
+    }
+
+    fn publish(&mut self, publish: &PublishView<'_>, place: Place) {
+        let id = publish.message.id;
+        self.latest_arrival = self.latest_arrival.max(id.arrived.0);
+        let place = Place { weight: publish.message.cost_bytes(), ..place };
+        for receiver in publish.receivers() {
+            let known = self.session(receiver.session);
+            known.last = known.last.max(receiver.delivery);
+            let before = known.queue.insert(receiver.delivery, place);
+            self.books.add(place);
+            if let Some(before) = before {
+                self.books.release(before);
+            }
+        }
+        if !publish.retained {
+            return;
+        }
+        let topic = self.retained.hash(publish.message.topic);
+        if self.retained.get(topic).is_some_and(|known| known.id() > id) {
+            return self.books.add_dead(place.segment, place.weight);
+        }
+        let cleared = publish.message.clears_retained();
+        if cleared {
+            self.books.add_dead(place.segment, place.weight);
+            self.books.note_cleared(place.segment, topic);
+        } else {
+            self.books.add(place);
+        }
+        if let Some(before) = self.retained.insert(Entry::new(topic, id, place, cleared))
+            && !before.cleared
+        {
+            self.books.release(before.place());
+        }
+    }
+
+    fn done(&mut self, session: SessionKey, delivery: u64) {
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        known.last = known.last.max(delivery);
+        let queued = known.queue.remove(delivery);
+        let released = if known.released.is_empty() { None } else { known.released.remove(&delivery) };
+        for place in [queued, released].into_iter().flatten() {
+            self.books.release(place);
+        }
+    }
+
+    /// Something is over that one place was kept for.
+    fn undo(
+        &mut self,
+        session: SessionKey,
+        place: Place,
+        take: impl FnOnce(&mut SessionIndex) -> Option<Place>,
+    ) {
+        self.books.add_dead(place.segment, place.weight);
+        if let Some(before) = self.sessions.get_mut(&session).and_then(|known| take(known)) {
+            self.books.release(before);
+            self.drop_if_empty(session);
+        }
+    }
+
+    fn drop_if_empty(&mut self, session: SessionKey) {
+        if self.sessions.get(&session).is_some_and(|known| known.state.is_none() && known.is_empty()) {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn end(&mut self, session: SessionKey) {
+        let Some(known) = self.sessions.remove(&session) else { return };
+        let known = *known;
+        let places = known.state.into_iter().chain(known.will).chain(known.released.into_values());
+        let places = places.chain(known.received.into_values()).chain(known.subscriptions.into_values());
+        for place in places.chain(known.shifts.into_values().map(|(_, place)| place)) {
+            self.books.release(place);
+        }
+        if known.queue.len() > 0 {
+            self.ended.push(known.queue);
+        }
+    }
+
+    /// Takes some of what ended Sessions left off the books: so many chunks of 64 at most. True: there is more.
+    pub(crate) fn bury(&mut self, chunks_max: usize) -> bool {
+        for _ in 0..chunks_max {
+            let Some(queue) = self.ended.last_mut() else { return false };
+            match queue.pop_chunk() {
+                Some(places) => places.into_iter().for_each(|place| self.books.release(place)),
+                None => drop(self.ended.pop()),
+            }
+        }
+        !self.ended.is_empty()
+    }
+
+    /// Closes the account of the oldest segment, of which nothing is needed any more.
+    pub(crate) fn drop_oldest(&mut self) -> Option<u32> {
+        let book = self.books.pop_oldest()?;
+        for topic in book.cleared {
+            self.retained.forget_cleared(topic, book.number);
+        }
+        Some(book.number)
+    }
+}

@@ -1,0 +1,208 @@
+//! Opens a log: reads it, cuts off what a crash left unfinished, and begins a new segment.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use cork_store::Recovered;
+
+use crate::{
+    ahead::{Ahead, is_full},
+    disk::{Disk, DiskFile},
+    error::OpenError,
+    format::{FRAME_BYTES, LogId, SEGMENT_HEADER_BYTES, segment_name, segment_number},
+    index::Index,
+    log::{Log, OpenReport},
+    options::Options,
+    queue::Place,
+    record::View,
+    restore::recover,
+    segment::{Commit, Fault, SegmentReader},
+    walk::{End, Survey, Visit, Walked, survey, walk},
+};
+
+/// Takes commits into an index.
+pub(crate) struct Replay {
+    pub(crate) index: Index,
+}
+
+impl<F: DiskFile> Visit<F> for Replay {
+    fn segment(&mut self, number: u32, first_commit: u64) {
+        self.index.books.open(number, first_commit, SEGMENT_HEADER_BYTES as u64);
+    }
+
+    fn commit(&mut self, reader: &mut SegmentReader<F>, commit: &Commit) -> io::Result<Option<Fault>> {
+        let segment = reader.number;
+        self.index.books.grow(segment, commit.span.end - commit.span.start);
+        self.index.latest_arrival = self.index.latest_arrival.max(commit.header.latest_arrival);
+        for (offset, bytes) in reader.records(commit)? {
+            let weight = u32::try_from(FRAME_BYTES + bytes.len()).unwrap_or(u32::MAX);
+            let Ok(view) = View::read(bytes) else {
+                let what = "a record that does not read as one";
+                return Ok(Some(Fault { offset: u64::from(offset), what, header: None }));
+            };
+            self.index.apply(&view, Place { segment, offset, weight });
+        }
+        Ok(None)
+    }
+
+    fn damaged(
+        &mut self,
+        reader: &mut SegmentReader<F>,
+        offset: u64,
+        header: crate::format::CommitHeader,
+    ) -> io::Result<()> {
+        let (segment, mut at) = (reader.number, offset + crate::format::COMMIT_HEADER_BYTES as u64);
+        let end = at + u64::from(header.bytes);
+        while at < end {
+            let short = u32::try_from(at).unwrap_or(u32::MAX);
+            let record = reader.record_at(short, short)?;
+            let Ok(bytes) = record else {
+                // Its length may still be right: what comes behind it tells.
+                let Some(length) = reader.frame_length_at(at)? else { break };
+                at += length;
+                continue;
+            };
+            let weight = u32::try_from(FRAME_BYTES + bytes.len()).unwrap_or(u32::MAX);
+            at += u64::from(weight);
+            if let Ok(view) = View::read(bytes) {
+                self.index.apply(&view, Place { segment, offset: short, weight });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Randomness, as much as a log needs once.
+fn random(options: &Options) -> Result<(LogId, u64), OpenError> {
+    let mut bytes = [0; 24];
+    match options.seed {
+        Some(seed) => bytes[16..].copy_from_slice(&seed.to_le_bytes()),
+        None => getrandom::fill(&mut bytes)
+            .map_err(|error| OpenError::io("get random numbers")(io::Error::other(error.to_string())))?,
+    }
+    let (id, seed) = bytes.split_at(16);
+    let mut log_id = [0; 16];
+    log_id.copy_from_slice(id);
+    let seed = seed.iter().fold(0_u64, |seed, byte| seed << 8 | u64::from(*byte));
+    if options.seed.is_some() {
+        log_id[..8].copy_from_slice(&seed.to_le_bytes());
+    }
+    Ok((LogId(log_id), seed))
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log on this disk, or makes one.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing is changed then, except that what a crash left unfinished may have been cut off.
+    pub fn open(disk: D, options: Options) -> Result<(Self, Recovered, OpenReport), OpenError> {
+        Self::open_from(disk, options, 0)
+    }
+
+    /// Makes a log, and counts its starts from this epoch on.
+    pub(crate) fn create(disk: D, options: Options, epoch: u32) -> Result<Self, OpenError> {
+        let names = disk.list().map_err(OpenError::io("list the log's files"))?;
+        if names.iter().any(|name| segment_number(name).is_some()) {
+            return Err(OpenError::NotEmpty);
+        }
+        Ok(Self::open_from(disk, options, epoch)?.0)
+    }
+
+    fn open_from(
+        disk: D,
+        options: Options,
+        first_epoch: u32,
+    ) -> Result<(Self, Recovered, OpenReport), OpenError> {
+        let disk = Arc::new(disk);
+        // What is there may be what another process wrote a moment ago.
+        disk.sync_dir().map_err(OpenError::io("sync the log's folder"))?;
+        let survey = survey(&*disk)?;
+        let (fresh, seed) = random(&options)?;
+        let mut replay = Replay { index: Index::new(seed) };
+        let walked = walk(&survey, &mut replay)?;
+        if !walked.damages.is_empty() {
+            return Err(OpenError::Damaged(walked.damages));
+        }
+        while replay.index.bury(usize::MAX) {}
+        let id = survey.id.unwrap_or(fresh);
+        let epoch = survey.epoch.map_or(first_epoch, |epoch| epoch.saturating_add(1));
+        let number = survey.segments.last().map_or(1, |found| found.number.saturating_add(1));
+        let files: BTreeMap<u32, Arc<D::File>> = survey
+            .segments
+            .iter()
+            .filter(|found| walked.needed.iter().any(|(number, _)| *number == found.number))
+            .map(|found| (found.number, Arc::clone(&found.file)))
+            .collect();
+        let (recovered, damages) = recover(&replay.index, &files, id, epoch)?;
+        if !damages.is_empty() {
+            return Err(OpenError::Damaged(damages));
+        }
+        tidy(&*disk, &survey, &walked)?;
+        let sizes = (options.segment_bytes, options.spare_segments.max(1));
+        let mut log = Self::new(options, id, replay.index, Ahead::new(disk, id, epoch, number, sizes));
+        log.files = files;
+        if let Some(End { last: Some(last), .. }) = walked.end {
+            (log.next, log.synced, log.first) = (last.number + 1, last.number, last.first);
+        }
+        log.ahead.refill();
+        // The epoch is used up before anybody hears of it.
+        let full = match log.ahead.shortage() {
+            Some(error) if !is_full(error) && log.ahead.spares() == 0 => {
+                let error = io::Error::new(error.kind(), error.to_string());
+                return Err(OpenError::Io { what: "make a segment".to_owned(), error });
+            }
+            shortage => shortage.is_some(),
+        };
+        let report =
+            OpenReport { segments: walked.needed.len(), commits: walked.commits, cut: walked.cut, full };
+        Ok((log, recovered, report))
+    }
+}
+
+/// Cuts off what is unfinished, makes durable what is not known to be, removes what is not needed.
+fn tidy<D: Disk>(disk: &D, survey: &Survey<D::File>, walked: &Walked) -> Result<(), OpenError> {
+    if let Some(end) = &walked.end
+        && let Some(found) = survey.segments.iter().find(|found| found.number == end.segment)
+    {
+        let name = segment_name(end.segment);
+        settle(&*found.file, end, walked.unfinished).map_err(OpenError::io(format!("settle {name}")))?;
+    }
+    let mut removed = false;
+    for found in survey.segments.iter().rev() {
+        if !walked.needed.iter().any(|(number, _)| *number == found.number) {
+            let name = segment_name(found.number);
+            disk.remove(&name).map_err(OpenError::io(format!("remove {name}")))?;
+            removed = true;
+        }
+    }
+    if removed {
+        disk.sync_dir().map_err(OpenError::io("sync the log's folder"))?;
+    }
+    Ok(())
+}
+
+/// Bytes that are written again at once.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// Makes the end of the log what was read of it: after an earlier failure to sync, memory may hold what the disk does
+/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros.
+fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    let mut at = end.unsynced;
+    let behind = end.offset + unfinished;
+    while at < behind {
+        let until = if at < end.offset { end.offset } else { behind };
+        let size = usize::try_from((until - at).min(STEP_BYTES)).unwrap_or(0);
+        bytes.clear();
+        bytes.resize(size, 0);
+        if at < end.offset && file.read_at(at, &mut bytes)? < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match file.write_at(at, &bytes) {
+            // On a file system that puts elsewhere what is written again; nothing is lost by leaving it.
+            Err(error) if is_full(&error) => break,
+            written => written?,
+        }
+        at += size as u64;
+    }
+    file.sync_data()
+}

@@ -1,0 +1,8 @@
+//! The log as a whole, on disks that fail.
+
+mod basics;
+mod damage;
+mod faults;
+mod keeping;
+mod model;
+mod tools;

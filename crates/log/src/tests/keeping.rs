@@ -1,0 +1,105 @@
+//! The threads, on a real folder.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
+};
+
+use cork_store::{Answer, Record, SessionKey, Store, Ticket};
+
+use super::basics::{load, message, queued};
+use crate::{Durability, Keeper, Options};
+
+/// A folder that goes with the test.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("cork-log-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn handle(keeper: &Keeper) -> (Box<dyn Store>, Receiver<()>) {
+    let (woken, wakes) = channel();
+    (keeper.handle(0, Arc::new(move || woken.send(()).unwrap_or(()))), wakes)
+}
+
+/// The next so many answers.
+fn answers(store: &mut dyn Store, wakes: &Receiver<()>, count: usize) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while answers.len() < count {
+        match store.poll() {
+            Some(answer) => answers.push(answer),
+            None => wakes.recv_timeout(Duration::from_secs(10)).expect("an answer within ten seconds"),
+        }
+    }
+    answers
+}
+
+fn round_trip(durability: Durability) {
+    let folder = Folder::new();
+    let options = Options { durability, ..Options::default() };
+    let (keeper, recovered, _) = Keeper::open(&folder.0, options).unwrap();
+    assert_eq!(recovered.sessions, []);
+    let (mut store, wakes) = handle(&keeper);
+    for number in 1..=300 {
+        store.append(Ticket(number), vec![queued(5, number, &message(number, "a", b"x"))]);
+    }
+    store.load(load(5));
+    store.append(Ticket(301), vec![queued(5, 301, &message(301, "a", b"x"))]);
+    let mut answers = answers(&mut *store, &wakes, 302);
+    let loaded = answers.iter().position(|answer| matches!(answer, Answer::Loaded(_))).unwrap();
+    let Answer::Loaded(loaded) = answers.remove(loaded) else { unreachable!() };
+    let deliveries: Vec<u64> = loaded.deliveries.iter().map(|queued| queued.delivery).collect();
+    assert_eq!(deliveries, (1..=300).collect::<Vec<_>>(), "as of when it was asked for");
+    let stored = |number| Answer::Stored { ticket: Ticket(number), result: Ok(()) };
+    assert_eq!(answers, (1..=301).map(stored).collect::<Vec<_>>());
+    assert_eq!(keeper.unanswered_bytes(), 0);
+    store.append(Ticket(302), vec![Record::Done { session: SessionKey(5), delivery: 1 }]);
+    keeper.stop().unwrap();
+    let (keeper, recovered, report) = Keeper::open(&folder.0, options).unwrap();
+    assert_eq!((recovered.epoch, report.cut), (1, None));
+    let queue = recovered.sessions[0].queue;
+    assert_eq!((queue.first, queue.last, queue.messages), (2, 301, 300));
+    keeper.stop().unwrap();
+}
+
+#[test]
+fn batches_and_loads_are_answered_in_order() {
+    round_trip(Durability::Always);
+}
+
+#[test]
+fn the_weaker_promises_keep_what_a_clean_stop_leaves() {
+    round_trip(Durability::Interval(Duration::from_millis(5)));
+    round_trip(Durability::None);
+}
+
+#[test]
+fn files_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let (keeper, ..) = Keeper::open(&folder.0, Options::default()).unwrap();
+    let log = folder.0.join("log");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&log), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    files.iter().for_each(|file| assert_eq!(mode(file), 0o600, "{}", file.display()));
+    keeper.stop().unwrap();
+}
