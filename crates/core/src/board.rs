@@ -65,6 +65,8 @@ pub(crate) struct Board {
     pub(crate) dirty: VecDeque<ConnId>,
     pub(crate) output_bytes: usize,
     pub(crate) records: Vec<Record>,
+    /// What comes before them: Sessions that the store is told of although they end with their connections.
+    pub(crate) begun: Vec<Record>,
     /// What the store is asked for once they are on their way to it.
     pub(crate) loads: Vec<(SessionIx, Load)>,
     /// Number of the batch that `records` will be.
@@ -119,6 +121,7 @@ impl Board {
             dirty: VecDeque::new(),
             output_bytes: 0,
             records: Vec::new(),
+            begun: Vec::new(),
             loads: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),
@@ -346,10 +349,13 @@ impl Board {
 
     /// Emits the turn's records as one batch.
     pub(crate) fn close_batch(&mut self) -> bool {
-        if self.records.is_empty() {
+        if self.records.is_empty() && self.begun.is_empty() {
             return false;
         }
-        let records = std::mem::take(&mut self.records);
+        let mut records = std::mem::take(&mut self.records);
+        if !self.begun.is_empty() {
+            records.splice(..0, std::mem::take(&mut self.begun));
+        }
         let bytes = records.iter().map(record_bytes).sum();
         self.unstored_bytes += bytes;
         self.unstored.push_back((self.ticket, bytes));

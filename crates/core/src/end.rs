@@ -251,9 +251,9 @@ impl Shard {
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
+        self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
-        session.over = true;
         if shares && session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail()) {
             if session.recorded {
                 // From now on it is at its end for the store, too; its number goes when its messages have gone.
@@ -326,12 +326,18 @@ impl Shard {
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
         let router = &self.router;
+        // What is stored with another batch stays until it is: that it is over must not be stored before.
+        let session = &self.board.sessions[six as usize];
+        let head = session.outgoing.iter().flat_map(|outgoing| &outgoing.queue.head);
+        let unstored = head.filter(|queued| !session.over && !self.board.is_stored_elsewhere(queued.ticket));
+        let unstored: Vec<u64> = unstored.map(|queued| queued.number).collect();
         let session = &mut self.board.sessions[six as usize];
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
         let begun = outgoing.dup_up_to;
         let goes = |queued: &Queued| {
             queued.delivery.group != NO_GROUP
                 && router.has_others(queued.delivery.group, six)
+                && unstored.binary_search(&queued.number).is_err()
                 && !(queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun)
         };
         let mut taken = Vec::new();

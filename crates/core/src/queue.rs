@@ -8,7 +8,10 @@
 //! A Session whose queue is short never has a tail. Once it has one, new messages join the tail, and the head is
 //! filled from it by [`Load`]s as it drains.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use cork_packet::QoS;
 use cork_store::{Load, Loaded, Message, Record, Ticket};
@@ -56,6 +59,8 @@ struct Tail {
     loading: bool,
     /// What was last asked for is as it was before this batch.
     asked: Ticket,
+    /// Handed to other shards, which write that down: the store may give them back until then.
+    passed: BTreeSet<u64>,
     /// Number of the last question: answers to earlier ones come too late.
     question: u32,
 }
@@ -75,6 +80,10 @@ impl Queue {
     pub(crate) fn forget_question(&mut self) {
         self.tail.question = self.tail.question.wrapping_add(1);
         self.tail.loading = false;
+    }
+
+    fn take_passed(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.tail.passed)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -112,7 +121,7 @@ impl Board {
         if tail && !persistent && !std::mem::replace(&mut session.spilled, true) {
             // A crash ends it: all that is stored of it is then dropped.
             let record = session.to_record();
-            self.records.push(record);
+            self.begun.push(record); // not with what several shards store together, which may be after its end
         }
         let session = &mut self.sessions[six as usize];
         let outgoing = session.outgoing();
@@ -164,6 +173,8 @@ impl Board {
         let long = queue.head_bytes + cost > self.config.limits.queue_head_bytes_max
             || self.heads_bytes + cost > HEADS_BYTES_MAX;
         let to_tail = self.config.loads && (queue.has_tail() || long);
+        // What is in the tail comes from the store, which has it once its records are stored, wherever that is.
+        let ticket = publication.once.filter(|once| to_tail && is_elsewhere(*once)).unwrap_or(ticket);
         let number = self.number_queued(six, &message, how, to_tail);
         self.delay(ticket, six);
         let batch = self.ticket;
@@ -344,7 +355,8 @@ impl Board {
         queue.head_bytes += cost;
         self.heads_bytes += cost;
         queue.head.extend(deliveries);
-        if gone > 0 && tail.messages == 0 {
+        if tail.messages == 0 {
+            tail.passed.clear();
             // Nobody knows how long they were: what is left is what the head holds.
             let excess = queue.bytes.saturating_sub(queue.head_bytes);
             queue.bytes -= excess;
@@ -385,8 +397,14 @@ impl Shard {
             self.board.records.extend(records);
         }
         let lost = loaded.damaged.len() as u64;
-        let deliveries = loaded.deliveries.into_iter().map(|delivery| self.queued_again(six, delivery));
+        let passed = self.board.sessions[six as usize].outgoing().queue.take_passed();
+        let deliveries = loaded
+            .deliveries
+            .into_iter()
+            .filter(|one| !passed.contains(&one.delivery))
+            .map(|delivery| self.queued_again(six, delivery));
         let deliveries: Vec<Queued> = deliveries.collect();
+        self.board.sessions[six as usize].outgoing().queue.tail.passed = passed;
         self.board.fill_head(six, deliveries, lost, loaded.next);
         self.board.pump(six);
     }
@@ -415,6 +433,9 @@ impl Shard {
             if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun {
                 continue;
             }
+            if session.outgoing.as_ref().is_some_and(|it| it.queue.tail.passed.contains(&delivery.delivery)) {
+                continue;
+            }
             let group = delivery.share.as_ref().and_then(|name| self.router.group(name));
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
             messages += 1;
@@ -423,6 +444,12 @@ impl Shard {
             passed.push((group, delivery.message, done));
         }
         self.board.drop_from_tail(six, messages, cost);
+        if let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() {
+            outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, done)| match done {
+                Record::Done { delivery, .. } => *delivery,
+                _ => 0,
+            }));
+        }
         for (group, message, done) in passed {
             self.pass_on(group, message, done);
         }

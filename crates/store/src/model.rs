@@ -86,7 +86,9 @@ impl ModelStore {
         let (mut deliveries, mut bytes, mut next) = (Vec::new(), 0, None);
         let queue = self.sessions.get(&load.session).map(|session| &session.queue);
         for (number, queued) in queue.into_iter().flat_map(|queue| queue.range(load.from..)) {
-            if deliveries.len() >= load.messages_max as usize || bytes >= load.bytes_max as usize {
+            if deliveries.len() >= load.messages_max as usize
+                || (bytes >= load.bytes_max as usize && !deliveries.is_empty())
+            {
                 next = Some(*number);
                 break;
             }

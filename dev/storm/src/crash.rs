@@ -24,8 +24,8 @@ impl World {
                 .many("restarts with another number of shards", u64::from(shards != cx.options.shards));
             cx.options.shards = shards;
         }
-        let recovered = cx.net.keeper.restart(cx.options.shards)?;
-        cx.tell(|| format!("the broker starts again, {} shards, with {recovered:#?}", cx.options.shards));
+        let recovered = cx.net.keeper.restart(cx.options.shards, death, &mut cx.rng)?;
+        cx.tell(|| format!("the broker starts again, {} shards, with {recovered:?}", cx.options.shards));
         let names: BTreeMap<String, usize> =
             self.clients.iter().map(|client| (client.id.clone(), client.ix)).collect();
         cx.ledger.on_restart(cx.now, &recovered, &names)?;
@@ -51,15 +51,15 @@ impl World {
         if cx.rng.rarely(cx.options.full_permille) {
             cx.coverage.hit("full disks");
             cx.tell(|| "the disk is full".to_owned());
-            cx.net.keeper.set_full(true);
+            cx.net.keeper.set_full(true, &mut cx.rng);
         } else if cx.net.keeper.refuses() && cx.rng.rarely(50) {
             cx.tell(|| "the disk has space again".to_owned());
-            cx.net.keeper.set_full(false);
+            cx.net.keeper.set_full(false, &mut cx.rng);
         }
         if cx.rng.rarely(cx.options.fail_permille) {
             cx.coverage.hit("failing disks");
             cx.tell(|| "the disk will fail".to_owned());
-            cx.net.keeper.fail_next();
+            cx.net.keeper.fail_next(&mut cx.rng);
         }
         if cx.net.keeper.has_failed() && cx.rng.rarely(50) {
             return self.crash(); // the operator starts it again

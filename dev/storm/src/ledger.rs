@@ -118,6 +118,8 @@ pub(crate) struct Ledger {
     pub(crate) keys: BTreeMap<SessionKey, usize>,
     /// A queue was full: messages may be missing.
     pub(crate) lossy: bool,
+    /// A failing disk did not give a message back: the store still has it.
+    pub(crate) damaged: bool,
     /// Publications a client refused after taking them: it no longer knows them when they come again.
     pub(crate) refused: BTreeSet<usize>,
 }
@@ -172,6 +174,10 @@ impl Ledger {
             Notice::Ended { link, cause } => self.on_ended(now, link, &cause, links),
             Notice::QueueFull => {
                 self.lossy = true;
+                Ok(())
+            }
+            Notice::Damaged => {
+                (self.lossy, self.damaged) = (true, true);
                 Ok(())
             }
             Notice::Recorded { client_id, key } => {

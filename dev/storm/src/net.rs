@@ -11,6 +11,7 @@ use cork_proto::Time;
 use cork_store::{Answer, MessageId, Record, Recovered, SessionKey};
 
 use crate::{
+    disk::OnDisk,
     link::{Greeting, Link, LinkIx, take_front},
     node::Node,
     options::{Options, StoreKind},
@@ -31,6 +32,8 @@ pub(crate) enum Notice {
         cause: Ended,
     },
     QueueFull,
+    /// The disk did not give back a message.
+    Damaged,
     /// The store was told of a Session it did not know.
     Recorded {
         client_id: Box<str>,
@@ -63,6 +66,7 @@ impl Net {
         let engine = match options.engine {
             StoreKind::Volatile => Engine::Volatile,
             StoreKind::Model => Engine::Model(Box::default()),
+            StoreKind::Log => Engine::Log(Box::new(OnDisk::new(options.seed, options.plant))),
         };
         let saboteur = Saboteur::new(options.plant, options.seed);
         Self {
@@ -334,7 +338,9 @@ impl Net {
         for record in records {
             let (key, client_id) = match record {
                 // One that ends with its connection is only there because its queue is long.
-                Record::Session { session, state } if state.expiry_seconds != 0 || self.known.contains(session) => {
+                Record::Session { session, state }
+                    if state.expiry_seconds != 0 || self.known.contains(session) =>
+                {
                     (*session, &*state.client_id)
                 }
                 Record::WillArmed { session, will } => (*session, &*will.message.publisher.client_id),
@@ -371,6 +377,8 @@ impl Net {
 
     /// The broker starts again with what the store gives back.
     pub(crate) fn restart(&mut self, now: Time, options: &Options, recovered: Recovered) {
+        // A start of which nothing got to the disk may have used this epoch, too.
+        self.known.retain(|key| key.0 >> 40 < u64::from(recovered.epoch));
         let config = |number| options.config(number, now, &recovered);
         let configs: Vec<_> = (0..options.shards).map(config).collect();
         let parts = share_out(recovered, options.shards, options.seed);
@@ -406,6 +414,7 @@ impl Net {
             }
             Event::Disconnected { peer, cause, .. } => Notice::Ended { link: link_of(&peer), cause },
             Event::QueueFull { .. } => Notice::QueueFull,
+            Event::DeliveryDamaged { .. } => Notice::Damaged,
             _ => return,
         };
         self.notices.push_back((now, notice));

@@ -123,6 +123,8 @@ pub enum StoreKind {
     Volatile,
     /// What records mean, without a disk.
     Model,
+    /// The durable log on a simulated disk.
+    Log,
 }
 
 const TOPICS: [&str; 12] = [
@@ -197,7 +199,7 @@ impl Options {
             jump_permille: r.pick(&[0, 1, 4, 15]),
             share_qos: [r.pick(&QOS[1..]), r.pick(&QOS)],
             versions: r.pick(&[&[3, 4, 5][..], &[5], &[5], &[4], &[4, 5]]),
-            engine: r.pick(&[StoreKind::Volatile, StoreKind::Model, StoreKind::Model, StoreKind::Model]),
+            engine: r.pick(&[StoreKind::Volatile, StoreKind::Model, StoreKind::Log, StoreKind::Log]),
             crash_permille: r.pick(&[0, 3, 10, 10, 30, 60]),
             power_cut: r.pick(&[0, 50, 50, 100]),
             reshard: r.pick(&[0, 30, 80]),

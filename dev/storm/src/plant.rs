@@ -35,11 +35,13 @@ pub enum Plant {
     SentUpToNotRestored,
     ExtentMiscounted,
     EpochStays,
+    FolderNotSynced,
+    FailedSyncIgnored,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AnswersBeforeWriting,
         Self::AnswersBeforeSync,
         Self::FailedSyncTriedAgain,
@@ -65,6 +67,8 @@ impl Plant {
         Self::SentUpToNotRestored,
         Self::ExtentMiscounted,
         Self::EpochStays,
+        Self::FolderNotSynced,
+        Self::FailedSyncIgnored,
     ];
 
     /// The one with this name.

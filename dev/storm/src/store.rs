@@ -8,6 +8,7 @@ use cork_store::{
 };
 
 use crate::{
+    disk::OnDisk,
     plant::{Plant, Saboteur},
     rng::Rng,
 };
@@ -30,12 +31,13 @@ pub(crate) enum Outcome {
 }
 
 /// What the store is made of.
-#[derive(Debug)]
 pub(crate) enum Engine {
     /// Nothing is kept; there are no crashes.
     Volatile,
     /// What records mean, without a disk.
     Model(Box<ModelStore>),
+    /// The durable log on a simulated disk.
+    Log(Box<OnDisk>),
 }
 
 /// How a broker dies.
@@ -131,6 +133,9 @@ impl Keeper {
             return self.end_commit();
         }
         if self.pending.is_empty() {
+            if let Engine::Log(disk) = &mut self.engine {
+                disk.clean();
+            }
             return false;
         }
         let many = rng.between(1, self.pending.len());
@@ -164,6 +169,7 @@ impl Keeper {
             }
             Outcome::NoSpace => {
                 self.commit = ops;
+                self.say_full(true);
                 return false;
             }
             Outcome::Failed(how) => {
@@ -178,6 +184,9 @@ impl Keeper {
                 };
                 self.answer_all(&tickets, &result);
             }
+        }
+        if let Engine::Log(disk) = &self.engine {
+            self.say_full(disk.is_full());
         }
         true
     }
@@ -199,8 +208,23 @@ impl Keeper {
     }
 
     /// Space runs out, or there is some again.
-    pub(crate) fn set_full(&mut self, full: bool) {
-        if self.is_durable() && self.full != full {
+    pub(crate) fn set_full(&mut self, full: bool, rng: &mut Rng) {
+        match &mut self.engine {
+            Engine::Volatile => {}
+            Engine::Model(_) => self.say_full(full),
+            Engine::Log(disk) => {
+                disk.set_full(full, rng);
+                if !full {
+                    disk.retry();
+                    let still = disk.is_full();
+                    self.say_full(still);
+                }
+            }
+        }
+    }
+
+    fn say_full(&mut self, full: bool) {
+        if self.full != full {
             self.full = full;
             for queue in &mut self.stored {
                 queue.push_back(Answer::Full(full));
@@ -209,15 +233,22 @@ impl Keeper {
         }
     }
 
-    /// The next commit fails.
-    pub(crate) fn fail_next(&mut self) {
-        self.fails_next = self.is_durable();
+    /// The next commit fails, or one of the next calls of the disk.
+    pub(crate) fn fail_next(&mut self, rng: &mut Rng) {
+        match &mut self.engine {
+            Engine::Volatile => {}
+            Engine::Model(_) => self.fails_next = true,
+            Engine::Log(disk) => disk.fail(rng),
+        }
     }
 
     /// No more faults, but for those that happened.
-    pub(crate) fn calm_down(&mut self) {
+    pub(crate) fn calm_down(&mut self, rng: &mut Rng) {
         self.fails_next = false;
-        self.set_full(false);
+        if let Engine::Log(disk) = &mut self.engine {
+            disk.calm_down();
+        }
+        self.set_full(false, rng);
     }
 
     /// The broker dies.
@@ -236,9 +267,13 @@ impl Keeper {
     ///
     /// # Errors
     /// What the store says of its disk.
-    pub(crate) fn restart(&mut self, shards: u16) -> Result<Recovered, String> {
+    pub(crate) fn restart(&mut self, shards: u16, death: Death, rng: &mut Rng) -> Result<Recovered, String> {
         self.set_shards(shards);
-        let mut recovered = self.engine.restart()?;
+        let mut recovered = match &mut self.engine {
+            Engine::Volatile => return Err("nothing was kept".to_owned()),
+            Engine::Model(model) => model.restart(),
+            Engine::Log(disk) => disk.restart(death, rng)?,
+        };
         self.saboteur.recovered(&mut recovered);
         Ok(recovered)
     }
@@ -254,6 +289,20 @@ impl Keeper {
     /// What a restart would find now.
     pub(crate) fn peek(&self) -> Option<Recovered> {
         self.engine.peek()
+    }
+
+    /// Everybody has left, and `live` bytes are retained.
+    ///
+    /// # Errors
+    /// The disk holds far more.
+    pub(crate) fn space_is_free(&mut self, live: usize) -> Result<(), String> {
+        let Engine::Log(disk) = &mut self.engine else { return Ok(()) };
+        let (bytes, most) = (disk.bytes_at_rest(), disk.bytes_max(live));
+        if bytes > most {
+            Err(format!("{bytes} bytes are on the disk for {live}, at most {most} should be"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -278,6 +327,7 @@ impl Engine {
                 }
                 Outcome::Kept(loaded)
             }
+            Self::Log(disk) => disk.commit(ops),
         }
     }
 
@@ -290,13 +340,7 @@ impl Engine {
                     self.commit(&saboteur.torn(commit));
                 }
             }
-        }
-    }
-
-    fn restart(&mut self) -> Result<Recovered, String> {
-        match self {
-            Self::Volatile => Err("nothing was kept".to_owned()),
-            Self::Model(model) => Ok(model.restart()),
+            Self::Log(disk) => disk.crash(commit, death, rng),
         }
     }
 
@@ -304,6 +348,7 @@ impl Engine {
         match self {
             Self::Volatile => None,
             Self::Model(model) => Some(model.recovered()),
+            Self::Log(disk) => disk.peek(),
         }
     }
 }

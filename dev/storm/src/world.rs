@@ -8,12 +8,13 @@ use cork_proto::Time;
 use crate::{
     checks,
     client::{Client, Role},
-    context::Context,
+    context::{Context, Story, Telling},
     coverage::Coverage,
     ledger::Ledger,
     link::{LinkIx, take_front},
     net::Net,
     options::Options,
+    plant::Plant,
 };
 
 /// Filters of shared subscriptions; a worker has one of them for good.
@@ -37,21 +38,19 @@ pub struct Outcome {
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run(seed: u64) -> Result<Outcome, String> {
-    run_telling(seed, false)
+    run_with(seed, None, Telling::Nothing)
 }
 
-/// The same, and with `log` every packet and every end of a connection is printed as it happens.
+/// The same, with a defect planted, and telling what happens.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_telling(seed: u64, log: bool) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
-    world.cx.log = log;
-    world.chaos()?;
-    world.calm()?;
-    world.look_back()?;
-    world.farewell()?;
-    Ok(Outcome { trace: world.cx.net.trace, coverage: world.cx.coverage })
+/// As [`run`]; with [`Telling::Ending`] what happened before it comes first.
+pub fn run_with(seed: u64, plant: Option<Plant>, telling: Telling) -> Result<Outcome, String> {
+    let mut world = World::new(seed, plant, telling);
+    match world.play() {
+        Ok(()) => Ok(Outcome { trace: world.cx.net.trace, coverage: world.cx.coverage }),
+        Err(wrong) => Err(world.cx.story.ending(&wrong)),
+    }
 }
 
 pub(crate) struct World {
@@ -60,8 +59,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let (options, rng) = Options::draw(seed);
+    fn play(&mut self) -> Result<(), String> {
+        self.chaos()?;
+        self.calm()?;
+        self.look_back()?;
+        self.farewell()
+    }
+
+    fn new(seed: u64, plant: Option<Plant>, telling: Telling) -> Self {
+        let (mut options, rng) = Options::draw(seed);
+        options.plant = plant;
         let cx = Context {
             net: Net::new(&options),
             now: Time::from_micros(1),
@@ -69,7 +76,7 @@ impl World {
             coverage: Coverage::default(),
             began_calm: Time::ZERO,
             last_crash: Time::ZERO,
-            log: false,
+            story: Story::new(telling),
             options,
             rng,
         };
@@ -281,15 +288,13 @@ impl World {
 
     /// Enters what the broker said into the ledger.
     pub(crate) fn take_notices(&mut self) -> Result<(), String> {
-        let Context { net, ledger, coverage, now, log, .. } = &mut self.cx;
+        let Context { net, ledger, coverage, now, story, .. } = &mut self.cx;
         let fired: Vec<Time> = (0..net.shards()).map(|shard| net.fired(*now, shard)).collect();
         while let Some((when, notice)) = net.notices.pop_front() {
             if let crate::net::Notice::Ended { cause, .. } = &notice {
                 coverage.hit(name_of(cause));
             }
-            if *log {
-                println!("{when} broker: {notice:?}");
-            }
+            story.tell(|| format!("{when} broker: {notice:?}"));
             ledger.on_notice(when, notice, &mut net.links, &|shard| fired[shard])?;
         }
         Ok(())
@@ -299,7 +304,7 @@ impl World {
 
     /// Everybody comes back, reads and acknowledges everything; nothing breaks any more.
     fn calm(&mut self) -> Result<(), String> {
-        self.cx.net.keeper.calm_down();
+        self.cx.net.keeper.calm_down(&mut self.cx.rng);
         if self.cx.net.keeper.has_failed() {
             self.crash()?;
         }
@@ -343,7 +348,8 @@ impl World {
                 || !session.released.is_empty()
                 || !session.received.is_empty()
         };
-        let Some(session) = stored.sessions.iter().find(waits) else { return Ok(()) };
+        let found = stored.sessions.iter().find(waits).filter(|_| !self.cx.ledger.damaged);
+        let Some(session) = found else { return Ok(()) };
         let queue = self.cx.net.keeper.queue_of(session.key);
         Err(format!("all is acknowledged, yet the store has {queue:?} of {session:?}"))
     }
@@ -451,10 +457,11 @@ impl World {
             return Err(format!("everybody has left, yet {count} {what} are there"));
         }
         let stored = self.cx.net.keeper.peek().unwrap_or_default();
-        match stored.sessions.first() {
-            Some(session) => Err(format!("everybody has left, yet the store has {session:?}")),
-            None => Ok(()),
+        if let Some(session) = stored.sessions.first() {
+            return Err(format!("everybody has left, yet the store has {session:?}"));
         }
+        let live = stored.retained.iter().map(|message| message.cost_bytes()).sum();
+        self.cx.net.keeper.space_is_free(live)
     }
 }
 
