@@ -3,7 +3,7 @@
 //! It knows how to send and how to hold back; it knows nothing of routing.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use cork_access::Acl;
 use cork_packet::{Ack, Packet, PacketId, PacketType, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::Time;
-use cork_store::{MessageId, Record, SessionKey, Ticket, WallTime};
+use cork_store::{Load, MessageId, Record, SessionKey, Ticket, WallTime};
 use cork_topic::RetainedSet;
 use slab::Slab;
 
@@ -57,6 +57,8 @@ pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
 const SESSION_COUNTER_BITS: u32 = 40;
 /// Bytes of records that may wait for the store before those who publish are no longer read.
 const UNSTORED_BYTES_MAX: usize = 32 << 20;
+/// From so many Sessions that ended on, those whose end is stored are forgotten.
+const ENDING_MANY: usize = 1024;
 /// Answers that may wait for the store on one connection before it is no longer read.
 const HELD_MAX: usize = 32 << 10;
 
@@ -71,6 +73,10 @@ pub(crate) struct Board {
     /// Bytes kept for those who are not logged in.
     pub(crate) strange_bytes: usize,
     pub(crate) records: Vec<Record>,
+    /// What comes before them: Sessions that the store is told of although they end with their connections.
+    pub(crate) begun: Vec<Record>,
+    /// What the store is asked for once they are on their way to it.
+    pub(crate) loads: Vec<(SessionIx, Load)>,
     /// Number of the batch that `records` will be.
     pub(crate) ticket: Ticket,
     /// The last batch that is stored.
@@ -100,6 +106,8 @@ pub(crate) struct Board {
     pub(crate) again: VecDeque<SessionIx>,
     /// Connections with a long list of filters that is gone on with at the next turn.
     pub(crate) lists: VecDeque<ConnId>,
+    /// Sessions that ended, by hash of their client: in which batch, and what says so. Those not stored yet count.
+    ending: BTreeMap<u64, (Ticket, Record)>,
     last_arrival: u64,
     next_session: u64,
     /// Bytes of the batches that are not stored yet.
@@ -124,6 +132,8 @@ impl Board {
             output_bytes: 0,
             strange_bytes: 0,
             records: Vec::new(),
+            begun: Vec::new(),
+            loads: Vec::new(),
             ticket: Ticket(1),
             stored: Ticket(0),
             waiting: VecDeque::new(),
@@ -140,6 +150,7 @@ impl Board {
             rights: Arc::new(Acl::permissive()),
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
+            ending: BTreeMap::new(),
             last_arrival: config.last_arrival,
             unstored: VecDeque::new(),
             unstored_bytes: 0,
@@ -345,12 +356,33 @@ impl Board {
         self.records.push(record);
     }
 
+    /// Remembers that the end of a Session is in the present batch.
+    pub(crate) fn note_ending(&mut self, client: u64, record: Record) {
+        if self.ending.len() >= ENDING_MANY {
+            let stored = self.stored;
+            self.ending.retain(|_, (ticket, _)| *ticket > stored);
+        }
+        self.ending.insert(client, (self.ticket, record));
+    }
+
+    /// Lets the present batch say once more that a client's last Session ended, if that may not be stored yet: who
+    /// relies on this batch relies on that.
+    pub(crate) fn end_again(&mut self, client: u64) {
+        if let Some((_, record)) = self.ending.remove(&client).filter(|(ticket, _)| *ticket > self.stored) {
+            self.ending.insert(client, (self.ticket, record.clone()));
+            self.record(record);
+        }
+    }
+
     /// Emits the turn's records as one batch.
     pub(crate) fn close_batch(&mut self) -> bool {
-        if self.records.is_empty() {
+        if self.records.is_empty() && self.begun.is_empty() {
             return false;
         }
-        let records = std::mem::take(&mut self.records);
+        let mut records = std::mem::take(&mut self.records);
+        if !self.begun.is_empty() {
+            records.splice(..0, std::mem::take(&mut self.begun));
+        }
         let bytes = records.iter().map(record_bytes).sum();
         self.unstored_bytes += bytes;
         self.unstored.push_back((self.ticket, bytes));

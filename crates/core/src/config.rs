@@ -62,6 +62,9 @@ pub struct Limits {
     pub topic_levels_max: usize,
     /// Bytes one Session may queue.
     pub queue_bytes_max: u64,
+    /// Bytes of a Session's queue that are held in memory; what is behind them, only the store has, if it can give it
+    /// back.
+    pub queue_head_bytes_max: u64,
     /// Bytes all Sessions of this shard may queue in memory together.
     pub queue_bytes_total_max: u64,
     /// Whether QoS 0 messages are queued for absent Sessions.
@@ -97,6 +100,7 @@ impl Default for Limits {
             keep_alive_seconds_max: 0,
             topic_levels_max: 0,
             queue_bytes_max: 1 << 30,
+            queue_head_bytes_max: 256 << 10,
             queue_bytes_total_max: 1 << 30,
             queue_qos0: false,
             output_bytes_max: 8 << 20,

@@ -147,7 +147,9 @@ impl Board {
             if open && !behind {
                 self.deliver_at_most_once(index, publication, how);
             } else if self.config.limits.queue_qos0 && session.is_persistent() {
-                self.enqueue(six, publication, how, Ticket(0));
+                // What says that it was sent must not be stored before it.
+                let elsewhere = publication.once.filter(|ticket| is_elsewhere(*ticket));
+                self.enqueue(six, publication, how, elsewhere.unwrap_or_default());
             }
             return;
         }
@@ -390,9 +392,10 @@ impl Board {
         self.refill(six);
         let frame = Frame { dup: number <= dup_up_to && qos != QoS::AtMostOnce, ..Frame::of(&queued) };
         let readable = self.may_read(six, &queued.message.topic);
-        if expired || !readable || !self.fits(index, &frame) {
+        let perhaps_sent = number <= dup_up_to && qos == QoS::AtMostOnce; // before the broker died: not twice
+        if expired || !readable || perhaps_sent || !self.fits(index, &frame) {
             self.stats.dropped_expired += u64::from(expired);
-            self.stats.dropped_too_large += u64::from(!expired && readable);
+            self.stats.dropped_too_large += u64::from(!expired && readable && !perhaps_sent);
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }

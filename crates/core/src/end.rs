@@ -199,8 +199,12 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         let will = session.will.take()?;
         let (key, at) = (session.key, std::mem::replace(&mut session.will_at, Time::NEVER));
+        let recorded = session.recorded;
         self.board.timers.remove(&(at, Timer::Will(key, six)));
         self.board.record(Record::WillDisarmed { session: key });
+        if !recorded {
+            self.note_ending(six, Record::WillDisarmed { session: key }); // nothing else of it is known
+        }
         Some(will)
     }
 
@@ -208,8 +212,14 @@ impl Shard {
         self.take_will(six);
     }
 
+    /// Remembers until it is stored that a Session is gone: its client's next one is not answered before.
+    fn note_ending(&mut self, six: SessionIx, record: Record) {
+        let client_id = self.board.sessions[six as usize].client_id();
+        let hash = std::hash::BuildHasher::hash_one(&self.hasher, client_id);
+        self.board.note_ending(hash, record);
+    }
+
     fn publish_will(&mut self, six: SessionIx) {
-        let mark = self.board.records.len();
         let Some(will) = self.take_will(six) else { return };
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
@@ -226,6 +236,15 @@ impl Shard {
         let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
         // A crash before the store knows that it is gone would let it be published once more.
         let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        // Until the records of all shards are together, a Will of its own stands for it: what becomes of its Session,
+        // and of the Session's next Will, is written down meanwhile.
+        let alone = gather.map(|_| self.board.next_session_key());
+        if let Some(session) = alone {
+            let will = Will { delay_seconds: 0, keep_alive_seconds: 0, ..(*will).clone() };
+            self.board.record(Record::WillArmed { session, will: Box::new(will) });
+        }
+        let mark = self.board.records.len();
+        self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
         let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
         let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
         let mut publication = Publication { expires, message: None, once, ask, ..Publication::of(message) };
@@ -250,10 +269,18 @@ impl Shard {
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
+        self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
-        session.over = true;
         if shares && session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail()) {
+            if session.recorded {
+                // From now on it is at its end for the store, too; its number goes when its messages have gone.
+                session.expiry_seconds = 0;
+                self.record_session(six);
+                if let Some(record) = self.board.records.last().cloned() {
+                    self.note_ending(six, record);
+                }
+            }
             return self.hand_over_tail(six);
         }
         self.remove_session(six);
@@ -261,6 +288,11 @@ impl Shard {
 
     /// Drops what is left of a Session that has ended.
     pub(crate) fn remove_session(&mut self, six: SessionIx) {
+        let session = &self.board.sessions[six as usize];
+        if session.recorded {
+            let session = session.key;
+            self.note_ending(six, Record::SessionEnded { session });
+        }
         let session = self.board.sessions.remove(six as usize);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
@@ -312,12 +344,19 @@ impl Shard {
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
         let router = &self.router;
+        // What is stored with another batch stays until it is: that it is over must not be stored before.
+        let session = &self.board.sessions[six as usize];
+        let head = session.outgoing.iter().flat_map(|outgoing| &outgoing.queue.head);
+        let unstored = head.filter(|queued| !session.over && !self.board.is_stored_elsewhere(queued.ticket));
+        let unstored: Vec<u64> = unstored.map(|queued| queued.number).collect();
         let session = &mut self.board.sessions[six as usize];
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
-        let begun_up_to = outgoing.dup_up_to;
+        let begun = outgoing.dup_up_to;
         let goes = |queued: &Queued| {
-            let begun = queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun_up_to;
-            !begun && queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
+            queued.delivery.group != NO_GROUP
+                && router.has_others(queued.delivery.group, six)
+                && unstored.binary_search(&queued.number).is_err()
+                && !(queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun)
         };
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing

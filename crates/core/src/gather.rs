@@ -77,6 +77,11 @@ impl Board {
         !self.elsewhere.waiting.contains_key(&(ticket.0 & !ELSEWHERE))
     }
 
+    /// Whether what has this ticket does not wait for a batch of another shard.
+    pub(crate) fn is_stored_elsewhere(&self, ticket: Ticket) -> bool {
+        !is_elsewhere(ticket) || self.is_stored(ticket)
+    }
+
     /// Lets a Session's queue go on once this is stored.
     pub(crate) fn delay(&mut self, ticket: Ticket, six: SessionIx) {
         if ticket.0 & ELSEWHERE != 0 {

@@ -239,12 +239,17 @@ impl Shard {
         if self.board.retained.get(publication.topic).is_some_and(newer)
             || self.board.gone.outdates(publication.topic, message.id)
         {
-            return; // another shard's message came first here, but counts as the later one
+            // Another shard's message came first here, but counts as the later one. It may not be stored yet, and this
+            // one may be acknowledged before it is.
+            if record && publication.qos != QoS::AtMostOnce {
+                self.board.record(Record::Retained { message });
+            }
+            return;
         }
         let replaced = if publication.payload.is_empty() {
             self.remember_gone(publication.topic, message.id);
             let removed = self.board.retained.remove(publication.topic);
-            if removed.is_none() {
+            if removed.is_none() && self.board.config.shards == 1 {
                 return; // nothing was retained: nothing to write down
             }
             removed
@@ -302,7 +307,8 @@ impl Shard {
             if let Some(expired) = self.board.retained.remove(topic) {
                 self.remember_gone(topic, expired.0.id);
                 if self.board.config.shard == 0 {
-                    let id = self.board.next_message_id();
+                    // Under its own identity: a newer one may be on its way here from another shard.
+                    let id = expired.0.id;
                     let publisher = Arc::clone(&expired.0.publisher);
                     let message = Arc::new(cork_store::Message::new(id, topic, &[], &[], publisher));
                     self.board.record(Record::Retained { message }); // its space is free

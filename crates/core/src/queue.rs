@@ -8,7 +8,10 @@
 //! A Session whose queue is short never has a tail. Once it has one, new messages join the tail, and the head is
 //! filled from it by [`Load`]s as it drains.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use cork_packet::QoS;
 use cork_store::{Load, Loaded, Message, Record, Ticket};
@@ -24,15 +27,10 @@ use crate::{
     shard::Shard,
 };
 
-/// Bytes of a queue's head beyond which a queue gets a tail.
-const HEAD_BYTES_MAX: u64 = 256 << 10;
-/// A head with less than this is filled up from the tail.
-const HEAD_BYTES_LOW: u64 = 96 << 10;
 /// Bytes the heads of all queues of a shard may hold together before every queue gets a tail.
 const HEADS_BYTES_MAX: u64 = 32 << 20;
-/// Messages, and bytes of them, asked for in one go.
+/// Messages asked for in one go; of bytes as many as a head may hold.
 const LOAD_MESSAGES_MAX: u32 = 1024;
-const LOAD_BYTES_MAX: u32 = 256 << 10;
 
 /// The messages that wait in a Session.
 #[derive(Debug, Default)]
@@ -56,11 +54,15 @@ struct Tail {
     messages: u64,
     /// Not all of it is in the store before this batch is.
     ticket: Ticket,
-    /// Nor before this one is, with another shard's batch.
-    elsewhere: Ticket,
+    /// Nor before these are, with other shards' batches, which come in any order.
+    elsewhere: Vec<Ticket>,
     loading: bool,
-    /// What was stored when the load under way was asked for: what came later need not be in its answer.
+    /// What was last asked for is as it was before this batch.
     asked: Ticket,
+    /// Handed to other shards, which write that down: the store may give them back until then.
+    passed: BTreeSet<u64>,
+    /// Number of the last question: answers to earlier ones come too late.
+    question: u32,
 }
 
 impl Queue {
@@ -72,6 +74,16 @@ impl Queue {
             last_qos0: if with_qos0 { extent.last } else { 0 },
             ..Self::default()
         }
+    }
+
+    /// Whoever was asked for deliveries need not answer any more.
+    pub(crate) fn forget_question(&mut self) {
+        self.tail.question = self.tail.question.wrapping_add(1);
+        self.tail.loading = false;
+    }
+
+    fn take_passed(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.tail.passed)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -109,7 +121,7 @@ impl Board {
         if tail && !persistent && !std::mem::replace(&mut session.spilled, true) {
             // A crash ends it: all that is stored of it is then dropped.
             let record = session.to_record();
-            self.records.push(record);
+            self.begun.push(record); // not with what several shards store together, which may be after its end
         }
         let session = &mut self.sessions[six as usize];
         let outgoing = session.outgoing();
@@ -158,8 +170,11 @@ impl Board {
             return;
         }
         let queue = &self.sessions[six as usize].outgoing().queue;
-        let long = queue.head_bytes + cost > HEAD_BYTES_MAX || self.heads_bytes + cost > HEADS_BYTES_MAX;
+        let long = queue.head_bytes + cost > self.config.limits.queue_head_bytes_max
+            || self.heads_bytes + cost > HEADS_BYTES_MAX;
         let to_tail = self.config.loads && (queue.has_tail() || long);
+        // What is in the tail comes from the store, which has it once its records are stored, wherever that is.
+        let ticket = publication.once.filter(|once| to_tail && is_elsewhere(*once)).unwrap_or(ticket);
         let number = self.number_queued(six, &message, how, to_tail);
         self.delay(ticket, six);
         let batch = self.ticket;
@@ -175,8 +190,8 @@ impl Board {
             }
             tail.messages += 1;
             tail.ticket = batch;
-            if is_elsewhere(ticket) {
-                tail.elsewhere = ticket;
+            if is_elsewhere(ticket) && tail.elsewhere.last() != Some(&ticket) {
+                tail.elsewhere.push(ticket);
             }
         } else {
             queue.head.push_back(Queued { message, delivery: how.to_delivery(), number, ticket });
@@ -233,42 +248,74 @@ impl Board {
 
     /// Asks the store for the next messages of a queue whose head runs out.
     pub(crate) fn refill(&mut self, six: SessionIx) {
+        // A head with less than this is filled up.
+        let low = self.config.limits.queue_head_bytes_max / 8 * 3;
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return };
         let queue = &mut outgoing.queue;
         let tail = &mut queue.tail;
-        if tail.messages == 0 || tail.loading || queue.head_bytes >= HEAD_BYTES_LOW {
+        if tail.messages == 0 || tail.loading || queue.head_bytes >= low.max(1) {
             return;
         }
-        let (from, elsewhere) = (tail.from, tail.elsewhere);
-        if !self.is_stored(elsewhere) {
-            return self.delay(elsewhere, six); // the store may have what is behind it before it has this
+        let (from, mut elsewhere) = (tail.from, std::mem::take(&mut tail.elsewhere));
+        elsewhere.retain(|ticket| !self.is_stored(*ticket));
+        let first = elsewhere.first().copied();
+        if let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() {
+            outgoing.queue.tail.elsewhere = elsewhere;
         }
-        let stored = self.stored;
+        if let Some(ticket) = first {
+            return self.delay(ticket, six); // the store may have what is behind it before it has this
+        }
         if let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() {
             outgoing.queue.tail.loading = true;
-            outgoing.queue.tail.asked = stored;
         }
         self.load(six, from);
     }
 
+    /// Asks for what comes from delivery `from` on, as it is after the present batch.
     fn load(&mut self, six: SessionIx, from: u64) {
+        let bytes_max = self.config.limits.queue_head_bytes_max.max(1);
+        let Some(session) = self.sessions.get_mut(six as usize) else { return };
+        let key = session.key;
+        let tail = &mut session.outgoing().queue.tail;
+        tail.question = tail.question.wrapping_add(1);
         let load = Load {
-            token: u64::from(six),
-            session: self.sessions[six as usize].key,
+            token: u64::from(six) | u64::from(tail.question) << 32,
+            session: key,
             from,
             messages_max: LOAD_MESSAGES_MAX,
-            bytes_max: LOAD_BYTES_MAX,
+            bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX),
         };
-        self.outputs.push_back(Output::Load(load));
+        self.loads.push((six, load));
     }
 
-    /// Whether what the store gave back from delivery `from` on is what the head of a queue lacks.
-    fn continues_head(&mut self, six: SessionIx, from: u64) -> bool {
-        let outgoing = self.sessions[six as usize].outgoing.as_deref_mut();
-        outgoing.is_some_and(|outgoing| {
+    /// Emits what is asked of the store, behind the batch that was just closed.
+    pub(crate) fn close_loads(&mut self) {
+        let batch = self.ticket;
+        for (six, load) in std::mem::take(&mut self.loads) {
+            let session = self.sessions.get_mut(six as usize).filter(|session| session.key == load.session);
+            let Some(session) = session else { continue };
+            let (handing_over, Some(outgoing)) = (session.handing_over, session.outgoing.as_deref_mut())
+            else {
+                continue;
+            };
             let tail = &mut outgoing.queue.tail;
-            tail.loading &= tail.from != from;
-            tail.from == from
+            // What came in this turn may be stored later than what comes behind it.
+            if let Some(ticket) = tail.elsewhere.last().copied().filter(|_| !handing_over) {
+                outgoing.queue.forget_question();
+                self.delay(ticket, six);
+                continue;
+            }
+            tail.asked = batch;
+            self.outputs.push_back(Output::Load(load));
+        }
+    }
+
+    /// Whether this answers the last question.
+    fn is_awaited(&self, six: SessionIx, loaded: &Loaded) -> bool {
+        self.sessions.get(six as usize).is_some_and(|session| {
+            let tail = session.outgoing.as_ref().map(|outgoing| &outgoing.queue.tail);
+            session.key == loaded.session
+                && tail.is_some_and(|tail| u64::from(tail.question) == loaded.token >> 32)
         })
     }
 
@@ -291,7 +338,7 @@ impl Board {
 
     /// Puts what the store gave back at the end of a queue's head.
     fn fill_head(&mut self, six: SessionIx, deliveries: Vec<Queued>, lost: u64, next: Option<u64>) {
-        let batch = self.ticket;
+        let stored = self.stored;
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return };
         let queue = &mut outgoing.queue;
         let tail = &mut queue.tail;
@@ -299,8 +346,8 @@ impl Board {
         let came = deliveries.len() as u64;
         let last = deliveries.last().map(|queued| queued.number);
         tail.from = next.or_else(|| last.map(|last| last + 1)).unwrap_or(tail.from);
-        // An end that came too early: the rest was on its way into the store, or is not there.
-        let short = next.is_none() && tail.ticket <= tail.asked && tail.messages > came;
+        // An end that came too early: the rest came after the question, or is not there.
+        let short = next.is_none() && tail.ticket < tail.asked && tail.messages > came;
         let gone =
             if short { tail.messages - came } else { lost.min(tail.messages - came.min(tail.messages)) };
         tail.messages = tail.messages.saturating_sub(came + gone);
@@ -308,7 +355,8 @@ impl Board {
         queue.head_bytes += cost;
         self.heads_bytes += cost;
         queue.head.extend(deliveries);
-        if gone > 0 && tail.messages == 0 {
+        if tail.messages == 0 {
+            tail.passed.clear();
             // Nobody knows how long they were: what is left is what the head holds.
             let excess = queue.bytes.saturating_sub(queue.head_bytes);
             queue.bytes -= excess;
@@ -317,8 +365,8 @@ impl Board {
         self.stats.queued_messages -= gone;
         self.stats.lost_damaged += gone;
         let waits = came == 0 && !short && tail.messages > 0;
-        if waits {
-            let ticket = tail.ticket.min(batch);
+        let ticket = tail.ticket;
+        if waits && ticket > stored {
             self.delayed.push_back((ticket, six));
         }
     }
@@ -327,11 +375,11 @@ impl Board {
 impl Shard {
     /// The store gives deliveries back.
     pub(crate) fn on_loaded(&mut self, loaded: Loaded) {
-        let Ok(six) = SessionIx::try_from(loaded.token) else { return };
-        let Some(session) = self.board.sessions.get(six as usize) else { return };
-        if session.key != loaded.session {
-            return; // the Session ended meanwhile
+        let Ok(six) = SessionIx::try_from(loaded.token & u64::from(u32::MAX)) else { return };
+        if !self.board.is_awaited(six, &loaded) {
+            return; // the Session ended meanwhile, or its client left or came
         }
+        let session = &self.board.sessions[six as usize];
         for (delivery, error) in &loaded.damaged {
             let client_id = session.client_id().into();
             let event =
@@ -342,9 +390,6 @@ impl Shard {
         if session.handing_over {
             return self.hand_over_loaded(six, loaded);
         }
-        if !self.board.continues_head(six, loaded.from) {
-            return self.board.pump(six); // asked for while the client was away, for another purpose
-        }
         if !persistent {
             // It is in memory now, and no crash would give it back.
             let done = |delivery| Record::Done { session: loaded.session, delivery };
@@ -352,8 +397,14 @@ impl Shard {
             self.board.records.extend(records);
         }
         let lost = loaded.damaged.len() as u64;
-        let deliveries = loaded.deliveries.into_iter().map(|delivery| self.queued_again(six, delivery));
+        let passed = self.board.sessions[six as usize].outgoing().queue.take_passed();
+        let deliveries = loaded
+            .deliveries
+            .into_iter()
+            .filter(|one| !passed.contains(&one.delivery))
+            .map(|delivery| self.queued_again(six, delivery));
         let deliveries: Vec<Queued> = deliveries.collect();
+        self.board.sessions[six as usize].outgoing().queue.tail.passed = passed;
         self.board.fill_head(six, deliveries, lost, loaded.next);
         self.board.pump(six);
     }
@@ -375,11 +426,15 @@ impl Shard {
     fn hand_over_loaded(&mut self, six: SessionIx, loaded: Loaded) {
         let (mut messages, mut cost, mut passed) = (0, 0, Vec::new());
         let key = loaded.session;
-        let outgoing = self.board.sessions[six as usize].outgoing.as_deref();
-        let begun_up_to = outgoing.map_or(0, |outgoing| outgoing.dup_up_to);
+        let session = &self.board.sessions[six as usize];
+        let begun = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.dup_up_to);
         for delivery in loaded.deliveries {
-            if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun_up_to {
-                continue; // it may have gone out before a crash
+            // 5.0 [MQTT-4.8.2-4]: perhaps it was sent before the broker died.
+            if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun {
+                continue;
+            }
+            if session.outgoing.as_ref().is_some_and(|it| it.queue.tail.passed.contains(&delivery.delivery)) {
+                continue;
             }
             let group = delivery.share.as_ref().and_then(|name| self.router.group(name));
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
@@ -389,6 +444,12 @@ impl Shard {
             passed.push((group, delivery.message, done));
         }
         self.board.drop_from_tail(six, messages, cost);
+        if let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() {
+            outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, done)| match done {
+                Record::Done { delivery, .. } => *delivery,
+                _ => 0,
+            }));
+        }
         for (group, message, done) in passed {
             self.pass_on(group, message, done);
         }
@@ -424,5 +485,3 @@ impl Shard {
         }
     }
 }
-
-const _: () = assert!(HEAD_BYTES_LOW < HEAD_BYTES_MAX && HEAD_BYTES_MAX < HEADS_BYTES_MAX);

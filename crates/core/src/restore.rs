@@ -29,6 +29,9 @@ pub fn share_out(recovered: Recovered, shards: u16, seed: u64) -> Vec<Recovered>
 
 impl Shard {
     /// Takes up what was recovered for this shard. Once, before anything else is handled.
+    ///
+    /// With several shards all of them do this first, and what they have for each other then ([`crate::Output::Forward`])
+    /// arrives before anything else is handled: until then they do not know of each other's subscriptions.
     pub fn restore(&mut self, now: Time, recovered: Recovered) {
         self.board.now = self.board.now.max(now);
         let records = self.board.records.len();
@@ -76,7 +79,18 @@ impl Shard {
             (None, Some(will)) => Arc::clone(&will.message.publisher),
             (None, None) => Arc::default(),
         };
-        let six = self.insert_session(recovered.key, publisher);
+        // A Will that is due at once, and a Session that was at its end, are not their client's any more: it may have
+        // another Session besides.
+        let due = |will: &Will| will.delay_seconds == 0 && will.keep_alive_seconds == 0;
+        let nameless = match (&recovered.state, &recovered.will) {
+            (None, will) => will.as_deref().is_none_or(due),
+            (Some(state), will) => state.expiry_seconds == 0 && will.is_none(),
+        };
+        let six = if nameless {
+            self.insert_nameless(recovered.key, publisher)
+        } else {
+            self.insert_session(recovered.key, publisher)
+        };
         let online = recovered.state.as_ref().is_none_or(|state| state.online);
         for subscription in &recovered.subscriptions {
             let value = SubValue { options: subscription.options, sub_id: subscription.subscription_id };
@@ -104,16 +118,13 @@ impl Shard {
         if extent.last == 0 {
             return;
         }
-        let (inflight_max, with_qos0) =
-            (self.board.config.limits.inflight_max, self.board.config.limits.queue_qos0);
+        let with_qos0 = self.board.config.limits.queue_qos0;
         let sent_up_to = recovered.state.as_ref().map_or(0, |state| state.sent_up_to);
-        let oldest = recovered.released.first().copied().unwrap_or(extent.last + 1).min(extent.first.max(1));
         let outgoing = self.board.sessions[six as usize].outgoing();
         outgoing.numbers = extent.last;
         outgoing.sent_up_to = sent_up_to;
-        // Nobody wrote down what was sent on the last connection: at most this many were under way at once.
-        let under_way_up_to = (oldest + u64::from(inflight_max)).min(extent.last);
-        outgoing.dup_up_to = if online { under_way_up_to } else { sent_up_to };
+        // Nobody wrote down what was sent on the last connection, nor, perhaps, what of it was acknowledged.
+        outgoing.dup_up_to = if online { extent.last } else { sent_up_to };
         outgoing.shifts.clone_from(&recovered.shifts);
         for delivery in &recovered.released {
             let sequence = outgoing.sequence_of(*delivery);

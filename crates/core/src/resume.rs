@@ -45,6 +45,7 @@ impl Shard {
         if !self.may_leave_will(connect, &publisher) {
             return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
         }
+        let records = self.board.records.len();
         let existing = self.session_of(client_id);
         if let Some(six) = existing {
             let owner = &self.board.sessions[six as usize].publisher;
@@ -67,11 +68,12 @@ impl Shard {
         }
         // The takeover may have ended the Session.
         let mut existing = self.session_of(client_id);
-        let mut ended_kept = false;
         if let Some(six) = existing.filter(|_| connect.clean_start) {
-            ended_kept = self.board.sessions[six as usize].recorded;
             self.end_session(six); // 5.0 [MQTT-3.1.2-4]
             existing = None;
+        }
+        if existing.is_none() {
+            self.board.end_again(self.hasher.hash_one(client_id));
         }
         let session_present = existing.is_some();
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
@@ -79,7 +81,8 @@ impl Shard {
         self.attach(id, six, connect, publisher, expiry);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
-        let durable = !self.board.records.is_empty() && (expiry != 0 || ended_kept || connect.will.is_some());
+        // Also when all there is to know of a new Session is that the old one is gone, with its Will.
+        let durable = self.board.records.len() > records;
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
         if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
@@ -93,12 +96,17 @@ impl Shard {
         self.insert_session(key, publisher)
     }
 
+    /// Adds a Session that has nothing yet, and that nobody will find by its client.
+    pub(crate) fn insert_nameless(&mut self, key: SessionKey, publisher: Arc<Publisher>) -> SessionIx {
+        let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
+        SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory")
+    }
+
     /// Adds a Session that has nothing yet.
     pub(crate) fn insert_session(&mut self, key: SessionKey, publisher: Arc<Publisher>) -> SessionIx {
         let client_id = Arc::clone(&publisher);
         let client_id = &*client_id.client_id;
-        let six = self.board.sessions.insert(Box::new(Session::new(key, publisher)));
-        let six = SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory");
+        let six = self.insert_nameless(key, publisher);
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
         self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
             hasher.hash_one(sessions[*other as usize].client_id())
@@ -154,7 +162,9 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         session.conn = id.index;
         session.since = wall;
-        session.handing_over = false;
+        if std::mem::take(&mut session.handing_over) {
+            session.outgoing().queue.forget_question();
+        }
         if *session.publisher != publisher {
             session.publisher = Arc::new(publisher);
         }

@@ -158,9 +158,10 @@ impl Session {
         self.conn != NO_CONN
     }
 
-    /// Whether it outlives its connection, so that its state is worth a record.
+    /// Whether its state is worth a record: it outlives its connection, or did so before and the store may not know
+    /// yet that it does not any more.
     pub(crate) fn is_persistent(&self) -> bool {
-        self.expiry_seconds != 0
+        self.expiry_seconds != 0 || self.recorded
     }
 
     /// Its present state, to be stored.
@@ -172,7 +173,10 @@ impl Session {
             expiry_seconds: self.expiry_seconds,
             online: self.is_online(),
             since: self.since,
-            sent_up_to: self.outgoing.as_ref().map_or(0, |outgoing| outgoing.sent_up_to),
+            sent_up_to: self
+                .outgoing
+                .as_ref()
+                .map_or(0, |outgoing| outgoing.sent_up_to.max(outgoing.dup_up_to)),
         };
         Record::Session { session: self.key, state: Box::new(state) }
     }

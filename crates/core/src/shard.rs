@@ -121,6 +121,7 @@ impl Shard {
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.board.outputs.is_empty() {
             self.board.close_batch();
+            self.board.close_loads();
             self.close_forwards();
         }
         self.board.outputs.pop_front()

@@ -60,6 +60,8 @@ pub(crate) struct Group {
     retained: HashMap<TopicHash, MessageId, FixedState>,
     /// Largest delivery number per Session whose state the group writes.
     given: HashMap<SessionKey, u64, FixedState>,
+    /// Sessions that begin (or end) in the group: of others, and of those that ended, nothing more is kept.
+    fates: HashMap<SessionKey, bool, FixedState>,
     /// Loads, each with how many records come before it.
     pub(crate) loads: Vec<(usize, u16, Load)>,
     pub(crate) latest_arrival: u64,
@@ -71,6 +73,7 @@ impl Group {
     pub(crate) fn write(&mut self, ops: &[Op], index: &Index, builder: &mut Builder) {
         self.loads.clear();
         self.retained.clear();
+        self.fates.clear();
         self.latest_arrival = index.latest_arrival;
         self.next_made = index.next_made;
         self.look_ahead(ops);
@@ -130,6 +133,23 @@ impl Group {
     fn batch(&mut self, records: &[Record], index: &Index, builder: &mut Builder) {
         let mut rest = records;
         while let Some(first) = rest.first() {
+            match first {
+                Record::Session { session, .. } | Record::WillArmed { session, .. } => {
+                    // What comes after its end does not bring it back.
+                    self.fates.entry(*session).or_insert(true);
+                }
+                Record::SessionEnded { session } => drop(self.fates.insert(*session, false)),
+                Record::Subscribed { session, .. }
+                | Record::Shifted { session, .. }
+                | Record::Released { session, .. }
+                | Record::Received { session, .. }
+                    if !self.is_known(*session, index) =>
+                {
+                    rest = &rest[1..];
+                    continue;
+                }
+                _ => {}
+            }
             let run = match first {
                 Record::Queued { queued, .. } => self.publish(&queued.message, rest, index, builder),
                 Record::Retained { message } => self.publish(message, rest, index, builder),
@@ -163,7 +183,9 @@ impl Group {
         for record in &records[..run] {
             match record {
                 Record::Retained { .. } => retained |= self.retains(message, index),
-                Record::Queued { session, queued } => wait |= !self.passes(*session, queued.delivery),
+                Record::Queued { session, queued } => {
+                    wait |= !self.passes(*session, queued.delivery) && self.is_known(*session, index);
+                }
                 _ => {}
             }
         }
@@ -173,6 +195,7 @@ impl Group {
                 for record in &records[..run] {
                     if let Record::Queued { session, queued } = record
                         && !self.passes(*session, queued.delivery)
+                        && self.is_known(*session, index)
                     {
                         put_receiver(into, *session, queued);
                     }
@@ -180,6 +203,12 @@ impl Group {
             });
         }
         run
+    }
+
+    /// Whether a Session is there. Its messages may come from another shard after its end.
+    fn is_known(&self, session: SessionKey, index: &Index) -> bool {
+        let fate = if self.fates.is_empty() { None } else { self.fates.get(&session).copied() };
+        fate.unwrap_or_else(|| index.sessions.contains_key(&session))
     }
 
     fn passes(&self, session: SessionKey, delivery: u64) -> bool {

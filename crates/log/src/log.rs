@@ -182,7 +182,8 @@ impl<D: Disk> Log<D> {
     }
 
     const fn aim(&self) -> Aim {
-        Aim { slack_bytes: self.options.slack_bytes, slice_bytes: self.options.clean_slice_bytes }
+        let Options { slack_bytes, segment_bytes, clean_slice_bytes, .. } = self.options;
+        Aim { slack_bytes, segment_bytes, slice_bytes: clean_slice_bytes }
     }
 
     /// On a full disk the last space is for those who need it; what is copied must come back soon, with a segment of

@@ -16,10 +16,14 @@
 #![forbid(unsafe_code)]
 
 mod message;
+#[cfg(feature = "model")]
+mod model;
 mod record;
 mod recovered;
 
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
+#[cfg(feature = "model")]
+pub use model::ModelStore;
 pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
 pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
 

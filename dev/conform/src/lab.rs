@@ -12,10 +12,9 @@ use cork_core::{
     AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
 };
 use cork_proto::Time;
-use cork_store::{Loaded, Record, Ticket};
+use cork_store::{Loaded, ModelStore, Record, Ticket};
 
 use crate::{
-    model::ModelStore,
     received::{Ack, Published, Received, split},
     wire::{self, Version},
 };

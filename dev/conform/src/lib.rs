@@ -20,10 +20,8 @@
 #![forbid(unsafe_code)]
 
 mod lab;
-mod model;
 mod received;
 pub mod wire;
 
 pub use lab::{ClientIx, Lab};
-pub use model::ModelStore;
 pub use received::{Ack, Props, Published, Received, split};

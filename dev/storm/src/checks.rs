@@ -6,6 +6,7 @@ mod retained;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cork_packet::QoS;
+use cork_proto::Time;
 
 pub(crate) use retained::retained;
 
@@ -92,10 +93,20 @@ fn not_too_often(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<()
         }
         let retained =
             ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
-        let again = if message.qos == QoS::AtLeastOnce { message.resends } else { 0 };
-        let allowed = 1 + again + if message.retain { retained } else { 0 };
+        // A publication, or Will, that the broker did not live to acknowledge is sent again; only a receiver at QoS 2 is
+        // promised that it has not come before.
+        let crashed = cx.last_crash >= message.sent;
+        let again = if message.qos == QoS::AtLeastOnce || crashed { message.resends } else { 0 };
+        let once = 1 + if message.retain { retained } else { 0 };
+        let allowed = once + again;
         // The application never sees a QoS 2 message twice by DUP, so for QoS 2 all count.
+        let exactly = deliveries.iter().filter(|one| one.qos == QoS::ExactlyOnce).count();
         let counted = deliveries.iter().filter(|one| !one.dup || one.qos == QoS::ExactlyOnce).count();
+        if exactly > once {
+            return Err(format!(
+                "message {publication} came {exactly} times at QoS 2 to client {client}: {deliveries:?}"
+            ));
+        }
         if counted > allowed {
             return Err(format!(
                 "message {publication} ({:?}, {} sendings) came {counted} times to client {client}: {deliveries:?}",
@@ -202,11 +213,18 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
             || may_be_too_large(message, smallest_maximum(cx, delivery.incarnation));
         let granted = || surely_granted(cx, delivery.incarnation, message).unwrap_or_default();
         let late = delivery.qos == QoS::AtMostOnce
-            || (message.qos == QoS::AtLeastOnce && (dropped || granted() == QoS::AtMostOnce));
-        if message.resends > 0 && late {
+            || ((message.qos == QoS::AtLeastOnce || cx.last_crash > message.sent)
+                && (dropped || granted() == QoS::AtMostOnce));
+        // So may one be that was refused for want of space.
+        let refused = cx.coverage.of("full disks") + cx.coverage.of("failing disks") > 0;
+        if message.resends > 0 && (late || refused) {
             continue;
         }
-        let key = (delivery.incarnation, message.client, message.topic, delivery.qos);
+        // What several shards store together may be stored later, and be lost, where a later message of another QoS is
+        // not: the order is promised for each QoS.
+        let died = cx.last_crash > Time::ZERO;
+        let published = if died { message.qos } else { delivery.qos };
+        let key = (delivery.incarnation, message.client, message.topic, delivery.qos, published);
         if let Some(before) = last.insert(key, delivery.publication)
             && before > delivery.publication
         {

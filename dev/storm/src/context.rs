@@ -1,5 +1,7 @@
 //! What a client works with.
 
+use std::{cell::RefCell, collections::VecDeque};
+
 use cork_packet::Packet;
 use cork_proto::Time;
 
@@ -15,16 +17,61 @@ pub(crate) struct Context {
     pub(crate) coverage: Coverage,
     /// When the chaos was over.
     pub(crate) began_calm: Time,
-    /// Whether everything is told as it happens.
-    pub(crate) log: bool,
+    /// When the broker was last started again.
+    pub(crate) last_crash: Time,
+    pub(crate) story: Story,
+}
+
+/// What is told of a storm.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// Nothing.
+    Nothing,
+    /// What happened last, if it fails.
+    Ending,
+    /// Everything, as it happens.
+    Everything,
+}
+
+/// Lines of a story that is told from its end.
+const ENDING_LINES: usize = 150;
+
+/// What happened, line by line.
+pub(crate) struct Story {
+    telling: Telling,
+    last: RefCell<VecDeque<String>>,
+}
+
+impl Story {
+    pub(crate) fn new(telling: Telling) -> Self {
+        Self { telling, last: RefCell::default() }
+    }
+
+    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+        match self.telling {
+            Telling::Nothing => {}
+            Telling::Everything => println!("{}", line()),
+            Telling::Ending => {
+                let mut last = self.last.borrow_mut();
+                if last.len() == ENDING_LINES {
+                    last.pop_front();
+                }
+                last.push_back(line());
+            }
+        }
+    }
+
+    /// How it ended, and what was wrong.
+    pub(crate) fn ending(&self, wrong: &str) -> String {
+        let last = self.last.borrow();
+        last.iter().map(|line| format!("{line}\n")).collect::<String>() + wrong
+    }
 }
 
 impl Context {
     /// Tells what happens, if somebody wants to know.
     pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
-        if self.log {
-            println!("{} {}", self.now, what());
-        }
+        self.story.tell(|| format!("{} {}", self.now, what()));
     }
 
     /// Puts a packet on the wire.

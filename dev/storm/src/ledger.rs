@@ -2,15 +2,17 @@
 //!
 //! The broker's word is taken for one thing only: *when* a connection began and ended, which it says in its events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cork_core::Ended;
 use cork_packet::{QoS, matches};
 use cork_proto::Time;
+use cork_store::SessionKey;
 
 use crate::{
     link::{Link, LinkIx},
     net::Notice,
+    trail::{Point, Trail},
 };
 
 /// What is known of a publication's fate in the broker.
@@ -57,6 +59,8 @@ pub(crate) struct Incarnation {
     pub(crate) offline: Option<Time>,
     /// It was replaced, or ended with its connection.
     pub(crate) over: Option<Time>,
+    /// It ended because the broker died.
+    pub(crate) died: bool,
 }
 
 /// One SUBSCRIBE of one filter.
@@ -92,9 +96,11 @@ pub(crate) struct Delivery {
 
 /// A Will that waits for its delay.
 #[derive(Copy, Clone, Debug)]
-struct Delayed {
-    publication: usize,
-    due: Time,
+pub(crate) struct Delayed {
+    pub(crate) publication: usize,
+    pub(crate) due: Time,
+    /// Of an earlier life of the broker: void if the client comes back in time, whatever it wants.
+    pub(crate) void_at_return: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,10 +110,16 @@ pub(crate) struct Ledger {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) deliveries: Vec<Delivery>,
     /// By client: its Session as the broker has it.
-    current: Vec<Option<usize>>,
-    delayed: Vec<Option<Delayed>>,
+    pub(crate) current: Vec<Option<usize>>,
+    pub(crate) delayed: Vec<Option<Delayed>>,
+    /// By client: what the store may know.
+    pub(crate) trails: Vec<Trail>,
+    /// Incarnations by what the store calls them.
+    pub(crate) keys: BTreeMap<SessionKey, usize>,
     /// A queue was full: messages may be missing.
     pub(crate) lossy: bool,
+    /// A failing disk did not give a message back: the store still has it.
+    pub(crate) damaged: bool,
     /// Publications a client refused after taking them: it no longer knows them when they come again.
     pub(crate) refused: BTreeSet<usize>,
 }
@@ -116,6 +128,7 @@ impl Ledger {
     pub(crate) fn add_client(&mut self) {
         self.current.push(None);
         self.delayed.push(None);
+        self.trails.push(Trail::default());
     }
 
     /// The payload of the next publication: its number, and filler that shows when bytes are missing or mixed up.
@@ -163,6 +176,17 @@ impl Ledger {
                 self.lossy = true;
                 Ok(())
             }
+            Notice::Damaged => {
+                (self.lossy, self.damaged) = (true, true);
+                Ok(())
+            }
+            Notice::Recorded { client_id, key } => {
+                let number = client_id.rsplit('-').next().and_then(|number| number.parse().ok());
+                match number {
+                    Some(client) if client_id.starts_with("client") => self.on_recorded(client, key),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -195,22 +219,35 @@ impl Ledger {
                     link,
                     offline: None,
                     over: None,
+                    died: false,
                 });
                 self.incarnations.len() - 1
             }
         };
         self.current[client] = Some(incarnation);
         (entry.incarnation, entry.session_present) = (Some(incarnation), session_present);
-        // A delayed Will: cancelled by coming back in time, due by the end of the Session (5.0 [MQTT-3.1.3-9]).
-        if let Some(Delayed { publication, due }) = self.delayed[client].take() {
-            if timers >= due || (!session_present && now < due) {
-                self.take_will(publication, due.min(now), None);
-            } else if now >= due {
-                self.publications[publication].fate = Fate::Open; // late timers: both are right
-                self.publications[publication].sent = due;
-            }
-        }
+        self.will_at_return(client, now, session_present, timers);
+        let entry = &links[link];
+        self.trace_connected(client, link, entry, !session_present);
         Ok(())
+    }
+
+    /// A delayed Will: cancelled by coming back in time, due by the end of the Session (5.0 [MQTT-3.1.3-9]).
+    fn will_at_return(&mut self, client: usize, now: Time, session_present: bool, timers: Time) {
+        let Some(Delayed { publication, due, void_at_return }) = self.delayed[client].take() else { return };
+        let ends_session = !session_present && now < due && !void_at_return;
+        if timers >= due || ends_session {
+            self.take_will(publication, due.min(now), None);
+        } else if now >= due {
+            self.publications[publication].fate = Fate::Open; // late timers: both are right
+            self.publications[publication].sent = due;
+        } else if self.publications[publication].resends > 0 {
+            self.publications[publication].fate = Fate::Open; // it was out before the broker died
+        }
+        if ends_session {
+            let will_only = Point { will: Some(publication), due: Some(now), ..Point::default() };
+            self.trails[client].points.push(will_only);
+        }
     }
 
     /// A Session is there exactly if it was kept and its time is not over (3.1.1, 5.0 [MQTT-3.2.2-2] and -3).
@@ -253,6 +290,7 @@ impl Ledger {
             session.over = Some(now);
         }
         let (client, expiry) = (session.client, session.expiry);
+        let will = entry.greeting.will.map(|(publication, _)| publication);
         if let Some((publication, delay)) = entry.greeting.will
             && !matches!(cause, Ended::ByClient)
         {
@@ -260,9 +298,10 @@ impl Ledger {
                 self.take_will(publication, now, Some(now));
             } else {
                 let due = now.plus_seconds(u64::from(delay.min(expiry)));
-                self.delayed[client] = Some(Delayed { publication, due });
+                self.delayed[client] = Some(Delayed { publication, due, void_at_return: false });
             }
         }
+        self.trace_ended(client, incarnation, cause, will);
         Ok(())
     }
 
@@ -275,7 +314,7 @@ impl Ledger {
     /// Settles the delayed Wills at the end.
     pub(crate) fn close(&mut self, shard_of: &dyn Fn(usize) -> usize, fired: &dyn Fn(usize) -> Time) {
         for client in 0..self.delayed.len() {
-            let Some(Delayed { publication, due }) = self.delayed[client].take() else { continue };
+            let Some(Delayed { publication, due, .. }) = self.delayed[client].take() else { continue };
             if fired(shard_of(client)) >= due {
                 self.take_will(publication, due, None);
             } else {

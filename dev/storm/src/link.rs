@@ -54,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) abandoned: bool,
     /// It was cut: bytes may have been lost.
     pub(crate) cut: bool,
+    /// It ended because the broker died.
+    pub(crate) crashed: bool,
     /// The client broke a rule on purpose.
     pub(crate) vandal: bool,
     pub(crate) farewell: Option<Farewell>,
@@ -77,6 +79,7 @@ impl Link {
             fin: false,
             abandoned: false,
             cut: false,
+            crashed: false,
             vandal: false,
             farewell: None,
             incarnation: None,

@@ -9,19 +9,30 @@ use std::{
     time::Instant,
 };
 
-use cork_storm::{Coverage, Options, Outcome, run_telling};
+use cork_storm::{Coverage, Options, Outcome, Plant, Telling, run_with};
 
-const USAGE: &str = "usage: cork-storm --seed N [--log] | --seeds A..B";
+const USAGE: &str = "usage: cork-storm [--plant NAME] (--seed N [--log] | --seeds A..B)";
 /// Storms at a time.
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut plant = None;
+    if arguments.first().is_some_and(|first| first == "--plant") {
+        plant = arguments.get(1).and_then(|name| Plant::named(name));
+        if plant.is_none() {
+            eprintln!("--plant knows {}", Plant::ALL.map(|plant| plant.to_string()).join(", "));
+            return usage();
+        }
+        arguments.drain(..2);
+    }
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--seed", seed] => seed.parse().map_or_else(|_| usage(), |seed| one(seed, false)),
-        ["--seed", seed, "--log"] => seed.parse().map_or_else(|_| usage(), |seed| one(seed, true)),
+        ["--seed", seed] => seed.parse().map_or_else(|_| usage(), |seed| one(seed, plant, Telling::Ending)),
+        ["--seed", seed, "--log"] => {
+            seed.parse().map_or_else(|_| usage(), |seed| one(seed, plant, Telling::Everything))
+        }
         ["--seeds", range] => match range.split_once("..").map(|(a, b)| (a.parse(), b.parse())) {
-            Some((Ok(from), Ok(to))) => many(from, to),
+            Some((Ok(from), Ok(to))) => many(from, to, plant),
             _ => usage(),
         },
         _ => usage(),
@@ -33,13 +44,14 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn attempt(seed: u64, log: bool) -> Result<Outcome, String> {
-    catch_unwind(|| run_telling(seed, log)).unwrap_or_else(|_| Err("it panicked, see above".to_owned()))
+fn attempt(seed: u64, plant: Option<Plant>, telling: Telling) -> Result<Outcome, String> {
+    catch_unwind(|| run_with(seed, plant, telling))
+        .unwrap_or_else(|_| Err("it panicked, see above".to_owned()))
 }
 
-fn one(seed: u64, log: bool) -> ExitCode {
+fn one(seed: u64, plant: Option<Plant>, telling: Telling) -> ExitCode {
     println!("{:#?}", Options::draw(seed).0);
-    match attempt(seed, log) {
+    match attempt(seed, plant, telling) {
         Ok(Outcome { trace, coverage }) => {
             print!("{coverage}");
             println!("seed {seed} holds, trace {trace:016x}");
@@ -52,7 +64,7 @@ fn one(seed: u64, log: bool) -> ExitCode {
     }
 }
 
-fn many(from: u64, to: u64) -> ExitCode {
+fn many(from: u64, to: u64, plant: Option<Plant>) -> ExitCode {
     let (next, failed) = (AtomicU64::new(from), AtomicU64::new(0));
     let began = Instant::now();
     let work = || {
@@ -62,11 +74,11 @@ fn many(from: u64, to: u64) -> ExitCode {
             if seed >= to {
                 return coverage;
             }
-            match attempt(seed, false) {
+            match attempt(seed, plant, Telling::Nothing) {
                 Ok(outcome) => coverage.add(&outcome.coverage),
                 Err(wrong) => {
                     failed.fetch_add(1, Ordering::Relaxed);
-                    println!("cargo run -p cork-storm -- --seed {seed}    # {wrong}");
+                    println!("cargo run --profile storm -p cork-storm -- --seed {seed}    # {wrong}");
                 }
             }
         }

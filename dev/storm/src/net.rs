@@ -2,40 +2,43 @@
 //! between shards. Whoever uses it says what happens next; nothing happens by itself.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::IoSlice,
 };
 
-use cork_core::{AuthOutcome, Batch, ConnId, Ended, Event, Input, Output, Shard, Stats};
+use cork_core::{AuthOutcome, Batch, ConnId, Ended, Event, Input, Output, Stats, share_out};
 use cork_proto::Time;
-use cork_store::Ticket;
+use cork_store::{Answer, MessageId, Record, Recovered, SessionKey};
 
 use crate::{
+    disk::OnDisk,
     link::{Greeting, Link, LinkIx, take_front},
-    options::Options,
+    node::Node,
+    options::{Options, StoreKind},
+    plant::Saboteur,
+    rng::Rng,
+    store::{Death, Engine, Keeper},
 };
 
 /// Something the broker said of a connection, at the moment it happened.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    Connected { link: LinkIx, session_present: bool },
-    Ended { link: LinkIx, cause: Ended },
+    Connected {
+        link: LinkIx,
+        session_present: bool,
+    },
+    Ended {
+        link: LinkIx,
+        cause: Ended,
+    },
     QueueFull,
-}
-
-/// One shard with what it waits for.
-struct Node {
-    shard: Shard,
-    /// Uses of each connection slot, and which are free.
-    generations: Vec<u32>,
-    free: Vec<u32>,
-    tickets: VecDeque<Ticket>,
-    /// Connections that were fed since outputs were drained: they may have to move.
-    fed: Vec<LinkIx>,
-    /// Something happened since outputs were drained.
-    touched: bool,
-    /// When timers were last looked at, and the time before that.
-    fired: [Time; 2],
+    /// The disk did not give back a message.
+    Damaged,
+    /// The store was told of a Session it did not know.
+    Recorded {
+        client_id: Box<str>,
+        key: SessionKey,
+    },
 }
 
 pub(crate) struct Net {
@@ -46,28 +49,26 @@ pub(crate) struct Net {
     mail: BTreeMap<(usize, usize), VecDeque<Batch>>,
     asked: Vec<(usize, ConnId)>,
     pub(crate) notices: VecDeque<(Time, Notice)>,
+    pub(crate) keeper: Keeper,
+    /// Sessions the store was told of.
+    known: BTreeSet<SessionKey>,
+    /// Wills it was told of, by their message.
+    wills: BTreeSet<MessageId>,
     /// Hash of everything that went over any connection, in order.
     pub(crate) trace: u64,
 }
 
-impl Node {
-    fn handle(&mut self, now: Time, input: Input<'_>) {
-        self.touched = true;
-        self.shard.handle(now, input);
-    }
-}
-
 impl Net {
     pub(crate) fn new(options: &Options) -> Self {
-        let node = |number| Node {
-            shard: Shard::new(options.config(number)),
-            generations: Vec::new(),
-            free: Vec::new(),
-            tickets: VecDeque::new(),
-            fed: Vec::new(),
-            touched: false,
-            fired: [Time::ZERO; 2],
+        let started = Time::from_micros(1);
+        let config = |number| options.config(number, started, &Recovered::default());
+        let node = |number| Node::new(config(number), started, None);
+        let engine = match options.engine {
+            StoreKind::Volatile => Engine::Volatile,
+            StoreKind::Model => Engine::Model(Box::default()),
+            StoreKind::Log => Engine::Log(Box::new(OnDisk::new(options.seed, options.plant))),
         };
+        let saboteur = Saboteur::new(options.plant, options.seed);
         Self {
             nodes: (0..options.shards).map(node).collect(),
             links: Vec::new(),
@@ -75,6 +76,9 @@ impl Net {
             mail: BTreeMap::new(),
             asked: Vec::new(),
             notices: VecDeque::new(),
+            keeper: Keeper::new(engine, options.shards, saboteur),
+            known: BTreeSet::new(),
+            wills: BTreeSet::new(),
             trace: 0xCBF2_9CE4_8422_2325,
         }
     }
@@ -85,7 +89,7 @@ impl Net {
 
     pub(crate) fn stats(&self) -> Stats {
         let mut sum = Stats::default();
-        self.nodes.iter().for_each(|node| sum.add(&node.shard.stats()));
+        self.nodes.iter().for_each(|node| sum.add(&node.stats()));
         sum
     }
 
@@ -96,7 +100,7 @@ impl Net {
     }
 
     pub(crate) fn next_timeout(&self, shard: usize) -> Option<Time> {
-        self.nodes[shard].shard.next_timeout()
+        self.nodes[shard].next_timeout()
     }
 
     /// A client connects, to some shard.
@@ -167,7 +171,7 @@ impl Net {
         }
         let mut bytes = Vec::new();
         self.nodes[shard].touched = true;
-        let left = self.nodes[shard].shard.transmit(now, conn, |slices: &[IoSlice<'_>]| {
+        let left = self.nodes[shard].transmit(now, conn, |slices: &[IoSlice<'_>]| {
             for slice in slices {
                 bytes.extend_from_slice(&slice[..slice.len().min(most - bytes.len())]);
             }
@@ -204,11 +208,15 @@ impl Net {
         node.free.push(conn.index);
     }
 
-    /// The store says that a shard's oldest batch is kept.
-    pub(crate) fn answer_store(&mut self, now: Time, shard: usize) -> bool {
-        let node = &mut self.nodes[shard];
-        let Some(ticket) = node.tickets.pop_front() else { return false };
-        node.handle(now, Input::Stored { ticket, result: Ok(()) });
+    /// The store says something to a shard.
+    pub(crate) fn answer_store(&mut self, now: Time, shard: usize, rng: &mut Rng) -> bool {
+        let Some(answer) = self.keeper.answer(shard, rng) else { return false };
+        let input = match answer {
+            Answer::Stored { ticket, result } => Input::Stored { ticket, result },
+            Answer::Loaded(loaded) => Input::Loaded(loaded),
+            Answer::Full(full) => Input::Full(full),
+        };
+        self.nodes[shard].handle(now, input);
         true
     }
 
@@ -231,14 +239,14 @@ impl Net {
     /// The oldest batch between two shards arrives.
     pub(crate) fn deliver_mail(&mut self, now: Time, pair: (usize, usize)) {
         if let Some(batch) = self.mail.get_mut(&pair).and_then(VecDeque::pop_front) {
-            self.nodes[pair.1].handle(now, Input::Batch(batch));
+            self.nodes[pair.1].deliver(now, batch);
         }
     }
 
     /// A shard looks at its timers, if one is due.
     pub(crate) fn fire(&mut self, now: Time, shard: usize) -> bool {
         let node = &mut self.nodes[shard];
-        if node.shard.next_timeout().is_none_or(|when| when > now) {
+        if node.next_timeout().is_none_or(|when| when > now) {
             return false;
         }
         if now > node.fired[0] {
@@ -252,9 +260,8 @@ impl Net {
     pub(crate) fn is_idle(&self, now: Time) -> bool {
         self.asked.is_empty()
             && self.posts().is_empty()
-            && self.nodes.iter().all(|node| {
-                node.tickets.is_empty() && node.shard.next_timeout().is_none_or(|when| when > now)
-            })
+            && self.keeper.is_idle()
+            && self.nodes.iter().all(|node| node.next_timeout().is_none_or(|when| when > now))
     }
 
     /// Drains all shards; twice, as a connection may move to one that was drained already.
@@ -270,11 +277,11 @@ impl Net {
     pub(crate) fn drain(&mut self, now: Time, shard: usize) {
         loop {
             let mut quiet = true;
-            while let Some(output) = self.nodes[shard].shard.poll_output() {
+            while let Some(output) = self.nodes[shard].poll_output() {
                 quiet = false;
                 self.carry_out(now, shard, output);
             }
-            while let Some(conn) = self.nodes[shard].shard.poll_transmit() {
+            while let Some(conn) = self.nodes[shard].poll_transmit() {
                 if let Some(link) = self.by_conn.get(&(shard, conn)) {
                     self.links[*link].ready = true;
                 }
@@ -308,7 +315,11 @@ impl Net {
             Output::Forward { shard: to, batch } => {
                 self.mail.entry((shard, usize::from(to))).or_default().push_back(batch);
             }
-            Output::Store { ticket, .. } => self.nodes[shard].tickets.push_back(ticket),
+            Output::Store { ticket, records } => {
+                self.note_sessions(now, &records);
+                self.keeper.append(shard, ticket, records);
+            }
+            Output::Load(load) => self.keeper.load(shard, load),
             Output::Authenticate { conn, .. } | Output::Exchange { conn, .. } => {
                 self.asked.push((shard, conn));
             }
@@ -318,13 +329,66 @@ impl Net {
                 }
             }
             Output::Event(event) => self.on_event(now, event),
-            Output::Announce { .. } | Output::Claim { .. } | Output::Load(_) => {}
+            Output::Announce { .. } | Output::Claim { .. } => {}
         }
+    }
+
+    /// Tells of Sessions that are written down for the first time.
+    fn note_sessions(&mut self, now: Time, records: &[Record]) {
+        for record in records {
+            let (key, client_id) = match record {
+                // One that ends with its connection is only there because its queue is long.
+                Record::Session { session, state }
+                    if state.expiry_seconds != 0 || self.known.contains(session) =>
+                {
+                    (*session, &*state.client_id)
+                }
+                Record::WillArmed { session, will } => (*session, &*will.message.publisher.client_id),
+                _ => continue,
+            };
+            // A Will that is being published has a number of its own.
+            let again =
+                matches!(record, Record::WillArmed { will, .. } if !self.wills.insert(will.message.id));
+            if self.known.insert(key) && !again {
+                self.notices.push_back((now, Notice::Recorded { client_id: client_id.into(), key }));
+            }
+        }
+    }
+
+    /// The broker dies: connections, mail and everything in memory are gone. What clients have in their sockets they
+    /// can still read, or a part of it.
+    pub(crate) fn crash(&mut self, now: Time, death: Death, rng: &mut Rng) {
+        self.keeper.crash(death, rng);
+        for link in self.links.iter_mut().filter(|link| link.at.is_some()) {
+            link.at = None;
+            link.over = Some(now);
+            link.crashed = true;
+            link.up.clear();
+            if rng.chance(30) {
+                let kept = rng.below(link.down.len() + 1);
+                link.down.truncate(kept);
+            }
+        }
+        self.by_conn.clear();
+        self.mail.clear();
+        self.asked.clear();
+        self.nodes.clear();
+    }
+
+    /// The broker starts again with what the store gives back.
+    pub(crate) fn restart(&mut self, now: Time, options: &Options, recovered: Recovered) {
+        // A start of which nothing got to the disk may have used this epoch, too.
+        self.known.retain(|key| key.0 >> 40 < u64::from(recovered.epoch));
+        let config = |number| options.config(number, now, &recovered);
+        let configs: Vec<_> = (0..options.shards).map(config).collect();
+        let parts = share_out(recovered, options.shards, options.seed);
+        let nodes = configs.into_iter().zip(parts);
+        self.nodes = nodes.map(|(config, part)| Node::new(config, now, Some(part))).collect();
     }
 
     /// What waits for a connection that closes goes out as far as its socket takes it.
     fn last_words(&mut self, now: Time, shard: usize, link: LinkIx) {
-        while let Some(conn) = self.nodes[shard].shard.poll_transmit() {
+        while let Some(conn) = self.nodes[shard].poll_transmit() {
             if let Some(link) = self.by_conn.get(&(shard, conn)) {
                 self.links[*link].ready = true;
             }
@@ -332,7 +396,7 @@ impl Net {
         // Not through `transmit`: the connection is being settled right now.
         let Some((_, conn)) = self.links[link].at else { return };
         let mut bytes = Vec::new();
-        let taken = self.nodes[shard].shard.transmit(now, conn, |slices: &[IoSlice<'_>]| {
+        let taken = self.nodes[shard].transmit(now, conn, |slices: &[IoSlice<'_>]| {
             slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
             Ok::<usize, ()>(bytes.len())
         });
@@ -350,6 +414,7 @@ impl Net {
             }
             Event::Disconnected { peer, cause, .. } => Notice::Ended { link: link_of(&peer), cause },
             Event::QueueFull { .. } => Notice::QueueFull,
+            Event::DeliveryDamaged { .. } => Notice::Damaged,
             _ => return,
         };
         self.notices.push_back((now, notice));

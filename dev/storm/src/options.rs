@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use cork_core::{Door, ShardConfig};
 use cork_packet::QoS;
-use cork_store::WallTime;
+use cork_proto::Time;
+use cork_store::{Recovered, WallTime};
 
-use crate::rng::Rng;
+use crate::{plant::Plant, rng::Rng};
 
 /// Everything drawn before the storm begins. Chances are in percent, unless the name says permille.
 #[derive(Clone, Debug)]
@@ -97,6 +98,33 @@ pub struct Options {
     pub share_qos: [QoS; 2],
     /// Versions spoken.
     pub versions: &'static [u8],
+    /// What the store is made of.
+    pub engine: StoreKind,
+    /// Per moment: the broker dies.
+    pub crash_permille: usize,
+    /// Of deaths: by the power that fails.
+    pub power_cut: usize,
+    /// Of restarts: with another number of shards.
+    pub reshard: usize,
+    /// Per moment: the disk runs full, and later has space again.
+    pub full_permille: usize,
+    /// Per moment: the disk fails to sync.
+    pub fail_permille: usize,
+    /// Bytes of a queue that shards hold in memory.
+    pub queue_head_bytes: u64,
+    /// What is wrong on purpose.
+    pub plant: Option<Plant>,
+}
+
+/// What a storm's store is made of.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Everything counts as stored; there are no crashes.
+    Volatile,
+    /// What records mean, without a disk.
+    Model,
+    /// The durable log on a simulated disk.
+    Log,
 }
 
 const TOPICS: [&str; 12] = [
@@ -171,16 +199,27 @@ impl Options {
             jump_permille: r.pick(&[0, 1, 4, 15]),
             share_qos: [r.pick(&QOS[1..]), r.pick(&QOS)],
             versions: r.pick(&[&[3, 4, 5][..], &[5], &[5], &[4], &[4, 5]]),
+            engine: r.pick(&[StoreKind::Volatile, StoreKind::Model, StoreKind::Log, StoreKind::Log]),
+            crash_permille: r.pick(&[0, 3, 10, 10, 30, 60]),
+            power_cut: r.pick(&[0, 50, 50, 100]),
+            reshard: r.pick(&[0, 30, 80]),
+            full_permille: r.pick(&[0, 0, 3, 20]),
+            fail_permille: r.pick(&[0, 0, 2, 10]),
+            queue_head_bytes: r.pick(&[0, 500, 2000, 256 << 10]),
+            plant: None,
         };
         (options, rng)
     }
 
-    /// The configuration of one shard.
+    /// The configuration of one shard of a broker that was started at this moment.
     #[must_use]
-    pub fn config(&self, shard: u16) -> ShardConfig {
+    pub fn config(&self, shard: u16, started: Time, recovered: &Recovered) -> ShardConfig {
         let mut config =
             ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
-        config.started = WallTime(1_700_000_000_000_000);
+        config.started = WallTime(1_700_000_000_000_000 + started.as_micros() - 1);
+        config.epoch = recovered.epoch;
+        config.last_arrival = recovered.last_arrival;
+        config.loads = self.engine != StoreKind::Volatile;
         config.door = if self.checked { Door::Checked } else { Door::Open };
         config.limits.sys_interval = Duration::ZERO;
         // Links of the storm stand still for as long as they like, in the middle of a packet too.
@@ -190,6 +229,7 @@ impl Options {
         config.limits.topic_alias_maximum = self.topic_alias_maximum;
         config.limits.queue_qos0 = self.queue_qos0;
         config.limits.queue_bytes_max = self.queue_bytes_max;
+        config.limits.queue_head_bytes_max = self.queue_head_bytes;
         config.limits.output_bytes_max = self.output_bytes_max;
         config
     }

@@ -78,6 +78,7 @@ impl Client {
             return Err(format!("CONNACK says session present {session_present}, the broker's log {said}"));
         }
         self.must_clean = false;
+        cx.ledger.trails[self.ix].confirm(link);
         let incarnation = entry.incarnation;
         if incarnation != self.incarnation {
             self.forget_session(cx, link);
@@ -198,6 +199,12 @@ impl Client {
         let at = self.flights.iter().position(|flight| flight.id == id).ok_or("PUBACK for nothing")?;
         let flight = self.flights.remove(at);
         let message = &mut cx.ledger.publications[flight.publication];
+        if reason == ReasonCode::QUOTA_EXCEEDED
+            && cx.coverage.of("full disks") + cx.coverage.of("failing disks") > 0
+        {
+            cx.coverage.hit("publications refused: no space");
+            return Ok(()); // it may be known from an earlier sending
+        }
         if message.qos != QoS::AtLeastOnce || reason.is_error() {
             return Err(format!("PUBACK with {reason} for a message of {:?}", message.qos));
         }
@@ -206,6 +213,13 @@ impl Client {
     }
 
     fn on_pubrec(&mut self, cx: &mut Context, id: PacketId, reason: ReasonCode) -> Result<(), String> {
+        if reason == ReasonCode::QUOTA_EXCEEDED
+            && cx.coverage.of("full disks") + cx.coverage.of("failing disks") > 0
+        {
+            self.flights.retain(|flight| flight.id != id);
+            cx.coverage.hit("publications refused: no space");
+            return Ok(());
+        }
         let flight = self.flights.iter_mut().find(|flight| flight.id == id).ok_or("PUBREC for nothing")?;
         let message = &mut cx.ledger.publications[flight.publication];
         if message.qos != QoS::ExactlyOnce || flight.step != Step::Published || reason.is_error() {

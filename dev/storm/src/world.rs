@@ -8,12 +8,13 @@ use cork_proto::Time;
 use crate::{
     checks,
     client::{Client, Role},
-    context::Context,
+    context::{Context, Story, Telling},
     coverage::Coverage,
     ledger::Ledger,
     link::{LinkIx, take_front},
     net::Net,
     options::Options,
+    plant::Plant,
 };
 
 /// Filters of shared subscriptions; a worker has one of them for good.
@@ -37,38 +38,45 @@ pub struct Outcome {
 /// # Errors
 /// The first promise that was broken, in words.
 pub fn run(seed: u64) -> Result<Outcome, String> {
-    run_telling(seed, false)
+    run_with(seed, None, Telling::Nothing)
 }
 
-/// The same, and with `log` every packet and every end of a connection is printed as it happens.
+/// The same, with a defect planted, and telling what happens.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_telling(seed: u64, log: bool) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
-    world.cx.log = log;
-    world.chaos()?;
-    world.calm()?;
-    world.look_back()?;
-    world.farewell()?;
-    Ok(Outcome { trace: world.cx.net.trace, coverage: world.cx.coverage })
+/// As [`run`]; with [`Telling::Ending`] what happened before it comes first.
+pub fn run_with(seed: u64, plant: Option<Plant>, telling: Telling) -> Result<Outcome, String> {
+    let mut world = World::new(seed, plant, telling);
+    match world.play() {
+        Ok(()) => Ok(Outcome { trace: world.cx.net.trace, coverage: world.cx.coverage }),
+        Err(wrong) => Err(world.cx.story.ending(&wrong)),
+    }
 }
 
-struct World {
-    cx: Context,
-    clients: Vec<Client>,
+pub(crate) struct World {
+    pub(crate) cx: Context,
+    pub(crate) clients: Vec<Client>,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let (options, rng) = Options::draw(seed);
+    fn play(&mut self) -> Result<(), String> {
+        self.chaos()?;
+        self.calm()?;
+        self.look_back()?;
+        self.farewell()
+    }
+
+    fn new(seed: u64, plant: Option<Plant>, telling: Telling) -> Self {
+        let (mut options, rng) = Options::draw(seed);
+        options.plant = plant;
         let cx = Context {
             net: Net::new(&options),
             now: Time::from_micros(1),
             ledger: Ledger::default(),
             coverage: Coverage::default(),
             began_calm: Time::ZERO,
-            log: false,
+            last_crash: Time::ZERO,
+            story: Story::new(telling),
             options,
             rng,
         };
@@ -106,11 +114,24 @@ impl World {
             for client in 0..self.clients.len() {
                 self.client_moment(client)?;
             }
-            for link in 0..self.cx.net.links.len() {
+            let links = self.cx.net.links.len();
+            let durable = self.cx.net.keeper.is_durable();
+            let dies = durable && self.cx.rng.rarely(self.cx.options.crash_permille);
+            let dies_at = dies.then(|| self.cx.rng.below(links + 1));
+            for link in 0..links {
+                if dies_at == Some(link) {
+                    self.crash()?;
+                }
                 self.link_moment(link)?;
             }
             self.broker_moment();
+            if dies_at == Some(links) {
+                self.crash()?;
+            }
             self.end_moment()?;
+            if durable {
+                self.disk_moment()?;
+            }
         }
         Ok(())
     }
@@ -229,7 +250,12 @@ impl World {
     /// The store, the access port, the mail and the timers, each in its time.
     fn broker_moment(&mut self) {
         for shard in 0..self.cx.net.shards() {
-            while self.cx.rng.chance(self.cx.options.store) && self.cx.net.answer_store(self.cx.now, shard) {
+            while self.cx.rng.chance(self.cx.options.store) {
+                let cx = &mut self.cx;
+                let worked = cx.net.keeper.step(&mut cx.rng);
+                if !cx.net.answer_store(cx.now, shard, &mut cx.rng) && !worked {
+                    break;
+                }
                 self.maybe_drain();
             }
             if self.cx.rng.chance(self.cx.options.timeout) {
@@ -250,17 +276,25 @@ impl World {
     }
 
     /// Drains everything and enters what the broker said into the ledger.
-    fn end_moment(&mut self) -> Result<(), String> {
-        let Context { net, ledger, coverage, now, log, .. } = &mut self.cx;
-        net.drain_all(*now);
+    pub(crate) fn end_moment(&mut self) -> Result<(), String> {
+        self.cx.net.drain_all(self.cx.now);
+        self.take_notices()?;
+        let keeper = &self.cx.net.keeper;
+        if keeper.is_idle() && !keeper.has_failed() && self.cx.net.posts().is_empty() {
+            self.cx.ledger.trails.iter_mut().for_each(crate::trail::Trail::settle);
+        }
+        Ok(())
+    }
+
+    /// Enters what the broker said into the ledger.
+    pub(crate) fn take_notices(&mut self) -> Result<(), String> {
+        let Context { net, ledger, coverage, now, story, .. } = &mut self.cx;
         let fired: Vec<Time> = (0..net.shards()).map(|shard| net.fired(*now, shard)).collect();
         while let Some((when, notice)) = net.notices.pop_front() {
             if let crate::net::Notice::Ended { cause, .. } = &notice {
                 coverage.hit(name_of(cause));
             }
-            if *log {
-                println!("{when} broker: {notice:?}");
-            }
+            story.tell(|| format!("{when} broker: {notice:?}"));
             ledger.on_notice(when, notice, &mut net.links, &|shard| fired[shard])?;
         }
         Ok(())
@@ -270,6 +304,10 @@ impl World {
 
     /// Everybody comes back, reads and acknowledges everything; nothing breaks any more.
     fn calm(&mut self) -> Result<(), String> {
+        self.cx.net.keeper.calm_down(&mut self.cx.rng);
+        if self.cx.net.keeper.has_failed() {
+            self.crash()?;
+        }
         let half_open: Vec<LinkIx> = (0..self.cx.net.links.len())
             .filter(|link| self.cx.net.links[*link].abandoned && self.cx.net.links[*link].at.is_some())
             .collect();
@@ -282,16 +320,38 @@ impl World {
         self.cx.began_calm = self.cx.now;
         self.cx.tell(|| "the calm begins".to_owned());
         self.until_rest(Some(false))?;
-        let stats = self.cx.net.stats();
-        if stats.inflight != 0 || stats.queued_messages != 0 || stats.queued_bytes != 0 {
-            return Err(format!("all is acknowledged, yet this is left: {stats:?}"));
+        self.nothing_waits()?;
+        if self.cx.net.keeper.is_durable() && self.cx.rng.chance(50) {
+            self.crash()?;
+            self.until_rest(Some(false))?;
+            self.nothing_waits()?;
         }
+        let stats = self.cx.net.stats();
         self.cx.coverage.many("dropped: queue full", stats.dropped_queue_full);
         self.cx.coverage.many("dropped: expired", stats.dropped_expired);
         self.cx.coverage.many("dropped: too large", stats.dropped_too_large);
         self.cx.coverage.many("dropped: slow reader", stats.dropped_slow_reader);
         self.cx.coverage.many("Sessions expired", stats.sessions_expired);
         Ok(())
+    }
+
+    /// Everything is acknowledged: neither the shards nor the store have anything left to send.
+    fn nothing_waits(&mut self) -> Result<(), String> {
+        let stats = self.cx.net.stats();
+        if stats.inflight != 0 || stats.queued_messages != 0 || stats.queued_bytes != 0 {
+            return Err(format!("all is acknowledged, yet this is left: {stats:?}"));
+        }
+        let stored = self.cx.net.keeper.peek().unwrap_or_default();
+        let waits = |session: &&cork_store::RecoveredSession| {
+            session.queue.messages != 0
+                || session.queue.bytes != 0
+                || !session.released.is_empty()
+                || !session.received.is_empty()
+        };
+        let found = stored.sessions.iter().find(waits).filter(|_| !self.cx.ledger.damaged);
+        let Some(session) = found else { return Ok(()) };
+        let queue = self.cx.net.keeper.queue_of(session.key);
+        Err(format!("all is acknowledged, yet the store has {queue:?} of {session:?}"))
     }
 
     /// Lets everything happen that is under way. `back`: clients without connection come back; true: with Clean Start.
@@ -331,7 +391,8 @@ impl World {
     fn settle_ports(&mut self) {
         let now = self.cx.now;
         for shard in 0..self.cx.net.shards() {
-            while self.cx.net.answer_store(now, shard) {}
+            let cx = &mut self.cx;
+            while cx.net.answer_store(now, shard, &mut cx.rng) || cx.net.keeper.step(&mut cx.rng) {}
             self.cx.net.fire(now, shard);
         }
         for pair in self.cx.net.posts() {
@@ -392,10 +453,15 @@ impl World {
             ("flights", stats.inflight),
             ("output bytes", stats.output_bytes),
         ];
-        match left.iter().find(|(_, count)| *count != 0) {
-            Some((what, count)) => Err(format!("everybody has left, yet {count} {what} are there")),
-            None => Ok(()),
+        if let Some((what, count)) = left.iter().find(|(_, count)| *count != 0) {
+            return Err(format!("everybody has left, yet {count} {what} are there"));
         }
+        let stored = self.cx.net.keeper.peek().unwrap_or_default();
+        if let Some(session) = stored.sessions.first() {
+            return Err(format!("everybody has left, yet the store has {session:?}"));
+        }
+        let live = stored.retained.iter().map(|message| message.cost_bytes()).sum();
+        self.cx.net.keeper.space_is_free(live)
     }
 }
 

@@ -1,15 +1,16 @@
-//! A store without a disk: what records mean, said in the plainest way.
+//! A store without a disk: what records mean, said in the plainest way. Tests and simulations hold the real one, and
+//! the core, against it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use cork_packet::PacketId;
-use cork_store::{
+use crate::{
     Load, Loaded, Message, QueueExtent, QueuedDelivery, Record, Recovered, RecoveredSession,
     RecoveredSubscription, SessionKey, SessionState, Will,
 };
+use cork_packet::PacketId;
 
 #[derive(Clone, Debug, Default)]
 struct Session {
@@ -85,7 +86,9 @@ impl ModelStore {
         let (mut deliveries, mut bytes, mut next) = (Vec::new(), 0, None);
         let queue = self.sessions.get(&load.session).map(|session| &session.queue);
         for (number, queued) in queue.into_iter().flat_map(|queue| queue.range(load.from..)) {
-            if deliveries.len() >= load.messages_max as usize || bytes >= load.bytes_max as usize {
+            if deliveries.len() >= load.messages_max as usize
+                || (bytes >= load.bytes_max as usize && !deliveries.is_empty())
+            {
                 next = Some(*number);
                 break;
             }
@@ -100,6 +103,12 @@ impl ModelStore {
     #[must_use]
     pub fn restart(&mut self) -> Recovered {
         self.epoch += 1;
+        self.recovered()
+    }
+
+    /// What a start would find now.
+    #[must_use]
+    pub fn recovered(&self) -> Recovered {
         let sessions = self.sessions.iter().map(|(key, session)| session.recovered(*key)).collect();
         let retained = self.retained.values().cloned().collect();
         Recovered { epoch: self.epoch, last_arrival: self.last_arrival, sessions, retained }

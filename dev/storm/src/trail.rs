@@ -1,0 +1,266 @@
+//! What the store may give back of each client after a crash: one of the states its Session was in since the last one
+//! that is known to be durable. And what follows from the one that it gives back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cork_core::Ended;
+use cork_proto::Time;
+use cork_store::{Recovered, SessionKey};
+
+use crate::{
+    ledger::{Delayed, Fate, Ledger},
+    link::{Link, LinkIx},
+};
+
+/// A Session that outlives its connection, as the store would know it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) incarnation: usize,
+    pub(crate) expiry: u32,
+    /// Since when it has no connection, if the store would know that it has none.
+    pub(crate) offline: Option<Time>,
+    /// When it ends if its client stays away.
+    pub(crate) ends: Time,
+}
+
+/// One state.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) session: Option<Kept>,
+    /// The armed Will.
+    pub(crate) will: Option<usize>,
+    /// When it is due, if its client has gone.
+    pub(crate) due: Option<Time>,
+    /// The connection that led to it, if one began.
+    pub(crate) link: Option<LinkIx>,
+}
+
+/// The states one client may be in.
+#[derive(Clone, Debug)]
+pub(crate) struct Trail {
+    pub(crate) points: Vec<Point>,
+    /// Incarnations the store will be told of; their keys are not known yet.
+    pub(crate) unkeyed: VecDeque<usize>,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self { points: vec![Point::default()], unkeyed: VecDeque::new() }
+    }
+}
+
+/// What the store gave back of a client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// Incarnation, expiry, whether it was connected.
+    session: Option<(usize, u32, bool)>,
+    /// Publication, Keep Alive, delay.
+    will: Option<(usize, u16, u32)>,
+    /// Wills that are published at once, whatever their client does.
+    due: Vec<usize>,
+}
+
+impl Point {
+    /// Whether the store may have been in this state when it gave this back.
+    fn fits(&self, found: &Found, now: Time) -> bool {
+        let session = match (self.session, found.session) {
+            (None, None) => true,
+            (Some(kept), Some((incarnation, expiry, online))) => {
+                kept.incarnation == incarnation && kept.expiry == expiry && kept.offline.is_none() == online
+            }
+            (Some(kept), None) => kept.ends <= now,
+            (None, Some(_)) => false,
+        };
+        let will = match (self.will, found.will) {
+            (Some(will), Some((found, ..))) => will == found,
+            (Some(will), None) => found.due.contains(&will) || self.due.is_some_and(|due| due <= now),
+            (None, found) => found.is_none(),
+        };
+        session && will
+    }
+}
+
+impl Trail {
+    /// Everything up to now is durable.
+    pub(crate) fn settle(&mut self) {
+        let last = self.points.pop().unwrap_or_default();
+        self.points.clear();
+        self.points.push(last);
+    }
+
+    /// A connection's CONNACK came: the store knows what led to it.
+    pub(crate) fn confirm(&mut self, link: LinkIx) {
+        if let Some(at) = self.points.iter().position(|point| point.link == Some(link)) {
+            self.points.drain(..at);
+        }
+    }
+}
+
+impl Ledger {
+    /// The broker died: nobody is connected any more.
+    pub(crate) fn on_restart(
+        &mut self,
+        now: Time,
+        recovered: &Recovered,
+        names: &BTreeMap<String, usize>,
+    ) -> Result<(), String> {
+        let found = self.find_all(recovered, names)?;
+        for client in 0..self.trails.len() {
+            let found = found.get(&client).cloned().unwrap_or_default();
+            let trail = std::mem::take(&mut self.trails[client]);
+            if !trail.points.iter().any(|point| point.fits(&found, now)) {
+                return Err(format!(
+                    "of client {client} the store gave back {found:?}; it may have been one of {:?}",
+                    trail.points
+                ));
+            }
+            self.settle_wills(client, now, &trail, &found);
+            self.trails[client].points[0] = self.take_up(client, now, &trail, &found);
+        }
+        Ok(())
+    }
+
+    /// What was recovered, by client, in the ledger's terms.
+    fn find_all(
+        &self,
+        recovered: &Recovered,
+        names: &BTreeMap<String, usize>,
+    ) -> Result<BTreeMap<usize, Found>, String> {
+        let mut all: BTreeMap<usize, Found> = BTreeMap::new();
+        for session in &recovered.sessions {
+            let name = session.client_id();
+            let client = *names
+                .get(name)
+                .ok_or_else(|| format!("a Session of {name:?} is there, whom nobody knows"))?;
+            let found = all.entry(client).or_default();
+            let before = found.clone();
+            if let Some(state) = session.state.as_ref().filter(|state| state.expiry_seconds != 0) {
+                let incarnation = self.keys.get(&session.key).ok_or("a Session nobody made is there")?;
+                found.session = Some((*incarnation, state.expiry_seconds, state.online));
+            }
+            if let Some(will) = &session.will {
+                let number = self.find(&will.message.topic, will.message.payload())?;
+                if session.state.is_none() && will.keep_alive_seconds == 0 && will.delay_seconds == 0 {
+                    found.due.push(number);
+                } else {
+                    found.will = Some((number, will.keep_alive_seconds, will.delay_seconds));
+                }
+            }
+            let twice = before.session.is_some() && found.session != before.session
+                || before.will.is_some() && found.will != before.will;
+            if twice {
+                return Err(format!("client {client} has two Sessions: {:?}", recovered.sessions));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Wills that may have been armed when the broker died, and are not any more.
+    fn settle_wills(&mut self, client: usize, now: Time, trail: &Trail, found: &Found) {
+        let delayed = self.delayed[client].take();
+        let mut wills: BTreeSet<usize> = trail.points.iter().filter_map(|point| point.will).collect();
+        for will in &found.due {
+            wills.remove(will);
+            let publication = &mut self.publications[*will];
+            publication.resends += usize::from(publication.fate != Fate::Never);
+            (publication.fate, publication.sent, publication.acked) = (Fate::Taken, now, None);
+        }
+        for will in wills {
+            let sure = trail.points[0].will == Some(will);
+            let publication = &mut self.publications[will];
+            if found.will.is_some_and(|(found, ..)| found == will) {
+                // What came of it, if anything did, the store does not know: it is armed as before.
+                publication.resends += usize::from(publication.fate != Fate::Never);
+                (publication.fate, publication.acked) = (Fate::Never, None);
+                continue;
+            }
+            if let Some(Delayed { due, .. }) = delayed.filter(|delayed| delayed.publication == will) {
+                // Its time had come, noticed or not.
+                (publication.fate, publication.sent) = (Fate::Open, due.min(now));
+            } else if publication.fate == Fate::Taken && !sure {
+                (publication.fate, publication.acked) = (Fate::Open, None);
+            }
+        }
+    }
+
+    /// The client's Session, and what may become of its Will, from now on.
+    fn take_up(&mut self, client: usize, now: Time, trail: &Trail, found: &Found) -> Point {
+        let kept = found.session.map(|(incarnation, expiry, online)| {
+            let known = trail.points.iter().filter_map(|point| point.session);
+            let offline = known.filter(|kept| kept.incarnation == incarnation && kept.expiry == expiry);
+            let offline = offline.filter_map(|kept| kept.offline).next_back().filter(|_| !online);
+            let ends = offline.unwrap_or(now).plus_seconds(expiry.into());
+            Kept { incarnation, expiry, offline, ends }
+        });
+        for session in self.incarnations.iter_mut().filter(|it| it.client == client && it.over.is_none()) {
+            session.over = Some(now);
+            session.died = true;
+        }
+        self.current[client] = kept.map(|kept| kept.incarnation);
+        let ends = kept.map_or(Time::NEVER, |kept| kept.ends);
+        if let Some(kept) = kept {
+            let session = &mut self.incarnations[kept.incarnation];
+            session.offline = Some(kept.offline.unwrap_or(now));
+            (session.over, session.died, session.expiry) = (None, false, kept.expiry);
+        }
+        let mut point = Point { session: kept, ..Point::default() };
+        if let Some((publication, keep_alive, delay)) = found.will {
+            let gone = kept.and_then(|kept| kept.offline);
+            let mut due = gone.unwrap_or(now).plus_seconds(delay.into());
+            if gone.is_none() {
+                let grace = std::time::Duration::from_millis(1500 * u64::from(keep_alive));
+                due = due.max(now + grace);
+            }
+            let due = due.min(ends);
+            self.delayed[client] = Some(Delayed { publication, due, void_at_return: gone.is_none() });
+            (point.will, point.due) = (Some(publication), Some(due));
+        }
+        point
+    }
+
+    /// The store was told of a Session.
+    pub(crate) fn on_recorded(&mut self, client: usize, key: SessionKey) -> Result<(), String> {
+        let incarnation =
+            self.trails[client].unkeyed.pop_front().ok_or("a Session nobody made is recorded")?;
+        self.keys.insert(key, incarnation);
+        Ok(())
+    }
+
+    /// A connection began: what the store will know of its Session.
+    pub(crate) fn trace_connected(&mut self, client: usize, link: LinkIx, entry: &Link, is_new: bool) {
+        let greeting = &entry.greeting;
+        let will = greeting.will.map(|(publication, _)| publication);
+        let Some(incarnation) = entry.incarnation else { return };
+        let trail = &mut self.trails[client];
+        if is_new && (greeting.expiry != 0 || will.is_some()) {
+            trail.unkeyed.push_back(incarnation);
+        }
+        let expiry = greeting.expiry;
+        let session = (expiry != 0).then_some(Kept { incarnation, expiry, offline: None, ends: Time::NEVER });
+        trail.points.push(Point { session, will, due: None, link: Some(link) });
+    }
+
+    /// A connection ended: the same.
+    pub(crate) fn trace_ended(
+        &mut self,
+        client: usize,
+        incarnation: usize,
+        cause: &Ended,
+        will: Option<usize>,
+    ) {
+        let session = &self.incarnations[incarnation];
+        let expiry = session.expiry;
+        let ends = session.offline.map_or(Time::NEVER, |offline| offline.plus_seconds(expiry.into()));
+        let kept = Kept { incarnation, expiry, offline: session.offline, ends };
+        let session = (expiry != 0).then_some(kept);
+        let delayed = self.delayed[client].map(|delayed| delayed.due);
+        let fires = delayed.is_none() && !matches!(cause, Ended::ByClient);
+        let will = will.filter(|_| delayed.is_some() || fires);
+        let points = &mut self.trails[client].points;
+        if fires && will.is_some() {
+            // Until it is published.
+            points.push(Point { session, will, due: session.and(kept.offline), link: None });
+        }
+        points.push(Point { session, will: will.filter(|_| !fires), due: delayed, link: None });
+    }
+}
