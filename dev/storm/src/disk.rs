@@ -137,7 +137,7 @@ impl OnDisk {
     }
 
     /// Bytes that the files of a log that holds `live` bytes may take.
-    pub(crate) const fn bytes_max(&self, live: usize) -> usize {
+    pub(crate) fn bytes_max(&self, live: usize) -> usize {
         // Slack, the segment that is written, one made ahead, and some that are about to go.
         usize::try_from(self.options.slack_bytes + 5 * self.options.segment_bytes).unwrap_or(usize::MAX)
             + 3 * live
