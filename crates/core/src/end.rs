@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
 
@@ -312,11 +312,13 @@ impl Shard {
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
         let router = &self.router;
-        let goes = |queued: &Queued| {
-            queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
-        };
         let session = &mut self.board.sessions[six as usize];
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
+        let begun_up_to = outgoing.dup_up_to;
+        let goes = |queued: &Queued| {
+            let begun = queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun_up_to;
+            !begun && queued.delivery.group != NO_GROUP && router.has_others(queued.delivery.group, six)
+        };
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing
             .inflight

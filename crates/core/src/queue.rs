@@ -59,6 +59,8 @@ struct Tail {
     /// Nor before this one is, with another shard's batch.
     elsewhere: Ticket,
     loading: bool,
+    /// What was stored when the load under way was asked for: what came later need not be in its answer.
+    asked: Ticket,
 }
 
 impl Queue {
@@ -241,8 +243,10 @@ impl Board {
         if !self.is_stored(elsewhere) {
             return self.delay(elsewhere, six); // the store may have what is behind it before it has this
         }
+        let stored = self.stored;
         if let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() {
             outgoing.queue.tail.loading = true;
+            outgoing.queue.tail.asked = stored;
         }
         self.load(six, from);
     }
@@ -287,7 +291,7 @@ impl Board {
 
     /// Puts what the store gave back at the end of a queue's head.
     fn fill_head(&mut self, six: SessionIx, deliveries: Vec<Queued>, lost: u64, next: Option<u64>) {
-        let (stored, batch) = (self.stored, self.ticket);
+        let batch = self.ticket;
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return };
         let queue = &mut outgoing.queue;
         let tail = &mut queue.tail;
@@ -296,7 +300,7 @@ impl Board {
         let last = deliveries.last().map(|queued| queued.number);
         tail.from = next.or_else(|| last.map(|last| last + 1)).unwrap_or(tail.from);
         // An end that came too early: the rest was on its way into the store, or is not there.
-        let short = next.is_none() && tail.ticket <= stored && tail.messages > came;
+        let short = next.is_none() && tail.ticket <= tail.asked && tail.messages > came;
         let gone =
             if short { tail.messages - came } else { lost.min(tail.messages - came.min(tail.messages)) };
         tail.messages = tail.messages.saturating_sub(came + gone);
@@ -371,7 +375,12 @@ impl Shard {
     fn hand_over_loaded(&mut self, six: SessionIx, loaded: Loaded) {
         let (mut messages, mut cost, mut passed) = (0, 0, Vec::new());
         let key = loaded.session;
+        let outgoing = self.board.sessions[six as usize].outgoing.as_deref();
+        let begun_up_to = outgoing.map_or(0, |outgoing| outgoing.dup_up_to);
         for delivery in loaded.deliveries {
+            if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun_up_to {
+                continue; // it may have gone out before a crash
+            }
             let group = delivery.share.as_ref().and_then(|name| self.router.group(name));
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
             messages += 1;

@@ -112,7 +112,8 @@ impl Shard {
         outgoing.numbers = extent.last;
         outgoing.sent_up_to = sent_up_to;
         // Nobody wrote down what was sent on the last connection: at most this many were under way at once.
-        outgoing.dup_up_to = if online { oldest + u64::from(inflight_max) } else { sent_up_to };
+        let under_way_up_to = (oldest + u64::from(inflight_max)).min(extent.last);
+        outgoing.dup_up_to = if online { under_way_up_to } else { sent_up_to };
         outgoing.shifts.clone_from(&recovered.shifts);
         for delivery in &recovered.released {
             let sequence = outgoing.sequence_of(*delivery);

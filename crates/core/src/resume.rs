@@ -67,7 +67,9 @@ impl Shard {
         }
         // The takeover may have ended the Session.
         let mut existing = self.session_of(client_id);
+        let mut ended_kept = false;
         if let Some(six) = existing.filter(|_| connect.clean_start) {
+            ended_kept = self.board.sessions[six as usize].recorded;
             self.end_session(six); // 5.0 [MQTT-3.1.2-4]
             existing = None;
         }
@@ -77,7 +79,7 @@ impl Shard {
         self.attach(id, six, connect, publisher, expiry);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
-        let durable = !self.board.records.is_empty() && (expiry != 0 || connect.will.is_some());
+        let durable = !self.board.records.is_empty() && (expiry != 0 || ended_kept || connect.will.is_some());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
         if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {

@@ -12,7 +12,7 @@ use cork_core::{
     AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
 };
 use cork_proto::Time;
-use cork_store::{Record, Ticket};
+use cork_store::{Loaded, Record, Ticket};
 
 use crate::{
     model::ModelStore,
@@ -50,6 +50,9 @@ pub struct Lab {
     next_index: Vec<u32>,
     mail: VecDeque<(usize, Batch)>,
     mail_paused: bool,
+    /// What the store gave back and nobody has got yet.
+    loaded: VecDeque<(usize, Loaded)>,
+    loads_paused: bool,
     /// Batches of records, in order, with their shard.
     pub stored: Vec<(usize, Vec<Record>)>,
     /// Events, in order.
@@ -95,6 +98,8 @@ impl Lab {
             by_conn: BTreeMap::new(),
             mail: VecDeque::new(),
             mail_paused: false,
+            loaded: VecDeque::new(),
+            loads_paused: false,
             stored: Vec::new(),
             events: Vec::new(),
             store_paused: false,
@@ -186,6 +191,8 @@ impl Lab {
     pub fn crash_to(&mut self, after: Duration, shards: u16) {
         self.unanswered.clear();
         self.mail.clear();
+        self.loaded.clear();
+        self.loads_paused = false;
         self.by_conn.clear();
         self.store_paused = false;
         for client in &mut self.clients {
@@ -237,6 +244,24 @@ impl Lab {
     pub fn mail_arrives(&mut self) {
         self.mail_paused = false;
         self.settle();
+    }
+
+    /// From now on the store looks at once for what it is asked for, and answers late.
+    pub fn pause_loads(&mut self) {
+        self.loads_paused = true;
+    }
+
+    /// Those answers arrive.
+    pub fn loads_arrive(&mut self) {
+        self.loads_paused = false;
+        self.give_loaded();
+        self.settle();
+    }
+
+    fn give_loaded(&mut self) {
+        while let Some((shard, loaded)) = self.loaded.pop_front() {
+            self.input(shard, Input::Loaded(loaded));
+        }
     }
 
     /// Opens a connection on the first shard and sends nothing.
@@ -440,7 +465,10 @@ impl Lab {
             }
             Output::Load(load) => {
                 let loaded = self.disk.load(&load);
-                self.input(shard, Input::Loaded(loaded));
+                self.loaded.push_back((shard, loaded));
+                if !self.loads_paused {
+                    self.give_loaded();
+                }
             }
             Output::Authenticate { conn, credentials } => {
                 let outcome = (self.authenticate)(&credentials);

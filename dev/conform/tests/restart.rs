@@ -355,3 +355,88 @@ fn identifiers_stay_the_same_when_one_is_never_answered() {
     let again: Vec<_> = lab.publishes(subscriber).into_iter().map(|one| one.id).collect();
     assert_eq!(again, [stuck, last]);
 }
+
+#[test]
+fn what_is_stored_while_a_queue_is_being_read_back_is_not_taken_for_lost() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let publisher = away(&mut lab, version, 1);
+        for n in 0..2u16 {
+            lab.send(publisher, &wire::publish(version, 2, "t", Some(n + 1), n.to_string().as_bytes()));
+        }
+        lab.crash(SOON);
+        lab.pause_loads();
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (publisher, _) = come_back(&mut lab, version, "publisher");
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(3), b"2"));
+        assert_eq!(lab.acks(publisher).len(), 1, "it is stored");
+        lab.loads_arrive();
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(4), b"3"));
+        assert_eq!(numbers(&lab.publishes(subscriber)), ["0", "1", "2", "3"], "version {version}");
+    }
+}
+
+#[test]
+fn a_shared_message_of_qos_2_that_went_out_before_a_crash_stays_with_its_member() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let (first, _) = come_back(&mut lab, version, "first");
+        lab.send(first, &wire::subscribe(version, 1, &[("$share/g/t", 2)]));
+        lab.bytes(first);
+        let (publisher, _) = come_back(&mut lab, version, "publisher");
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
+        assert_eq!(numbers(&lab.publishes(first)), ["once"], "version {version}");
+        lab.crash(SOON);
+        let (second, _) = come_back(&mut lab, version, "second");
+        lab.send(second, &wire::subscribe(version, 1, &[("$share/g/t", 2)]));
+        lab.bytes(second);
+        for loaded in [false, true] {
+            if !loaded {
+                lab.pause_loads();
+            }
+            let (first, _) = come_back(&mut lab, version, "first");
+            lab.set_window(first, 0);
+            lab.cut(first);
+            lab.loads_arrive();
+            assert_eq!(numbers(&lab.publishes(second)), [""; 0], "version {version}, loaded {loaded}");
+        }
+        let (first, _) = come_back(&mut lab, version, "first");
+        let got = lab.publishes(first);
+        assert_eq!(numbers(&got), ["once"], "version {version}");
+        assert!(got[0].dup);
+    }
+}
+
+#[test]
+fn what_is_published_after_a_crash_is_not_a_repetition() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 1)]));
+        let publisher = lab.connect(version, "publisher");
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"before"));
+        lab.crash(SOON);
+        let publisher = lab.connect(version, "publisher");
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"after"));
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let got: Vec<bool> = lab.publishes(subscriber).iter().map(|one| one.dup).collect();
+        assert_eq!(got, [true, false], "version {version}");
+    }
+}
+
+#[test]
+fn a_session_that_a_clean_start_ended_does_not_come_back() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        let (client, _) = come_back(&mut lab, version, "client");
+        lab.cut(client);
+        lab.pause_store();
+        let client = lab.open(version);
+        lab.send(client, &Connect::new(version, "client").bytes());
+        assert!(lab.take_one(client).is_none(), "version {version}: CONNACK waits until it is stored");
+        lab.store_answers();
+        assert!(matches!(lab.take_one(client), Some(Received::ConnAck { flags: 0, code: 0, .. })));
+        lab.crash(SOON);
+        assert!(!come_back(&mut lab, version, "client").1, "version {version}");
+    }
+}
