@@ -4,14 +4,14 @@
 #   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
 #   ./test.sh quick    unit tests and the simulation only
 #
-# FUZZ_SECONDS   time for each fuzz target (default: 40)
+# FUZZ_SECONDS   time for each fuzz target (default: 30)
 # CHAOS_SEED     repeats a chaos (default: another one each time); CHAOS_ROUNDS: disasters of each kind (default: 4)
 #
 # Stops at the first stage that fails. Prints the time of each stage at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-FUZZ_SECONDS=${FUZZ_SECONDS:-40}
+FUZZ_SECONDS=${FUZZ_SECONDS:-30}
 target=${CARGO_TARGET_DIR:-target}
 logs=target/test
 mkdir -p "$logs"
@@ -148,7 +148,6 @@ chaos() {
     bin=$(realpath -m "$target")/release/cork
     cargo build -q -p cork-chaos
     "$target"/debug/cork-chaos all --binary "$bin" --seed "$seed" --rounds "${CHAOS_ROUNDS:-4}"
-    "$target"/debug/cork-chaos cut --binary "$bin" --seed "$seed" --rounds "${CHAOS_ROUNDS:-4}" --shards 2
 }
 
 # What cargo test, nextest and pytest print last.
