@@ -140,6 +140,10 @@ impl Drop for Broker {
     }
 }
 
+/// A port below those that the system gives to others: nobody takes it while the broker is down.
 fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let first = u16::try_from(std::process::id() % 12_000).unwrap_or(0);
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = (0..12_000).map(|step| 20_000 + (first + step) % 12_000);
+    ports.find(free).ok_or_else(|| std::io::Error::other("no port from 20000 to 31999 is free"))
 }
