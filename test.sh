@@ -4,13 +4,14 @@
 #   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
 #   ./test.sh quick    unit tests and the simulation only
 #
-# FUZZ_SECONDS   time for each fuzz target (default: 40)
+# FUZZ_SECONDS   time for each fuzz target (default: 30)
+# CHAOS_SEED     repeats a chaos (default: another one each time); CHAOS_ROUNDS: disasters of each kind (default: 4)
 #
 # Stops at the first stage that fails. Prints the time of each stage at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-FUZZ_SECONDS=${FUZZ_SECONDS:-40}
+FUZZ_SECONDS=${FUZZ_SECONDS:-30}
 target=${CARGO_TARGET_DIR:-target}
 logs=target/test
 mkdir -p "$logs"
@@ -85,6 +86,8 @@ set_up() {
     if [ "$1" = all ]; then
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
         { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
+        command -v strace >/dev/null || missing+=(strace)
+        [ "$(id -u)" -eq 0 ] || command -v fusermount3 >/dev/null || missing+=(fuse3)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     fi
     if [ ${#missing[@]} -gt 0 ]; then debian "${missing[@]}"; fi
@@ -138,6 +141,15 @@ fuzz() {
     printf 'fuzz: %d targets, %s s each, no finding\n' "$found" "$FUZZ_SECONDS"
 }
 
+# The real binary is killed, loses power, and meets failing and full disks. A seed of its own for each run: the report
+# names it.
+chaos() {
+    local seed=${CHAOS_SEED:-$((RANDOM * 32768 + RANDOM))} bin
+    bin=$(realpath -m "$target")/release/cork
+    cargo build -q -p cork-chaos
+    "$target"/debug/cork-chaos all --binary "$bin" --seed "$seed" --rounds "${CHAOS_ROUNDS:-4}"
+}
+
 # What cargo test, nextest and pytest print last.
 unit_lines='^test result:|^ *Summary \['
 
@@ -167,6 +179,8 @@ all)
     stage torture env TORTURE_COUNT=100000 TORTURE_BROKERS=mosquitto,cork \
         CORK_BIN="$(realpath -m "$target")/release/cork" cargo test -q -p cork-client --test torture
     keep torture '^[a-z]+, V.*messages'
+    stage chaos chaos
+    keep chaos '^chaos '
     stage fuzz fuzz
     keep fuzz '^fuzz: '
     stage tidy cargo run -q -p cork-tidy

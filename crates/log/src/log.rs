@@ -187,13 +187,18 @@ impl<D: Disk> Log<D> {
     }
 
     /// On a full disk the last space is for those who need it; what is copied must come back soon, with a segment of
-    /// which little is left.
+    /// which little is left. Without a spare, half of what the present segment has room for stays theirs.
     fn may_copy(&self) -> bool {
-        let little = |live: u64| live <= self.options.segment_bytes / 2;
-        self.ahead.shortage().is_none()
-            || self.index.books.oldest().is_some_and(|book| book.entries == 0)
-            || self.ahead.spares() > 0
-                && self.index.books.oldest().is_some_and(|book| little(book.live_bytes()))
+        if self.ahead.shortage().is_none() {
+            return true;
+        }
+        let most = if self.ahead.spares() > 0 { self.options.segment_bytes / 2 } else { self.room() / 2 };
+        self.index.books.oldest().is_some_and(|book| book.entries == 0 || book.live_bytes() <= most)
+    }
+
+    /// Bytes that the present segment has room for.
+    fn room(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.made.capacity.saturating_sub(active.at))
     }
 
     fn clean_slice(&mut self) -> Option<Plan> {

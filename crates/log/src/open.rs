@@ -137,6 +137,8 @@ impl<D: Disk> Log<D> {
             return Err(OpenError::Damaged(damages));
         }
         tidy(&*disk, &survey, &walked)?;
+        // A removed file that is open still takes space, and on a full disk none is left for the next segment.
+        drop(survey);
         let sizes = (options.segment_bytes, options.spare_segments.max(1));
         let mut log = Self::new(options, id, replay.index, Ahead::new(disk, id, epoch, number, sizes));
         log.files = files;

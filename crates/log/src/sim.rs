@@ -136,7 +136,8 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.inodes.values().map(|inode| inode.shown.len() as u64).sum()
+        let named = self.shown.values().filter_map(|inode| self.inodes.get(inode));
+        named.map(|inode| inode.shown.len() as u64).sum()
     }
 
     fn space_for(&self, more: usize) -> io::Result<()> {
