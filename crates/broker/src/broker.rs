@@ -8,12 +8,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use cork_core::{Door, Limits, Settings, ShardConfig};
+use cork_core::{Door, Limits, Settings, ShardConfig, hooks::Hooks};
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
-use cork_runtime::{AddressLimits, Runtime, RuntimeConfig};
-use cork_store::WallTime;
+use cork_runtime::{AddressLimits, Connector, Runtime, RuntimeConfig, StoreMaker};
+use cork_store::{Recovered, Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -66,7 +66,8 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// A running broker. It ends with [`Broker::shutdown`], or when this value is dropped.
+/// A running broker. It ends with [`Broker::shutdown`], or when this value is dropped: then at once, and clients see
+/// their connection break.
 #[derive(Debug)]
 pub struct Broker {
     pub(crate) runtime: Runtime,
@@ -75,9 +76,9 @@ pub struct Broker {
     pub(crate) listeners: Listeners,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
-    /// Ends behind the shards, so that it has all they gave it.
-    store: Arc<Keeper>,
-    _data_dir: DataDir,
+    /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
+    store: Option<Arc<Keeper>>,
+    _data_dir: Option<DataDir>,
 }
 
 impl Broker {
@@ -86,12 +87,28 @@ impl Broker {
     /// # Errors
     /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::begin(config, None)
+    }
+
+    /// As [`Broker::start`], and asks `hooks` what they want to be asked.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_with(config: &Config, hooks: impl Hooks + 'static) -> Result<Self, StartError> {
+        Self::begin(config, Some(Arc::new(hooks)))
+    }
+
+    fn begin(config: &Config, hooks: Option<Arc<dyn Hooks>>) -> Result<Self, StartError> {
         config.validate()?;
         let Access { authenticator, users, rights, files } = Access::of(config)?;
-        let data_dir = DataDir::open(&config.data_dir)?;
-        let (store, recovered) = store::open(&config.data_dir, config.durability)?;
-        let store = Arc::new(store);
-        let ends = Arc::clone(&store);
+        let data_dir = if config.in_memory { None } else { Some(DataDir::open(&config.data_dir)?) };
+        let (store, recovered) = match data_dir {
+            None => (None, Recovered::default()),
+            Some(_) => {
+                let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+                (Some(Arc::new(store)), recovered)
+            }
+        };
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
         let mut runtime = Runtime::start(RuntimeConfig {
@@ -99,8 +116,9 @@ impl Broker {
             authenticator,
             users,
             rights,
-            store: Box::new(move |shard, wake| ends.handle(shard, wake)),
+            store: store_maker(store.clone()),
             recovered,
+            hooks,
             mesh: Box::new(|_| Box::new(Alone::default())),
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
@@ -113,6 +131,12 @@ impl Broker {
         })?;
         listeners.apply(planned, &mut runtime);
         Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir })
+    }
+
+    /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        self.runtime.connector()
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.
@@ -130,9 +154,16 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
-        if let Some(Err(error)) = Arc::into_inner(self.store).map(Keeper::stop) {
+        if let Some(Err(error)) = self.store.and_then(Arc::into_inner).map(Keeper::stop) {
             tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
+    }
+}
+
+fn store_maker(store: Option<Arc<Keeper>>) -> StoreMaker {
+    match store {
+        Some(store) => Box::new(move |shard, wake| store.handle(shard, wake)),
+        None => Box::new(|_, _| Box::new(Volatile::default())),
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Config {
     /// `data_dir`: the folder of everything that outlives the process. Relative paths in a configuration file start at
     /// the file's folder, on the command line at the working directory. Default: `data`.
     pub data_dir: PathBuf,
+    /// Nothing is kept beyond the broker's life: there is no data directory, and `durability` means nothing. Not in the
+    /// configuration file: only a program that embeds the broker can want that. Default: false.
+    pub in_memory: bool,
     /// `shards`: how many threads carry the messages. Default: `"auto"`.
     pub shards: Shards,
     /// `durability`: what acknowledgements wait for. Default: `"always"`, since a promise that a power cut breaks is
@@ -73,6 +76,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data"),
+            in_memory: false,
             shards: Shards::Auto,
             durability: Durability::Always,
             memory: None,
@@ -83,6 +87,24 @@ impl Default for Config {
             drain: Drain::default(),
             places: Places::default(),
         }
+    }
+}
+
+impl Config {
+    /// For a broker that keeps everything in memory and has no listener: clients of the same program reach it by
+    /// [`Broker::connector`](crate::Broker::connector), others by what is added to `listeners`.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { in_memory: true, listeners: Vec::new(), ..Self::default() }
+    }
+
+    /// Adds a listener without TLS at `url`: `mqtt://`, `ws://` or `unix://`.
+    ///
+    /// # Errors
+    /// It is no such URL.
+    pub fn listen(&mut self, url: &str) -> Result<(), UrlError> {
+        self.listeners.push(Listener::new(url.parse()?));
+        Ok(())
     }
 }
 

@@ -1,18 +1,21 @@
 //! The API that programs embed: [`Broker`] and [`Config`].
 //!
 //! ```
-//! use cork_broker::{Broker, Config, Overrides};
+//! use cork_broker::{Broker, Config};
 //!
-//! let folder = std::env::temp_dir().join(format!("cork-doc-{}", std::process::id()));
-//! let mut config = Config::default();
-//! let listen = vec!["mqtt://127.0.0.1:0".to_owned()];
-//! config.apply(&Overrides { listen, data_dir: Some(folder.clone()), ..Overrides::default() })?;
+//! let mut config = Config::in_memory();
+//! config.listen("mqtt://127.0.0.1:0")?;
 //! let broker = Broker::start(&config)?;
 //! println!("listening on {:?}", broker.addresses());
 //! broker.shutdown();
-//! # std::fs::remove_dir_all(folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! - [`Broker::connector`]: clients of the same program, without a socket that anybody else could see.
+//! - [`Broker::start_with`] and [`hooks`]: what clients do, seen and decided by the program.
+//! - [`TestBroker`]: a broker for a unit test.
+//!
+//! `docs/embedding.md` tells about them; `examples/embed.rs` is a program to begin with.
 #![forbid(unsafe_code)]
 
 mod broker;
@@ -21,10 +24,14 @@ mod data_dir;
 mod listeners;
 mod reload;
 pub mod store;
+mod test_broker;
 mod tls;
 
 pub use broker::{Broker, StartError};
 pub use config::{Config, Overrides};
 pub use cork_access::{Acl, Action, Decision, Subject, passwd};
+pub use cork_core::hooks;
 pub use cork_net::Address;
+pub use cork_runtime::Connector;
 pub use reload::Reload;
+pub use test_broker::TestBroker;

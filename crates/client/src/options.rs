@@ -1,6 +1,6 @@
 //! Where to connect, as whom, and how.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cork_packet::{Packet, Property, ProtocolVersion};
@@ -10,7 +10,7 @@ use crate::{
     machine::{Direction, Settings, Will},
     publish::set,
     server::Server,
-    transport::{Connector, Sockets},
+    transport::{Connector, Pipes, Sockets},
 };
 
 /// The protocol versions to try.
@@ -113,7 +113,31 @@ impl Options {
     /// [`ConnectError::Options`] says what is wrong with the URL.
     pub fn new(url: &str) -> Result<Self, ConnectError> {
         let (server, user, password) = Server::parse(url)?;
-        let mut options = Self {
+        let mut options = Self::to(server);
+        options.settings.user_name = user;
+        options.settings.password = password.map(Bytes::from);
+        Ok(options)
+    }
+
+    /// For a broker in the same program, without a socket that anybody else could see: `open` gives this client's end of
+    /// a new pipe, as `Broker::connector` of `cork-broker` makes them. It is called for each connection, so also after
+    /// one was lost.
+    ///
+    /// ```
+    /// # fn example(broker: &cork_broker::Broker) -> Result<(), cork_client::ConnectError> {
+    /// let connector = broker.connector();
+    /// let options = cork_client::Options::in_process(move || connector.connect());
+    /// let client = cork_client::blocking::Client::connect(options)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_process(open: impl Fn() -> io::Result<UnixStream> + Send + Sync + 'static) -> Self {
+        Self::to(Server::IN_PROCESS).connector(Pipes(Box::new(open)))
+    }
+
+    fn to(server: Server) -> Self {
+        Self {
             servers: vec![server],
             version: Version::default(),
             settings: Settings::default(),
@@ -125,10 +149,7 @@ impl Options {
             bind: None,
             store: None,
             connector: None,
-        };
-        options.settings.user_name = user;
-        options.settings.password = password.map(Bytes::from);
-        Ok(options)
+        }
     }
 
     /// Adds a server to try when the ones before it cannot be reached. User and password in its URL are not used.

@@ -28,6 +28,8 @@ pub enum Scheme {
     Wss,
     /// `unix://`: a Unix domain socket.
     Unix,
+    /// No URL: a pipe within the program, see [`Options::in_process`](crate::Options::in_process).
+    InProcess,
 }
 
 /// Server, user, password.
@@ -57,6 +59,9 @@ impl Server {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    pub(crate) const IN_PROCESS: Self =
+        Self { scheme: Scheme::InProcess, host: String::new(), port: 0, path: String::new() };
 
     pub(crate) fn parse(url: &str) -> Result<Parsed, ConnectError> {
         parse(url).map_err(|what| {
@@ -174,6 +179,7 @@ impl fmt::Display for Server {
             Scheme::Ws => "ws",
             Scheme::Wss => "wss",
             Scheme::Unix => return write!(f, "unix://{}", self.path),
+            Scheme::InProcess => return f.write_str("the broker in this program"),
         };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.path)

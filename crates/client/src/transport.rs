@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
+    os::unix::net::UnixStream,
     pin::Pin,
     sync::Arc,
 };
@@ -56,6 +57,9 @@ impl Sockets {
                 let failed = |error| ConnectError::Io { server: server.to_string(), error: Arc::new(error) };
                 Ok(Box::new(stream.map_err(failed)?))
             }
+            Scheme::InProcess => {
+                Err(ConnectError::Options("sockets do not lead to a broker in this program".into()))
+            }
             Scheme::Tcp => Ok(Box::new(tcp(server, self.bind).await?)),
             Scheme::Tls => Ok(Box::new(self.secure(server).await?)),
             Scheme::Ws => websocket(tcp(server, self.bind).await?, server).await,
@@ -75,6 +79,33 @@ impl Sockets {
 impl Connector for Sockets {
     fn connect<'a>(&'a self, server: &'a Server) -> Connecting<'a> {
         Box::pin(self.open(server))
+    }
+}
+
+/// Opens the client's end of a pipe.
+pub(crate) type Open = dyn Fn() -> io::Result<UnixStream> + Send + Sync;
+
+/// Pipes that the program makes.
+pub(crate) struct Pipes(pub(crate) Box<Open>);
+
+impl Debug for Pipes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pipes").finish_non_exhaustive()
+    }
+}
+
+impl Pipes {
+    fn open(&self) -> io::Result<tokio::net::UnixStream> {
+        let pipe = (self.0)()?;
+        pipe.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(pipe)
+    }
+}
+
+impl Connector for Pipes {
+    fn connect<'a>(&'a self, server: &'a Server) -> Connecting<'a> {
+        let failed = |error| ConnectError::Io { server: server.to_string(), error: Arc::new(error) };
+        Box::pin(async move { Ok(Box::new(self.open().map_err(failed)?) as Box<dyn Transport>) })
     }
 }
 

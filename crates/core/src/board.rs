@@ -22,6 +22,7 @@ use crate::{
     event::Event,
     gather::Elsewhere,
     gone::Gone,
+    hooks::Hooks,
     io::{ConnId, Output},
     outbuf::Pool,
     session::Session,
@@ -100,6 +101,8 @@ pub(crate) struct Board {
     /// Those that were removed lately; empty with one shard.
     pub(crate) gone: Gone,
     pub(crate) rights: Arc<Acl>,
+    /// What the program around the broker wants to be asked.
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
     /// Who may be in.
     pub(crate) users: Users,
     /// Sessions whose retained messages are searched for on at the next turn.
@@ -148,6 +151,7 @@ impl Board {
             retained: RetainedSet::new(config.seed),
             gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
+            hooks: None,
             users: Users { door: config.door, names: None },
             again: VecDeque::new(),
             ending: BTreeMap::new(),

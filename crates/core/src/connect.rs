@@ -15,6 +15,7 @@ use crate::{
     config::Door,
     conn::{Authenticating, Holds, Stage},
     event::Ended,
+    hooks::Refusal,
     io::{AuthOutcome, Claim, ConnId, Output},
     rights::Denied,
     shard::{Flow, Shard, home_shard},
@@ -300,7 +301,7 @@ impl Shard {
             return true;
         }
         self.board.stats.denied_publish += 1;
-        self.board.event_denied(publisher, Denied::Publish(will.topic));
+        self.board.event_denied(publisher, Denied::Publish(will.topic), None);
         false
     }
 
@@ -315,12 +316,22 @@ impl Shard {
         self.end(id, Ended::Refused(reason));
     }
 
+    /// The same for a refusal by a hook.
+    pub(crate) fn refuse_because(&mut self, id: ConnId, refusal: &Refusal) {
+        self.send_refusal_saying(id, refusal.code(), refusal.why(), None);
+        self.end(id, Ended::Refused(refusal.code()));
+    }
+
     pub(crate) fn send_refusal(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
+        self.send_refusal_saying(id, reason, refusal(reason), server);
+    }
+
+    fn send_refusal_saying(&mut self, id: ConnId, reason: ReasonCode, why: &str, server: Option<&str>) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum) = (conn.version, conn.packet_bytes_max);
         let mut properties = PropertiesBuf::default();
         let code = if version.is_v5() {
-            properties.push(Property::ReasonString(refusal(reason)));
+            properties.push(Property::ReasonString(why));
             if let Some(server) = server {
                 properties.push(Property::ServerReference(server));
             }

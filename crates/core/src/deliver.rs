@@ -11,6 +11,7 @@ use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
     conn::{Answer, SessionIx},
     gather::is_elsewhere,
+    hooks::Delivery as Shown,
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
@@ -184,6 +185,10 @@ impl Board {
             self.stats.dropped_slow_reader += 1;
             return;
         }
+        let six = conn.session;
+        if self.is_withheld(six, || how.shown(publication)) {
+            return;
+        }
         let shared = (publication.payload.len() >= SHARE_FROM_BYTES).then(|| self.message(publication));
         let frame = Frame::of_publication(publication, shared.as_ref(), how);
         self.write(index, &frame, None);
@@ -208,6 +213,9 @@ impl Board {
         if !outgoing.inflight.is_free(outgoing.sequence_of(outgoing.numbers + 1)) {
             self.enqueue(six, publication, how, Ticket(0));
             return self.pump(six); // its identifier is in use: see `has_identifier`
+        }
+        if self.is_withheld(six, || how.shown(publication)) {
+            return;
         }
         let keep = self.sessions[six as usize].is_persistent() || how.group != NO_GROUP;
         let large = publication.payload.len() >= SHARE_FROM_BYTES;
@@ -393,6 +401,8 @@ impl Board {
         let frame = Frame { dup: number <= dup_up_to && qos != QoS::AtMostOnce, ..Frame::of(&queued) };
         let readable = self.may_read(six, &queued.message.topic);
         let perhaps_sent = number <= dup_up_to && qos == QoS::AtMostOnce; // before the broker died: not twice
+        let shown = || frame.how.shown(&Publication::of(&queued.message));
+        let readable = readable && (expired || perhaps_sent || !self.is_withheld(six, shown));
         if expired || !readable || perhaps_sent || !self.fits(index, &frame) {
             self.stats.dropped_expired += u64::from(expired);
             self.stats.dropped_too_large += u64::from(!expired && readable && !perhaps_sent);
@@ -484,8 +494,10 @@ impl Board {
         let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, share: None, sub_ids };
         let mut publication = Publication::of(&message);
         if how.qos == QoS::AtMostOnce {
-            let frame = Frame::of_publication(&publication, Some(&message), how);
-            self.write(index, &frame, None);
+            if !self.is_withheld(six, || how.shown(&publication)) {
+                let frame = Frame::of_publication(&publication, Some(&message), how);
+                self.write(index, &frame, None);
+            }
         } else {
             // Behind what waits: identifiers, and their order in a later life, follow the numbers.
             self.deliver_readable(six, &mut publication, how);
@@ -495,6 +507,12 @@ impl Board {
 }
 
 impl How<'_> {
+    /// What a hook is shown.
+    fn shown<'a>(&self, publication: &Publication<'a>) -> Shown<'a> {
+        let Publication { topic, payload, publisher, .. } = publication;
+        Shown { topic, payload, qos: self.qos, retain: self.retain, from: &publisher.client_id }
+    }
+
     pub(crate) fn to_delivery(self) -> Delivery {
         Delivery {
             qos: self.qos,

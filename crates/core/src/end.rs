@@ -12,6 +12,7 @@ use crate::{
     conn::{NO_SESSION, SessionIx, Stage},
     deliver::{Ask, Publication},
     event::{Ended, Event},
+    hooks::{self, Client},
     io::{ConnId, Item, Output},
     rights::Denied,
     router::Turn,
@@ -60,6 +61,10 @@ impl Shard {
         // After the event: an address that is banned for this is banned before its client hears of it and comes again.
         self.board.outputs.push_back(Output::Close { conn: id, farewell });
         if session != NO_SESSION {
+            if let Some(hooks) = &self.board.hooks {
+                let publisher = &self.board.sessions[session as usize].publisher;
+                hooks.disconnect(&Client::new(publisher, &address), &cause);
+            }
             self.detach(session, &cause, address, version);
         }
     }
@@ -226,16 +231,22 @@ impl Shard {
         // Checked at CONNECT too; rights and users may have changed since.
         if !self.board.rights.allows(self.board.subject(&publisher), Action::Write, &message.topic) {
             self.board.stats.denied_publish += 1;
-            return self.board.event_denied(&publisher, Denied::Publish(&message.topic));
+            return self.board.event_denied(&publisher, Denied::Publish(&message.topic), None);
         }
         if !self.board.users.may_stay(&publisher) {
             self.board.stats.denied_publish += 1;
             return;
         }
+        let mut asked = hooks::Publication::of_will(message);
+        if let Err(refusal) = self.board.ask_publish(&publisher, "", &mut asked) {
+            self.board.stats.denied_publish += 1;
+            return self.board.event_denied(&publisher, Denied::Publish(&message.topic), Some(&refusal));
+        }
+        let (topic, payload) = (&*asked.topic, &*asked.payload);
         let wall = self.board.wall();
         let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
         // A crash before the store knows that it is gone would let it be published once more.
-        let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        let gather = self.leaves(topic).then(|| self.begin_gather());
         // Until the records of all shards are together, a Will of its own stands for it: what becomes of its Session,
         // and of the Session's next Will, is written down meanwhile.
         let alone = gather.map(|_| self.board.next_session_key());
@@ -247,7 +258,8 @@ impl Shard {
         self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
         let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
         let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
-        let mut publication = Publication { expires, message: None, once, ask, ..Publication::of(message) };
+        let will = Publication::of(message);
+        let mut publication = Publication { topic, payload, expires, message: None, once, ask, ..will };
         self.publish(&mut publication, NO_SESSION);
         if let Some((number, _)) = gather {
             let asked = publication.asked;

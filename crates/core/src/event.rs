@@ -109,7 +109,7 @@ pub enum Event {
         user_name: Option<Box<str>>,
         /// Topic Name.
         topic: Box<str>,
-        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        /// The rule that refused, `file:line`, or `hook: ` and why; none: no rule fits, and the default closes.
         rule: Option<Box<str>>,
     },
     /// A subscription was refused by the rights. At most one for each connection and change of the rights.
@@ -120,7 +120,7 @@ pub enum Event {
         user_name: Option<Box<str>>,
         /// Topic Filter.
         filter: Box<str>,
-        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        /// The rule that refused, `file:line`, or `hook: ` and why; none: no rule fits, and the default closes.
         rule: Option<Box<str>>,
     },
     /// A message was not delivered because of the rights. At most one for each connection and change of the rights.
@@ -131,7 +131,7 @@ pub enum Event {
         user_name: Option<Box<str>>,
         /// Topic Name.
         topic: Box<str>,
-        /// The rule that refused, `file:line`; none: no rule fits, and the default closes.
+        /// The rule that refused, `file:line`, or `hook: ` and why; none: no rule fits, and the default closes.
         rule: Option<Box<str>>,
     },
     /// Clients take one Client Identifier from each other again and again. At most one a minute for each.

@@ -43,6 +43,7 @@ mod end;
 mod event;
 mod gather;
 mod gone;
+pub mod hooks;
 mod io;
 mod list;
 mod outbuf;

@@ -11,6 +11,7 @@ use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
     conn::{Answer, Holds, NO_SESSION, SessionIx},
     deliver::{Ask, How, Publication, Retained},
+    hooks,
     io::{ConnId, Waiter},
     presence,
     rights::Denied,
@@ -64,7 +65,6 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return Ok(()) };
         let (six, v5) = (conn.session, conn.version.is_v5());
         let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
-        let (publisher, session_persistent) = (Arc::clone(&session.publisher), session.is_persistent());
         if let Some(packet_id) = publish.packet_id {
             if publish.qos == QoS::ExactlyOnce && session.received.contains(packet_id) {
                 // 5.0 [MQTT-4.3.3-10]: answered again, not routed again.
@@ -89,6 +89,42 @@ impl Shard {
         if let Some(refused) = self.refusal_of(id, publish, topic) {
             return self.refuse_publish(id, publish, refused);
         }
+        if self.board.hooks.is_some() {
+            return self.ask_and_take(id, six, publish, topic);
+        }
+        self.take(id, six, publish, topic)
+    }
+
+    /// Lets the hooks look at a publication that the rights allow, and takes what they leave of it.
+    #[cold]
+    fn ask_and_take(
+        &mut self,
+        id: ConnId,
+        six: SessionIx,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Result<(), PeerError> {
+        let publisher = Arc::clone(&self.board.sessions[six as usize].publisher);
+        let mut asked = hooks::Publication::of_client(publish, topic);
+        if let Err(refusal) = self.board.ask_publish(&publisher, self.board.peer_of(id.index), &mut asked) {
+            self.board.stats.denied_publish += 1;
+            self.board.report_refused(id.index, &publisher, Denied::Publish(topic), &refusal);
+            return self.refuse_publish(id, publish, refusal.code());
+        }
+        self.take(id, six, &Publish { payload: &asked.payload, ..*publish }, &asked.topic)
+    }
+
+    /// Takes a publication that nothing speaks against.
+    #[inline]
+    fn take(
+        &mut self,
+        id: ConnId,
+        six: SessionIx,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Result<(), PeerError> {
+        let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
+        let (publisher, session_persistent) = (Arc::clone(&session.publisher), session.is_persistent());
         if publish.qos != QoS::AtMostOnce && self.board.refuses_new() && self.needs_store(six, publish, topic)
         {
             return self.refuse_unstored(id, publish);

@@ -12,6 +12,7 @@ use crate::{
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
     event::{Ended, Event},
+    hooks::Client,
     io::ConnId,
     session::{NO_CONN, NO_GROUP, Session},
     shard::{Shard, keep_alive_grace},
@@ -61,6 +62,14 @@ impl Shard {
             if foreign {
                 return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
             }
+        }
+        if let Some(hooks) = &self.board.hooks {
+            let client = Client::new(&publisher, self.board.peer_of(id.index));
+            if let Err(refusal) = hooks.connect(&client, connect) {
+                return self.refuse_because(id, &refusal);
+            }
+        }
+        if let Some(six) = existing {
             self.take_over(six, id);
             if self.session_of(client_id) == Some(six) {
                 self.returned(six);

@@ -10,6 +10,7 @@ use crate::{
     config::Users,
     conn::{Conn, SessionIx, Stage},
     event::{Ended, Event},
+    hooks::Refusal,
     io::ConnId,
     shard::Shard,
 };
@@ -36,16 +37,34 @@ impl Board {
 
     /// Reports a refusal with the rule it comes from, the first time on a connection.
     pub(crate) fn report_denied(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>) {
+        self.report(index, publisher, denied, None);
+    }
+
+    /// The same for a refusal by a hook.
+    pub(crate) fn report_refused(
+        &mut self,
+        index: u32,
+        publisher: &Publisher,
+        denied: Denied<'_>,
+        by: &Refusal,
+    ) {
+        self.report(index, publisher, denied, Some(by));
+    }
+
+    fn report(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>, by: Option<&Refusal>) {
         let Some(conn) = self.conn_at(index) else { return };
         if !std::mem::replace(denied.reported(conn), true) {
-            self.event_denied(publisher, denied);
+            self.event_denied(publisher, denied, by);
         }
     }
 
-    pub(crate) fn event_denied(&mut self, publisher: &Publisher, denied: Denied<'_>) {
+    pub(crate) fn event_denied(&mut self, publisher: &Publisher, denied: Denied<'_>, by: Option<&Refusal>) {
         let (client_id, user_name) = (publisher.client_id.clone(), publisher.user_name.clone());
         let who = self.subject(publisher);
-        let rule = |decision: Decision<'_>| decision.source.map(Box::from);
+        let rule = |decision: Decision<'_>| match by {
+            Some(refusal) => Some(format!("hook: {}", refusal.why()).into()),
+            None => decision.source.map(Box::from),
+        };
         let event = match denied {
             Denied::Publish(topic) => {
                 let rule = rule(self.rights.explain(who, Action::Write, topic));

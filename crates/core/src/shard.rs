@@ -1,6 +1,6 @@
 //! The machine: one input in, outputs drained, a timeout to wait for.
 
-use std::{hash::BuildHasher, io::IoSlice};
+use std::{hash::BuildHasher, io::IoSlice, sync::Arc};
 
 use cork_packet::{Packet, ProtocolVersion, Receiver, decode};
 use cork_proto::{PeerError, Time, split_packet};
@@ -14,6 +14,7 @@ use crate::{
     conn::{Conn, Holds, SessionIx, Stage},
     event::{Ended, Event},
     gather::Gathers,
+    hooks::Hooks,
     io::{ConnId, Input, Output},
     peers::Peers,
     presence::Presence,
@@ -83,6 +84,11 @@ impl Shard {
         };
         shard.start_sys();
         shard
+    }
+
+    /// Asks and tells these hooks from now on.
+    pub fn set_hooks(&mut self, hooks: Arc<dyn Hooks>) {
+        self.board.hooks = Some(hooks);
     }
 
     /// Takes one input. `now` never goes back.

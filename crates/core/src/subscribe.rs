@@ -14,6 +14,7 @@ use crate::{
     board::{encode_within, explanation},
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
+    hooks::Client,
     io::{ConnId, Waiter},
     list::{LIST_STEPS_MAX, List, ListAction},
     presence,
@@ -83,7 +84,7 @@ impl Shard {
         let mut cursors = Vec::new();
         for SubscribeFilter { filter, options } in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
-            list.codes.push(match self.may_subscribe(six, &parsed) {
+            list.codes.push(match self.may_subscribe(six, &parsed, options) {
                 Ok(()) => {
                     let value = SubValue { options: options.bits(), sub_id };
                     let new = self.insert_subscription(six, &parsed, value);
@@ -126,20 +127,30 @@ impl Shard {
     }
 
     /// Whether a Session may subscribe to a filter.
-    fn may_subscribe(&mut self, six: SessionIx, parsed: &Parsed<'_>) -> Result<(), ReasonCode> {
+    fn may_subscribe(
+        &mut self,
+        six: SessionIx,
+        parsed: &Parsed<'_>,
+        options: SubscriptionOptions,
+    ) -> Result<(), ReasonCode> {
         let deepest = self.board.config.limits.topic_levels_max;
         if deepest != 0 && levels(parsed.filter) > deepest {
             return Err(ReasonCode::TOPIC_FILTER_INVALID);
         }
-        let publisher = &self.board.sessions[six as usize].publisher;
-        if self.board.rights.allows_filter(self.board.subject(publisher), parsed.filter) {
-            return Ok(());
-        }
-        let publisher = Arc::clone(publisher);
-        let index = self.board.sessions[six as usize].conn;
+        let session = &self.board.sessions[six as usize];
+        let (publisher, index) = (&session.publisher, session.conn);
         let denied = Denied::Subscribe { text: parsed.text, filter: parsed.filter };
-        self.board.report_denied(index, &publisher, denied);
-        Err(ReasonCode::NOT_AUTHORIZED)
+        if !self.board.rights.allows_filter(self.board.subject(publisher), parsed.filter) {
+            let publisher = Arc::clone(publisher);
+            self.board.report_denied(index, &publisher, denied);
+            return Err(ReasonCode::NOT_AUTHORIZED);
+        }
+        let Some(hooks) = &self.board.hooks else { return Ok(()) };
+        let client = Client::new(publisher, self.board.peer_of(index));
+        let Err(refusal) = hooks.subscribe(&client, parsed.text, options) else { return Ok(()) };
+        let publisher = Arc::clone(publisher);
+        self.board.report_refused(index, &publisher, denied, &refusal);
+        Err(refusal.code())
     }
 
     /// Makes or replaces a subscription. Returns whether it is new to the Session.

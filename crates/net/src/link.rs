@@ -47,6 +47,8 @@ struct Layers {
     /// What TLS begins with once the header is complete.
     acceptor: Option<Arc<TlsAcceptor>>,
     tls: Option<Tls>,
+    /// Who it is, by the word of who made the connection.
+    user: Option<Box<str>>,
     /// What the reading that settled the layers brought besides: it waits until the caller has asked who it is.
     early: Vec<u8>,
     /// TLS said with it that no more comes, and says so once.
@@ -57,6 +59,12 @@ impl<S: Socket> Link<S> {
     /// No layers.
     pub(crate) fn plain(socket: S) -> Self {
         Self { socket, layers: None }
+    }
+
+    /// No layers, but somebody vouches for the user.
+    pub(crate) fn vouched(socket: S, user: &str) -> Self {
+        let layers = Layers { user: Some(user.into()), ..Layers::default() };
+        Self { socket, layers: Some(Box::new(layers)) }
     }
 
     /// With the layers of a listener.
@@ -89,7 +97,8 @@ impl<S: Socket> Link<S> {
     }
 
     pub(crate) fn user(&self) -> Option<&str> {
-        self.layers.as_ref()?.tls.as_ref()?.user()
+        let layers = self.layers.as_ref()?;
+        layers.user.as_deref().or_else(|| layers.tls.as_ref()?.user())
     }
 
     /// Whether the client's certificate, or that it has none, would still do.

@@ -50,6 +50,16 @@ impl Stream {
         Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into(), proxied: false }
     }
 
+    /// One end of a pipe to another part of this program, which may vouch for the user name at its end.
+    #[must_use]
+    pub fn in_process(socket: impl Into<Wire>, user: Option<&str>) -> Self {
+        let link = match user {
+            Some(user) => Link::vouched(socket.into(), user),
+            None => Link::plain(socket.into()),
+        };
+        Self { pipe: Pipe::new(link, Transport::Tcp), peer: Peer::InProcess, proxied: false }
+    }
+
     /// Takes over an accepted socket with all that its listener wraps around MQTT.
     ///
     /// # Errors
@@ -81,7 +91,8 @@ impl Stream {
         self.proxied && self.pipe.socket.source().is_none()
     }
 
-    /// The user name in the certificate that the client has proven to be its own.
+    /// The user name in the certificate that the client has proven to be its own, or that [`Stream::in_process`] was
+    /// given.
     pub fn user(&self) -> Option<&str> {
         self.pipe.socket.user()
     }

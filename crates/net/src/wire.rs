@@ -98,6 +98,8 @@ pub enum Peer {
     Net(SocketAddr),
     /// A process of this machine, over a Unix domain socket. It has no address; shown as `unix`.
     Unix,
+    /// The program that the listener is part of; shown as `in-process`.
+    InProcess,
 }
 
 impl Peer {
@@ -105,7 +107,7 @@ impl Peer {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Net(address) => Some(address.ip()),
-            Self::Unix => None,
+            Self::Unix | Self::InProcess => None,
         }
     }
 }
@@ -121,6 +123,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Net(address) => address.fmt(f),
             Self::Unix => f.write_str("unix"),
+            Self::InProcess => f.write_str("in-process"),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod access;
 mod change;
 mod connections;
+mod connector;
 mod gate;
 mod listeners;
 mod log;
@@ -16,6 +17,7 @@ mod mail;
 mod runtime;
 mod worker;
 
+pub use connector::Connector;
 pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
 pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};

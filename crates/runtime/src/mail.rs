@@ -58,12 +58,18 @@ pub(crate) fn mailbox(waker: Arc<Waker>) -> (Post, Mailbox) {
 }
 
 impl Post {
-    /// Puts something into the mailbox and wakes the worker.
+    /// Puts something into the mailbox and wakes the worker. If that has ended, so has everything it served.
     pub(crate) fn send(&self, mail: Mail) {
-        if self.sender.send(mail).is_err() {
-            return; // the worker has ended; so has everything it served
+        self.try_send(mail);
+    }
+
+    /// The same, for who wants to know: false if the worker has ended.
+    pub(crate) fn try_send(&self, mail: Mail) -> bool {
+        let sent = self.sender.send(mail).is_ok();
+        if sent {
+            self.wake();
         }
-        self.wake();
+        sent
     }
 
     /// Wakes the worker, unless it has been woken and did not look yet.

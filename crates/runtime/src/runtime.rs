@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{Settings, ShardConfig, Users, share_out};
+use cork_core::{Settings, ShardConfig, Users, hooks::Hooks, share_out};
 use cork_mesh::Mesh;
 use cork_net::{Address, Listen};
 use cork_store::{Recovered, Store};
@@ -16,6 +16,7 @@ use mio::{Poll, Registry, Waker};
 
 use crate::{
     access::{AccessDesk, Keeper},
+    connector::Connector,
     gate::{AddressLimits, Gate},
     listeners::{Doors, ListenError, PreparedListeners},
     mail::{Mail, Post, mailbox},
@@ -38,6 +39,8 @@ pub struct RuntimeConfig {
     pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
     pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// What the program around the broker wants to be asked and told.
+    pub hooks: Option<Arc<dyn Hooks>>,
     /// Limits per network address.
     pub addresses: AddressLimits,
     /// Connections of all shards together; 0: what descriptors allow.
@@ -143,6 +146,9 @@ impl Runtime {
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
             worker.set_users(config.users.clone());
+            if let Some(hooks) = &config.hooks {
+                worker.shard.set_hooks(Arc::clone(hooks));
+            }
             worker.restore(recovered);
             workers.push(worker);
         }
@@ -199,6 +205,12 @@ impl Runtime {
     #[must_use]
     pub fn certificate_check(&self) -> CertificateCheck {
         CertificateCheck(self.posts.clone())
+    }
+
+    /// The way in for clients of the same program.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        Connector::new(self.posts.clone())
     }
 
     /// Gives every shard new rights.

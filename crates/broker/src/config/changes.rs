@@ -39,13 +39,15 @@ impl Config {
     pub(crate) fn take_over(&mut self, new: &Self) {
         let (data_dir, shards, durability, memory) =
             (std::mem::take(&mut self.data_dir), self.shards, self.durability, self.memory);
-        *self = Self { data_dir, shards, durability, memory, ..new.clone() };
+        let in_memory = self.in_memory;
+        *self = Self { data_dir, in_memory, shards, durability, memory, ..new.clone() };
     }
 
     /// Every key but those of listeners, with its value. Every field by name: one that is new must be shown, too.
     fn values(&self) -> Vec<(&'static str, String)> {
-        let Self { data_dir, shards, durability, memory, auth, limits, listeners: _, log, drain, places: _ } =
-            self;
+        let Self { data_dir, shards, durability, memory, auth, limits, log, drain, .. } = self;
+        // Not keys, or shown elsewhere.
+        let Self { in_memory: _, listeners: _, places: _, .. } = self;
         let shards = match shards {
             Shards::Auto => "auto".to_owned(),
             Shards::Fixed(count) => count.to_string(),

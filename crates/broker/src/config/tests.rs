@@ -498,8 +498,7 @@ fn configurations_that_make_no_sense_are_refused() {
 #[test]
 fn fields_filled_in_by_a_program_are_judged_too() {
     type Change = fn(&mut Config);
-    let cases: [(&str, Change); 5] = [
-        ("configuration: key `listener`: there is no listener", |config| config.listeners.clear()),
+    let cases: [(&str, Change); 4] = [
         ("configuration: key `shards`: `0`", |config| config.shards = Shards::Fixed(0)),
         ("configuration: key `shards`: `65`", |config| config.shards = Shards::Fixed(65)),
         ("configuration: key `durability`: `0ns`", |config| {
@@ -512,6 +511,18 @@ fn fields_filled_in_by_a_program_are_judged_too() {
         change(&mut config);
         assert!(refused(&config).starts_with(expected), "{}", refused(&config));
     }
+}
+
+#[test]
+fn a_program_may_do_without_listeners_and_without_a_data_directory() {
+    let mut config = Config::in_memory();
+    assert_eq!((config.listeners.len(), config.in_memory), (0, true));
+    config.data_dir = "Cargo.toml".into(); // no directory, but none is needed
+    assert_eq!(config.validate(), Ok(()));
+    config.auth.allow_anonymous = Some(false); // in comes who the program vouches for
+    assert_eq!(config.validate(), Ok(()));
+    config.listen("mqtt://127.0.0.1:0").unwrap();
+    assert!(refused(&config).contains("nobody could log in"), "{}", refused(&config));
 }
 
 #[test]
