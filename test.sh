@@ -112,6 +112,12 @@ tests() {
     fi
 }
 
+# Ten thousand seeds of the simulation, and every planted defect; optimised, with all debug assertions.
+storm() {
+    cargo run -q --profile storm -p cork-storm -- --seeds 0..10000
+    cargo run -q --profile storm -p cork-storm -- --plants 400
+}
+
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace; }
 
 formatting() {
@@ -152,6 +158,8 @@ all)
     stage clippy cargo clippy --workspace --all-targets -- -D warnings
     stage test tests
     keep test "$unit_lines"
+    stage storm storm
+    keep storm 'seeds in .* failed$'
     stage docs docs
     stage release cargo build --release
     stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run

@@ -217,7 +217,7 @@ fn queued(folder: &Path) {
     let log = reopen(folder, "A million queued messages of 100 bytes for ten Sessions");
     let (start, used, mut from, mut loaded) = (Instant::now(), cpu(), 0, 0_usize);
     loop {
-        let load = Load { session: SessionKey(3), from, messages_max: 256, bytes_max: 1 << 20 };
+        let load = Load { token: 0, session: SessionKey(3), from, messages_max: 256, bytes_max: 1 << 20 };
         let answer = log.locate(0, load).read();
         loaded += answer.deliveries.len();
         let Some(next) = answer.next else { break };

@@ -53,6 +53,20 @@ impl Inode {
         }
     }
 
+    /// All that was written since gets to the disk.
+    fn flush_all(&mut self) {
+        self.durable.resize(self.shown.len(), 0);
+        for (sector, states) in std::mem::take(&mut self.dirty) {
+            let Some(state) = states.last() else { continue };
+            let start = sector * SECTOR;
+            if start < self.durable.len() {
+                let end = (start + state.len()).min(self.durable.len());
+                self.durable[start..end].copy_from_slice(&state[..end - start]);
+            }
+        }
+        self.lengths.clear();
+    }
+
     /// Some of what was written gets to the disk: of each sector any of its states, or the one before.
     fn flush_some(&mut self, random: &mut Random) {
         let length = match random.below(self.lengths.len() as u64 + 1) {
@@ -387,9 +401,8 @@ impl DiskFile for SimFile {
             inode.flush_some(&mut state.random);
             return Err(error);
         }
-        inode.durable.clone_from(&inode.shown);
-        inode.dirty.clear();
-        inode.lengths.clear();
+        // Not what counts as written since a sync that failed.
+        inode.flush_all();
         state.syncs += 1;
         Ok(())
     }

@@ -129,8 +129,9 @@ impl Ledger {
         let mut all: BTreeMap<usize, Found> = BTreeMap::new();
         for session in &recovered.sessions {
             let name = session.client_id();
-            let client =
-                *names.get(name).ok_or(format!("a Session of {name:?} is there, whom nobody knows"))?;
+            let client = *names
+                .get(name)
+                .ok_or_else(|| format!("a Session of {name:?} is there, whom nobody knows"))?;
             let found = all.entry(client).or_default();
             let before = found.clone();
             if let Some(state) = session.state.as_ref().filter(|state| state.expiry_seconds != 0) {
@@ -139,7 +140,7 @@ impl Ledger {
             }
             if let Some(will) = &session.will {
                 let number = self.find(&will.message.topic, will.message.payload())?;
-                if session.state.is_none() && will.keep_alive_seconds == 0 && will.delay_seconds == 0 {
+                if session.state.is_none() && will.delay_seconds == u32::MAX {
                     found.due.push(number);
                 } else {
                     found.will = Some((number, will.keep_alive_seconds, will.delay_seconds));
@@ -161,8 +162,12 @@ impl Ledger {
         for will in &found.due {
             wills.remove(will);
             let publication = &mut self.publications[*will];
-            publication.resends += usize::from(publication.fate != Fate::Never);
-            (publication.fate, publication.sent, publication.acked) = (Fate::Taken, now, None);
+            if publication.fate == Fate::Never {
+                publication.sent = now;
+            } else {
+                publication.resends += 1; // the same message, at its place among those that came since
+            }
+            (publication.fate, publication.acked) = (Fate::Taken, None);
         }
         for will in wills {
             let sure = trail.points[0].will == Some(will);
