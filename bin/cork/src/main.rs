@@ -10,6 +10,7 @@ mod log;
 mod passwd;
 mod serve;
 mod sim;
+mod store;
 
 /// Corkboard: an MQTT broker for the home and the factory.
 #[derive(Parser)]
@@ -47,6 +48,8 @@ enum Command {
     /// Exit code: 0 measured, 1 `--verify` found faults or `compare` could not measure everything, 2 wrong command
     /// line, 3 the broker or this machine made a measurement impossible.
     Bench(Box<cork_bench::BenchArgs>),
+    /// Look after what the broker keeps on disk.
+    Store(store::StoreArgs),
 }
 
 #[derive(Subcommand)]
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim::sim(&args),
         Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),
         Command::Bench(args) => cork_bench::main(&args),
+        Command::Store(args) => store::store(&args),
     }
 }
 

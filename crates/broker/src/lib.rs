@@ -20,7 +20,7 @@ pub mod config;
 mod data_dir;
 mod listeners;
 mod reload;
-mod store;
+pub mod store;
 mod tls;
 
 pub use broker::{Broker, StartError};
