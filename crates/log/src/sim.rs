@@ -53,6 +53,17 @@ impl Inode {
         }
     }
 
+    /// What counts as unwritten gets to the disk. Pages that an earlier failure left behind do not: they count as written.
+    fn flush(&mut self) {
+        self.durable.resize(self.shown.len(), 0);
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
+            let end = ((sector + 1) * SECTOR).min(self.shown.len());
+            let start = (sector * SECTOR).min(end);
+            self.durable[start..end].copy_from_slice(&self.shown[start..end]);
+        }
+        self.lengths.clear();
+    }
+
     /// Some of what was written gets to the disk: of each sector any of its states, or the one before.
     fn flush_some(&mut self, random: &mut Random) {
         let length = match random.below(self.lengths.len() as u64 + 1) {
@@ -387,9 +398,7 @@ impl DiskFile for SimFile {
             inode.flush_some(&mut state.random);
             return Err(error);
         }
-        inode.durable.clone_from(&inode.shown);
-        inode.dirty.clear();
-        inode.lengths.clear();
+        inode.flush();
         state.syncs += 1;
         Ok(())
     }
