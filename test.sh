@@ -4,13 +4,13 @@
 #   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
 #   ./test.sh quick    unit tests and the simulation only
 #
-# FUZZ_SECONDS   time for each fuzz target (default: 60)
+# FUZZ_SECONDS   time for each fuzz target (default: 40)
 #
 # Stops at the first stage that fails. Prints the time of each stage at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+FUZZ_SECONDS=${FUZZ_SECONDS:-40}
 target=${CARGO_TARGET_DIR:-target}
 logs=target/test
 mkdir -p "$logs"
@@ -84,6 +84,7 @@ set_up() {
     { command -v cc && command -v c++; } >/dev/null || missing+=(build-essential)
     if [ "$1" = all ]; then
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+        { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     fi
     if [ ${#missing[@]} -gt 0 ]; then debian "${missing[@]}"; fi
@@ -161,12 +162,19 @@ all)
     stage storm storm
     keep storm 'seeds in .* failed$'
     stage docs docs
-    stage release cargo build --release
+    stage release cargo build --release -p cork -p cork-overload
+    # What a well-behaved client notices of floods; the full sizes are run by hand.
+    stage overload cargo run -q --release -p cork-overload -- "$target/release/cork"
+    keep overload ' (ok|SLOW|FAILED)'
     stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run
     keep e2e '^=+ .*(passed|failed|error).* =+$'
     # The same clients once more against two shards; attacks say nothing new there.
     stage e2e-shards env E2E_SHARDS=2 CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run -k 'not attack'
     keep e2e-shards '^=+ .*(passed|failed|error).* =+$'
+    # The client library's process is killed and its connection cut, against somebody else's broker and ours.
+    stage torture env TORTURE_COUNT=100000 TORTURE_BROKERS=mosquitto,cork \
+        CORK_BIN="$(realpath -m "$target")/release/cork" cargo test -q -p cork-client --test torture
+    keep torture '^[a-z]+, V.*messages'
     stage fuzz fuzz
     keep fuzz '^fuzz: '
     stage tidy cargo run -q -p cork-tidy

@@ -1,11 +1,14 @@
 //! `cork acl`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::ValueEnum;
 use cork_broker::{Action, Config, Decision, Subject};
 
 use crate::ExplainArgs;
+
+/// The configuration that is asked if none is named.
+const HERE: &str = "cork.toml";
 
 /// Exit codes: the answer is no; there is no answer.
 const DENIED: u8 = 1;
@@ -41,7 +44,9 @@ pub(crate) fn explain(args: &ExplainArgs) -> ExitCode {
 
 /// Whether it is allowed, and the line that says so.
 fn run(args: &ExplainArgs) -> Result<(bool, String), Box<dyn std::error::Error>> {
-    let config = match &args.config {
+    let here = Path::new(HERE);
+    let file = args.config.as_deref().or_else(|| here.exists().then_some(here));
+    let config = match file {
         Some(file) => Config::load(file)?,
         None => Config::default(),
     };
@@ -86,6 +91,10 @@ fn run(args: &ExplainArgs) -> Result<(bool, String), Box<dyn std::error::Error>>
     for note in notes {
         said += &format!(" ({note})");
     }
+    said += &match file {
+        Some(file) => format!("\njudged by {}", file.display()),
+        None => format!("\njudged by the defaults: there is no `{HERE}` here, and no --config was given"),
+    };
     Ok((allowed, said))
 }
 

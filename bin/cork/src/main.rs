@@ -6,8 +6,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 mod acl;
+mod log;
 mod passwd;
 mod serve;
+mod sim;
+mod store;
 
 /// Corkboard: an MQTT broker for the home and the factory.
 #[derive(Parser)]
@@ -35,9 +38,18 @@ enum Command {
     ///
     /// The password is asked for, or, when standard input is no terminal, read as one line from it.
     Passwd(PasswdArgs),
+    /// Simulate devices: sensors that publish before the hardware is there.
+    Sim(Box<sim::SimArgs>),
     /// Questions about rights.
     #[command(subcommand)]
     Acl(AclCommand),
+    /// Measure a broker, or compare several.
+    ///
+    /// Exit code: 0 measured, 1 `--verify` found faults or `compare` could not measure everything, 2 wrong command
+    /// line, 3 the broker or this machine made a measurement impossible.
+    Bench(Box<cork_bench::BenchArgs>),
+    /// Look after what the broker keeps on disk.
+    Store(store::StoreArgs),
 }
 
 #[derive(Subcommand)]
@@ -62,7 +74,7 @@ struct ExplainArgs {
     /// What the client wants to do.
     #[arg(long)]
     action: acl::Wish,
-    /// Configuration file.
+    /// Configuration file; if it is not given, `cork.toml` in this folder, if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -106,7 +118,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Check { file } => check(&file),
         Command::Passwd(args) => passwd::passwd(&args),
+        Command::Sim(args) => sim::sim(&args),
         Command::Acl(AclCommand::Explain(args)) => acl::explain(&args),
+        Command::Bench(args) => cork_bench::main(&args),
+        Command::Store(args) => store::store(&args),
     }
 }
 

@@ -1,30 +1,20 @@
 //! `cork serve`.
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    thread,
-};
+use std::{io::Write, process::ExitCode, thread};
 
 use cork_broker::{
     Address, Broker, Config, Overrides,
-    config::{ConfigErrors, Durability, LogFormat, LogLevel, Scheme},
+    config::{Change, ConfigErrors, Durability, Scheme},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use tracing_subscriber::{
-    Registry, filter::LevelFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
-};
 
-use crate::ServeArgs;
+use crate::{ServeArgs, log::Log};
 
 /// The exit code of a configuration that is refused, and of a start the system refuses.
 const REFUSED: u8 = 1;
-
-/// Changes how much is logged while the broker runs.
-type LogSwitch = reload::Handle<LevelFilter, Registry>;
 
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     match run(args) {
@@ -38,7 +28,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 
 fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = configuration(args)?;
-    let log = start_log(&config);
+    let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut broker = Broker::start(&config)?;
@@ -54,7 +44,7 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         signals.forever().find(|signal| *signal != SIGHUP);
         std::process::exit(130);
     });
-    tracing::info!("shutting down");
+    tracing::info!(target: "broker", "shutting down");
     broker.shutdown();
     Ok(())
 }
@@ -75,47 +65,26 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
 }
 
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &LogSwitch) {
+fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log) {
     let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
     match new {
         Ok((new, done)) => {
-            let _ = log.reload(filter(new.log.level)); // fails only where there is no log any more
-            tracing::info!("reloaded: users, rights, log.level, drain.timeout");
-            for key in done.needs_restart {
-                tracing::warn!(key, "changed, but takes a restart: the old value stays in force");
+            log.change(&config.log, &new.log);
+            config.log = new.log;
+            match done.changed.as_slice() {
+                [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
+                changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
             }
-            if new.log.format != config.log.format {
-                tracing::warn!(
-                    key = "log.format",
-                    "changed, but takes a restart: the old value stays in force"
-                );
+            for Change { key, old, new } in done.needs_restart {
+                tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
             }
-            config.log.level = new.log.level;
         }
         Err(errors) => {
             for error in errors.0 {
-                tracing::error!(%error, "not reloaded, nothing changed");
+                tracing::error!(target: "broker", %error, "not reloaded, nothing changed");
             }
         }
     }
-}
-
-fn filter(level: LogLevel) -> LevelFilter {
-    level.as_str().parse().unwrap_or(LevelFilter::INFO)
-}
-
-fn start_log(config: &Config) -> LogSwitch {
-    let (level, switch) = reload::Layer::new(filter(config.log.level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
-    let log = tracing_subscriber::registry().with(level);
-    match config.log.format {
-        LogFormat::Text => log.with(lines).init(),
-        LogFormat::Json => log.with(lines.json()).init(),
-    }
-    switch
 }
 
 /// Tells a newcomer where the broker is and what to try.

@@ -270,6 +270,19 @@ impl Acl {
         !self.users.is_empty()
     }
 
+    /// Every user that a rule speaks about, by name or as a member of a group, with the first such rule; by rule.
+    pub fn named_users(&self) -> Vec<(&str, &str)> {
+        let mut named: Vec<(usize, &str)> =
+            self.users.iter().filter_map(|(user, rules)| Some((*rules.first()?, user.as_str()))).collect();
+        named.sort_unstable();
+        named.into_iter().map(|(rule, user)| (user, self.rules[rule].source.as_str())).collect()
+    }
+
+    /// Whether nobody may do anything, as by a file without a rule.
+    pub fn closes_everything(&self) -> bool {
+        self.rules.is_empty() && !self.default_allow
+    }
+
     /// As [`allows`](Self::allows), with the rule that decided.
     pub fn explain(&self, who: Subject<'_>, action: Action, topic: &str) -> Decision<'_> {
         match self.first_fit(who, action, topic) {

@@ -28,19 +28,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use changes::Change;
+use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
 pub use url::{Host, ListenerUrl, Scheme, UrlError};
+pub(crate) use validate::UserNames;
 pub use validate::{Report, check};
 
-mod error;
+mod changes;
 mod file;
 mod overrides;
-mod read;
-mod units;
 mod url;
 mod validate;
-mod values;
 
 /// Everything an operator can set. The defaults are those of a file without a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +158,21 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// `bytes_per_second`: bytes of PUBLISH packets per second and client; 0: no limit. Default: 0.
     pub bytes_per_second: u64,
+    /// `ban_failures`: refused logins, broken rules and packets or CONNECTs not finished in time, of one address within a
+    /// minute, that bring a ban; 0: none does. Default: 30: a site with a device or two that have a wrong password stays
+    /// below it.
+    pub ban_failures: u32,
+    /// `ban_flaps`: connections of one address within a minute that broke, or were taken over, in their first ten
+    /// seconds, and bring a ban; 0: none does. Default: 120.
+    pub ban_flaps: u32,
+    /// `ban_time`: how long the first ban lasts; each further one twice as long as the one before. Default: `"1m"`.
+    pub ban_time: Duration,
+    /// `ban_time_max`: how long a ban lasts at most, and is remembered after its end. Default: `"1h"`.
+    pub ban_time_max: Duration,
+    /// `login_memory_max`: what may be kept for all connections that are not logged in. Default: `"64MiB"`.
+    pub login_memory_max: u64,
+    /// `packet_timeout`: in each such time a packet that was begun must grow. Default: `"10s"`.
+    pub packet_timeout: Duration,
     /// `max_packet_size`: the longest packet taken, 128 bytes to the 268435460 of the protocol. Default: `"16MiB"`.
     pub max_packet_size: u32,
     /// `max_session_expiry`: how long a Session may live without its client, in whole seconds; also for 3.1.1 Sessions,
@@ -197,6 +212,12 @@ impl Default for Limits {
             loopback: false,
             messages_per_second: 0,
             bytes_per_second: 0,
+            ban_failures: 30,
+            ban_flaps: 120,
+            ban_time: Duration::from_secs(60),
+            ban_time_max: Duration::from_secs(3600),
+            login_memory_max: 64 << 20,
+            packet_timeout: Duration::from_secs(10),
             max_packet_size: 16 << 20,
             max_session_expiry: Duration::from_secs(30 * 86_400),
             queue_max_bytes: 1 << 30,
@@ -232,6 +253,14 @@ impl Listener {
     /// A listener without TLS that counts as a default.
     pub const fn new(url: ListenerUrl) -> Self {
         Self { url, tls: None, proxy: false, mode: None, origin: Origin::Default }
+    }
+
+    /// What an error about where it listens is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self.origin {
+            Origin::CommandLine => "--listen",
+            Origin::Default | Origin::File { .. } => "listener.url",
+        }
     }
 }
 
@@ -273,13 +302,60 @@ pub enum ClientCert {
     Required,
 }
 
-/// `[log]`: what is logged, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `[log]`: what is logged, how, and where to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// `level`: the least important lines that are written. Default: `"info"`.
     pub level: LogLevel,
+    /// `levels`: the same for single subsystems.
+    pub levels: BTreeMap<Subsystem, LogLevel>,
+    /// `output`: where the lines go. Default: `"stderr"`.
+    pub output: LogOutput,
     /// `format`: how a line looks. Default: `"text"`.
     pub format: LogFormat,
+}
+
+/// What a log line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subsystem {
+    /// Start, stop, reload.
+    Broker,
+    /// Listeners, TLS, WebSocket, PROXY headers: what happens before MQTT.
+    Net,
+    /// Who comes and goes, and why; full queues.
+    Client,
+    /// Who is not let in, and what the rights refuse.
+    Access,
+    /// What is kept.
+    Store,
+}
+
+impl Subsystem {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store];
+
+    /// The key below `log.levels`, and the target of its log lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Net => "net",
+            Self::Client => "client",
+            Self::Access => "access",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogOutput {
+    /// `"stderr"`: standard error.
+    #[default]
+    Stderr,
+    /// `"journal"`: the journal of systemd.
+    Journal,
+    /// `{ file = "cork.log" }`: the end of a file.
+    File(PathBuf),
 }
 
 /// How important a log line is.
@@ -322,6 +398,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl LogFormat {
+    /// The word in the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// `[drain]`: how the broker stops.

@@ -18,8 +18,9 @@
 mod broker;
 pub mod config;
 mod data_dir;
+mod listeners;
 mod reload;
-mod store;
+pub mod store;
 mod tls;
 
 pub use broker::{Broker, StartError};

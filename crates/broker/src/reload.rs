@@ -1,13 +1,20 @@
 //! Taking a changed configuration, and changed files, into a running broker.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::Path,
+    sync::Arc,
+};
 
 use cork_access::{Acl, Authenticator};
 use cork_core::{Door, Users};
 
 use crate::{
     Broker,
-    config::{Config, ConfigErrors},
+    broker::{address_limits, settings},
+    config::{Change, Config, ConfigErrors, Listener, UserNames},
 };
 
 /// Who may in and what they may do, read from the files a configuration names.
@@ -15,10 +22,23 @@ pub(crate) struct Access {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) users: Users,
     pub(crate) rights: Arc<Acl>,
+    pub(crate) files: Fingerprints,
+}
+
+/// Tells one state of the files with users and rights from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fingerprints {
+    users: u64,
+    names: UserNames,
+    rights: u64,
 }
 
 impl Access {
     pub(crate) fn of(config: &Config) -> Result<Self, ConfigErrors> {
+        // Before they are read: what changes meanwhile counts as a change at the next reload.
+        let auth = &config.auth;
+        let (of_users, of_rights) =
+            (fingerprint(auth.password_file.as_deref()), fingerprint(auth.acl_file.as_deref()));
         let (authenticator, names) = config.users()?;
         let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
             (false, true) => Door::Open,
@@ -27,48 +47,123 @@ impl Access {
             (_, false) => Door::Checked,
         };
         let rights = Arc::new(config.rights()?);
-        Ok(Self { authenticator, users: Users { door, names: names.map(Arc::new) }, rights })
+        let files = Fingerprints { users: of_users, names: names.clone(), rights: of_rights };
+        Ok(Self { authenticator, users: Users { door, names: names.map(Arc::new) }, rights, files })
     }
+}
+
+fn fingerprint(path: Option<&Path>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // One that can't be read is refused elsewhere, and so is a pipe, which must not be waited for here.
+    let read = |path: &Path| fs::read(path).unwrap_or_default();
+    path.filter(|path| path.is_file()).map(read).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// Keys that changed and hold only after a restart, as `limits.queue_max_bytes`. Until then the old values do.
-    pub needs_restart: Vec<&'static str>,
+    /// What changed, and holds now; one line for each, in words. That of `[log]` is up to the program.
+    pub changed: Vec<String>,
+    /// What changed and holds only after a restart. Until then the old values do.
+    pub needs_restart: Vec<Change>,
 }
 
 impl Broker {
-    /// Takes over a configuration and reads the password file and the rights file again, without dropping a client that
-    /// may stay. New clients are judged by the new users at once; clients whose user is gone are disconnected; changed
-    /// rights hold at once for everybody. `[log]` is up to the program.
+    /// Takes over a configuration and reads all files it names again, without dropping a client that may stay.
+    ///
+    /// - Users: new clients are judged by the new ones at once; clients whose user is gone, or whose name was never
+    ///   checked, are told (5.0 0x87) and disconnected, and leave no Will.
+    /// - Rights hold at once for everybody.
+    /// - Limits hold at once, but a client keeps what it was promised in its CONNACK until it connects again.
+    /// - Listeners are opened and closed, or go on with other settings. Connections stay, whatever becomes of the
+    ///   listener they came by; only a client whose certificate would not be accepted any more is disconnected.
+    /// - `[log]` is up to the program.
     ///
     /// May block, see [`Config::validate`].
     ///
     /// # Errors
-    /// Everything that is wrong; nothing has changed then.
+    /// Everything that is wrong, or an address that can't be listened on; nothing at all has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
         config.validate()?;
-        let old = &self.config;
-        let mut needs_restart = old.differences(config);
-        let mut effective = config.clone();
-        // From "user names prove nothing" to "they are checked" there is no way for who is connected.
-        if old.auth.password_file.is_some() != config.auth.password_file.is_some() {
-            needs_restart.push("auth.password_file");
-            effective.auth.password_file.clone_from(&old.auth.password_file);
-            effective.auth.allow_anonymous = old.auth.allow_anonymous;
-        }
-        // Listeners stay as they are, and with them what their certificates prove.
-        effective.listeners.clone_from(&old.listeners);
-        let Access { authenticator, users, rights } = Access::of(&effective)?;
+        self.config.judge_opening(config)?;
+        let (changes, needs_restart) = self.config.changes(config);
+        let Access { authenticator, users, rights, files } = Access::of(config)?;
+        let listeners = self.listeners.plan(config, &self.runtime)?;
+        // From here on nothing can fail.
+        let mut changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        changed.extend(self.files.differences(&files));
+        changed.extend(listener_changes(&self.config.listeners, &config.listeners));
+        changed.extend(listeners.renewed.iter().map(|url| format!("listener {url}: other certificates")));
         // Rights first: a user who is new must not meet the old ones.
         self.runtime.set_rights(&rights);
         self.runtime.set_users(authenticator, &users);
-        self.patience = config.drain.timeout;
-        self.config.auth = effective.auth;
-        self.config.drain.timeout = config.drain.timeout;
-        Ok(Reload { needs_restart })
+        let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
+        self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
+        self.runtime.set_address_limits(address_limits(config));
+        self.listeners.apply(listeners, &mut self.runtime);
+        self.files = files;
+        self.config.take_over(config);
+        Ok(Reload { changed, needs_restart })
     }
+}
+
+impl Fingerprints {
+    fn differences(&self, new: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let none = BTreeSet::new();
+        let (old_names, new_names) =
+            (self.names.as_ref().unwrap_or(&none), new.names.as_ref().unwrap_or(&none));
+        let users = [("new", new_names.difference(old_names)), ("gone", old_names.difference(new_names))]
+            .map(|(what, names)| list(what, names.map(AsRef::as_ref)));
+        let users: Vec<String> = users.into_iter().flatten().collect();
+        if !users.is_empty() {
+            found.push(format!("users: {}", users.join(", ")));
+        } else if self.users != new.users {
+            found.push("users: other passwords".to_owned());
+        }
+        if self.rights != new.rights {
+            found.push("rights".to_owned());
+        }
+        found
+    }
+}
+
+/// A few names, and how many more there are.
+fn list<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    const SHOWN: usize = 5;
+    let names: Vec<String> = names.map(|name| format!("`{}`", name.escape_debug())).collect();
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(" ");
+    match names.len() {
+        0 => None,
+        few @ 1..=SHOWN => Some(format!("{few} {what} ({shown})")),
+        many => Some(format!("{many} {what} ({shown} and {} more)", many - SHOWN)),
+    }
+}
+
+/// What becomes of the listeners, in words.
+fn listener_changes(old: &[Listener], new: &[Listener]) -> Vec<String> {
+    let mut gone: Vec<&Listener> = old.iter().collect();
+    let mut found = Vec::new();
+    for listener in new {
+        let url = &listener.url;
+        let Some(at) = gone.iter().position(|old| old.url == *url) else {
+            found.push(format!("listener {url}: opened"));
+            continue;
+        };
+        let before = gone.remove(at);
+        let keys = [
+            ("tls", before.tls != listener.tls),
+            ("proxy", before.proxy != listener.proxy),
+            ("mode", before.mode != listener.mode),
+        ];
+        let keys: Vec<&str> = keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
+        if !keys.is_empty() {
+            found.push(format!("listener {url}: other {} for new connections", keys.join(" and ")));
+        }
+    }
+    found.extend(gone.iter().map(|old| format!("listener {}: closed, its clients stay", old.url)));
+    found
 }
 
 #[cfg(test)]
@@ -91,51 +186,96 @@ mod tests {
         folder
     }
 
-    #[test]
-    fn what_takes_a_restart_is_named_until_it_had_one() {
-        let folder = folder("restart");
-        let mut broker = Broker::start(&config(&folder, "")).unwrap();
-        assert_eq!(broker.reload(&config(&folder, "")).unwrap(), Reload::default());
-        let new = "[limits]\nqueue_qos0 = true\nmax_packet_size = 1000\n[drain]\ntimeout = '1s'\nserver_reference = 'b'";
-        let keys = ["limits.max_packet_size", "limits.queue_qos0", "drain.server_reference"];
-        for _ in 0..2 {
-            assert_eq!(broker.reload(&config(&folder, new)).unwrap().needs_restart, keys);
-            assert_eq!(broker.patience, Duration::from_secs(1));
+    /// Removes the folder however the test ends.
+    struct Folder(std::path::PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
         }
-        let other_place = config(&folder, "[[listener]]\nurl = 'ws://127.0.0.1:0'");
-        assert_eq!(broker.reload(&other_place).unwrap().needs_restart, ["listener"]);
-        drop(broker);
-        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
-    fn a_user_database_does_not_come_or_go_while_clients_are_there() {
-        let folder = folder("users");
-        cork_access::passwd::set_password(&folder.join("passwords"), "ann", PASSWORD, false).unwrap();
-        let with = config(&folder, "[auth]\npassword_file = 'passwords'");
-        let without = config(&folder, "[auth]\nallow_anonymous = true");
-        for (first, second) in [(&with, &without), (&without, &with)] {
-            let mut broker = Broker::start(first).unwrap();
-            assert_eq!(broker.reload(second).unwrap().needs_restart, ["auth.password_file"]);
-            assert_eq!(broker.config.auth, first.auth, "who may in stays as it was");
+    fn what_takes_a_restart_is_named_until_it_had_one() {
+        let folder = Folder(folder("restart"));
+        let mut broker = Broker::start(&config(&folder.0, "")).unwrap();
+        assert_eq!(broker.reload(&config(&folder.0, "")).unwrap(), Reload::default());
+        let new = format!("shards = 2\ndurability = 'none'\n{}", "[[listener]]\nurl = 'mqtt://127.0.0.1:0'");
+        let new = Config::from_toml(&new, &folder.0.join("cork.toml").display().to_string()).unwrap();
+        for _ in 0..2 {
+            let done = broker.reload(&new).unwrap();
+            let said: Vec<String> = done.needs_restart.iter().map(ToString::to_string).collect();
+            assert_eq!(said, ["shards: 2 (was auto)", "durability: none (was always)"]);
+            assert_eq!(done.changed, Vec::<String>::new());
         }
-        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_changed_is_said_with_both_values_once() {
+        let folder = Folder(folder("changed"));
+        let mut broker = Broker::start(&config(&folder.0, "")).unwrap();
+        let new = "[limits]\nqueue_qos0 = true\nmax_packet_size = 1024\n[drain]\ntimeout = '1s'\nserver_reference = 'b'\n[log]\nlevel = 'warn'";
+        let said = [
+            "limits.max_packet_size: 1KiB (was 16MiB)",
+            "limits.queue_qos0: true (was false)",
+            "log.level: warn (was info)",
+            "drain.timeout: 1s (was 5s)",
+            "drain.server_reference: b (was not set)",
+        ];
+        assert_eq!(broker.reload(&config(&folder.0, new)).unwrap().changed, said);
+        assert_eq!(broker.reload(&config(&folder.0, new)).unwrap(), Reload::default());
+        assert_eq!(broker.config.drain.timeout, Duration::from_secs(1));
+
+        let listener = |url: &str, rest: &str| {
+            let text = format!("[[listener]]\nurl = '{url}'\n{rest}");
+            Config::from_toml(&text, &folder.0.join("cork.toml").display().to_string()).unwrap()
+        };
+        broker.reload(&listener("mqtt://127.0.0.1:0", "")).unwrap();
+        let changed = broker.reload(&listener("ws://127.0.0.1:0", "")).unwrap().changed;
+        assert_eq!(
+            changed,
+            ["listener ws://127.0.0.1:0: opened", "listener mqtt://127.0.0.1:0: closed, its clients stay"]
+        );
+        let changed = broker.reload(&listener("ws://127.0.0.1:0", "proxy = true")).unwrap().changed;
+        assert_eq!(changed, ["listener ws://127.0.0.1:0: other proxy for new connections"]);
+    }
+
+    #[test]
+    fn users_and_rights_that_changed_are_named() {
+        let folder = Folder(folder("users"));
+        let passwords = folder.0.join("passwords");
+        let set = |user: &str| cork_access::passwd::set_password(&passwords, user, PASSWORD, false).unwrap();
+        set("ann");
+        let without = config(&folder.0, "[auth]\nallow_anonymous = true");
+        let with = config(&folder.0, "[auth]\npassword_file = 'passwords'");
+        let mut broker = Broker::start(&without).unwrap();
+        let changed = broker.reload(&with).unwrap().changed;
+        assert_eq!(changed.last().unwrap(), "users: 1 new (`ann`)");
+        set("ann");
+        assert_eq!(broker.reload(&with).unwrap().changed, ["users: other passwords"]);
+        for user in ["bob", "c", "d", "e", "f", "g"] {
+            set(user);
+        }
+        cork_access::passwd::delete_user(&passwords, "ann").unwrap();
+        let changed = broker.reload(&with).unwrap().changed;
+        assert_eq!(changed, ["users: 6 new (`bob` `c` `d` `e` `f` and 1 more), 1 gone (`ann`)"]);
+        fs::write(folder.0.join("acl.toml"), "default = 'deny'").unwrap();
+        let rights = config(&folder.0, "[auth]\npassword_file = 'passwords'\nacl_file = 'acl.toml'");
+        assert_eq!(broker.reload(&rights).unwrap().changed.last().unwrap(), "rights");
+        assert_eq!(broker.reload(&rights).unwrap(), Reload::default());
     }
 
     #[test]
     fn what_is_wrong_changes_nothing() {
-        let folder = folder("wrong");
-        let mut broker = Broker::start(&config(&folder, "")).unwrap();
+        let folder = Folder(folder("wrong"));
+        let mut broker = Broker::start(&config(&folder.0, "")).unwrap();
         let before = broker.config.clone();
         for wrong in ["[auth]\nacl_file = 'missing'", "[auth]\npassword_file = 'missing'", "memory = '9MB'"] {
             let wrong = format!("{wrong}\n");
             let text = format!("{wrong}[drain]\ntimeout = '1s'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'");
-            let wrong = Config::from_toml(&text, &folder.join("cork.toml").display().to_string()).unwrap();
+            let wrong = Config::from_toml(&text, &folder.0.join("cork.toml").display().to_string()).unwrap();
             assert!(broker.reload(&wrong).is_err(), "{text}");
             assert_eq!(broker.config, before);
-            assert_ne!(broker.patience, Duration::from_secs(1));
         }
-        drop(broker);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

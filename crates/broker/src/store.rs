@@ -1,11 +1,61 @@
-//! The durable store of a broker: opened, and what it found told.
+//! The durable store of a broker: looked at, saved, taken out and put in from outside.
 
-use std::path::Path;
+use std::{
+    fmt,
+    io::{self, BufRead},
+    path::Path,
+};
 
-use cork_log::{Keeper, OpenError, Options};
+use cork_log::{ImportError, Keeper, Options};
 use cork_store::Recovered;
 
-use crate::config::Durability;
+use crate::{config::Durability, data_dir::DataDir};
+
+pub use cork_log::{CheckReport, Cut, Damage, OpenError, Repaired, check, export};
+
+/// Why a data directory could not be worked on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// It belongs to another process, or cannot be used.
+    DataDir(io::Error),
+    /// The log in it cannot be read or written.
+    Log(OpenError),
+    /// What was to be imported is wrong.
+    Import(ImportError),
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataDir(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
+            Self::Import(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ToolError {}
+
+/// Saves what is sound of a damaged log, see [`cork_log::repair`]. No broker may be running on the data directory.
+///
+/// # Errors
+/// See [`ToolError`].
+pub fn repair(data_dir: &Path) -> Result<Repaired, ToolError> {
+    // Before the lock, which makes the folder: a name that is mistyped shall not become one.
+    check(data_dir).map_err(ToolError::Log)?;
+    let _owner = DataDir::open(data_dir).map_err(ToolError::DataDir)?;
+    cork_log::repair(data_dir).map_err(ToolError::Log)
+}
+
+/// Makes a log of what [`export`] wrote, in a data directory without one: how many lines that were.
+///
+/// # Errors
+/// See [`ToolError`].
+pub fn import(data_dir: &Path, from: &mut dyn BufRead) -> Result<usize, ToolError> {
+    let _owner = DataDir::open(data_dir).map_err(ToolError::DataDir)?;
+    cork_log::import(data_dir, from).map_err(ToolError::Import)
+}
 
 /// Opens the store in the data directory.
 pub(crate) fn open(data_dir: &Path, durability: Durability) -> Result<(Keeper, Recovered), OpenError> {
@@ -18,17 +68,17 @@ pub(crate) fn open(data_dir: &Path, durability: Durability) -> Result<(Keeper, R
     let (keeper, recovered, report) = Keeper::open(data_dir, Options { durability, ..Options::default() })?;
     if let Some(cut) = &report.cut {
         tracing::warn!(
-            "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
+            target: "store", "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
         );
     }
     if report.full {
-        tracing::error!("no space is left for the store: what it has is delivered, nothing new is taken");
+        tracing::error!(target: "store", "no space is left for the store: what it has is delivered, nothing new is taken");
     }
     let (sessions, retained) = (recovered.sessions.len(), recovered.retained.len());
     if sessions + retained > 0 {
         let queued: u64 = recovered.sessions.iter().map(|session| session.queue.messages).sum();
         let milliseconds = begun.elapsed().as_millis();
-        tracing::info!(sessions, retained, queued, milliseconds, "taken up from the store");
+        tracing::info!(target: "store", sessions, retained, queued, milliseconds, "taken up from the store");
     }
     Ok((keeper, recovered))
 }

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
-    conn::{Answer, Conn, Held, Holds, SessionIx, Stage},
+    conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
     gather::Elsewhere,
@@ -41,6 +41,12 @@ pub(crate) enum Timer {
     Retained(Box<str>),
     /// `$SYS` is due.
     Sys,
+    /// Changes of who is there are due.
+    Presence,
+    /// A client that was too fast has rested.
+    Rate(ConnId),
+    /// A packet that was begun must have grown.
+    HalfPacket(ConnId),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
@@ -62,8 +68,10 @@ pub(crate) struct Board {
     pub(crate) conns: Vec<Option<Box<Conn>>>,
     pub(crate) sessions: Slab<Box<Session>>,
     pub(crate) pool: Pool,
-    pub(crate) dirty: VecDeque<ConnId>,
+    pub(crate) dirty: Dirty,
     pub(crate) output_bytes: usize,
+    /// Bytes kept for those who are not logged in.
+    pub(crate) strange_bytes: usize,
     pub(crate) records: Vec<Record>,
     /// What comes before them: Sessions that the store is told of although they end with their connections.
     pub(crate) begun: Vec<Record>,
@@ -98,6 +106,8 @@ pub(crate) struct Board {
     pub(crate) again: VecDeque<SessionIx>,
     /// Sessions that ended, by hash of their client: in which batch, and what says so. Those not stored yet count.
     ending: BTreeMap<u64, (Ticket, Record)>,
+    /// Connections with a long list of filters that is gone on with at the next turn.
+    pub(crate) lists: VecDeque<ConnId>,
     last_arrival: u64,
     next_session: u64,
     /// Bytes of the batches that are not stored yet.
@@ -118,8 +128,9 @@ impl Board {
             conns: Vec::new(),
             sessions: Slab::new(),
             pool: Pool::default(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             output_bytes: 0,
+            strange_bytes: 0,
             records: Vec::new(),
             begun: Vec::new(),
             loads: Vec::new(),
@@ -145,6 +156,7 @@ impl Board {
             unstored_bytes: 0,
             held_back: Vec::new(),
             store_full: false,
+            lists: VecDeque::new(),
             config,
             store_failed: false,
         }
@@ -207,7 +219,22 @@ impl Board {
     /// waits, in its turn (5.0 [MQTT-4.6.0-2] and following: answers keep the order of what they answer).
     #[inline]
     pub(crate) fn answer(&mut self, index: u32, relies_on_store: bool, waits: u16, answer: Answer) -> u64 {
-        let ticket = if relies_on_store { self.ticket } else { Ticket(0) };
+        let ticket = relies_on_store.then_some(self.ticket);
+        self.answer_after(index, ticket, waits, answer)
+    }
+
+    /// The same for an answer that relies on the records of this batch, which may be an earlier one.
+    #[inline]
+    pub(crate) fn answer_after(
+        &mut self,
+        index: u32,
+        ticket: Option<Ticket>,
+        waits: u16,
+        answer: Answer,
+    ) -> u64 {
+        let ticket = ticket.filter(|ticket| *ticket > self.stored);
+        let relies_on_store = ticket.is_some();
+        let ticket = ticket.unwrap_or(Ticket(0));
         let Some(conn) = self.conn_at(index) else { return 0 };
         if !relies_on_store && waits == 0 && conn.held.is_empty() {
             self.give(index, answer);

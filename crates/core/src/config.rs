@@ -33,7 +33,8 @@ impl Users {
         match (self.door, &self.names, publisher.user_name.as_deref()) {
             (Door::Open, ..) | (_, None, _) => true,
             (door, Some(_), None) => door == Door::Anonymous,
-            (_, Some(names), Some(user)) => names.contains(user),
+            // A name that was taken unchecked, when there was no user database yet, is not proven by being in it now.
+            (_, Some(names), Some(user)) => publisher.proof != Proof::Nobody && names.contains(user),
         }
     }
 }
@@ -72,6 +73,14 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// Bytes that may wait in all output buffers of this shard together; shared out fairly.
     pub output_bytes_total_max: usize,
+    /// PUBLISH packets of one client each second; 0: no limit.
+    pub messages_per_second: u32,
+    /// Bytes of PUBLISH packets of one client each second; 0: no limit.
+    pub publish_bytes_per_second: u64,
+    /// Bytes kept for all connections of this shard that are not logged in.
+    pub login_bytes_total_max: usize,
+    /// In each such time a packet that was begun must grow.
+    pub packet_timeout: Duration,
     /// Whether a payload that claims to be UTF-8 is checked.
     pub payload_format_check: bool,
     /// How often `$SYS` is published; zero: never.
@@ -96,10 +105,34 @@ impl Default for Limits {
             queue_qos0: false,
             output_bytes_max: 8 << 20,
             output_bytes_total_max: 48 << 20,
+            messages_per_second: 0,
+            publish_bytes_per_second: 0,
+            login_bytes_total_max: 64 << 20,
+            packet_timeout: Duration::from_secs(10),
             payload_format_check: false,
             sys_interval: Duration::from_secs(10),
         }
     }
+}
+
+/// What an operator may change of a shard that runs.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Limits.
+    pub limits: Limits,
+    /// Where clients are sent when this broker is drained (5.0 Server Reference).
+    pub server_reference: Option<String>,
+}
+
+/// Limits that a client was told of, and that hold for it as long as it is connected.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Granted {
+    /// As in [`Limits`].
+    pub(crate) packet_bytes_max: u32,
+    /// As in [`Limits`].
+    pub(crate) receive_maximum: u16,
+    /// As in [`Limits`].
+    pub(crate) topic_alias_maximum: u16,
 }
 
 /// Everything a shard is told at its birth.
@@ -124,6 +157,10 @@ pub struct ShardConfig {
     pub door: Door,
     /// Whether the store gives deliveries back ([`crate::Output::Load`]): long queues are not held in memory then.
     pub loads: bool,
+    /// Whether `$presence/<client id>` says who is there.
+    pub presence: bool,
+    /// How long that is known of a client whose Session has ended, in seconds.
+    pub presence_keep_seconds: u32,
     /// Limits.
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
@@ -144,6 +181,8 @@ impl Default for ShardConfig {
             mesh: false,
             door: Door::Open,
             loads: false,
+            presence: false,
+            presence_keep_seconds: 86_400,
             limits: Limits::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),

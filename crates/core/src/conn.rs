@@ -6,12 +6,32 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{connect::Admission, io::ConnId, outbuf::OutBuf};
+use crate::{config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
 /// No Session.
 pub(crate) const NO_SESSION: SessionIx = u32::MAX;
+
+/// From so many bytes on a connection waits behind those that have less to send.
+const BULK_BYTES: usize = 64 << 10;
+
+/// Connections with something to send. Who has little goes first: it would wait for megabytes of others otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    little: VecDeque<ConnId>,
+    much: VecDeque<ConnId>,
+}
+
+impl Dirty {
+    pub(crate) fn len(&self) -> usize {
+        self.little.len() + self.much.len()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<ConnId> {
+        self.little.pop_front().or_else(|| self.much.pop_front())
+    }
+}
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -60,10 +80,14 @@ impl Holds {
     pub(crate) const STORE: u8 = 4;
     /// A step of a re-authentication is being checked.
     pub(crate) const ACCESS: u8 = 8;
+    /// It publishes faster than it may.
+    pub(crate) const RATE: u8 = 16;
+    /// A long SUBSCRIBE or UNSUBSCRIBE is being seen to.
+    pub(crate) const LIST: u8 = 32;
     /// The store is too far behind.
-    pub(crate) const BACKLOG: u8 = 16;
+    pub(crate) const BACKLOG: u8 = 64;
     /// The client's next publication needs the store, which takes nothing new.
-    pub(crate) const FULL: u8 = 32;
+    pub(crate) const FULL: u8 = 128;
 
     pub(crate) fn set(&mut self, reason: u8) -> bool {
         let before = self.0;
@@ -135,6 +159,7 @@ pub(crate) struct Conn {
     pub(crate) delivery_denial_reported: bool,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
+    pub(crate) opened: Time,
     pub(crate) last_seen: Time,
     /// When its timer goes off.
     pub(crate) timer: Time,
@@ -142,6 +167,8 @@ pub(crate) struct Conn {
     pub(crate) window: u16,
     /// QoS 1 and 2 publications of the client that are not answered for good.
     pub(crate) receiving: u16,
+    /// What it was promised; `u32::MAX` and the like until then.
+    pub(crate) granted: Granted,
     /// Longest packet the client accepts, bytes.
     pub(crate) packet_bytes_max: u32,
     pub(crate) alias_in: Option<Box<AliasIn>>,
@@ -155,6 +182,18 @@ pub(crate) struct Conn {
     pub(crate) peer: Box<str>,
     /// User name that a layer below MQTT has proven.
     pub(crate) proven_user: Option<Box<str>>,
+    /// What counts of it towards the budget of those who are not logged in.
+    pub(crate) strange_bytes: usize,
+    /// How far an unfinished packet was when it was looked at last; 0: not yet.
+    pub(crate) half_bytes: usize,
+    /// How far it was when it counted for Keep Alive last.
+    pub(crate) heard_bytes: usize,
+    /// When that is looked at again; [`Time::NEVER`]: nothing is unfinished.
+    pub(crate) half_until: Time,
+    /// A long SUBSCRIBE or UNSUBSCRIBE that is being seen to.
+    pub(crate) list: Option<Box<LongList>>,
+    /// `None` until a rate holds for it.
+    pub(crate) rate: Option<Box<Rate>>,
 }
 
 impl Conn {
@@ -174,10 +213,16 @@ impl Conn {
             subscribe_denial_reported: false,
             delivery_denial_reported: false,
             keep_alive: 0,
+            opened: now,
             last_seen: now,
             timer: Time::NEVER,
             window: u16::MAX,
             receiving: 0,
+            granted: Granted {
+                packet_bytes_max: u32::MAX,
+                receive_maximum: u16::MAX,
+                topic_alias_maximum: u16::MAX,
+            },
             packet_bytes_max: u32::MAX,
             alias_in: None,
             alias_out: None,
@@ -187,15 +232,22 @@ impl Conn {
             held_numbers: 0,
             peer,
             proven_user: None,
+            strange_bytes: 0,
+            half_bytes: 0,
+            heard_bytes: 0,
+            half_until: Time::NEVER,
+            list: None,
+            rate: None,
         }
     }
 
     /// Puts it on the list of connections to transmit, once.
     #[inline]
-    pub(crate) fn mark_dirty(&mut self, dirty: &mut VecDeque<ConnId>) {
+    pub(crate) fn mark_dirty(&mut self, dirty: &mut Dirty) {
         if !self.dirty {
             self.dirty = true;
-            dirty.push_back(self.id);
+            let line = if self.out.len() < BULK_BYTES { &mut dirty.little } else { &mut dirty.much };
+            line.push_back(self.id);
         }
     }
 

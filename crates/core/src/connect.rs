@@ -200,6 +200,7 @@ impl Shard {
             AuthOutcome::Denied if conn.auth_method.is_some() => self.refuse(id, ReasonCode::NOT_AUTHORIZED),
             AuthOutcome::Denied => self.refuse(id, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
             AuthOutcome::UnknownMethod => self.refuse(id, ReasonCode::BAD_AUTHENTICATION_METHOD),
+            AuthOutcome::Busy => self.refuse(id, ReasonCode::SERVER_BUSY),
             AuthOutcome::Continue { data } => {
                 self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
                 self.board.unhold(id.index, Holds::CONNECT);
@@ -275,7 +276,7 @@ impl Shard {
                 conn.exchanging = false;
                 self.send_auth(id, ReasonCode::SUCCESS, data.as_deref());
             }
-            AuthOutcome::Denied | AuthOutcome::UnknownMethod => {
+            AuthOutcome::Denied | AuthOutcome::UnknownMethod | AuthOutcome::Busy => {
                 self.end(id, Ended::Refused(ReasonCode::NOT_AUTHORIZED));
             }
         }
@@ -399,6 +400,7 @@ fn refusal(reason: ReasonCode) -> &'static str {
         ReasonCode::SERVER_UNAVAILABLE => {
             "the broker shuts down, or its cluster cannot serve this client now"
         }
+        ReasonCode::SERVER_BUSY => "too many log in at once; try again later",
         ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",

@@ -21,6 +21,8 @@ const SCAN_STEPS_MAX: usize = 4096;
 
 /// Messages that wait in a queue before retained messages for a new subscription wait outside of it.
 const QUEUED_RETAINED_MAX: u64 = 256;
+/// Messages sent on, and new subscriptions looked at, for one Session in one go.
+const PUMP_STEPS_MAX: usize = 2048;
 
 /// A retained message in the set.
 #[derive(Clone, Debug)]
@@ -295,7 +297,7 @@ impl Board {
     /// messages of new subscriptions by turns, as far as Receive Maximum and the output buffer allow.
     pub(crate) fn pump(&mut self, six: SessionIx) {
         let mut from_queue = true;
-        loop {
+        for _ in 0..PUMP_STEPS_MAX {
             let Some(session) = self.sessions.get(six as usize) else { return };
             let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
             let Some(Some(conn)) = self.conns.get(index as usize) else { return };
@@ -304,7 +306,8 @@ impl Board {
             }
             let window = usize::from(conn.window);
             // Retained messages come after the SUBACK that announces them.
-            let suback_waits = conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
+            let suback_waits =
+                conn.list.is_some() || conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
             if outgoing.inflight.is_resending() {
                 if !self.resend(six, index, window) {
                     return;
@@ -322,6 +325,7 @@ impl Board {
                 return;
             }
         }
+        self.again.push_back(six); // a hundred thousand new subscriptions are not served in one turn
     }
 
     /// Sends one flight again (5.0 [MQTT-4.4.0-1]).

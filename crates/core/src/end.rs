@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::Action;
-use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, QoS, ReasonCode};
+use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
 
@@ -30,25 +30,37 @@ impl Shard {
         }
         let before = std::mem::replace(&mut conn.stage, Stage::Closing);
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
+        let (address, version) = (peer.clone(), conn.version);
+        let opened = conn.opened;
         conn.held.clear();
+        conn.list = None;
         drop(conn.inbox.take());
-        if matches!(before, Stage::Connected { connack_sent: true }) {
-            self.send_disconnect(id, &cause);
-        } else if let (Stage::Authenticating(_), Ended::Rule(error)) = (&before, &cause) {
-            self.send_refusal(id, error.reason_code(), None); // not DISCONNECT yet: 5.0 [MQTT-3.14.0-1]
+        match (&before, &cause) {
+            (Stage::Connected { connack_sent: true }, _) => self.send_disconnect(id, &cause),
+            // Not DISCONNECT yet: 5.0 [MQTT-3.14.0-1].
+            (Stage::Authenticating(_), Ended::Rule(error)) => {
+                self.send_refusal(id, error.reason_code(), None);
+            }
+            (Stage::Authenticating(_), Ended::NoRoomForStrangers) => {
+                self.send_refusal(id, ReasonCode::SERVER_BUSY, None);
+            }
+            _ => {}
         }
-        self.board.stats.peer_errors += u64::from(matches!(cause, Ended::Rule(_)));
+        self.count_strange_bytes(id);
+        self.board.stats.count_end(&cause);
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
-        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         let client_id = match (self.board.sessions.get(session as usize), before) {
             (Some(session), _) => session.client_id().into(),
             // Refused: which device has the wrong password is what its owner wants to know.
             (None, Stage::Authenticating(waiting)) => waiting.client_id,
             (None, _) => Box::default(),
         };
-        self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone() });
+        let lasted = self.board.now.since(opened);
+        self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone(), lasted });
+        // After the event: an address that is banned for this is banned before its client hears of it and comes again.
+        self.board.outputs.push_back(Output::Close { conn: id, farewell });
         if session != NO_SESSION {
-            self.detach(session, &cause);
+            self.detach(session, &cause, address, version);
         }
     }
 
@@ -63,12 +75,17 @@ impl Shard {
             | Ended::ByClientWithWill
             | Ended::Lost
             | Ended::Transport(_)
-            | Ended::ConnectTimeout => return,
+            | Ended::ConnectTimeout
+            | Ended::NoRoomForStrangers => return,
             Ended::KeepAliveTimeout => (ReasonCode::KEEP_ALIVE_TIMEOUT, None),
+            Ended::PacketTimeout => {
+                (ReasonCode::UNSPECIFIED_ERROR, Some("a packet was begun and not gone on with".to_owned()))
+            }
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
             Ended::Refused(reason) => (*reason, None),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
+            Ended::Expelled(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
         };
         let mut properties = PropertiesBuf::default();
@@ -108,7 +125,7 @@ impl Shard {
     }
 
     /// A Session loses its connection.
-    fn detach(&mut self, six: SessionIx, cause: &Ended) {
+    fn detach(&mut self, six: SessionIx, cause: &Ended, address: Box<str>, version: ProtocolVersion) {
         self.count_connected(-1);
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
@@ -118,6 +135,7 @@ impl Shard {
         if session.is_persistent() {
             self.record_session(six);
         }
+        self.left(six, address, version, cause);
         let session = &self.board.sessions[six as usize];
         for subscription in session.subscriptions.clone() {
             if subscription.group != NO_GROUP {

@@ -1,5 +1,7 @@
 //! Things an operator may want to know; log lines are made from them, at most one per connection and cause.
 
+use std::time::Duration;
+
 use cork_packet::{ProtocolVersion, ReasonCode};
 use cork_proto::PeerError;
 
@@ -26,12 +28,47 @@ pub enum Ended {
     Rule(PeerError),
     /// The peer broke this rule of what carries MQTT; no more packets can be told apart.
     Transport(Box<str>),
+    /// A packet was begun, and not gone on with.
+    PacketTimeout,
+    /// All who are not logged in kept more than they may together, and this one much of it.
+    NoRoomForStrangers,
     /// CONNECT was refused with this code.
     Refused(ReasonCode),
     /// The user may not be here any more: it was taken out of the user database.
     UserRemoved,
+    /// The operator wants it gone, for this reason.
+    Expelled(Box<str>),
     /// The broker shuts down.
     Shutdown,
+}
+
+impl Ended {
+    /// Whether the peer failed to log in, or to keep to the protocol: what an address that tries passwords, or that does
+    /// not speak MQTT, does again and again.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Rule(_)
+            | Self::Transport(_)
+            | Self::ConnectTimeout
+            | Self::PacketTimeout
+            | Self::NoRoomForStrangers
+            | Self::Refused(
+                ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::BAD_AUTHENTICATION_METHOD,
+            ) => true,
+            Self::ByClient
+            | Self::ByClientWithWill
+            | Self::Lost
+            | Self::KeepAliveTimeout
+            | Self::TakenOver { .. }
+            | Self::Refused(_)
+            | Self::UserRemoved
+            | Self::Expelled(_)
+            | Self::Shutdown => false,
+        }
+    }
 }
 
 /// Something worth a log line.
@@ -61,6 +98,8 @@ pub enum Event {
         peer: Box<str>,
         /// Why.
         cause: Ended,
+        /// How long it lasted.
+        lasted: Duration,
     },
     /// A publication, or a Will, was refused by the rights. At most one for each connection and change of the rights.
     PublishDenied {
@@ -124,6 +163,13 @@ pub enum Event {
         delivery: u64,
         /// Where the record lies and what is wrong with it.
         error: Box<str>,
+    },
+    /// A client publishes faster than it may and is not read for a while. At most one for each connection.
+    Slowed {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Address.
+        peer: Box<str>,
     },
     /// The store failed; acknowledgements that rely on it are not given.
     StoreFailed {

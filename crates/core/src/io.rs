@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Stats, Users};
+use crate::{Event, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,10 +87,32 @@ pub enum Input<'a> {
     Rights(Arc<Acl>),
     /// The user database changed: who is not in it any more is disconnected.
     Users(Users),
+    /// Limits changed.
+    Settings(Box<Settings>),
+    /// The operator wants a client gone: it is told (5.0 0x87) and disconnected, and its Will is not sent.
+    Expel {
+        /// Which.
+        conn: ConnId,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
+    /// The driver did not let somebody in; for `$SYS`.
+    TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// Why the driver did not let somebody in, or what it did about an address.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its address connects more often than it may.
+    Rate,
+    /// Its address is banned.
+    Banned,
+    /// An address was banned just now.
+    BanBegins,
 }
 
 /// What a shard wants done.
@@ -199,6 +221,8 @@ pub enum AuthOutcome {
     },
     /// The Authentication Method is not supported.
     UnknownMethod,
+    /// Too many wait to be checked; come back later.
+    Busy,
 }
 
 /// What one shard has for another at the end of a turn.

@@ -33,6 +33,7 @@
 
 mod acknowledge;
 mod board;
+mod change;
 mod config;
 mod conn;
 mod connect;
@@ -43,11 +44,14 @@ mod event;
 mod gather;
 mod gone;
 mod io;
+mod list;
 mod outbuf;
 mod peers;
+mod presence;
 mod publish;
 mod quarrel;
 mod queue;
+mod rate;
 mod restore;
 mod resume;
 mod rights;
@@ -55,12 +59,13 @@ mod router;
 mod session;
 mod shard;
 mod stats;
+mod strangers;
 mod subscribe;
 mod sys;
 
-pub use config::{Door, Limits, ShardConfig, Users};
+pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use event::{Ended, Event};
-pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, Waiter};
+pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;

@@ -11,6 +11,7 @@ use crate::{
     conn::NO_SESSION,
     deliver::{Ask, Publication},
     io::{Batch, Item, Output, Waiter},
+    presence,
     router::Remote,
     shard::Shard,
     stats::Stats,
@@ -167,6 +168,9 @@ impl Shard {
                     }
                 }
                 Item::Interest { filter, interested } => {
+                    if presence::concerns(&filter) {
+                        self.watch_presence(interested);
+                    }
                     if interested {
                         self.router.interest.insert(&filter, u32::from(from), ());
                     } else if let Some(id) = self.router.interest.find(&filter) {

@@ -12,6 +12,7 @@ use crate::{
     conn::{Answer, Holds, NO_SESSION, SessionIx},
     deliver::{Ask, How, Publication, Retained},
     io::{ConnId, Waiter},
+    presence,
     rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
@@ -35,8 +36,8 @@ impl Shard {
         let Some(alias) = publish.properties.topic_alias() else {
             return self.publish_from(id, publish, publish.topic);
         };
-        let maximum = self.board.config.limits.topic_alias_maximum;
         let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        let maximum = conn.granted.topic_alias_maximum;
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
@@ -56,8 +57,7 @@ impl Shard {
     }
 
     fn publish_from(&mut self, id: ConnId, publish: &Publish<'_>, topic: &str) -> Result<(), PeerError> {
-        let limits = &self.board.config.limits;
-        let (deepest, receive_maximum) = (limits.topic_levels_max, limits.receive_maximum);
+        let deepest = self.board.config.limits.topic_levels_max;
         if deepest != 0 && topic.len() >= deepest && levels(topic) > deepest {
             return Err(PeerError::TopicNameInvalid);
         }
@@ -80,7 +80,7 @@ impl Shard {
                 return Ok(());
             }
             if let Some(conn) = self.board.conn(id) {
-                if v5 && conn.receiving >= receive_maximum {
+                if v5 && conn.receiving >= conn.granted.receive_maximum {
                     return Err(PeerError::ReceiveMaximumExceeded);
                 }
                 conn.receiving = conn.receiving.saturating_add(1);
@@ -183,7 +183,9 @@ impl Shard {
         }
         let six = board.conn(id)?.session;
         let publisher = &board.sessions.get(six as usize)?.publisher;
-        if board.rights.allows(board.subject(publisher), Action::Write, topic) {
+        // Who is there, only the broker says.
+        let own = board.config.presence && presence::concerns(topic);
+        if !own && board.rights.allows(board.subject(publisher), Action::Write, topic) {
             return None;
         }
         board.stats.denied_publish += 1;

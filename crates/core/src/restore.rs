@@ -51,6 +51,7 @@ impl Shard {
             self.end_session(six); // it was to end with its connection
         }
         self.forget_expired_retained();
+        self.restore_presence();
     }
 
     fn restore_retained(&mut self, message: Arc<Message>) {

@@ -85,6 +85,9 @@ impl Shard {
         let durable = self.board.records.len() > records;
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
+        if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
+            self.arrived(id, six);
+        }
     }
 
     fn new_session(&mut self, client_id: &str) -> SessionIx {
@@ -138,8 +141,9 @@ impl Shard {
             (asked, most) => asked.min(most),
         };
         let window = properties.receive_maximum().unwrap_or(u16::MAX).min(limits.inflight_max);
-        let now = self.board.now;
+        let (now, granted) = (self.board.now, self.granted());
         let Some(conn) = self.board.conn(id) else { return };
+        conn.granted = granted;
         conn.version = connect.version;
         conn.stage = Stage::Connected { connack_sent: false };
         conn.session = six;

@@ -16,6 +16,7 @@ use crate::{
     gather::Gathers,
     io::{ConnId, Input, Output},
     peers::Peers,
+    presence::Presence,
     quarrel::Quarrels,
     router::Router,
     stats::Stats,
@@ -38,12 +39,15 @@ pub struct Shard {
     pub(crate) router: Router,
     pub(crate) peers: Peers,
     pub(crate) sys: Sys,
+    /// When `$SYS` is published next.
+    pub(crate) sys_due: Time,
     /// Client Identifiers to Sessions; the strings are the Sessions'.
     pub(crate) clients: HashTable<SessionIx>,
     pub(crate) hasher: FixedState,
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
     pub(crate) gathers: Gathers,
+    pub(crate) presence: Presence,
 }
 
 /// What became of a packet.
@@ -68,11 +72,13 @@ impl Shard {
             router: Router::new(config.seed),
             peers: Peers::new(config.shards),
             sys: Sys::default(),
+            sys_due: Time::NEVER,
             clients: HashTable::new(),
             hasher: FixedState::with_seed(config.seed),
             draining: false,
             quarrels: Quarrels::default(),
             gathers: Gathers::default(),
+            presence: Presence::default(),
             board: Board::new(config),
         };
         shard.start_sys();
@@ -88,14 +94,23 @@ impl Shard {
             Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
             Input::Closed { conn } => self.on_closed(conn, Ended::Lost),
             Input::Broken { conn, rule } => self.on_closed(conn, Ended::Transport(rule)),
-            Input::Authenticated { conn, outcome } => self.on_authenticated(conn, outcome),
-            Input::Claimed { conn, claim } => self.on_claimed(conn, claim),
+            Input::Authenticated { conn, outcome } => {
+                self.on_authenticated(conn, outcome);
+                self.count_strange_bytes(conn);
+            }
+            Input::Claimed { conn, claim } => {
+                self.on_claimed(conn, claim);
+                self.count_strange_bytes(conn);
+            }
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Loaded(loaded) => self.on_loaded(loaded),
             Input::Full(full) => self.on_full(full),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
+            Input::Settings(settings) => self.on_settings(*settings),
+            Input::Expel { conn, why } => self.on_expel(conn, why),
+            Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
         }
@@ -116,7 +131,7 @@ impl Shard {
     /// more to send.
     pub fn poll_transmit(&mut self) -> Option<ConnId> {
         loop {
-            let id = self.board.dirty.pop_front()?;
+            let id = self.board.dirty.pop()?;
             if let Some(conn) = self.board.conn(id) {
                 conn.dirty = false;
                 return Some(id);
@@ -177,6 +192,13 @@ impl Shard {
         }
     }
 
+    /// Whether a connection belongs to a client that is logged in.
+    #[must_use]
+    pub fn is_connected(&self, id: ConnId) -> bool {
+        let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
+        conn.is_some_and(|conn| conn.id == id && conn.is_open())
+    }
+
     /// Bytes that wait for a connection's socket.
     #[must_use]
     pub fn waiting_bytes(&self, id: ConnId) -> usize {
@@ -189,7 +211,7 @@ impl Shard {
     /// When to come back with [`Input::Timeout`] at the latest. In the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        if !self.board.again.is_empty() {
+        if !(self.board.again.is_empty() && self.board.lists.is_empty()) {
             return Some(Time::ZERO);
         }
         self.board.timers.first().map(|(when, _)| *when)
@@ -233,6 +255,11 @@ impl Shard {
             && let Some(conn) = slot.take_if(|conn| conn.id == id)
         {
             self.board.output_bytes -= conn.out.len();
+            self.board.strange_bytes -= conn.strange_bytes;
+            self.board.timers.remove(&(conn.half_until, Timer::HalfPacket(id)));
+            if let Some(rate) = conn.rate {
+                self.board.timers.remove(&(rate.rests_until, Timer::Rate(id)));
+            }
             self.board.stats.sockets -= 1;
         }
     }
@@ -246,11 +273,22 @@ impl Shard {
         if conn.holds.any() {
             // Read before the driver knew: bounded by one read of its buffer.
             conn.inbox.keep(bytes);
-            return;
+            return self.watch_stranger(id);
         }
         self.process(id, bytes);
         self.finish_move(id);
         self.hold_if_not_reading(id);
+        self.watch_stranger(id);
+    }
+
+    /// Who is not logged in may keep little.
+    fn watch_stranger(&mut self, id: ConnId) {
+        let logged_in =
+            |conn: &mut Conn| matches!(conn.stage, Stage::Connected { .. }) && conn.strange_bytes == 0;
+        if !self.board.conn(id).is_none_or(logged_in) {
+            self.count_strange_bytes(id);
+            self.shed_strangers();
+        }
     }
 
     /// A client that does not read what it is owed is not read from either.
@@ -279,6 +317,7 @@ impl Shard {
                     Ok(None) => {
                         if !input.is_empty() {
                             conn.inbox.keep(input);
+                            self.note_half_packet(id, true);
                         }
                         return;
                     }
@@ -287,7 +326,7 @@ impl Shard {
             } else {
                 match conn.inbox.complete(&mut input, maximum) {
                     Ok(Some(packet)) => self.on_packet(id, &packet),
-                    Ok(None) => return,
+                    Ok(None) => return self.note_half_packet(id, false),
                     Err(error) => return self.end(id, Ended::Rule(error)),
                 }
             };
@@ -318,6 +357,7 @@ impl Shard {
         let (usual, first) = (limits.packet_bytes_max, limits.connect_bytes_max);
         match self.board.conn(id) {
             Some(Conn { stage: Stage::AwaitConnect, .. }) => first.min(usual) as usize,
+            Some(Conn { stage: Stage::Connected { .. }, granted, .. }) => granted.packet_bytes_max as usize,
             _ => usual as usize,
         }
     }
@@ -337,7 +377,7 @@ impl Shard {
         };
         let raw = packet;
         let result = match decode(version, Receiver::Server, packet) {
-            Ok(packet) if connected => self.on_connected_packet(id, version, packet),
+            Ok(decoded) if connected => self.on_connected_packet(id, version, decoded, packet.len()),
             Ok(packet) => self.on_authenticating_packet(id, packet),
             Err(error) => Err(PeerError::Decode(error)),
         };
@@ -360,6 +400,7 @@ impl Shard {
         id: ConnId,
         version: ProtocolVersion,
         packet: Packet<'_>,
+        length: usize,
     ) -> Result<(), PeerError> {
         match packet {
             Packet::Publish(publish) => {
@@ -368,6 +409,7 @@ impl Shard {
                 if self.board.records.len() > records {
                     self.board.hold_back(id);
                 }
+                self.pace(id, length);
             }
             Packet::PubAck(ack) => self.on_puback(id, ack.packet_id),
             Packet::PubRec(ack) => self.on_pubrec(id, ack.packet_id, ack.reason),
@@ -442,13 +484,14 @@ impl Shard {
     }
 
     fn on_timeout(&mut self) {
+        self.go_on_with_lists();
         for _ in 0..self.board.again.len() {
             if let Some(session) = self.board.again.pop_front() {
                 self.board.pump(session);
             }
         }
-        while let Some((when, _)) = self.board.timers.first() {
-            if *when > self.board.now {
+        for _ in 0..TIMERS_PER_TURN {
+            if self.board.timers.first().is_none_or(|(when, _)| *when > self.board.now) {
                 return;
             }
             let Some((_, timer)) = self.board.timers.pop_first() else { return };
@@ -458,6 +501,9 @@ impl Shard {
                 Timer::Expire(key, session) => self.on_expire_timer(key, session),
                 Timer::Retained(topic) => self.on_retained_timer(&topic),
                 Timer::Sys => self.on_sys_timer(),
+                Timer::Presence => self.flush_presence(),
+                Timer::Rate(id) => self.on_rate_timer(id),
+                Timer::HalfPacket(id) => self.on_half_packet_timer(id),
             }
         }
     }
@@ -485,6 +531,9 @@ impl Shard {
         }
     }
 }
+
+/// Timers that go off in one turn; the rest of a crowd does in the next ones.
+const TIMERS_PER_TURN: usize = 256;
 
 /// One and a half times the Keep Alive (3.1.1 [MQTT-3.1.2-24], 5.0 [MQTT-3.1.2-22]).
 pub(crate) fn keep_alive_grace(seconds: u16) -> std::time::Duration {

@@ -1,5 +1,9 @@
 //! Counters of one shard. Plain numbers, counted where things happen and summed when somebody asks.
 
+use cork_packet::ReasonCode;
+
+use crate::{event::Ended, io::TurnedAway};
+
 /// Counters since the start, and present numbers.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names of the fields are the names of the counters")]
@@ -46,6 +50,26 @@ pub struct Stats {
     pub denied_delivery: u64,
     /// Connections that ended because the peer broke a rule.
     pub peer_errors: u64,
+    /// Connections closed because their address connects too often.
+    pub refused_rate: u64,
+    /// Connections closed because their address is banned.
+    pub refused_banned: u64,
+    /// CONNECT refused because too many wait to be checked.
+    pub refused_busy: u64,
+    /// CONNECT refused for what it says of its user.
+    pub refused_login: u64,
+    /// Bans of addresses that began.
+    pub bans: u64,
+    /// Connections without CONNECT in time.
+    pub closed_connect_timeout: u64,
+    /// Connections that began a packet and did not go on.
+    pub closed_packet_timeout: u64,
+    /// Connections silent for one and a half Keep Alive.
+    pub closed_keep_alive: u64,
+    /// Connections closed because those not logged in kept too much.
+    pub closed_login_memory: u64,
+    /// How often a client was not read for a while because it published too fast.
+    pub slowed: u64,
 }
 
 impl Stats {
@@ -59,6 +83,34 @@ impl Stats {
             + self.lost_damaged
     }
 
+    /// Counts the end of a connection by its cause.
+    pub(crate) fn count_end(&mut self, cause: &Ended) {
+        let counter = match cause {
+            Ended::Rule(_) => &mut self.peer_errors,
+            Ended::KeepAliveTimeout => &mut self.closed_keep_alive,
+            Ended::ConnectTimeout => &mut self.closed_connect_timeout,
+            Ended::PacketTimeout => &mut self.closed_packet_timeout,
+            Ended::NoRoomForStrangers => &mut self.closed_login_memory,
+            Ended::Refused(ReasonCode::SERVER_BUSY) => &mut self.refused_busy,
+            Ended::Refused(
+                ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::BAD_AUTHENTICATION_METHOD,
+            ) => &mut self.refused_login,
+            _ => return,
+        };
+        *counter += 1;
+    }
+
+    /// Counts what the driver did.
+    pub(crate) fn count_turned_away(&mut self, how: TurnedAway) {
+        *match how {
+            TurnedAway::Rate => &mut self.refused_rate,
+            TurnedAway::Banned => &mut self.refused_banned,
+            TurnedAway::BanBegins => &mut self.bans,
+        } += 1;
+    }
+
     /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
         macro_rules! sum { ($($field:ident)*) => { $( self.$field += other.$field; )* } }
@@ -66,7 +118,8 @@ impl Stats {
             publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large
-            lost_damaged refused_full denied_publish denied_delivery peer_errors);
+            lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_busy refused_login bans
+            closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cork_packet::{
     Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
-    Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, levels, split_share,
-    validate_filter,
+    Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions, UnsubAck, Unsubscribe,
+    UnsubscribeFilters, levels, split_share, validate_filter,
 };
 use cork_proto::PeerError;
 use cork_store::Record;
@@ -15,6 +15,8 @@ use crate::{
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
     io::{ConnId, Waiter},
+    list::{LIST_STEPS_MAX, List, ListAction},
+    presence,
     rights::Denied,
     session::{GROUP_BIT, NO_GROUP, SubValue, Subscription},
     shard::Shard,
@@ -50,43 +52,65 @@ impl Shard {
         version: ProtocolVersion,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), PeerError> {
-        let Some(six) = self.board.conn(id).map(|conn| conn.session) else { return Ok(()) };
         for SubscribeFilter { filter, options } in subscribe.filters() {
             let parsed = parse(filter)?;
             if parsed.group.is_some() && options.no_local {
                 return Err(PeerError::NoLocalOnShared); // 5.0 [MQTT-3.8.3-4]
             }
         }
-        let sub_id = subscribe.properties.subscription_identifier().unwrap_or(0);
-        let (records, mut codes) = (self.board.records.len(), Vec::new());
+        let list = List {
+            packet_id: subscribe.packet_id,
+            version,
+            action: ListAction::Subscribe {
+                sub_id: subscribe.properties.subscription_identifier().unwrap_or(0),
+            },
+            codes: Vec::new(),
+            ticket: None,
+        };
+        self.begin_list(id, list, subscribe.filters().rest(), subscribe.filters().len());
+        Ok(())
+    }
+
+    /// Subscribes to the next few filters of a packet.
+    pub(crate) fn subscribe_some(
+        &mut self,
+        six: SessionIx,
+        list: &mut List,
+        sub_id: u32,
+        filters: &mut SubscribeFilters<'_>,
+    ) {
+        let records = self.board.records.len();
         let mut cursors = Vec::new();
-        for SubscribeFilter { filter, options } in subscribe.filters() {
+        for SubscribeFilter { filter, options } in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
-            codes.push(match self.may_subscribe(six, &parsed) {
+            list.codes.push(match self.may_subscribe(six, &parsed) {
                 Ok(()) => {
                     let value = SubValue { options: options.bits(), sub_id };
                     let new = self.insert_subscription(six, &parsed, value);
-                    if parsed.group.is_none() && wants_retained(options, new, version) {
+                    if parsed.group.is_none() && wants_retained(options, new, list.version) {
                         cursors.push((parsed.filter.into(), options, sub_id));
                     }
                     options.qos as u8
                 }
-                Err(reason) => refused_code(version, reason, options.qos),
+                Err(reason) => refused_code(list.version, reason, options.qos),
             });
         }
         let relies = self.board.records.len() > records;
-        let ticket = if relies { self.board.ticket } else { self.board.stored };
+        list.ticket = if relies { Some(self.board.ticket) } else { list.ticket };
+        let ticket = list.ticket.unwrap_or(self.board.stored);
         for (filter, options, sub_id) in cursors {
             self.add_cursor(six, filter, options, sub_id, ticket);
         }
-        let bytes = self.suback(id, subscribe.packet_id, &codes);
+    }
+
+    /// Answers a SUBSCRIBE of which every filter was seen to.
+    pub(crate) fn finish_subscribe(&mut self, id: ConnId, list: &List) {
+        let bytes = self.suback(id, list.packet_id, &list.codes);
         // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
         // may still be on its way, and SUBACK says that nothing is missed from now on.
         let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
         let waits = self.ask_others(Waiter { conn: id, number });
-        self.board.answer(id.index, relies, waits, Answer::Packet(bytes.into()));
-        self.board.pump(six);
-        Ok(())
+        self.board.answer_after(id.index, list.ticket, waits, Answer::Packet(bytes.into()));
     }
 
     fn suback(&mut self, id: ConnId, packet_id: PacketId, codes: &[u8]) -> Vec<u8> {
@@ -120,6 +144,9 @@ impl Shard {
 
     /// Makes or replaces a subscription. Returns whether it is new to the Session.
     fn insert_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> bool {
+        if presence::concerns(parsed.filter) {
+            self.show_presence(); // as retained messages, not once more as new ones
+        }
         let online = self.board.sessions[six as usize].is_online();
         let (subscription, before, first) = match parsed.group {
             Some(name) => {
@@ -145,6 +172,9 @@ impl Shard {
             self.board.sessions[six as usize].subscriptions.insert(subscription);
             self.board.stats.subscriptions += 1;
             self.board.stats.shared_subscriptions += u64::from(parsed.group.is_some());
+        }
+        if new && presence::concerns(parsed.filter) {
+            self.watch_presence(true);
         }
         if new && subscription.group != NO_GROUP {
             self.announce_group(subscription.group);
@@ -205,13 +235,25 @@ impl Shard {
         version: ProtocolVersion,
         unsubscribe: &Unsubscribe<'_>,
     ) -> Result<(), PeerError> {
-        let Some(six) = self.board.conn(id).map(|conn| conn.session) else { return Ok(()) };
         for filter in unsubscribe.filters() {
             parse(filter)?;
         }
+        let packet_id = unsubscribe.packet_id;
+        let list =
+            List { packet_id, version, action: ListAction::Unsubscribe, codes: Vec::new(), ticket: None };
+        self.begin_list(id, list, unsubscribe.filters().rest(), unsubscribe.filters().len());
+        Ok(())
+    }
+
+    /// Unsubscribes from the next few filters of a packet.
+    pub(crate) fn unsubscribe_some(
+        &mut self,
+        six: SessionIx,
+        list: &mut List,
+        filters: &mut UnsubscribeFilters<'_>,
+    ) {
         let records = self.board.records.len();
-        let mut codes = Vec::new();
-        for filter in unsubscribe.filters() {
+        for filter in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
             let code = match self.find_subscription(six, &parsed) {
                 Some(subscription) => {
@@ -220,15 +262,20 @@ impl Shard {
                 }
                 None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
             };
-            codes.push(code.0);
+            list.codes.push(code.0);
         }
-        let relies = self.board.records.len() > records;
-        let codes: &[u8] = if version.is_v5() { &codes } else { &[] };
-        let ack = UnsubAck { packet_id: unsubscribe.packet_id, properties: Default::default(), codes };
+        if self.board.records.len() > records {
+            list.ticket = Some(self.board.ticket);
+        }
+    }
+
+    /// Answers an UNSUBSCRIBE of which every filter was seen to.
+    pub(crate) fn finish_unsubscribe(&mut self, id: ConnId, list: &List) {
+        let codes: &[u8] = if list.version.is_v5() { &list.codes } else { &[] };
+        let ack = UnsubAck { packet_id: list.packet_id, properties: Default::default(), codes };
         let maximum = self.board.conn(id).map_or(u32::MAX, |conn| conn.packet_bytes_max);
-        let bytes = encode_within(&Packet::UnsubAck(ack), version, maximum).unwrap_or_default();
-        self.board.answer(id.index, relies, 0, Answer::Packet(bytes.into()));
-        Ok(())
+        let bytes = encode_within(&Packet::UnsubAck(ack), list.version, maximum).unwrap_or_default();
+        self.board.answer_after(id.index, list.ticket, 0, Answer::Packet(bytes.into()));
     }
 
     fn find_subscription(&self, six: SessionIx, parsed: &Parsed<'_>) -> Option<Subscription> {
@@ -263,6 +310,9 @@ impl Shard {
     /// Takes a subscription out of the routes.
     pub(crate) fn drop_subscription(&mut self, six: SessionIx, subscription: Subscription) {
         self.board.stats.subscriptions -= 1;
+        if self.presence.is_watched() && presence::concerns(&self.router.index.filter(subscription.filter)) {
+            self.watch_presence(false);
+        }
         if subscription.group == NO_GROUP {
             // The filter's text is in the index only as long as somebody subscribes it.
             let text = self.tells_others().then(|| self.router.index.filter(subscription.filter));

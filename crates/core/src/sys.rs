@@ -34,7 +34,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 39] = [
+const PLAIN: [(&str, Counter); 49] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -57,6 +57,16 @@ const PLAIN: [(&str, Counter); 39] = [
     ("messages/denied/publish", |s| s.denied_publish),
     ("messages/denied/delivery", |s| s.denied_delivery),
     ("connections/peer_errors", |s| s.peer_errors),
+    ("connections/refused/rate", |s| s.refused_rate),
+    ("connections/refused/banned", |s| s.refused_banned),
+    ("connections/refused/busy", |s| s.refused_busy),
+    ("connections/refused/login", |s| s.refused_login),
+    ("connections/closed/connect_timeout", |s| s.closed_connect_timeout),
+    ("connections/closed/packet_timeout", |s| s.closed_packet_timeout),
+    ("connections/closed/keep_alive", |s| s.closed_keep_alive),
+    ("connections/closed/login_memory", |s| s.closed_login_memory),
+    ("addresses/banned", |s| s.bans),
+    ("clients/slowed", |s| s.slowed),
     ("store/messages/count", |s| s.queued_messages + s.retained),
     ("store/messages/bytes", |s| s.queued_bytes),
     ("subscriptions/count", |s| s.subscriptions),
@@ -88,6 +98,7 @@ impl Shard {
     pub(crate) fn start_sys(&mut self) {
         if !self.board.config.limits.sys_interval.is_zero() {
             let now = self.board.now;
+            self.sys_due = now;
             self.board.at(now, Timer::Sys);
         }
     }
@@ -95,6 +106,7 @@ impl Shard {
     pub(crate) fn on_sys_timer(&mut self) {
         let interval = self.board.config.limits.sys_interval;
         let next = self.board.now + interval;
+        self.sys_due = next;
         self.board.at(next, Timer::Sys);
         let stats = self.stats();
         if self.board.config.shard != 0 {

@@ -53,16 +53,13 @@ impl Inode {
         }
     }
 
-    /// All that was written since gets to the disk.
-    fn flush_all(&mut self) {
+    /// What counts as unwritten gets to the disk. Pages that an earlier failure left behind do not: they count as written.
+    fn flush(&mut self) {
         self.durable.resize(self.shown.len(), 0);
-        for (sector, states) in std::mem::take(&mut self.dirty) {
-            let Some(state) = states.last() else { continue };
-            let start = sector * SECTOR;
-            if start < self.durable.len() {
-                let end = (start + state.len()).min(self.durable.len());
-                self.durable[start..end].copy_from_slice(&state[..end - start]);
-            }
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
+            let end = ((sector + 1) * SECTOR).min(self.shown.len());
+            let start = (sector * SECTOR).min(end);
+            self.durable[start..end].copy_from_slice(&self.shown[start..end]);
         }
         self.lengths.clear();
     }
@@ -401,8 +398,7 @@ impl DiskFile for SimFile {
             inode.flush_some(&mut state.random);
             return Err(error);
         }
-        // Not what counts as written since a sync that failed.
-        inode.flush_all();
+        inode.flush();
         state.syncs += 1;
         Ok(())
     }

@@ -47,8 +47,10 @@ mod websocket;
 mod wire;
 
 pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
-pub use proxy::ProxyError;
+pub use proxy::{ProxyError, ProxyHeader};
 pub use stream::{ReadOutcome, Stream};
-pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles};
-pub use websocket::{HandshakeError, WebSocket, WsError, close_frame, encode_header};
+pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings};
+pub use websocket::{
+    HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,
+};
 pub use wire::{Peer, Wire};

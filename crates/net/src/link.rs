@@ -1,7 +1,7 @@
 //! What stands between the socket and MQTT, or WebSocket: perhaps a PROXY header first, perhaps TLS.
 
-use crate::proxy;
-use crate::tls::{Tls, TlsAcceptor};
+use crate::proxy::ProxyHeader;
+use crate::tls::{Tls, TlsAcceptor, TlsError};
 use crate::wire::Wire;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -76,6 +76,10 @@ impl<S: Socket> Link<S> {
         self.layers.as_ref().is_none_or(|layers| layers.is_settled())
     }
 
+    pub(crate) fn awaits_header(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.prelude.is_some())
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         self.layers.as_ref().is_some_and(|layers| layers.tls.is_some())
     }
@@ -86,6 +90,14 @@ impl<S: Socket> Link<S> {
 
     pub(crate) fn user(&self) -> Option<&str> {
         self.layers.as_ref()?.tls.as_ref()?.user()
+    }
+
+    /// Whether the client's certificate, or that it has none, would still do.
+    pub(crate) fn check_certificate(&mut self) -> Result<(), TlsError> {
+        match self.layers.as_mut().and_then(|layers| layers.tls.as_mut()) {
+            Some(tls) if tls.is_open() => tls.check(),
+            _ => Ok(()),
+        }
     }
 
     /// Reads once into `buffer`.
@@ -149,7 +161,7 @@ impl Layers {
 
     fn begin_tls(&mut self, read: Vec<u8>) -> io::Result<()> {
         match self.acceptor.take() {
-            Some(acceptor) => self.tls = Some(Tls::new(&acceptor, read)?),
+            Some(acceptor) => self.tls = Some(Tls::new(acceptor, read)?),
             None => self.early = read,
         }
         Ok(())
@@ -184,7 +196,8 @@ impl Layers {
         let Some(prelude) = &mut self.prelude else { return Ok(filled) };
         prelude.extend_from_slice(&buffer[..filled.bytes]);
         filled.bytes = 0;
-        let header = proxy::parse(prelude).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let header =
+            ProxyHeader::parse(prelude).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         if let Some(header) = header {
             let read = prelude.split_off(header.len);
             self.prelude = None;

@@ -5,7 +5,7 @@ use crate::wire::{Peer, Wire};
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -83,6 +83,32 @@ impl Listen {
             Address::Unix { path, mode } => bind_unix(path, *mode).map(Listener::Unix),
         }
     }
+
+    /// The same while `others`, listeners of this process that are about to be closed, still hold the port for another
+    /// address: `0.0.0.0` can be opened before `127.0.0.1` is closed. For that moment the port is open to every process
+    /// of this user, since the system knows no narrower way.
+    ///
+    /// # Errors
+    /// Those of [`bind`] and [`bind_unix`].
+    pub fn open_beside(&self, others: &[&Listener]) -> io::Result<Listener> {
+        let taken = match (self.open(), &self.address) {
+            (Err(error), Address::Net(address)) if error.kind() == ErrorKind::AddrInUse => *address,
+            (opened, _) => return opened,
+        };
+        let on_port = |other: &&&Listener| match other {
+            Listener::Tcp(other) => other.local_addr().is_ok_and(|at| at.port() == taken.port()),
+            Listener::Unix(_) => false,
+        };
+        let others: Vec<&&Listener> = others.iter().filter(on_port).collect();
+        if others.is_empty() {
+            return bind(taken).map(Listener::Tcp);
+        }
+        let share = |on: bool| others.iter().try_for_each(|other| other.share_port(on));
+        let opened = share(true).and_then(|()| bind_sharing(taken));
+        // It is back to normal even if some said no.
+        share(false)?;
+        opened.map(Listener::Tcp)
+    }
 }
 
 /// An open listening socket; accepting does not block.
@@ -114,6 +140,13 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Net),
             Self::Unix(_) => Ok(address.clone()),
+        }
+    }
+
+    fn share_port(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).set_reuse_port(on),
+            Self::Unix(_) => Ok(()),
         }
     }
 
@@ -168,8 +201,21 @@ impl Source for Listener {
 /// Those of the system: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and the like. The text does not name the
 /// address; the caller knows which listener it was.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    open_socket(address, false)
+}
+
+fn bind_sharing(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = open_socket(address, true)?;
+    SockRef::from(&listener).set_reuse_port(false)?;
+    Ok(listener)
+}
+
+fn open_socket(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if share_port {
+        socket.set_reuse_port(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -264,6 +310,27 @@ mod tests {
         let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = bind(first.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_port_moves_to_another_address_without_a_gap() {
+        let here =
+            |text: &str| Listen { wrap: Transport::Tcp.into(), address: Address::Net(text.parse().unwrap()) };
+        let old = here("127.0.0.1:0").open().unwrap();
+        let Address::Net(at) = old.address(&here("127.0.0.1:0").address).unwrap() else { panic!("no port") };
+        let wide = here(&format!("0.0.0.0:{}", at.port()));
+        assert_eq!(wide.open().unwrap_err().kind(), ErrorKind::AddrInUse);
+        let new = wide.open_beside(&[&old]).unwrap();
+        let client = TcpStream::connect(at).unwrap();
+        let taken = |listener: &super::Listener| listener.accept().is_ok();
+        assert!(taken(&old) || taken(&new), "one of them has the client");
+        drop((client, old));
+        let _client = TcpStream::connect(at).unwrap();
+        assert!(taken(&new));
+        let narrow = here(&at.to_string());
+        assert_eq!(narrow.open().unwrap_err().kind(), ErrorKind::AddrInUse, "and it is not shared any more");
+        drop(narrow.open_beside(&[&new]).unwrap());
+        assert_eq!(narrow.open_beside(&[]).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]

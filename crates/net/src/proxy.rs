@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 /// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct ProxyHeader {
     /// Its bytes; what follows belongs to the connection.
-    pub(crate) len: usize,
+    pub len: usize,
     /// The address of the client. `None` when the balancer speaks for itself (a health check) or has no address to
     /// tell: then the connection's own address holds.
-    pub(crate) source: Option<SocketAddr>,
+    pub source: Option<SocketAddr>,
 }
 
 /// What is wrong with a PROXY header.
@@ -53,8 +53,17 @@ impl fmt::Display for ProxyError {
 
 impl Error for ProxyError {}
 
-/// Reads the header that `bytes` begins with; `None` if more bytes are needed.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
+impl ProxyHeader {
+    /// Reads the header that `bytes` begins with; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// It is malformed, or there is none; more bytes will not help.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ProxyError> {
+        parse(bytes)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(byte, wanted)| byte == wanted);
     if begins(SIGNATURE) {
         return if bytes.len() < SIGNATURE.len() { Ok(None) } else { parse_binary(bytes) };
@@ -65,7 +74,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     Err(ProxyError::Missing)
 }
 
-fn parse_line(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
+fn parse_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let line = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     let Some(end) = memchr::memmem::find(line, b"\r\n") else {
         return if line.len() == LINE_BYTES_MAX { Err(ProxyError::LineTooLong) } else { Ok(None) };
@@ -76,7 +85,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     } else {
         Some(addresses(text).ok_or(ProxyError::Line)?)
     };
-    Ok(Some(Header { len: end + 2, source }))
+    Ok(Some(ProxyHeader { len: end + 2, source }))
 }
 
 /// `TCP4 SOURCE DESTINATION PORT PORT`, one space between.
@@ -104,7 +113,7 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| plain)
 }
 
-fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
+fn parse_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let Some(&[command, family, high, low]) = bytes.get(SIGNATURE.len()..HEAD) else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([high, low]));
     if command != LOCAL && command != PROXY {
@@ -124,7 +133,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
         _ if command == LOCAL => 0,
         _ => return Err(ProxyError::Family),
     };
-    let header = |source| Ok(Some(Header { len: HEAD + len, source }));
+    let header = |source| Ok(Some(ProxyHeader { len: HEAD + len, source }));
     if command == LOCAL {
         return header(None);
     }
@@ -168,7 +177,7 @@ const BODY_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use super::{BODY_BYTES_MAX, Header, ProxyError, SIGNATURE, parse};
+    use super::{BODY_BYTES_MAX, ProxyError, ProxyHeader, SIGNATURE, parse};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -212,7 +221,7 @@ mod tests {
     fn headers_are_read_whatever_follows() {
         for (name, bytes, source) in good() {
             let source = source.map(|source| source.parse().unwrap());
-            let expected = Header { len: bytes.len(), source };
+            let expected = ProxyHeader { len: bytes.len(), source };
             assert_eq!(parse(&bytes), Ok(Some(expected)), "{name}");
             assert_eq!(parse(&[&bytes[..], b"\x10\r\n"].concat()), Ok(Some(expected)), "{name}");
             for end in 0..bytes.len() {

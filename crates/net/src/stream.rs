@@ -7,9 +7,11 @@ mod framed;
 
 use crate::link::{Link, Socket, retry};
 use crate::listener::{Transport, Wrap};
+use crate::tls::TlsError;
 use crate::wire::{Peer, Wire};
 use framed::Framed;
 use std::io::{self, IoSlice, Write};
+use std::net::IpAddr;
 
 /// What one [`Stream::read`] brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct ReadOutcome {
 pub struct Stream {
     pipe: Pipe<Wire>,
     peer: Peer,
+    /// A PROXY header says, or will say, who it is.
+    proxied: bool,
 }
 
 impl Stream {
@@ -43,7 +47,7 @@ impl Stream {
     /// batches, Nagle's delay would only add to them.
     #[must_use]
     pub fn new(socket: impl Into<Wire>, peer: impl Into<Peer>, transport: Transport) -> Self {
-        Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into() }
+        Self { pipe: Pipe::new(Link::plain(socket.into()), transport), peer: peer.into(), proxied: false }
     }
 
     /// Takes over an accepted socket with all that its listener wraps around MQTT.
@@ -52,7 +56,7 @@ impl Stream {
     /// rustls found no randomness.
     pub fn accept(socket: impl Into<Wire>, peer: impl Into<Peer>, wrap: &Wrap) -> io::Result<Self> {
         let link = Link::new(socket.into(), wrap.proxy, wrap.tls.clone())?;
-        Ok(Self { pipe: Pipe::new(link, wrap.transport), peer: peer.into() })
+        Ok(Self { pipe: Pipe::new(link, wrap.transport), peer: peer.into(), proxied: wrap.proxy })
     }
 
     /// Who is at the other end: by the PROXY header, where there is one to believe, else by the socket.
@@ -60,9 +64,36 @@ impl Stream {
         self.pipe.socket.source().map_or(self.peer, Peer::Net)
     }
 
+    /// The address that limits per address hold for. `None` for a Unix domain socket, and where a balancer stands
+    /// between and speaks for nobody, or has not yet spoken: see [`Stream::awaits_origin`].
+    pub fn origin(&self) -> Option<IpAddr> {
+        if self.proxied { self.pipe.socket.source().map(|source| source.ip()) } else { self.peer.ip() }
+    }
+
+    /// Whether the PROXY header that says where it comes from is still to come. Nothing is done for TLS by the
+    /// [`Stream::read`] that brings it, nor before.
+    pub fn awaits_origin(&self) -> bool {
+        self.pipe.socket.awaits_header()
+    }
+
+    /// Whether the address is a balancer's, not the client's.
+    pub fn is_behind_balancer(&self) -> bool {
+        self.proxied && self.pipe.socket.source().is_none()
+    }
+
     /// The user name in the certificate that the client has proven to be its own.
     pub fn user(&self) -> Option<&str> {
         self.pipe.socket.user()
+    }
+
+    /// Whether the client would still be let in by what the TLS of its listener asks today: its certificate may have
+    /// been revoked since, say. Costs nothing if that has not changed since it was asked last, else one or two verifications
+    /// of a signature if it showed a certificate.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn check_certificate(&mut self) -> Result<(), TlsError> {
+        self.pipe.socket.check_certificate()
     }
 
     /// Whether [`Stream::peer`] and [`Stream::user`] are final: PROXY header and TLS handshake, if any, are done. No

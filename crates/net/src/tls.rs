@@ -8,16 +8,20 @@
 mod acceptor;
 mod certificate;
 mod error;
+mod files;
 
-pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles};
+pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use error::TlsError;
 
 use crate::link::{Filled, Socket, retry};
 use acceptor::Current;
+use rustls::pki_types::UnixTime;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
 
 type Traffic<'a> = WriteTraffic<'a, ServerConnectionData>;
 
@@ -34,6 +38,11 @@ enum Stage {
 pub(crate) struct Tls {
     connection: UnbufferedServerConnection,
     identity: Option<Identity>,
+    acceptor: Arc<TlsAcceptor>,
+    /// Of the acceptor's settings it began with.
+    generation: u64,
+    /// When the handshake was over.
+    opened: UnixTime,
     stage: Stage,
     /// The client sent anything at all.
     heard: bool,
@@ -68,12 +77,15 @@ struct Step {
 
 impl Tls {
     /// Waits for a client's first message. `held`: what was read from the socket before.
-    pub(crate) fn new(acceptor: &TlsAcceptor, held: Vec<u8>) -> io::Result<Self> {
-        let Current { config, identity } = acceptor.current();
+    pub(crate) fn new(acceptor: Arc<TlsAcceptor>, held: Vec<u8>) -> io::Result<Self> {
+        let Current { config, identity, generation, .. } = acceptor.current();
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self {
             connection,
             identity,
+            acceptor,
+            generation,
+            opened: UnixTime::since_unix_epoch(Duration::ZERO),
             stage: Stage::Handshake,
             heard: !held.is_empty(),
             held_is_new: !held.is_empty(),
@@ -90,6 +102,17 @@ impl Tls {
 
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// Whether the client would be let in today; see [`TlsAcceptor::check`]. Costs nothing if the settings are the same.
+    pub(crate) fn check(&mut self) -> Result<(), TlsError> {
+        let generation = self.acceptor.generation();
+        if generation != self.generation {
+            let chain = self.connection.peer_certificates().unwrap_or_default();
+            self.acceptor.check(chain, self.user(), self.opened)?;
+            self.generation = generation;
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -182,6 +205,11 @@ impl Tls {
                     return Err(self.fail(socket, error));
                 }
             }
+        }
+        self.opened = UnixTime::now();
+        // What was withdrawn while its handshake went on, it must not slip through with.
+        if let Err(error) = self.check() {
+            return Err(self.fail(socket, error));
         }
         self.stage = Stage::Open;
         Ok(())

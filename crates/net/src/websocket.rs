@@ -7,10 +7,12 @@
 //!
 //! Invariant: how the bytes are split over calls changes neither payload nor replies nor the error.
 
+mod client;
 mod error;
 mod frame;
 mod handshake;
 
+pub use client::{WebSocketClient, WsClientError};
 pub use error::{HandshakeError, WsError};
 use frame::{Control, HEADER_BYTES_MAX};
 pub use frame::{close_frame, encode_header};

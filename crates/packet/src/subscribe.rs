@@ -200,6 +200,21 @@ impl RetainHandling {
     }
 }
 
+impl<'a> SubscribeFilters<'a> {
+    /// What is still to come, for [`SubscribeFilters::resume`]. Its length is [`ExactSizeIterator::len`].
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Goes on where another iterator of the same version stopped: with its `rest`, of which `count` filters are left.
+    /// Ends early where the bytes are others.
+    #[must_use]
+    pub const fn resume(version: ProtocolVersion, rest: &'a [u8], count: usize) -> Self {
+        Self { rest, count, mask: options_mask(version) }
+    }
+}
+
 impl<'a> Iterator for SubscribeFilters<'a> {
     type Item = SubscribeFilter<'a>;
 
@@ -208,7 +223,7 @@ impl<'a> Iterator for SubscribeFilters<'a> {
         let (filter, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
         let (&options, rest) = rest.split_first()?;
         self.rest = rest;
-        self.count -= 1;
+        self.count = self.count.saturating_sub(1);
         // Neither fails: the bytes were checked before the iterator was made.
         let filter = str::from_utf8(filter).ok()?;
         let options = SubscriptionOptions::from_bits(options & self.mask)?;

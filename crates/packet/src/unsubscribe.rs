@@ -97,6 +97,21 @@ impl UnsubscribeBuf {
     }
 }
 
+impl<'a> UnsubscribeFilters<'a> {
+    /// What is still to come, for [`UnsubscribeFilters::resume`]. Its length is [`ExactSizeIterator::len`].
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Goes on where another iterator stopped: with its `rest`, of which `count` filters are left. Ends early where the
+    /// bytes are others.
+    #[must_use]
+    pub const fn resume(rest: &'a [u8], count: usize) -> Self {
+        Self { rest, count }
+    }
+}
+
 impl<'a> Iterator for UnsubscribeFilters<'a> {
     type Item = &'a str;
 
@@ -104,7 +119,7 @@ impl<'a> Iterator for UnsubscribeFilters<'a> {
         let (len, rest) = self.rest.split_first_chunk()?;
         let (filter, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
         self.rest = rest;
-        self.count -= 1;
+        self.count = self.count.saturating_sub(1);
         // Does not fail: the bytes were checked before the iterator was made.
         str::from_utf8(filter).ok()
     }

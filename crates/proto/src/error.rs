@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cork_packet::{DecodeError, ReasonCode};
+use cork_packet::{DecodeError, PacketId, ReasonCode};
 
 /// A rule of the specification, or a limit of this end, that the peer broke. It ends the Network Connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,13 @@ pub enum PeerError {
     UnexpectedAuth,
     /// AUTH with another Authentication Method than the CONNECT's (5.0 [MQTT-4.12.0-5]).
     AuthMethodChanged,
-    /// Another packet than AUTH or DISCONNECT before the authentication ended.
+    /// Another packet than AUTH or DISCONNECT before the authentication ended; from a server, before CONNACK
+    /// (3.1.1 and 5.0 [MQTT-3.2.0-1]).
     PacketBeforeConnAck,
+    /// A second CONNACK (5.0 [MQTT-3.2.0-2]).
+    SecondConnAck,
+    /// An acknowledgement of another kind, or with another number of codes, than the packet it names wants.
+    AckMismatch(PacketId),
     /// More QoS 1 and 2 publications under way than the Receive Maximum allows (5.0 [MQTT-3.3.4-9]).
     ReceiveMaximumExceeded,
     /// A Topic Alias of zero or above the maximum (5.0 [MQTT-3.3.2-8], [MQTT-3.3.2-9]).
@@ -57,6 +62,8 @@ impl PeerError {
             | Self::UnexpectedAuth
             | Self::AuthMethodChanged
             | Self::PacketBeforeConnAck
+            | Self::SecondConnAck
+            | Self::AckMismatch(_)
             | Self::TopicAliasUnknown(_)
             | Self::NoLocalOnShared
             | Self::SessionExpiryFromZero => ReasonCode::PROTOCOL_ERROR,
@@ -87,6 +94,8 @@ impl fmt::Display for PeerError {
             Self::UnexpectedAuth => f.write_str("AUTH without a running authentication"),
             Self::AuthMethodChanged => f.write_str("AUTH changes the Authentication Method"),
             Self::PacketBeforeConnAck => f.write_str("a packet before the authentication ended"),
+            Self::SecondConnAck => f.write_str("a second CONNACK"),
+            Self::AckMismatch(id) => write!(f, "an answer that does not fit the packet with identifier {id}"),
             Self::ReceiveMaximumExceeded => f.write_str("more publications under way than Receive Maximum"),
             Self::TopicAliasInvalid(alias) => write!(f, "Topic Alias {alias} is not allowed"),
             Self::TopicAliasUnknown(alias) => write!(f, "Topic Alias {alias} was never defined"),

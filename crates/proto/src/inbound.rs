@@ -52,6 +52,12 @@ impl Inbound {
         self.kept.len()
     }
 
+    /// Bytes of memory kept for them.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// The first byte kept: type and flags of the unfinished packet.
     #[must_use]
     pub fn first(&self) -> Option<u8> {
@@ -88,12 +94,24 @@ impl Inbound {
                 return Ok(Some(self.take()));
             }
             let Some((head, rest)) = input.split_at_checked(missing) else {
+                self.grow(input.len(), length);
                 self.kept.extend_from_slice(input);
                 *input = &[];
                 return Ok(None);
             };
+            self.grow(missing, length);
             self.kept.extend_from_slice(head);
             *input = rest;
+        }
+    }
+
+    /// Makes room for `more` bytes: by doubling, but never beyond the packet that is kept.
+    fn grow(&mut self, more: usize, packet: Option<usize>) {
+        let needed = self.kept.len() + more;
+        if needed > self.kept.capacity() {
+            let doubled = needed.max(2 * self.kept.capacity());
+            let wanted = packet.map_or(doubled, |packet| doubled.min(packet).max(needed));
+            self.kept.reserve_exact(wanted - self.kept.len());
         }
     }
 }

@@ -57,8 +57,10 @@ pub struct Inflight<M> {
     base: u64,
     /// Older than the ring, by sequence.
     aside: BTreeMap<u64, Flight<M>>,
-    /// Their identifiers.
+    /// Their identifiers, and those reserved for other packets, which have the sequence [`RESERVED`].
     aside_ids: BTreeMap<PacketId, u64>,
+    /// Identifiers reserved for other packets.
+    reserved: usize,
     /// Flights in `ring` and `aside`.
     live: usize,
     /// Flights that use Receive Maximum on this Network Connection.
@@ -72,6 +74,9 @@ pub struct Inflight<M> {
 
 /// Packet Identifiers there are.
 const IDENTIFIERS: u64 = 65_535;
+const IDENTIFIERS_MAX: usize = 65_535;
+/// No flight has this sequence.
+const RESERVED: u64 = u64::MAX;
 /// A ring longer than this is checked for flights to be moved aside.
 const RING_LONG: usize = 1024;
 
@@ -82,6 +87,7 @@ impl<M> Default for Inflight<M> {
             base: 0,
             aside: BTreeMap::new(),
             aside_ids: BTreeMap::new(),
+            reserved: 0,
             live: 0,
             open: 0,
             resend_at: 0,
@@ -138,7 +144,7 @@ impl<M> Inflight<M> {
     /// The first sequence from `from` on whose identifier is not in use; `None` when all are.
     #[must_use]
     pub fn free_from(&self, from: u64) -> Option<u64> {
-        if self.live as u64 >= IDENTIFIERS {
+        if self.live + self.reserved >= IDENTIFIERS_MAX {
             return None;
         }
         (from..from + IDENTIFIERS).find(|sequence| !self.is_used(identifier(*sequence)))
@@ -149,7 +155,7 @@ impl<M> Inflight<M> {
     /// `None`, and nothing happens, when the identifier is in use.
     pub fn push_at(&mut self, sequence: u64, item: M, qos: QoS) -> Option<PacketId> {
         let id = identifier(sequence);
-        if self.live as u64 >= IDENTIFIERS || self.is_used(id) {
+        if self.live + self.reserved >= IDENTIFIERS_MAX || self.is_used(id) {
             return None;
         }
         self.shorten();
@@ -207,6 +213,57 @@ impl<M> Inflight<M> {
         }
     }
 
+    /// Takes a Packet Identifier out of the row for a packet that is no publication (SUBSCRIBE, UNSUBSCRIBE), until
+    /// [`Inflight::free`] (5.0 [MQTT-2.2.1-3]). `None` when all are in use.
+    pub fn reserve(&mut self) -> Option<PacketId> {
+        let sequence = self.free_from(self.next())?;
+        self.shorten();
+        self.pad_to(sequence + 1);
+        let id = identifier(sequence);
+        self.aside_ids.insert(id, RESERVED);
+        self.reserved += 1;
+        Some(id)
+    }
+
+    /// Gives an identifier back that [`Inflight::reserve`] handed out. False when it was not reserved.
+    pub fn free(&mut self, id: PacketId) -> bool {
+        let reserved = self.aside_ids.get(&id) == Some(&RESERVED);
+        if reserved {
+            self.aside_ids.remove(&id);
+            self.reserved -= 1;
+        }
+        reserved
+    }
+
+    /// Puts a flight of an earlier program run behind the others, under the identifier it had; its packet goes out
+    /// when [`Inflight::reconnected`] was called. False when the identifier is in use.
+    pub fn restore(&mut self, id: PacketId, awaits: Phase, item: Option<M>) -> bool {
+        if self.is_used(id) {
+            return false;
+        }
+        // The next sequence that has this identifier.
+        let ahead = u64::from(id.get()) - 1 + IDENTIFIERS - self.next() % IDENTIFIERS;
+        self.pad_to(self.next() + ahead % IDENTIFIERS);
+        self.ring.push_back(Some(Flight { awaits, item, counted: false }));
+        self.live += 1;
+        true
+    }
+
+    /// What the flight with this identifier waits for; `None` when there is none.
+    #[must_use]
+    pub fn awaits(&mut self, id: PacketId) -> Option<Phase> {
+        self.find(id).map(|flight| flight.awaits)
+    }
+
+    /// All flights in order, taken out: the Session is over.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (PacketId, Flight<M>)> + use<M> {
+        let Self { ring, base, aside, .. } = std::mem::take(self);
+        let ring = ring.into_iter().zip(base..).filter_map(|(slot, n)| Some((n, slot?)));
+        let mut flights: Vec<_> = aside.into_iter().chain(ring).collect();
+        flights.sort_unstable_by_key(|(n, _)| *n);
+        flights.into_iter().map(|(n, flight)| (identifier(n), flight))
+    }
+
     /// PUBACK arrived: a QoS 1 flight ends.
     pub fn puback(&mut self, id: PacketId) -> Acked<M> {
         self.end(id, Phase::Puback)
@@ -255,7 +312,9 @@ impl<M> Inflight<M> {
             self.resend_at += 1;
         } else {
             // 5.0 [MQTT-3.3.4-10]: a PUBLISH that waits holds up no PUBREL behind it.
-            let release = self.seek(released, |_, flight| flight.awaits == Phase::Pubcomp);
+            // What lies before it went out on the way here.
+            let behind = released.max(sequence);
+            let release = self.seek(behind, |_, flight| flight.awaits == Phase::Pubcomp);
             self.release_at = release.map_or(self.resend_end, |sequence| sequence + 1);
             sequence = release?;
         }
@@ -505,6 +564,46 @@ mod tests {
         assert_eq!(inflight.push_at(IDENTIFIERS + 1, 1, QoS::AtLeastOnce), Some(id(2)));
         assert_eq!(inflight.len(), 2);
         assert!(inflight.ring.len() < 10);
+    }
+
+    #[test]
+    fn a_pubrel_before_a_publish_that_waits_for_the_window_goes_once() {
+        let mut inflight = Inflight::default();
+        let ids: Vec<_> = (0..4).map(|n| inflight.push(n, QoS::ExactlyOnce).unwrap()).collect();
+        inflight.pubrec(ids[1], false);
+        inflight.reconnected();
+        let again: Vec<_> = std::iter::from_fn(|| inflight.resend(2).map(|(id, _)| id)).collect();
+        assert_eq!(again, ids[..3]);
+    }
+
+    #[test]
+    fn mqtt5_2_2_1_3_a_reserved_identifier_is_given_to_no_publication() {
+        let mut inflight = Inflight::default();
+        let reserved = inflight.reserve().unwrap();
+        for n in 0..65_534u32 {
+            assert_ne!(inflight.push(n, QoS::AtLeastOnce).unwrap(), reserved);
+        }
+        assert_eq!((inflight.push(0, QoS::AtLeastOnce), inflight.reserve()), (None, None));
+        assert!(inflight.free(reserved) && !inflight.free(reserved));
+        assert_eq!(inflight.push(0, QoS::AtLeastOnce), Some(reserved));
+    }
+
+    #[test]
+    fn flights_of_an_earlier_run_keep_identifier_and_order() {
+        let mut inflight = Inflight::default();
+        for (n, phase) in [(65_530, Phase::Puback), (3, Phase::Pubcomp), (9, Phase::Pubrec)] {
+            assert!(inflight.restore(id(n), phase, Some(n)));
+            assert!(!inflight.restore(id(n), phase, Some(n)));
+        }
+        assert_eq!((inflight.len(), inflight.open()), (3, 0));
+        assert_eq!(inflight.push(10, QoS::AtLeastOnce), Some(id(10)));
+        inflight.reconnected();
+        let again: Vec<_> = std::iter::from_fn(|| inflight.resend(9).map(|(id, _)| id.get())).collect();
+        assert_eq!(again, [65_530, 3, 9, 10]);
+        assert_eq!(inflight.awaits(id(3)), Some(Phase::Pubcomp));
+        let all: Vec<_> = inflight.take_all().map(|(id, flight)| (id.get(), flight.item)).collect();
+        assert_eq!(all, [(65_530, Some(65_530)), (3, Some(3)), (9, Some(9)), (10, Some(10))]);
+        assert!(inflight.is_empty());
     }
 
     proptest! {

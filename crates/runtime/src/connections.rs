@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +27,36 @@ pub(crate) enum Ending {
     Lingering,
 }
 
+/// Which line a connection waits in to be read. Whole lines are served after each other: a crowd that comes, or goes,
+/// does not stand before those who are there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Clients that are logged in.
+    Inside,
+    /// Connections that were ended by the peer.
+    Leaving,
+    /// Everybody else.
+    Outside,
+}
+
+/// Slots that are to be read.
+#[derive(Default)]
+struct Lines {
+    inside: VecDeque<usize>,
+    leaving: VecDeque<usize>,
+    outside: VecDeque<usize>,
+}
+
+impl Lines {
+    fn of(&mut self, line: Line) -> &mut VecDeque<usize> {
+        match line {
+            Line::Inside => &mut self.inside,
+            Line::Leaving => &mut self.leaving,
+            Line::Outside => &mut self.outside,
+        }
+    }
+}
+
 /// One socket.
 pub(crate) struct Connection {
     pub(crate) stream: Box<Stream>,
@@ -34,13 +65,17 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// The peer's end was announced; it stands behind what is still to be read.
     pub(crate) hung_up: bool,
-    /// It stands in the list of connections to read.
+    /// It stands in a line of connections to read.
     pub(crate) queued: bool,
+    /// It belongs to a client that is logged in.
+    pub(crate) inside: bool,
     /// The shard does not want more of it now.
     pub(crate) paused: bool,
     /// The socket took nothing; a writable event comes.
     pub(crate) blocked: bool,
     pub(crate) ending: Ending,
+    /// Alive as long as somebody waits for the access threads' answer.
+    pub(crate) asking: Option<Arc<()>>,
     deadline: Time,
 }
 
@@ -51,7 +86,7 @@ pub(crate) struct Connections {
     /// By slot: how often it was used.
     generations: Vec<u32>,
     /// To be read at the next turn.
-    pub(crate) ready: VecDeque<usize>,
+    ready: Lines,
     deadlines: BTreeSet<(Time, usize)>,
 }
 
@@ -71,9 +106,11 @@ impl Connections {
             readable: false,
             hung_up: false,
             queued: false,
+            inside: false,
             paused: false,
             blocked: false,
             ending: Ending::No,
+            asking: None,
             deadline: Time::NEVER,
         });
         id
@@ -81,6 +118,11 @@ impl Connections {
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The slots of all that are there.
+    pub(crate) fn slots(&self) -> Vec<usize> {
+        self.slots.iter().map(|(slot, _)| slot).collect()
     }
 
     pub(crate) fn at(&mut self, slot: usize) -> Option<&mut Connection> {
@@ -98,13 +140,34 @@ impl Connections {
         Some(self.slots.remove(id.index as usize))
     }
 
-    /// Puts a connection on the list of those to be read.
+    /// Whether there is something to read.
+    pub(crate) fn any_ready(&self) -> bool {
+        let Lines { inside, leaving, outside } = &self.ready;
+        !(inside.is_empty() && leaving.is_empty() && outside.is_empty())
+    }
+
+    /// How many wait in a line.
+    pub(crate) fn ready_in(&mut self, line: Line) -> usize {
+        self.ready.of(line).len()
+    }
+
+    /// The next of a line.
+    pub(crate) fn next_in(&mut self, line: Line) -> Option<usize> {
+        self.ready.of(line).pop_front()
+    }
+
+    /// Puts a connection into the line of those to be read.
     pub(crate) fn mark_readable(&mut self, slot: usize) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         connection.readable = true;
         if !connection.queued && !connection.paused {
             connection.queued = true;
-            self.ready.push_back(slot);
+            let line = match connection {
+                Connection { hung_up: true, .. } => Line::Leaving,
+                Connection { inside: true, .. } => Line::Inside,
+                _ => Line::Outside,
+            };
+            self.ready.of(line).push_back(slot);
         }
     }
 

@@ -7,10 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod change;
 mod connections;
+mod gate;
+mod listeners;
 mod log;
 mod mail;
 mod runtime;
 mod worker;
 
-pub use runtime::{Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use gate::AddressLimits;
+pub use listeners::{ListenError, PreparedListeners};
+pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};

@@ -7,9 +7,11 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{AuthOutcome, Batch, ConnId, Users};
+use cork_core::{AuthOutcome, Batch, ConnId, Settings, Users};
 use cork_net::Stream;
 use mio::Waker;
+
+use crate::listeners::ListenerChanges;
 
 /// What a worker is told.
 pub(crate) enum Mail {
@@ -23,6 +25,12 @@ pub(crate) enum Mail {
     Rights(Arc<Acl>),
     /// The user database changed.
     Users(Users),
+    /// Other listeners, or other ways to listen; an answer says that it is done.
+    Listeners(Box<ListenerChanges>, Sender<()>),
+    /// Other limits, among them the connections this shard may have.
+    Settings(Box<Settings>, usize),
+    /// What certificates must be changed: look at all connections.
+    CheckCertificates,
     /// Tell everybody and disconnect them.
     Drain,
     /// End the thread.
@@ -63,7 +71,7 @@ impl Post {
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "a worker could not be woken");
+            tracing::error!(target: "broker", %error, "a worker could not be woken");
         }
     }
 }

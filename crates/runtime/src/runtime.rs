@@ -8,22 +8,22 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{ShardConfig, Users, share_out};
+use cork_core::{Settings, ShardConfig, Users, share_out};
 use cork_mesh::Mesh;
-use cork_net::{Address, Listen, SocketFile};
+use cork_net::{Address, Listen};
 use cork_store::{Recovered, Store};
-use mio::{Poll, Waker};
+use mio::{Poll, Registry, Waker};
 
 use crate::{
     access::{AccessDesk, Keeper},
+    gate::{AddressLimits, Gate},
+    listeners::{Doors, ListenError, PreparedListeners},
     mail::{Mail, Post, mailbox},
     worker::{WAKE, Worker},
 };
 
 /// What the runtime needs to start.
 pub struct RuntimeConfig {
-    /// Where to listen.
-    pub listeners: Vec<Listen>,
     /// What every shard is told; its number is filled in.
     pub shard: ShardConfig,
     /// Who may in.
@@ -38,6 +38,8 @@ pub struct RuntimeConfig {
     pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
     pub mesh: Box<dyn Fn(u16) -> Box<dyn Mesh>>,
+    /// Limits per network address.
+    pub addresses: AddressLimits,
     /// Connections of all shards together; 0: what descriptors allow.
     pub connections_max: usize,
 }
@@ -49,7 +51,27 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 impl std::fmt::Debug for RuntimeConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RuntimeConfig").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("RuntimeConfig").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+/// Makes the shards look at the certificates of their connections again: who would not be let in by what the listener
+/// asks now is told (5.0 0x87) and disconnected. Can be used from any thread.
+#[derive(Clone)]
+pub struct CertificateCheck(Vec<Post>);
+
+impl std::fmt::Debug for CertificateCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CertificateCheck").finish_non_exhaustive()
+    }
+}
+
+impl CertificateCheck {
+    /// Does it, in the background.
+    pub fn run(&self) {
+        for post in &self.0 {
+            post.send(Mail::CheckCertificates);
+        }
     }
 }
 
@@ -57,41 +79,32 @@ impl std::fmt::Debug for RuntimeConfig {
 pub struct Runtime {
     posts: Vec<Post>,
     keeper: Arc<Keeper>,
+    gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
-    addresses: Vec<(Listen, Address)>,
-    /// They go when the listeners are closed.
-    _socket_files: Vec<SocketFile>,
+    /// To register with the polls of the shards what comes later.
+    registries: Vec<Registry>,
+    doors: Doors,
 }
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("shards", &self.posts.len()).finish_non_exhaustive()
     }
 }
 
 impl Runtime {
-    /// Opens the listeners and starts one thread per shard.
+    /// Starts one thread per shard. Nobody is listened to yet: see [`Runtime::prepare`].
     ///
     /// # Errors
-    /// An address that cannot be listened on (the error names it), or no threads or descriptors left.
+    /// No threads or descriptors left.
     pub fn start(config: RuntimeConfig) -> io::Result<Self> {
         let shards = config.shard.shards.max(1);
-        let mut sockets = Vec::new();
-        let mut addresses = Vec::new();
-        let mut socket_files = Vec::new();
-        for listen in &config.listeners {
-            let named = |error: io::Error| {
-                io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listen.address))
-            };
-            let socket = listen.open().map_err(named)?;
-            addresses.push((listen.clone(), socket.address(&listen.address).map_err(named)?));
-            socket_files.extend(SocketFile::of(&listen.address));
-            sockets.push((socket, listen.wrap.clone()));
-        }
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let keeper = Keeper::new(config.authenticator);
+        let gate = Arc::new(Gate::new(config.addresses));
         let desk = AccessDesk::start(&keeper, cores.min(4))?;
         let (mut mailboxes, mut posts, mut stores) = (Vec::new(), Vec::new(), Vec::new());
+        let mut registries = Vec::new();
         for _ in 0..shards {
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -100,8 +113,11 @@ impl Runtime {
             let waked = post.clone();
             stores.push((config.store)(number, Arc::new(move || waked.wake())));
             posts.push(post);
+            registries.push(poll.registry().try_clone()?);
             mailboxes.push((poll, mailbox));
         }
+        let (threads, doors) = (Vec::new(), Doors::default());
+        let mut runtime = Self { posts, keeper, gate, threads, registries, doors };
         let started = Instant::now();
         let recovered = share_out(config.recovered, shards, config.shard.seed);
         let mut workers = Vec::new();
@@ -113,30 +129,76 @@ impl Runtime {
             let shard =
                 ShardConfig { shard: number, shards, loads, epoch, last_arrival, ..config.shard.clone() };
             let connections_max = config.connections_max.div_ceil(usize::from(shards));
-            let mut worker = Worker::new(shard, poll, mailbox, posts.clone(), desk.clone(), started);
+            let mut worker = Worker::new(
+                shard,
+                poll,
+                mailbox,
+                runtime.posts.clone(),
+                desk.clone(),
+                Arc::clone(&runtime.gate),
+                started,
+            );
             worker.connections_max = connections_max;
             worker.store = store;
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
             worker.set_users(config.users.clone());
-            for (socket, wrap) in &sockets {
-                worker.listen(socket.try_clone()?, wrap.clone())?;
-            }
             worker.restore(recovered);
             workers.push(worker);
         }
         // Only now: each knows what all others have subscribers for before it takes the first message.
-        let mut threads = Vec::new();
         for (number, worker) in workers.into_iter().enumerate() {
-            threads.push(thread::Builder::new().name(format!("shard-{number}")).spawn(move || worker.run())?);
+            let thread = thread::Builder::new().name(format!("shard-{number}"));
+            runtime.threads.push(thread.spawn(move || worker.run())?);
         }
-        Ok(Self { posts, keeper, threads, addresses, _socket_files: socket_files })
+        Ok(runtime)
     }
 
-    /// What is listened on, with the port the system chose where 0 was asked.
+    /// What is listened on, with the port the system chose where 0 was asked; in the order of the last wishes.
     #[must_use]
-    pub fn addresses(&self) -> &[(Listen, Address)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<Address> {
+        self.doors.addresses().map(|(_, address)| address.clone()).collect()
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.posts.len()
+    }
+
+    /// Opens what must be open to listen on `wanted` and nothing else. Nothing changes yet.
+    ///
+    /// A listener that is there already is kept if it has the same address, or the same socket file.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on (the error names it and says what to do), or no descriptors left.
+    pub fn prepare(&self, wanted: &[Listen]) -> Result<PreparedListeners, ListenError> {
+        self.doors.prepare(wanted, &self.registries)
+    }
+
+    /// Listens from now on as [`prepare`](Self::prepare) was told. What is not wanted any more is closed; connections
+    /// stay, whatever becomes of the listener they came by. Returns when all shards have done it.
+    pub fn apply(&mut self, prepared: PreparedListeners, wanted: &[Listen]) {
+        self.doors.apply(prepared, wanted, &self.posts);
+    }
+
+    /// Gives every shard new limits; `connections_max` is that of all together.
+    pub fn set_settings(&self, settings: &Settings, connections_max: usize) {
+        let share = connections_max.div_ceil(self.posts.len().max(1));
+        for post in &self.posts {
+            post.send(Mail::Settings(Box::new(settings.clone()), share));
+        }
+    }
+
+    /// Other limits for each address. Bans that were pronounced stay.
+    pub fn set_address_limits(&self, limits: AddressLimits) {
+        self.gate.set_limits(limits);
+    }
+
+    /// What makes the shards look at the certificates of their connections again.
+    #[must_use]
+    pub fn certificate_check(&self) -> CertificateCheck {
+        CertificateCheck(self.posts.clone())
     }
 
     /// Gives every shard new rights.
@@ -173,7 +235,7 @@ impl Runtime {
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a shard's thread ended by a panic");
+                tracing::error!(target: "broker", "a shard's thread ended by a panic");
             }
         }
     }

@@ -3,21 +3,23 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Claim, ConnId, Input, Output, Shard, ShardConfig, Users};
+use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedAway, Users};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Answer, Recovered, Store, Volatile};
-use mio::{Events, Interest, Poll, Token, event::Event};
+use mio::{Events, Interest, Poll, Token};
 
 use crate::{
     access::{AccessDesk, Job, Question},
-    connections::{Connections, Ending},
+    connections::{Connections, Ending, Line},
+    gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
 };
@@ -25,11 +27,21 @@ use crate::{
 /// The token of the mailbox.
 pub(crate) const WAKE: Token = Token(0);
 /// Listeners have the tokens from here.
-const LISTENERS: usize = 1;
+pub(crate) const LISTENERS: usize = 1;
+/// Listeners at once, at most.
+pub(crate) const LISTENERS_MAX: usize = 1000;
 /// Connections have the tokens from here.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
 /// Bytes read from one connection in one turn, at most: others get their turn then.
 const READ_BYTES: usize = 256 << 10;
+/// The same when many have something to say, and for those who are not logged in: enough for the longest message of a
+/// TLS handshake.
+const READ_BYTES_IN_CROWD: usize = 64 << 10;
+/// So many are a crowd.
+const CROWD: usize = 8;
+/// Time in one turn for accepting, for reading those who come, for reading those who go, and for writing, each: whoever
+/// is not served then is served in the next turn, after those who are inside.
+const SLICE: Duration = Duration::from_millis(2);
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 128;
 /// Events taken from the system at once.
@@ -39,27 +51,32 @@ const WRITES_PER_TURN: usize = 4;
 /// How long accepting rests when there is no descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
-struct Listener {
-    socket: cork_net::Listener,
-    wrap: Wrap,
+pub(crate) struct Listener {
+    /// Its number; its token follows from it.
+    pub(crate) slot: usize,
+    pub(crate) socket: cork_net::Listener,
+    pub(crate) wrap: Wrap,
     /// There may be somebody to accept.
-    ready: bool,
+    pub(crate) ready: bool,
 }
 
 pub(crate) struct Worker {
-    shard: Shard,
+    pub(crate) shard: Shard,
     number: u16,
-    poll: Poll,
+    pub(crate) poll: Poll,
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
+    gate: Arc<Gate>,
     /// How long the answer to a CONNECT may take.
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
-    connections: Connections,
-    listeners: Vec<Listener>,
+    pub(crate) connections: Connections,
+    pub(crate) listeners: Vec<Listener>,
+    /// Slots of connections whose certificates are still to be looked at again.
+    pub(crate) to_check: Vec<usize>,
     /// Accepting rests until then: there is no descriptor left.
     accept_rests_until: Option<Time>,
     /// That accepting rests was said; once is enough until somebody is accepted again.
@@ -79,6 +96,7 @@ impl Worker {
         mailbox: Mailbox,
         posts: Vec<Post>,
         desk: AccessDesk,
+        gate: Arc<Gate>,
         started: Instant,
     ) -> Self {
         Self {
@@ -89,11 +107,13 @@ impl Worker {
             mailbox,
             posts,
             desk,
+            gate,
             store: Box::new(Volatile::default()),
             mesh: Box::new(Alone::default()),
             connections_max: 0,
             connections: Connections::default(),
             listeners: Vec::new(),
+            to_check: Vec::new(),
             accept_rests_until: None,
             rest_reported: false,
             exchanges: BTreeMap::new(),
@@ -102,16 +122,6 @@ impl Worker {
             draining: false,
             stopped: false,
         }
-    }
-
-    pub(crate) fn listen(&mut self, mut socket: cork_net::Listener, wrap: Wrap) -> io::Result<()> {
-        let token = Token(LISTENERS + self.listeners.len());
-        if token.0 >= CONNECTIONS {
-            return Err(io::Error::other(format!("more than {} listeners", CONNECTIONS - LISTENERS)));
-        }
-        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, wrap, ready: true });
-        Ok(())
     }
 
     pub(crate) fn set_rights(&mut self, rights: Arc<Acl>) {
@@ -132,7 +142,7 @@ impl Worker {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
-                    tracing::error!(%error, "waiting for sockets failed");
+                    tracing::error!(target: "net", %error, "waiting for sockets failed");
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 continue;
@@ -148,16 +158,21 @@ impl Worker {
     /// How long to wait at most.
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.accept_rests_until.is_none() && self.listeners.iter().any(|l| l.ready);
-        if !self.connections.ready.is_empty() || self.shard.transmits() > 0 || accepting {
+        if self.connections.any_ready()
+            || self.shard.transmits() > 0
+            || accepting
+            || !self.to_check.is_empty()
+        {
             return Some(Duration::ZERO);
         }
-        let times = [self.shard.next_timeout(), self.connections.next_deadline(), self.accept_rests_until];
-        let next = times.into_iter().flatten().min()?;
+        let shard = [self.shard.next_timeout(), self.connections.next_deadline()];
+        let times = shard.into_iter().chain([self.accept_rests_until, self.gate.due()]);
+        let next = times.flatten().min()?;
         // Rounded up: waking a little early would only mean waking twice.
         Some(next.since(self.now()) + Duration::from_micros(500))
     }
 
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &mio::event::Event) {
         let token = event.token().0;
         if token == WAKE.0 {
             return; // the mailbox is opened in every turn
@@ -179,7 +194,9 @@ impl Worker {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.connections.mark_readable(slot);
             }
-        } else if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+        } else if let Some(listener) =
+            self.listeners.iter_mut().find(|listener| LISTENERS + listener.slot == token)
+        {
             listener.ready = true;
         }
     }
@@ -190,26 +207,55 @@ impl Worker {
         self.take_stored(now);
         self.take_claims(now);
         self.accept(now);
-        for _ in 0..self.connections.ready.len() {
-            if let Some(slot) = self.connections.ready.pop_front() {
-                self.read(slot, now);
-            }
-        }
+        self.check_some(now);
+        self.read_ready(now);
         if self.shard.next_timeout().is_some_and(|when| when <= now) {
             self.shard.handle(now, Input::Timeout);
         }
         self.carry_out(now);
-        for _ in 0..self.shard.transmits() {
-            if let Some(id) = self.shard.poll_transmit() {
-                self.flush(id);
-            }
-        }
+        self.flush_all();
         self.carry_out(now);
+        self.gate.pass_time(now);
         while let Some(id) = self.connections.overdue(now) {
             self.drop_connection(id);
         }
         if self.draining && self.connections.len() == 0 {
             self.stopped = true;
+        }
+    }
+
+    /// Reads everybody who is inside once, and of the others as many as a slice of time allows.
+    fn read_ready(&mut self, now: Time) {
+        let crowd = self.connections.ready_in(Line::Inside) > CROWD;
+        let bytes = if crowd { READ_BYTES_IN_CROWD } else { READ_BYTES };
+        for _ in 0..self.connections.ready_in(Line::Inside) {
+            if let Some(slot) = self.connections.next_in(Line::Inside) {
+                self.read(slot, bytes, now);
+            }
+        }
+        for line in [Line::Leaving, Line::Outside] {
+            let begun = Instant::now();
+            for _ in 0..self.connections.ready_in(line) {
+                if let Some(slot) = self.connections.next_in(line) {
+                    self.read(slot, READ_BYTES_IN_CROWD, now);
+                }
+                if begun.elapsed() >= SLICE {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Writes to each connection that has something to send; when that takes long, to the others in the next turn.
+    fn flush_all(&mut self) {
+        let begun = Instant::now();
+        for _ in 0..self.shard.transmits() {
+            if let Some(id) = self.shard.poll_transmit() {
+                self.flush(id);
+            }
+            if begun.elapsed() >= SLICE {
+                break;
+            }
         }
     }
 
@@ -227,6 +273,14 @@ impl Worker {
                 }
                 Mail::Rights(rights) => self.shard.handle(now, Input::Rights(rights)),
                 Mail::Users(users) => self.shard.handle(now, Input::Users(users)),
+                Mail::Listeners(changes, done) => {
+                    self.change_listeners(*changes, now);
+                    let _ = done.send(()); // whoever asked may have ended
+                }
+                Mail::Settings(settings, connections_max) => {
+                    self.change_settings(settings, connections_max, now);
+                }
+                Mail::CheckCertificates => self.begin_checks(),
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();
@@ -239,13 +293,17 @@ impl Worker {
 
     // ---- sockets in ----------------------------------------------------------------------------------------------
 
-    fn accept(&mut self, now: Time) {
+    pub(crate) fn accept(&mut self, now: Time) {
         if self.accept_rests_until.is_some_and(|until| until > now) {
             return;
         }
         self.accept_rests_until = None;
+        let begun = Instant::now();
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
+                if begun.elapsed() >= SLICE {
+                    break; // the listener stays ready
+                }
                 let listener = &mut self.listeners[at];
                 if !listener.ready {
                     break;
@@ -253,7 +311,7 @@ impl Worker {
                 if self.connections_max > 0 && self.connections.len() >= self.connections_max {
                     if !std::mem::replace(&mut self.rest_reported, true) {
                         let limit = self.connections_max;
-                        tracing::warn!(limit, "connection limit reached: accepting pauses");
+                        tracing::warn!(target: "net", limit, "connection limit reached: accepting pauses");
                     }
                     self.accept_rests_until = Some(now + ACCEPT_REST);
                     return;
@@ -261,9 +319,12 @@ impl Worker {
                 match listener.socket.accept() {
                     Ok((socket, peer)) => {
                         self.rest_reported = false;
+                        if !listener.wrap.proxy && !may_enter(&self.gate, &mut self.shard, peer.ip(), now) {
+                            continue;
+                        }
                         match Stream::accept(socket, peer, &listener.wrap) {
                             Ok(stream) => self.adopt(Box::new(stream), &[], now),
-                            Err(error) => tracing::warn!(%peer, %error, "TLS could not begin"),
+                            Err(error) => tracing::warn!(target: "net", %peer, %error, "TLS could not begin"),
                         }
                     }
                     Err(error) => {
@@ -290,7 +351,7 @@ impl Worker {
             (_, Some(EMFILE | ENFILE)) => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
                     tracing::warn!(
-                        connections = self.connections.len(),
+                        target: "net", connections = self.connections.len(),
                         "no file descriptor left: accepting pauses; raise the limit of open files (ulimit -n)"
                     );
                 }
@@ -300,7 +361,7 @@ impl Worker {
             }
             _ => {
                 if !std::mem::replace(&mut self.rest_reported, true) {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    tracing::warn!(target: "net", %error, "accepting a connection failed");
                 }
                 self.listeners[at].ready = true;
                 self.accept_rests_until = Some(now + ACCEPT_REST);
@@ -311,23 +372,28 @@ impl Worker {
 
     /// Takes a connection in, new or from another shard.
     fn adopt(&mut self, stream: Box<Stream>, bytes: &[u8], now: Time) {
-        let peer = stream.peer().to_string().into();
+        let peer = peer_text(&stream);
         let id = self.connections.insert(stream);
         let slot = id.index as usize;
         let token = Token(CONNECTIONS + slot);
         let Some(connection) = self.connections.at(slot) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(connection.stream.source(), token, interest) {
-            tracing::warn!(%error, "a socket could not be watched");
+            tracing::warn!(target: "net", %error, "a socket could not be watched");
             self.connections.remove(id);
             return;
         }
         self.shard.handle(now, Input::Opened { conn: id, peer });
         // One from another shard: its layers are settled already.
+        let settled = connection.stream.is_encrypted() && connection.stream.is_settled();
         let user = connection.stream.user().map(Box::from);
         if let Some(user) = user {
-            let peer = connection.stream.peer().to_string().into();
+            let peer = peer_text(&connection.stream);
             self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+        }
+        if settled {
+            // What certificates must be may have changed while it was under way from one shard to the other.
+            self.to_check.push(slot);
         }
         if !bytes.is_empty() {
             self.shard.handle(now, Input::Bytes { conn: id, bytes });
@@ -335,25 +401,33 @@ impl Worker {
         // Whatever came before it was watched shows as an event.
     }
 
-    fn read(&mut self, slot: usize, now: Time) {
+    fn read(&mut self, slot: usize, bytes: usize, now: Time) {
         let Some(connection) = self.connections.at(slot) else { return };
         connection.queued = false;
         if connection.paused && connection.ending == Ending::No {
             return;
         }
         let (id, ending) = (connection.id, connection.ending);
-        let was_settled = connection.stream.is_settled();
+        let (was_settled, awaited_origin) =
+            (connection.stream.is_settled(), connection.stream.awaits_origin());
         let shard = &mut self.shard;
         let mut sink = |bytes: &[u8]| {
             if ending == Ending::No {
                 shard.handle(now, Input::Bytes { conn: id, bytes });
             }
         };
-        match connection.stream.read(&mut self.buffer, &mut sink) {
+        match connection.stream.read(&mut self.buffer[..bytes], &mut sink) {
             Ok(outcome) => {
                 connection.readable = outcome.more;
+                connection.inside = connection.inside || self.shard.is_connected(id);
+                if awaited_origin && !connection.stream.awaits_origin() {
+                    let origin = connection.stream.origin();
+                    if !may_enter(&self.gate, &mut self.shard, origin, now) {
+                        return self.drop_connection(id);
+                    }
+                }
                 if !was_settled && connection.stream.is_settled() {
-                    let peer = connection.stream.peer().to_string().into();
+                    let peer = peer_text(&connection.stream);
                     let user = connection.stream.user().map(Box::from);
                     self.shard.handle(now, Input::Identified { conn: id, peer, user });
                 }
@@ -472,7 +546,10 @@ impl Worker {
                 }
                 Output::Claim { conn, client_id } => self.claim(conn, &client_id, now),
                 Output::Announce { filter, interested } => self.mesh.announce(&filter, interested),
-                Output::Event(event) => log(&event),
+                Output::Event(event) => {
+                    self.note_end(&event, now);
+                    log(&event);
+                }
             }
         }
     }
@@ -493,6 +570,14 @@ impl Worker {
                 Answer::Full(full) => Input::Full(full),
             };
             self.shard.handle(now, input);
+        }
+    }
+
+    /// Tells the gate how a connection ended.
+    fn note_end(&mut self, event: &Event, now: Time) {
+        let Event::Disconnected { peer, cause, lasted, .. } = event else { return };
+        if self.gate.ended(peer, cause, *lasted, now) {
+            self.shard.handle(now, Input::TurnedAway(TurnedAway::BanBegins));
         }
     }
 
@@ -534,18 +619,22 @@ impl Worker {
         }
     }
 
-    fn ask(&self, conn: ConnId, question: Question) {
+    fn ask(&mut self, conn: ConnId, question: Question) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        let site = connection.stream.origin().map(Site::of);
+        let asker = Arc::downgrade(connection.asking.get_or_insert_default());
         // An exchange may also belong to a client that is in already, and that no timeout ends.
         let password = matches!(question, Question::Password { .. });
         let wanted_until = password.then(|| Instant::now() + self.connect_timeout);
         let answer_to = self.posts[usize::from(self.number)].clone();
-        self.desk.ask(Job { conn, answer_to, question, wanted_until });
+        let limited = site.is_some_and(|site| self.gate.holds_for(site));
+        self.desk.ask(Job { conn, asker, site, limited, answer_to, question, wanted_until });
     }
 
     fn send_away(&mut self, conn: ConnId, shard: u16, bytes: Vec<u8>) {
         let Some(mut connection) = self.connections.remove(conn) else { return };
         if let Err(error) = self.poll.registry().deregister(connection.stream.source()) {
-            tracing::warn!(%error, "a socket could not be moved to its shard");
+            tracing::warn!(target: "net", %error, "a socket could not be moved to its shard");
             return;
         }
         self.posts[usize::from(shard)].send(Mail::Adopt { stream: connection.stream, bytes });
@@ -558,6 +647,24 @@ impl Worker {
             self.connections.mark_readable(id.index as usize);
         }
     }
+}
+
+/// Whether somebody may connect, as far as that depends on the address; who may not is counted.
+fn may_enter(gate: &Gate, shard: &mut Shard, from: Option<IpAddr>, now: Time) -> bool {
+    let why = match gate.enter(from, now) {
+        Entry::Welcome => return true,
+        Entry::TooOften => TurnedAway::Rate,
+        Entry::Banned => TurnedAway::Banned,
+    };
+    shard.handle(now, Input::TurnedAway(why));
+    false
+}
+
+/// Who is at the other end, for the log and for limits per address.
+fn peer_text(stream: &Stream) -> Box<str> {
+    let peer = stream.peer();
+    // A balancer's address is not the client's.
+    if stream.is_behind_balancer() { format!("proxy {peer}").into() } else { peer.to_string().into() }
 }
 
 /// What a peer broke below MQTT, for the log.

@@ -9,7 +9,7 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::{
-    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Shard, ShardConfig, Users, share_out,
+    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
 };
 use cork_proto::Time;
 use cork_store::{ModelStore, Record, Ticket};
@@ -138,6 +138,22 @@ impl Lab {
             self.input(shard, Input::Users(users.clone()));
         }
         self.settle();
+    }
+
+    /// New limits for everybody.
+    pub fn set_settings(&mut self, settings: &Settings) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Settings(Box::new(settings.clone())));
+        }
+        self.settle();
+    }
+
+    /// The operator wants a client gone.
+    pub fn expel(&mut self, client: ClientIx, why: &str) {
+        if let Some((shard, conn)) = self.clients[client.0].conn {
+            self.input(shard, Input::Expel { conn, why: why.into() });
+            self.settle();
+        }
     }
 
     /// From now on the store keeps its answers back; [`Lab::store_answers`] gives them.

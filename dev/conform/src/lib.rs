@@ -24,4 +24,4 @@ mod received;
 pub mod wire;
 
 pub use lab::{ClientIx, Lab};
-pub use received::{Ack, Props, Published, Received};
+pub use received::{Ack, Props, Published, Received, split};

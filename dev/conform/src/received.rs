@@ -134,7 +134,7 @@ impl Received {
 }
 
 /// Cuts bytes into packets; an unfinished one at the end is left out.
-pub(crate) fn split(version: Version, mut bytes: &[u8]) -> Vec<Received> {
+pub fn split(version: Version, mut bytes: &[u8]) -> Vec<Received> {
     let mut packets = Vec::new();
     while let Some(length) = packet_length(bytes) {
         let (packet, rest) = bytes.split_at(length);

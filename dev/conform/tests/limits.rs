@@ -67,3 +67,59 @@ fn a_client_that_takes_nothing_is_ended_by_keep_alive_although_it_is_not_read() 
     assert!(lab.is_closed(deaf));
     assert!(!lab.is_closed(slow), "it reads, if only a byte a second");
 }
+
+#[test]
+fn a_long_list_of_filters_is_seen_to_in_order_whatever_comes_behind_it() {
+    const COUNT: usize = 10_000;
+    for version in [V5, V311] {
+        let mut lab = Lab::new();
+        let client = lab.connect(version, "greedy");
+        let names: Vec<String> = (0..COUNT).map(|n| format!("f/{n}")).collect();
+        let filters: Vec<(&str, u8)> = names.iter().map(|name| (&**name, 1)).collect();
+        lab.send(client, &[wire::subscribe(version, 7, &filters), wire::pingreq()].concat());
+        lab.advance(Duration::from_millis(1));
+        let bytes = lab.bytes(client);
+        let (suback, pingresp) = bytes.split_at(bytes.len() - 2);
+        assert_eq!((suback[0], pingresp), (0x90, &[0xD0, 0][..]), "PINGREQ is answered after SUBACK");
+        assert!(suback.ends_with(&[1; COUNT]));
+        assert_eq!(lab.stats(0).subscriptions, COUNT as u64);
+        let plain: Vec<&str> = names.iter().map(|name| &**name).collect();
+        lab.send(client, &[wire::unsubscribe(version, 8, &plain), wire::pingreq()].concat());
+        lab.advance(Duration::from_millis(1));
+        let bytes = lab.bytes(client);
+        assert_eq!((bytes[0], &bytes[bytes.len() - 2..]), (0xB0, &[0xD0, 0][..]));
+        assert_eq!(lab.stats(0).subscriptions, 0);
+    }
+}
+
+#[test]
+fn retained_messages_of_a_long_list_come_after_its_suback() {
+    let mut lab = Lab::new();
+    let sender = lab.connect(V311, "sender");
+    for n in 0..5000 {
+        lab.send(sender, &wire::publish(V311, 1, &format!("f/{n}"), None, b"r"));
+    }
+    let client = lab.connect(V311, "greedy");
+    let names: Vec<String> = (0..5000).map(|n| format!("f/{n}")).collect();
+    let filters: Vec<(&str, u8)> = names.iter().map(|name| (&**name, 0)).collect();
+    lab.send(client, &wire::subscribe(V311, 7, &filters));
+    lab.advance(Duration::from_millis(1));
+    let packets = lab.packets(client);
+    assert_eq!(packets.len(), 5001);
+    assert!(matches!(packets[0], cork_conform::Received::SubAck { .. }), "SUBACK comes first");
+}
+
+#[test]
+fn who_goes_in_the_middle_of_a_long_list_leaves_nothing() {
+    let mut lab = Lab::new();
+    lab.pause_store();
+    let names: Vec<String> = (0..5000).map(|n| format!("f/{n}")).collect();
+    let filters: Vec<(&str, u8)> = names.iter().map(|name| (&**name, 1)).collect();
+    let bytes = [wire::subscribe(V311, 7, &filters), wire::disconnect()].concat();
+    let client = lab.connect(V311, "greedy");
+    lab.send(client, &bytes);
+    let other = lab.connect(V311, "greedy");
+    lab.advance(Duration::from_millis(1));
+    assert!(lab.is_closed(client) && !lab.is_closed(other));
+    assert_eq!(lab.stats(0).subscriptions, 0);
+}

@@ -116,6 +116,14 @@ class Process:
             self.wait()
 
     def log(self):
+        """All of the log. The broker writes it a moment after things happen: waits until nothing more comes."""
+        text, before = self._log_now(), None
+        while text != before:
+            time.sleep(0.03)
+            text, before = self._log_now(), text
+        return text
+
+    def _log_now(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def resident_bytes(self):

@@ -110,6 +110,14 @@ def test_port_that_is_taken_is_named(workdir):
 
 
 @cork_only
+def test_an_address_of_another_machine_is_named_with_what_to_do(workdir):
+    result = cork("serve", "--allow-anonymous", "--listen", "mqtt://192.0.2.1:1883", "--data-dir", workdir / "data")
+    assert result.returncode == CONFIG_ERROR
+    assert "cannot listen on 192.0.2.1:1883: this machine has no address 192.0.2.1" in result.stderr, result.stderr
+    assert "os error" not in result.stderr
+
+
+@cork_only
 def test_data_directory_has_one_owner(broker):
     listen = f"mqtt://{HOST}:{free_port()}"
     result = cork("serve", "--listen", listen, "--data-dir", broker.directory / "data")

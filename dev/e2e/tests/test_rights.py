@@ -246,17 +246,23 @@ def test_an_empty_rights_file_closes_everything(house, name):
     ann.subscribe("home/x", expect=[NOT_AUTHORIZED] if name == "acl.toml" else [1])
 
 
-def test_a_reload_says_what_takes_a_restart(house):
+def test_a_reload_says_what_changed_and_what_needs_a_restart(house):
     house = house()
     text = house.config.read_text()
-    house.config.write_text(f"[limits]\nmax_packet_size = 1000\n[log]\nlevel = 'debug'\n[drain]\ntimeout = '1s'\n")
-    with open(house.config, "a") as file:
-        file.write(re.sub(r"^shards = .*\n", "", text.replace("data_dir", "#"), flags=re.MULTILINE))
-    log = house.reload("limits.max_packet_size")
-    assert "takes a restart" in log
-    house.client("ann").publish("home/x", "x" * 2000)
+    more = "\n[limits]\nmax_packet_size = 1000\n[log]\nlevel = 'debug'\n[drain]\ntimeout = '1s'\n"
+    house.config.write_text("durability = 'none'\n" + text + more)
+    early = house.client("early")
+    log = house.reload()
+    assert "limits.max_packet_size: 1kB (was 16MiB)" in log
+    assert re.search(r"needs a restart.*durability.*always.*none", log)
+    early.publish("home/x", "x" * 2000)
+    late = house.client("late", user="bob")
+    late.send("home/x", "x" * 2000)
+    assert late.wait_disconnect()[0].value == 0x95
     house.config.write_text(text)
-    assert "takes a restart" not in house.reload()
+    log = house.reload()
+    assert "limits.max_packet_size: 16MiB (was 1kB)" in log and "needs a restart" not in log
+    assert "reloaded: nothing changed" in house.reload()
 
 
 def test_explain_says_who_may_and_why(house):
@@ -277,6 +283,12 @@ def test_explain_says_who_may_and_why(house):
         result = house.explain(*arguments)
         assert result.returncode == code, (arguments, result)
         assert re.search(said, result.stdout + result.stderr), (arguments, result)
+    assert f"judged by {house.config}" in house.explain("--topic", "a", "--action", "read").stdout
+    question = [cork_bin(), "acl", "explain", "--topic", "home/x", "--action", "read"]
+    here = subprocess.run(question, capture_output=True, text=True, timeout=20, cwd=house.config.parent)
+    assert here.returncode == 1 and "judged by cork.toml" in here.stdout
+    nowhere = subprocess.run(question, capture_output=True, text=True, timeout=20, cwd="/")
+    assert nowhere.returncode == 0 and "judged by the defaults: there is no `cork.toml` here" in nowhere.stdout
     house.rights.write_text("[[rule]]\n")
     result = house.explain("--topic", "a", "--action", "read")
     assert result.returncode == 2 and "acl.toml:1" in result.stderr

@@ -222,6 +222,8 @@ impl Options {
         config.loads = self.engine != StoreKind::Volatile;
         config.door = if self.checked { Door::Checked } else { Door::Open };
         config.limits.sys_interval = Duration::ZERO;
+        // Links of the storm stand still for as long as they like, in the middle of a packet too.
+        config.limits.packet_timeout = Duration::from_secs(86_400);
         config.limits.receive_maximum = self.receive_maximum;
         config.limits.inflight_max = self.inflight_max;
         config.limits.topic_alias_maximum = self.topic_alias_maximum;

@@ -25,11 +25,13 @@ mod links;
 mod manifest;
 mod roots;
 mod sizes;
+mod subsystems;
 mod table;
 mod tree;
+mod trust;
 mod words;
 
-const CHECKS: [fn(&Tree) -> Vec<Finding>; 7] = [
+const CHECKS: [fn(&Tree) -> Vec<Finding>; 9] = [
     floors::check,
     roots::check,
     sizes::check,
@@ -37,6 +39,8 @@ const CHECKS: [fn(&Tree) -> Vec<Finding>; 7] = [
     words::check,
     links::check,
     conformance::check,
+    subsystems::check,
+    trust::check,
 ];
 
 fn main() -> ExitCode {

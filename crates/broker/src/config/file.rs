@@ -12,7 +12,7 @@ use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
     Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
-    LogLevel, Places, Shards, Tls,
+    LogLevel, LogOutput, Places, Shards, Subsystem, Tls,
 };
 
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -26,6 +26,9 @@ const OUTPUT_BYTES: RangeInclusive<u64> = 4096..=u32::MAX as u64;
 /// Up to the largest Session Expiry Interval that ends.
 const SESSION_EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1);
 const HOUR: Duration = Duration::from_secs(3600);
+const BAN_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+/// Room for two of the longest CONNECT packets in each of 64 shards would be more; one is the least that makes sense.
+const LOGIN_MEMORY: RangeInclusive<u64> = 1 << 20..=u64::MAX;
 const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
 const SYS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
@@ -43,6 +46,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LOG_OUTPUTS: [&str; 2] = ["stderr", "journal"];
 const CLIENT_CERTS: &[(&str, ClientCert)] =
     &[("required", ClientCert::Required), ("optional", ClientCert::Optional)];
 
@@ -52,9 +56,14 @@ impl Config {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// The file can't be read, or everything that is wrong in it. What it says is not yet judged as a whole: see
+    /// The file can't be read or says nothing at all, or everything that is wrong in it. What it says is not yet judged as a whole: see
     /// [`validate`](Self::validate).
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::from_toml(&Self::text(path)?, &path.display().to_string())
+    }
+
+    /// The text of a configuration file.
+    pub(super) fn text(path: &Path) -> Result<String, ConfigErrors> {
         let name = path.display().to_string();
         let whole_file = |line, message| {
             let origin = Origin::File { name: name.clone(), line };
@@ -62,6 +71,8 @@ impl Config {
         };
         let bytes = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
+            // A pipe would make a reload wait for ever.
+            Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
             Ok(_) => fs::read(path).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -73,11 +84,18 @@ impl Config {
                 ),
             )
         })?;
-        let text = str::from_utf8(&bytes).map_err(|error| {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
             whole_file(line, "the configuration is not UTF-8 text; save it as such".to_owned())
         })?;
-        Self::from_toml(text, &name)
+        let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        if text.lines().all(says_nothing) {
+            // As a full disk or a half-done deployment leaves it behind; the defaults know no users.
+            let message = "the file says nothing; to run with the defaults, start without a configuration";
+            return Err(whole_file(0, message.to_owned()));
+        }
+        Ok(text)
     }
 
     /// Reads a configuration from text. `name` is the file's name for errors, and relative paths start at its folder.
@@ -85,13 +103,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in the text.
     pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigErrors> {
+        let (config, errors) = Self::read(text, name);
+        ConfigErrors::unless_empty(errors)?;
+        Ok(config)
+    }
+
+    /// What could be read, and everything that could not. A listener with a fault is left out.
+    pub(super) fn read(text: &str, name: &str) -> (Self, Vec<ConfigError>) {
         let findings = Findings::new(text, name);
         let folder = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
         let mut config = read_root(findings.parse(), folder);
         let (errors, lines) = findings.finish();
-        ConfigErrors::unless_empty(errors)?;
         config.places = Places { file: Some(name.to_owned()), lines, ..Places::default() };
-        Ok(config)
+        (config, errors)
     }
 }
 
@@ -112,7 +136,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
-    config.log = read_log(root.section("log"));
+    config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
     root.finish();
     config
@@ -136,6 +160,12 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("loopback", &mut limits.loopback, boolean);
     s.set("messages_per_second", &mut limits.messages_per_second, number(COUNT));
     s.set("bytes_per_second", &mut limits.bytes_per_second, size(0..=u64::MAX));
+    s.set("ban_failures", &mut limits.ban_failures, number(COUNT));
+    s.set("ban_flaps", &mut limits.ban_flaps, number(COUNT));
+    s.set("ban_time", &mut limits.ban_time, duration(BAN_TIME));
+    s.set("ban_time_max", &mut limits.ban_time_max, duration(BAN_TIME));
+    s.set("login_memory_max", &mut limits.login_memory_max, size(LOGIN_MEMORY));
+    s.set("packet_timeout", &mut limits.packet_timeout, duration(CONNECT_TIMEOUT));
     s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
@@ -153,12 +183,14 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
 }
 
 fn read_listener(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Listener> {
+    let faults = section.faults();
     let url = read_url(&mut section, span);
     let tls = section.inline("tls").and_then(|(span, section)| read_tls(section, &span, folder));
     let proxy = section.read("proxy", boolean).unwrap_or_default();
     let mode = section.read("mode", mode);
+    let is_whole = section.faults() == faults;
     section.finish();
-    let (url, origin) = url?;
+    let (url, origin) = url.filter(|_| is_whole)?;
     Some(Listener { url, tls, proxy, mode, origin })
 }
 
@@ -205,9 +237,17 @@ fn read_tls(mut section: Section<'_, '_>, span: &Range<usize>, folder: &Path) ->
     Some(Tls { cert: cert?, key: key?, client_ca, client_cert, crl, identity })
 }
 
-fn read_log(mut section: Section<'_, '_>) -> Log {
+fn read_log(mut section: Section<'_, '_>, folder: &Path) -> Log {
     let mut log = Log::default();
     section.set("level", &mut log.level, word(LOG_LEVELS));
+    let mut levels = section.section("levels");
+    for subsystem in Subsystem::ALL {
+        if let Some(level) = levels.read(subsystem.as_str(), word(LOG_LEVELS)) {
+            log.levels.insert(subsystem, level);
+        }
+    }
+    levels.finish();
+    section.set("output", &mut log.output, log_output(folder));
     section.set("format", &mut log.format, word(LOG_FORMATS));
     section.finish();
     log
@@ -219,6 +259,21 @@ fn read_drain(mut section: Section<'_, '_>) -> Drain {
     drain.server_reference = section.read("server_reference", text);
     section.finish();
     drain
+}
+
+fn log_output(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<LogOutput, String> {
+    move |value| {
+        let read = match value {
+            DeValue::Table(table) if table.len() == 1 => {
+                let file = table.get("file").and_then(|file| text(file.get_ref()).ok());
+                file.map(|file| LogOutput::File(folder.join(file)))
+            }
+            other => word(&LOG_OUTPUTS.map(|name| (name, name == "journal")))(other)
+                .ok()
+                .map(|journal| if journal { LogOutput::Journal } else { LogOutput::Stderr }),
+        };
+        read.ok_or_else(|| "accepted are \"stderr\", \"journal\" and { file = \"cork.log\" }".to_owned())
+    }
 }
 
 fn durability(value: &DeValue<'_>) -> Result<Durability, String> {

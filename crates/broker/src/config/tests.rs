@@ -81,6 +81,12 @@ fn every_key_arrives_where_it_belongs() {
         loopback = true
         messages_per_second = 3
         bytes_per_second = "4kB"
+        ban_failures = 16
+        ban_flaps = 17
+        ban_time = "18s"
+        ban_time_max = "19s"
+        login_memory_max = "20MiB"
+        packet_timeout = "21s"
         max_packet_size = "5KiB"
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
@@ -125,6 +131,12 @@ fn every_key_arrives_where_it_belongs() {
         loopback: true,
         messages_per_second: 3,
         bytes_per_second: 4_000,
+        ban_failures: 16,
+        ban_flaps: 17,
+        ban_time: Duration::from_secs(18),
+        ban_time_max: Duration::from_secs(19),
+        login_memory_max: 20 << 20,
+        packet_timeout: Duration::from_secs(21),
         max_packet_size: 5 << 10,
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
@@ -142,11 +154,11 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 31 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 37 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
-    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json });
+    assert_eq!(config.log, Log { level: LogLevel::Debug, format: LogFormat::Json, ..Log::default() });
     let drain =
         Drain { timeout: Duration::from_secs(15), server_reference: Some("other.example:1883".into()) };
     assert_eq!(config.drain, drain);
@@ -162,6 +174,12 @@ fn the_defaults_written_out_are_the_defaults() {
         max_connections = 0
         connects_per_second_per_address = 0
         messages_per_second = 0
+        ban_failures = 30
+        ban_flaps = 120
+        ban_time = "1m"
+        ban_time_max = "1h"
+        login_memory_max = "64MiB"
+        packet_timeout = "10s"
         max_packet_size = "16MiB"
         max_session_expiry = "30d"
         queue_max_bytes = "1GiB"
@@ -462,6 +480,10 @@ fn configurations_that_make_no_sense_are_refused() {
             "[[listener]]\nurl = 'mqtt://localhost:5'\n[[listener]]\nurl = 'ws://[::1]:5'",
             "cork.toml:4: key `listener.url`: `ws://[::1]:5` needs [::1]:5, which `mqtt://localhost:5` has already",
         ),
+        (
+            "[limits]\nban_time = '2h'",
+            "cork.toml:2: key `limits.ban_time`: is longer than `ban_time_max`; make one of them fit the other",
+        ),
         ("data_dir = 'Cargo.toml'", "cork.toml:1: key `data_dir`: `Cargo.toml` is not a directory"),
     ];
     for (text, expected) in cases {
@@ -529,7 +551,7 @@ fn the_authenticator_is_what_the_configuration_says() {
     let eve = Credentials { user_name: Some("eve"), ..ann };
     let wrong = Verdict::Deny(DenyReason::BadUserNameOrPassword);
     let cases = [
-        ("", [Verdict::Allow; 3]),
+        ("[auth]", [Verdict::Allow; 3]),
         (
             "[auth]\npassword_file = 'passwords'",
             [Verdict::Deny(DenyReason::NotAuthorized), Verdict::Allow, wrong],
@@ -549,7 +571,12 @@ fn the_authenticator_is_what_the_configuration_says() {
 #[test]
 fn check_tells_what_is_accepted_but_better_known() {
     let folder = Folder::new("notes");
-    assert_eq!(folder.check(""), [""; 0]);
+    assert_eq!(folder.check("[auth]"), [""; 0]);
+    for nothing in ["", " \n\t\r\n", "# listen = all\n  # and more"] {
+        let said =
+            "cork.toml: the file says nothing; to run with the defaults, start without a configuration";
+        assert_eq!(folder.check(nothing), [said]);
+    }
     assert_eq!(
         folder.check("[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtt://0.0.0.0:0'"),
         ["note: everybody who can reach `mqtt://0.0.0.0:0` may in without a password"]
@@ -602,4 +629,85 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn check_tells_everything_in_one_pass_in_the_order_of_the_lines() {
+    let folder = Folder::new("pass");
+    folder.write("passwords", "ann\n");
+    let text = "shards = 0\n\
+        [auth]\n\
+        password_file = 'passwords'\n\
+        [[listener]]\n\
+        url = 'mqtt://127.0.0.1:70000'\n\
+        [[listener]]\n\
+        url = 'mqtts://127.0.0.1:1'\n\
+        [limits]\n\
+        ban_time = '2h'\n\
+        max_packet_siz = 1\n\
+        [[listener]]\n\
+        url = 'mqtts://127.0.0.1:2'\n\
+        tls = { cert = 'c', keys = 'k' }\n";
+    let said = folder.check(text);
+    let places: Vec<&str> = said.iter().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(
+        places,
+        [
+            "cork.toml:1",
+            "cork.toml:5",
+            "cork.toml:7",
+            "cork.toml:9",
+            "cork.toml:10",
+            "cork.toml:13",
+            "cork.toml:13",
+            "passwords:1"
+        ],
+        "{said:#?}"
+    );
+    // Nothing is said of a listener whose `tls` could not be read, nor of doors where [auth] could not be.
+    let said = folder.check("[auth]\npassword_file = 5\n[[listener]]\nurl = 'mqtt://0.0.0.0:1883'\n");
+    assert_eq!(said.len(), 1, "{said:#?}");
+    // A line that is no TOML hides what was meant: the rest is not judged as a whole.
+    let said = folder.check("memory = '9MB'\n[auth\npassword_file = 'passwords'\n");
+    assert!(said[0].starts_with("cork.toml:2: unclosed table"), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("memory`: is not in this version")), "{said:#?}");
+}
+
+#[test]
+fn check_notes_rights_that_cannot_be_meant() {
+    let folder = Folder::new("rights");
+    folder.write("acl.toml", "# later\n");
+    let path = folder.write("passwords", ANN);
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = "[auth]\nacl_file = 'acl.toml'\npassword_file = 'passwords'";
+    let said = folder.check(text);
+    assert!(
+        said[0].starts_with("note: `acl.toml` has no rules, so nobody may read or write anything"),
+        "{said:?}"
+    );
+    folder.write(
+        "acl.toml",
+        "[groups]\nall = ['ann', 'Bob']\n[[rule]]\nuser = 'ann'\nallow = ['read']\ntopic = '#'\n\
+         [[rule]]\ngroup = 'all'\nallow = ['read']\ntopic = '#'\n",
+    );
+    assert_eq!(
+        folder.check(text),
+        ["note: acl.toml:7: there is no user `Bob` in `passwords`, so the rule never fits for that name"]
+    );
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_noted_once() {
+    let folder = Folder::new("chmod");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    folder.write("cert.pem", made.cert.pem());
+    let key = folder.write("key.pem", made.signing_key.serialize_pem());
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let listener = |port: u16| {
+        format!(
+            "[[listener]]\nurl = 'mqtts://127.0.0.1:{port}'\ntls = {{ cert = 'cert.pem', key = 'key.pem' }}\n"
+        )
+    };
+    let said = folder.check(&[listener(1), listener(2)].concat());
+    assert_eq!(said, ["note: every user of this machine may read `key.pem`; `chmod o-r key.pem` ends that"]);
 }

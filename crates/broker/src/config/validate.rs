@@ -10,7 +10,7 @@ use cork_access::{
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
-use super::{ClientCert, Config, Durability, Host, Limits, Listener, Scheme, Shards};
+use super::{ClientCert, Config, Durability, Host, Listener, Scheme, Shards};
 use crate::tls;
 
 /// All users by name, where there is a password file.
@@ -100,6 +100,10 @@ impl Config {
             errors
                 .push(self.error("durability", format!("`{time:?}` is not accepted; {DURABILITY_ACCEPTED}")));
         }
+        if self.limits.ban_time > self.limits.ban_time_max {
+            let message = "is longer than `ban_time_max`; make one of them fit the other".to_owned();
+            errors.push(self.error("limits.ban_time", message));
+        }
         if self.limits.receive_maximum == 0 {
             let message = "`0` is not accepted; accepted is 1 to 65535".to_owned();
             errors.push(self.error("limits.receive_maximum", message));
@@ -108,15 +112,8 @@ impl Config {
 
     /// A limit that is not enforced must not look as if it were.
     fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
-        let limits = &self.limits;
-        let set = [
-            ("limits.connects_per_second_per_address", limits.connects_per_second_per_address != 0),
-            ("limits.messages_per_second", limits.messages_per_second != 0),
-            ("limits.bytes_per_second", limits.bytes_per_second != 0),
-            ("memory", self.memory.is_some()),
-        ];
-        for (key, _) in set.into_iter().filter(|(_, set)| *set) {
-            errors.push(self.error(key, "is not in this version yet; remove the key".to_owned()));
+        if self.memory.is_some() {
+            errors.push(self.error("memory", "is not in this version yet; remove the key".to_owned()));
         }
     }
 
@@ -174,7 +171,7 @@ impl Config {
     /// Certificates that no client would accept are found here, not by the first client.
     fn judge_tls(&self, listener: &Listener, errors: &mut Vec<ConfigError>) {
         let Some(tls) = &listener.tls else { return };
-        if let Err(problems) = tls::acceptor(tls, listener.url.scheme) {
+        if let Err(problems) = tls::judge(tls, listener.url.scheme) {
             errors.extend(problems.into_iter().map(|problem| ConfigError {
                 origin: listener.origin.clone(),
                 key: format!("listener.tls.{}", problem.key),
@@ -201,72 +198,14 @@ impl Config {
         }
     }
 
-    /// The keys whose change takes a restart, as far as they differ.
-    pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
-        // Every field by name: one that is new must be put on one side or the other.
-        let Self {
-            data_dir,
-            shards,
-            durability,
-            memory,
-            auth: _,
-            limits,
-            listeners,
-            log: _,
-            drain,
-            places: _,
-        } = self;
-        let Limits {
-            max_connections,
-            connects_per_second_per_address,
-            loopback,
-            messages_per_second,
-            bytes_per_second,
-            max_packet_size,
-            max_session_expiry,
-            queue_max_bytes,
-            queue_qos0,
-            max_keep_alive,
-            receive_maximum,
-            topic_alias_maximum,
-            topic_levels_max,
-            output_buffer_max,
-            connect_timeout,
-            payload_format_check,
-            sys_interval,
-        } = limits;
-        let other = &new.limits;
-        let same_listeners = listeners.len() == new.listeners.len()
-            && listeners.iter().zip(&new.listeners).all(|(a, b)| a.url == b.url && a.tls == b.tls);
-        let all = [
-            ("data_dir", *data_dir != new.data_dir),
-            ("shards", *shards != new.shards),
-            ("durability", *durability != new.durability),
-            ("memory", *memory != new.memory),
-            ("limits.max_connections", *max_connections != other.max_connections),
-            (
-                "limits.connects_per_second_per_address",
-                *connects_per_second_per_address != other.connects_per_second_per_address,
-            ),
-            ("limits.loopback", *loopback != other.loopback),
-            ("limits.messages_per_second", *messages_per_second != other.messages_per_second),
-            ("limits.bytes_per_second", *bytes_per_second != other.bytes_per_second),
-            ("limits.max_packet_size", *max_packet_size != other.max_packet_size),
-            ("limits.max_session_expiry", *max_session_expiry != other.max_session_expiry),
-            ("limits.queue_max_bytes", *queue_max_bytes != other.queue_max_bytes),
-            ("limits.queue_qos0", *queue_qos0 != other.queue_qos0),
-            ("limits.max_keep_alive", *max_keep_alive != other.max_keep_alive),
-            ("limits.receive_maximum", *receive_maximum != other.receive_maximum),
-            ("limits.topic_alias_maximum", *topic_alias_maximum != other.topic_alias_maximum),
-            ("limits.topic_levels_max", *topic_levels_max != other.topic_levels_max),
-            ("limits.output_buffer_max", *output_buffer_max != other.output_buffer_max),
-            ("limits.connect_timeout", *connect_timeout != other.connect_timeout),
-            ("limits.payload_format_check", *payload_format_check != other.payload_format_check),
-            ("limits.sys_interval", *sys_interval != other.sys_interval),
-            ("listener", !same_listeners),
-            ("drain.server_reference", drain.server_reference != new.drain.server_reference),
-        ];
-        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    /// A running broker that knows its users does not forget them because a file lost some lines.
+    pub(crate) fn judge_opening(&self, new: &Self) -> Result<(), ConfigErrors> {
+        let had = self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false);
+        if !had || new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some() {
+            return Ok(());
+        }
+        let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
+        Err(ConfigErrors(vec![new.error("auth.password_file", message.to_owned())]))
     }
 
     /// An error about a key, with the place where the key was said.
@@ -298,24 +237,46 @@ impl Config {
                 ));
             }
         }
-        if self.auth.password_file.is_none()
-            && !self.listeners.iter().any(has_client_ca)
-            && self.rights().is_ok_and(|rights| rights.speaks_of_users())
-        {
-            notes.push(
-                "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
-                    .to_owned(),
-            );
-        }
+        notes.extend(self.notes_about_rights());
         let keys = self.listeners.iter().filter_map(|listener| Some(listener.tls.as_ref()?.key.as_path()));
-        let secrets = self.auth.password_file.as_deref().into_iter().chain(keys);
-        for path in secrets.filter(|path| others_may_read(path)) {
+        let secrets: BTreeSet<&Path> = self.auth.password_file.as_deref().into_iter().chain(keys).collect();
+        for path in secrets.into_iter().filter(|path| others_may_read(path)) {
             let path = path.display();
             notes.push(format!(
                 "note: every user of this machine may read `{path}`; `chmod o-r {path}` ends that"
             ));
         }
         notes
+    }
+
+    fn notes_about_rights(&self) -> Vec<String> {
+        let (Some(path), Ok(rights)) = (&self.auth.acl_file, self.rights()) else { return Vec::new() };
+        if rights.closes_everything() {
+            return vec![format!(
+                "note: `{}` has no rules, so nobody may read or write anything; without `acl_file` users may do everything except write to `$SYS`",
+                path.display()
+            )];
+        }
+        // A certificate may bring any name.
+        if self.listeners.iter().any(has_client_ca) {
+            return Vec::new();
+        }
+        match (&self.auth.password_file, self.users()) {
+            (None, _) if rights.speaks_of_users() => vec![
+                "note: there is no `password_file`, so user names prove nothing: rules for users and groups never fit"
+                    .to_owned(),
+            ],
+            (Some(file), Ok((_, Some(names)))) => rights
+                .named_users()
+                .into_iter()
+                .filter(|(user, _)| !names.contains(*user))
+                .map(|(user, rule)| {
+                    let user = user.escape_debug();
+                    format!("note: {rule}: there is no user `{user}` in `{}`, so the rule never fits for that name", file.display())
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -390,13 +351,9 @@ fn is_socket(_path: &Path) -> bool {
 }
 
 fn of_listener(listener: &Listener, message: &str) -> ConfigError {
-    let key = match listener.origin {
-        Origin::CommandLine => "--listen",
-        Origin::Default | Origin::File { .. } => "listener.url",
-    };
     ConfigError {
         origin: listener.origin.clone(),
-        key: key.to_owned(),
+        key: listener.key().to_owned(),
         message: format!("`{}` {message}", listener.url),
     }
 }
@@ -428,15 +385,35 @@ impl Report {
     }
 }
 
-/// Reads and judges a configuration file, as `cork check` does.
+/// Reads and judges a configuration file, as `cork check` does: everything that is wrong in one pass, by line.
 ///
 /// May block, see [`Config::validate`].
 pub fn check(path: &Path) -> Report {
-    let checked = Config::load(path).and_then(|config| config.validate().map(|()| config.notes()));
-    match checked {
-        Ok(notes) => Report { problems: Vec::new(), notes },
-        Err(errors) => {
-            Report { problems: errors.0.iter().map(ToString::to_string).collect(), notes: Vec::new() }
-        }
+    let name = path.display().to_string();
+    let (config, mut errors) = match Config::text(path) {
+        Ok(text) => Config::read(&text, &name),
+        Err(errors) => return Report::of(&errors.0, Vec::new()),
+    };
+    // Where a line could not be read at all, nobody knows what is missing: what would be said of the rest is guessed.
+    if errors.iter().all(|error| !error.key.is_empty()) {
+        let unread = |section: &str| errors.iter().any(|error| error.key.starts_with(section));
+        let auth_is_whole = !unread("auth");
+        let about_doors =
+            |error: &ConfigError| error.key.starts_with("auth") || error.key.starts_with("listener.url");
+        let found = config.validate().err().map(|found| found.0).unwrap_or_default();
+        errors.extend(found.into_iter().filter(|error| auth_is_whole || !about_doors(error)));
+        // The file itself first, then those it names.
+        let elsewhere =
+            |error: &ConfigError| !matches!(&error.origin, Origin::File { name: of, .. } if *of == name);
+        errors.sort_by_key(|error| (elsewhere(error), error.origin.clone()));
+        errors.dedup();
+    }
+    let notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    Report::of(&errors, notes)
+}
+
+impl Report {
+    fn of(errors: &[ConfigError], notes: Vec<String>) -> Self {
+        Self { problems: errors.iter().map(ToString::to_string).collect(), notes }
     }
 }

@@ -191,10 +191,10 @@ pub(super) const SLOTS: u64 = 4;
 impl Driver {
     fn message(&mut self, number: u64) -> Arc<Message> {
         self.arrived += 3;
-        // One in four is older than the one before and comes from another shard.
-        let late = if number % 4 == 3 { 5 } else { 0 };
-        let id =
-            MessageId { arrived: WallTime(1000 + self.arrived - late), shard: u16::from(late > 0), epoch: 1 };
+        // One in four is older than some before it and comes from another shard.
+        let late = if number % 4 == 3 { 5 + number % 97 } else { 0 };
+        let shard = if late > 0 { u16::try_from(self.arrived % 60_000).unwrap() + 1 } else { 0 };
+        let id = MessageId { arrived: WallTime(1000 + self.arrived - late), shard, epoch: 1 };
         let user_name = (number % 3 == 1).then(|| "ann".into());
         let publisher = Arc::new(Publisher { client_id: "c".into(), user_name, proof: Proof::Users });
         let payload = vec![7; usize::try_from(number % 5 * 60).unwrap()];

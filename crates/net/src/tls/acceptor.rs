@@ -1,16 +1,17 @@
 //! What a listener needs for TLS: certificate, key, and whose certificates clients may show.
 
-use super::certificate::{Certificate, date};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use super::certificate::Certificate;
+use super::error::TlsError;
+use super::files::{issuers, own_chain, private_key, revocation_lists};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The contents of the files of a listener with TLS, all of them PEM.
 #[derive(Clone, Copy)]
@@ -91,11 +92,17 @@ pub struct TlsFault {
     pub message: String,
 }
 
-/// The TLS side of a listener. Connections that are accepted use what was given last; those that are there already
-/// stay as they are.
+/// The TLS side of a listener: what connections begin with, and what tells whether those that are there may stay.
 pub struct TlsAcceptor {
-    web: bool,
     current: RwLock<Current>,
+}
+
+/// Files that were judged and found good, to be used by a [`TlsAcceptor`].
+pub struct TlsSettings {
+    config: Arc<ServerConfig>,
+    /// Who judges the certificates of clients; `None`: they are not asked.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    identity: Option<Identity>,
 }
 
 /// What a new connection starts with.
@@ -103,40 +110,92 @@ pub struct TlsAcceptor {
 pub(super) struct Current {
     pub(super) config: Arc<ServerConfig>,
     pub(super) identity: Option<Identity>,
+    /// Goes up with each change.
+    pub(super) generation: u64,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Current {
+    fn new(settings: TlsSettings, generation: u64) -> Self {
+        let TlsSettings { config, verifier, identity } = settings;
+        Self { config, identity, generation, verifier }
+    }
 }
 
 impl fmt::Debug for TlsAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsAcceptor").field("web", &self.web).finish_non_exhaustive()
+        f.debug_struct("TlsAcceptor").finish_non_exhaustive()
     }
 }
 
-impl TlsAcceptor {
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl TlsSettings {
     /// Judges the files. `web`: it is for WebSocket, so clients that name a protocol by ALPN name HTTP.
     ///
     /// # Errors
     /// Everything that is wrong with them.
     pub fn new(files: &TlsFiles<'_>, web: bool) -> Result<Self, Vec<TlsFault>> {
-        Ok(Self { web, current: RwLock::new(build(files, web)?) })
+        build(files, web)
+    }
+}
+
+impl TlsAcceptor {
+    /// Begins with these settings.
+    #[must_use]
+    pub fn new(settings: TlsSettings) -> Self {
+        Self { current: RwLock::new(Current::new(settings, 0)) }
     }
 
-    /// Judges other files and, if they are good, uses them from the next connection on. Sessions begun before can not
-    /// be resumed: whoever was let in by the old files is looked at again.
-    ///
-    /// # Errors
-    /// Everything that is wrong; then the old ones stay.
-    pub fn replace(&self, files: &TlsFiles<'_>) -> Result<(), Vec<TlsFault>> {
-        let new = build(files, self.web)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+    /// Uses other settings from the next connection on. TLS sessions begun before can not be resumed. Whether the
+    /// connections that are there would still be let in, [`Stream::check_certificate`](crate::Stream) tells.
+    pub fn replace(&self, settings: TlsSettings) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Current::new(settings, current.generation + 1);
     }
 
     pub(super) fn current(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// How often the settings were replaced.
+    pub(super) fn generation(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).generation
+    }
+
+    /// Whether a client that showed this chain at this time would be let in today, as the same user. Time goes on, so
+    /// that a certificate has expired since is no reason; everything else is.
+    pub(super) fn check(
+        &self,
+        chain: &[CertificateDer<'_>],
+        user: Option<&str>,
+        at: UnixTime,
+    ) -> Result<(), TlsError> {
+        let current = self.current();
+        let Some(verifier) = current.verifier else { return Ok(()) };
+        let Some((own, rest)) = chain.split_first() else {
+            let needed = verifier.client_auth_mandatory();
+            return if needed {
+                Err(TlsError::of(&rustls::Error::NoCertificatesPresented, true))
+            } else {
+                Ok(())
+            };
+        };
+        verifier.verify_client_cert(own, rest, at).map_err(|error| TlsError::of(&error, true))?;
+        let name = current.identity.map(|identity| identity.user(own)).transpose();
+        match name {
+            Ok(name) if name.as_deref() == user => Ok(()),
+            Ok(_) => Err(TlsError::new(true, "the client's certificate stands for another user now")),
+            Err(why) => Err(TlsError::new(true, format!("the client's certificate {why}"))),
+        }
+    }
 }
 
-fn build(files: &TlsFiles<'_>, web: bool) -> Result<Current, Vec<TlsFault>> {
+fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> {
     let mut faults = Vec::new();
     let note = |file| move |message| TlsFault { file, message };
     let chain = own_chain(files.cert).map_err(note(TlsFile::Cert));
@@ -155,43 +214,21 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<Current, Vec<TlsFault>> {
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let certified = match (chain, key) {
-        (Some(chain), Some(key)) => CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                keep(TlsFault { file: TlsFile::Key, message: "is not the key of the certificate in `cert`".to_owned() });
-            }
-            other => {
-                let message = format!("holds a key that can't be used ({other}); RSA from 2048 bits, ECDSA P-256, P-384 and Ed25519 can");
-                keep(TlsFault { file: TlsFile::Key, message });
-            }
-        }),
+        (Some(chain), Some(key)) => {
+            CertifiedKey::from_der(chain, key, &provider).map_err(|error| keep(unusable(&error)))
+        }
         _ => Err(()),
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| vec![TlsFault { file: TlsFile::Cert, message: error.to_string() }])?;
-    let builder = match (&files.clients, roots) {
-        (Some(clients), Some(roots)) => {
-            let mut verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                    .with_crls(lists);
-            if !clients.required {
-                verifier = verifier.allow_unauthenticated();
-            }
-            match verifier.build() {
-                Ok(verifier) => builder.with_client_cert_verifier(verifier),
-                Err(error) => {
-                    let (file, message) = match error {
-                        VerifierBuilderError::InvalidCrl(error) => {
-                            (TlsFile::Crl, format!("has a revocation list that can't be used ({error:?})"))
-                        }
-                        other => (TlsFile::ClientCa, other.to_string()),
-                    };
-                    keep(TlsFault { file, message });
-                    return Err(faults);
-                }
-            }
-        }
-        _ => builder.with_no_client_auth(),
+    let mut verifier = None;
+    if let (Some(clients), Some(roots)) = (&files.clients, roots) {
+        verifier = judge_of_clients(clients, roots, lists, &provider).map_err(&mut keep).ok();
+    }
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
     };
     let Some(certified) = certified.ok().filter(|_| faults.is_empty()) else { return Err(faults) };
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
@@ -200,106 +237,47 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<Current, Vec<TlsFault>> {
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| {
         vec![TlsFault { file: TlsFile::Key, message: format!("can't be used: no randomness ({error})") }]
     })?;
-    Ok(Current { config: Arc::new(config), identity: files.clients.map(|clients| clients.identity) })
+    let identity = files.clients.map(|clients| clients.identity);
+    Ok(TlsSettings { config: Arc::new(config), verifier, identity })
 }
 
-/// The certificates of a file, at least one, each of which can be read.
-fn certificates(file: &[u8]) -> Result<Vec<(CertificateDer<'static>, Certificate)>, String> {
-    is_pem(file, "x509")?;
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(file) {
-        let der = certificate.map_err(|error| damaged(&error))?;
-        let read = Certificate::parse(&der)
-            .ok_or_else(|| format!("is damaged: certificate {} in it can't be read", found.len() + 1))?;
-        found.push((der, read));
+fn judge_of_clients(
+    clients: &ClientFiles<'_>,
+    roots: RootCertStore,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsFault> {
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).with_crls(lists);
+    if !clients.required {
+        builder = builder.allow_unauthenticated();
     }
-    if found.is_empty() {
-        return Err(format!("has no certificate in it{}", what_else(file)));
-    }
-    Ok(found)
+    builder.build().map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(error) => {
+            let message = format!("has a revocation list that can't be used ({error:?})");
+            TlsFault { file: TlsFile::Crl, message }
+        }
+        _ => TlsFault { file: TlsFile::ClientCa, message: "has no certificate that can be used".to_owned() },
+    })
 }
 
-fn own_chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = certificates(file)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let own = &certificates[0].1;
-    if own.not_after < now {
-        return Err(format!("holds a certificate that expired on {}; renew it", date(own.not_after)));
-    }
-    if own.not_before > now {
-        return Err(format!(
-            "holds a certificate that is not valid before {}; is the clock right?",
-            date(own.not_before)
-        ));
-    }
-    Ok(certificates.into_iter().map(|(der, _)| der).collect())
-}
-
-fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    is_pem(file, "pkey")?;
-    let has = |text: &str| memchr::memmem::find(file, text.as_bytes()).is_some();
-    if has("-----BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "is encrypted, and nobody is there to type its passphrase; `openssl pkey -in FILE -out NEW` decrypts it"
+/// Certificate and key were both read, but together they are of no use: which one is to blame?
+fn unusable(error: &rustls::Error) -> TlsFault {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsFault { file: TlsFile::Key, message: "is not the key of the certificate in `cert`".to_owned() }
+        }
+        rustls::Error::InvalidCertificate(_) => TlsFault {
+            file: TlsFile::Cert,
+            message: "holds a certificate that breaks the rules of X.509, so that no client would take it; \
+                      make a new one"
                 .to_owned(),
-        );
-    }
-    match PrivateKeyDer::from_pem_slice(file) {
-        Ok(key) => Ok(key),
-        Err(pem::Error::NoItemsFound) => Err(format!("has no private key in it{}", what_else(file))),
-        Err(error) => Err(damaged(&error)),
-    }
-}
-
-fn issuers(file: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for (index, (der, _)) in certificates(file)?.into_iter().enumerate() {
-        roots.add(der).map_err(|error| {
-            format!("has a certificate, number {}, that can't be used ({error})", index + 1)
-        })?;
-    }
-    Ok(roots)
-}
-
-fn revocation_lists(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    is_pem(file, "crl")?;
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(file).collect();
-    let lists = lists.map_err(|error| damaged(&error))?;
-    if lists.is_empty() {
-        return Err(format!("has no revocation list in it{}", what_else(file)));
-    }
-    Ok(lists)
-}
-
-/// `tool`: the command of openssl that makes PEM of the other form.
-fn is_pem(file: &[u8], tool: &str) -> Result<(), String> {
-    if file.iter().all(u8::is_ascii_whitespace) {
-        return Err("is empty".to_owned());
-    }
-    if memchr::memmem::find(file, b"-----BEGIN ").is_some() {
-        return Ok(());
-    }
-    if file.starts_with(&[0x30]) {
-        return Err(format!(
-            "is DER, not PEM; `openssl {tool} -inform der -in FILE -out NEW` makes PEM of it"
-        ));
-    }
-    Err("is not PEM: there is no line `-----BEGIN ...`".to_owned())
-}
-
-fn damaged(error: &pem::Error) -> String {
-    format!("is damaged ({error})")
-}
-
-/// Names what is in a file where something else was looked for.
-fn what_else(file: &[u8]) -> &'static str {
-    let has = |text: &str| memchr::memmem::find(file, text.as_bytes()).is_some();
-    match () {
-        () if has("PRIVATE KEY-----") => ", but a private key; are the files swapped?",
-        () if has("CERTIFICATE-----") => ", but a certificate; are the files swapped?",
-        () if has("X509 CRL-----") => ", but a revocation list",
-        () => "",
+        },
+        _ => TlsFault {
+            file: TlsFile::Key,
+            message: "holds a key that can't be used; RSA from 2048 bits, ECDSA P-256, P-384 and Ed25519 can"
+                .to_owned(),
+        },
     }
 }
 

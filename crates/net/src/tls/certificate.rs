@@ -6,6 +6,8 @@
 /// The parts of a certificate that the broker looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Certificate {
+    /// It has version 3; version 1 knows no extensions, so no names either.
+    pub(super) is_v3: bool,
     /// Seconds since 1970.
     pub(super) not_before: i64,
     /// Seconds since 1970; good up to and with this one.
@@ -21,7 +23,8 @@ impl Certificate {
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         let mut outer = Reader(Reader(der).take(SEQUENCE)?);
         let mut tbs = Reader(outer.take(SEQUENCE)?);
-        tbs.take_if(context(0)); // version
+        // The version is not there if it is 1; v3 is written as 2.
+        let is_v3 = tbs.0.first() == Some(&context(0)) && Reader(tbs.take(context(0))?).take(INTEGER)? == [2];
         tbs.take(INTEGER)?; // serial number
         tbs.take(SEQUENCE)?; // signature algorithm
         tbs.take(SEQUENCE)?; // issuer
@@ -35,7 +38,7 @@ impl Certificate {
                 alternative_names = alternatives(body)?;
             }
         }
-        Some(Self { not_before, not_after, common_names, alternative_names })
+        Some(Self { is_v3, not_before, not_after, common_names, alternative_names })
     }
 }
 

@@ -52,7 +52,21 @@ fn explain(error: &rustls::Error, handshake: bool) -> String {
             "the client asks by ALPN for protocols of which this listener has none".to_owned()
         }
         rustls::Error::AlertReceived(alert) => explain_alert(*alert),
-        other => other.to_string(),
+        rustls::Error::PeerIncompatible(why) => {
+            format!("client and broker have too little in common ({why:?})")
+        }
+        rustls::Error::InvalidMessage(what) => {
+            format!("the client sent something that is not TLS, or was damaged on the way ({what:?})")
+        }
+        rustls::Error::InappropriateMessage { .. } | rustls::Error::InappropriateHandshakeMessage { .. } => {
+            "the client sent a message out of its turn".to_owned()
+        }
+        rustls::Error::PeerMisbehaved(rule) => format!("the client broke a rule of TLS ({rule:?})"),
+        rustls::Error::DecryptError => "what the client sent was damaged on the way, or forged".to_owned(),
+        rustls::Error::PeerSentOversizedRecord => {
+            "the client sent a record longer than any may be".to_owned()
+        }
+        other => format!("it failed ({other})"),
     }
 }
 
@@ -70,7 +84,18 @@ fn explain_certificate(error: &CertificateError) -> String {
             "is not made for clients (extended key usage)"
         }
         CertificateError::BadEncoding => "cannot be read",
-        other => return format!("the client's certificate is refused: {other}"),
+        CertificateError::UnhandledCriticalExtension => {
+            "has a critical extension that is not understood here"
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "cannot be checked, the revocation list is out of date"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "is signed in a way that is not accepted here (SHA-1, say, or a short key)"
+        }
+        CertificateError::Other(what) => return format!("the client's certificate is refused ({})", what.0),
+        _ => "breaks the rules of X.509",
     };
     format!("the client's certificate {what}")
 }

@@ -1,4 +1,4 @@
-use super::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFile, TlsFiles};
+use super::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFile, TlsFiles, TlsSettings};
 use crate::link::{Link, Socket};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use rcgen::{
@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+mod withdrawal;
 
 /// A certificate authority.
 struct Authority {
@@ -98,7 +100,7 @@ impl Setup {
     }
 
     fn acceptor(&self, mutual: bool) -> Arc<TlsAcceptor> {
-        Arc::new(TlsAcceptor::new(&self.files(mutual), false).unwrap())
+        Arc::new(TlsAcceptor::new(TlsSettings::new(&self.files(mutual), false).unwrap()))
     }
 
     fn client(
@@ -490,7 +492,7 @@ fn new_certificates_are_for_new_connections() {
         assert_eq!(second.link.user(), Some("lamp"), "a resumed session knows who it is");
 
         setup.own = setup.authority.sign(|_| {});
-        acceptor.replace(&setup.files(true)).unwrap();
+        acceptor.replace(TlsSettings::new(&setup.files(true), false).unwrap());
         first.client.writer().write_all(b"still here").unwrap();
         first.run().unwrap();
         assert_eq!(first.heard, b"still here");
@@ -505,13 +507,13 @@ fn new_certificates_are_for_new_connections() {
         assert_eq!(shown, CertificateDer::from_pem_slice(setup.own.cert.as_bytes()).unwrap());
 
         setup.crl = Some(setup.clients.revoke(&[9]));
-        acceptor.replace(&setup.files(true)).unwrap();
+        acceptor.replace(TlsSettings::new(&setup.files(true), false).unwrap());
         let why = reason(Ends::new(&acceptor, &config).run());
         assert!(why.contains("is revoked"), "{why}");
         setup.crl = None;
         let bad = TlsFiles { cert: b"nothing", ..setup.files(true) };
-        acceptor.replace(&setup.files(true)).unwrap();
-        assert!(acceptor.replace(&bad).is_err());
+        acceptor.replace(TlsSettings::new(&setup.files(true), false).unwrap());
+        assert!(TlsSettings::new(&bad, false).is_err());
         Ends::new(&acceptor, &config).run().unwrap();
     }
 }
@@ -530,13 +532,14 @@ fn files_that_cannot_be_used_say_why() {
     let old_sealed =
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END RSA PRIVATE KEY-----\n";
     let crl = setup.clients.revoke(&[]);
-    let cases: [(TlsFile, &[u8], &str); 19] = [
+    let cases: [(TlsFile, &[u8], &str); 20] = [
         (TlsFile::Cert, b"", "is empty"),
         (TlsFile::Cert, b"hello", "is not PEM"),
         (TlsFile::Cert, &der, "is DER, not PEM; `openssl x509 "),
         (TlsFile::Cert, setup.own.key.as_bytes(), "has no certificate in it, but a private key"),
         (TlsFile::Cert, damaged.as_bytes(), "certificate 1 in it can't be read"),
         (TlsFile::Cert, cut.as_bytes(), "is damaged"),
+        (TlsFile::Cert, include_bytes!("tests/version1.pem"), "X.509 version 1, which TLS clients refuse"),
         (TlsFile::Cert, expired.cert.as_bytes(), "expired on 2020-05-06"),
         (TlsFile::Cert, early.cert.as_bytes(), "not valid before 2090-05-06"),
         (TlsFile::Key, b"\n", "is empty"),
@@ -560,16 +563,16 @@ fn files_that_cannot_be_used_say_why() {
             TlsFile::ClientCa => clients.ca = content,
             TlsFile::Crl => clients.crl = Some(content),
         }
-        let faults = TlsAcceptor::new(&files, false).unwrap_err();
+        let faults = TlsSettings::new(&files, false).unwrap_err();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert_eq!(faults[0].file, file);
         assert!(faults[0].message.contains(expected), "{}, not {expected}", faults[0].message);
     }
     let bad = TlsFiles { cert: b"", key: b"", clients: None };
-    assert_eq!(TlsAcceptor::new(&bad, false).unwrap_err().len(), 2, "all faults at once");
+    assert_eq!(TlsSettings::new(&bad, false).unwrap_err().len(), 2, "all faults at once");
     let mut files = setup.files(true);
     files.clients.as_mut().unwrap().crl = Some(crl.as_bytes());
-    TlsAcceptor::new(&files, true).unwrap();
+    TlsSettings::new(&files, true).unwrap();
 }
 
 #[test]

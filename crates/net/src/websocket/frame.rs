@@ -17,7 +17,7 @@ const CONTROL_BYTES_MAX: u8 = 125;
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0F;
-const MASK: u8 = 0x80;
+pub(super) const MASK: u8 = 0x80;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;

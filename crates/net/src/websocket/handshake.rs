@@ -32,17 +32,22 @@ pub(super) fn read_request(request: &[u8]) -> Result<Accepted<'_>, HandshakeErro
 
 /// Appends the answer that opens the connection (RFC 6455, 4.2.2).
 pub(super) fn write_accepted(accepted: &Accepted<'_>, out: &mut Vec<u8>) {
-    let mut digest = Sha1::new();
-    digest.update(accepted.key);
-    digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"); // fixed by RFC 6455, 1.3
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );
     out.extend_from_slice(b"Sec-WebSocket-Accept: ");
-    out.extend_from_slice(BASE64.encode(digest.finalize()).as_bytes());
+    out.extend_from_slice(accept_key(accepted.key).as_bytes());
     out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
     out.extend_from_slice(accepted.subprotocol.as_bytes());
     out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// What a server answers to a client's key (RFC 6455, 4.2.2).
+pub(super) fn accept_key(key: &[u8]) -> String {
+    let mut digest = Sha1::new();
+    digest.update(key);
+    digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"); // fixed by RFC 6455, 1.3
+    BASE64.encode(digest.finalize())
 }
 
 /// Appends the answer that refuses the connection and says why.

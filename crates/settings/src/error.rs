@@ -60,7 +60,10 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
     /// `Err` with the list if it has members.
-    pub(super) fn unless_empty(errors: Vec<ConfigError>) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// The list itself.
+    pub fn unless_empty(errors: Vec<ConfigError>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
     }
 }

@@ -10,10 +10,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Origin};
+use crate::error::{ConfigError, Origin};
 
 /// The faults of one document, and where its keys stand; shared by all its sections while they are read.
-pub(super) struct Findings<'i> {
+pub struct Findings<'i> {
     file: &'i str,
     text: &'i str,
     faults: RefCell<Vec<Fault>>,
@@ -39,7 +39,9 @@ struct Unknown {
 }
 
 impl<'i> Findings<'i> {
-    pub(super) fn new(text: &'i str, file: &'i str) -> Self {
+    /// For the text of the file with this name.
+    #[must_use]
+    pub fn new(text: &'i str, file: &'i str) -> Self {
         Self {
             file,
             text,
@@ -51,7 +53,8 @@ impl<'i> Findings<'i> {
     }
 
     /// Parses the text; what can't be parsed is among the findings, the rest is in the table.
-    pub(super) fn parse(&self) -> Section<'_, 'i> {
+    #[must_use]
+    pub fn parse(&self) -> Section<'_, 'i> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let end = self.text.len();
         let mut faults: Vec<Fault> = errors
@@ -78,7 +81,8 @@ impl<'i> Findings<'i> {
     }
 
     /// All faults in the order of the file, and the line of each key.
-    pub(super) fn finish(self) -> (Vec<ConfigError>, BTreeMap<String, usize>) {
+    #[must_use]
+    pub fn finish(self) -> (Vec<ConfigError>, BTreeMap<String, usize>) {
         let unknown = self.unknown.take();
         let of_unknown = unknown.iter().filter(|unknown| !self.has_syntax_error(unknown.line));
         let mut faults: Vec<Fault> = of_unknown.map(|unknown| self.explain(unknown)).collect();
@@ -136,7 +140,7 @@ impl<'i> Findings<'i> {
 }
 
 /// One table of the document.
-pub(super) struct Section<'f, 'i> {
+pub struct Section<'f, 'i> {
     findings: &'f Findings<'i>,
     name: String,
     table: DeTable<'i>,
@@ -144,7 +148,7 @@ pub(super) struct Section<'f, 'i> {
 
 impl<'i> Section<'_, 'i> {
     /// Takes a key out of the table; `None` if it isn't there.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
+    pub fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         let mut all = self.findings.known.borrow_mut();
         let known = all.entry(self.name.clone()).or_default();
         if !known.contains(&key) {
@@ -156,7 +160,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Reads a key into `into` if it is there. `read` says what would be accepted if it can't take the value.
-    pub(super) fn set<T>(
+    pub fn set<T>(
         &mut self,
         key: &'static str,
         into: &mut T,
@@ -168,7 +172,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Reads a key that need not be there.
-    pub(super) fn read<T>(
+    pub fn read<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
@@ -182,18 +186,24 @@ impl<'i> Section<'_, 'i> {
             .ok()
     }
 
+    /// How many faults the document has until now; unknown keys do not count.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.findings.faults.borrow().len()
+    }
+
     /// Notes a fault of one of the table's keys.
-    pub(super) fn fault(&self, at: &Range<usize>, key: &str, message: String) {
+    pub fn fault(&self, at: &Range<usize>, key: &str, message: String) {
         self.findings.fault(at, self.full_name(key), message);
     }
 
     /// Takes a table out of the table; an empty one if it isn't there, so that its keys become known.
-    pub(super) fn section(&mut self, key: &'static str) -> Self {
+    pub fn section(&mut self, key: &'static str) -> Self {
         self.inline(key).map_or_else(|| self.nested(key, DeTable::new()), |(_, section)| section)
     }
 
     /// Takes a table out of the table, with where it stands, if it is there.
-    pub(super) fn inline(&mut self, key: &'static str) -> Option<(Range<usize>, Self)> {
+    pub fn inline(&mut self, key: &'static str) -> Option<(Range<usize>, Self)> {
         let value = self.take(key)?;
         let span = value.span();
         match value.into_inner() {
@@ -211,7 +221,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Takes an array of tables, with where each begins.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<(Range<usize>, Self)> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<(Range<usize>, Self)> {
         let Some(value) = self.take(key) else {
             return Vec::new();
         };
@@ -234,7 +244,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Ends reading: what is left is unknown.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let mut unknown = self.findings.unknown.borrow_mut();
         for key in self.table.keys() {
             let line = self.findings.line(&key.span());
@@ -243,11 +253,14 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Where a part of the text was said.
-    pub(super) fn origin(&self, at: &Range<usize>) -> Origin {
+    #[must_use]
+    pub fn origin(&self, at: &Range<usize>) -> Origin {
         Origin::File { name: self.findings.file.to_owned(), line: self.findings.line(at) }
     }
 
-    fn nested(&self, key: &str, table: DeTable<'i>) -> Self {
+    /// A table that stands at `key`, as a section.
+    #[must_use]
+    pub fn nested(&self, key: &str, table: DeTable<'i>) -> Self {
         Self { findings: self.findings, name: self.full_name(key), table }
     }
 
@@ -279,7 +292,8 @@ fn show(value: &DeValue<'_>) -> String {
 }
 
 /// The known key that is so near to `wrong` that it was probably meant.
-fn nearest(wrong: &str, known: &[&'static str]) -> Option<&'static str> {
+#[must_use]
+pub fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
     // No key is this long, and the cost is the product of both lengths.
     if wrong.len() > 64 {
         return None;

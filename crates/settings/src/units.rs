@@ -21,7 +21,7 @@ const TIME_UNITS: [(&str, u64); 5] =
 
 /// Reads a size in bytes: digits, then a unit in any case, or no unit for bytes. `None` for anything else, and for
 /// more than a `u64` holds.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     if unit.is_empty() {
         return Some(number);
@@ -31,7 +31,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Reads a time: digits, then one of `ms`, `s`, `m`, `h`, `d`. Only 0 needs no unit. `None` for anything else.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     if unit.is_empty() && number == 0 {
         return Some(Duration::ZERO);
@@ -41,7 +41,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a time with the largest unit that makes it a whole number.
-pub(super) fn show_duration(time: Duration) -> String {
+pub fn show_duration(time: Duration) -> String {
     let millis = time.as_millis();
     let fitting = TIME_UNITS.into_iter().rev().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)));
     match fitting {
@@ -51,7 +51,7 @@ pub(super) fn show_duration(time: Duration) -> String {
 }
 
 /// Writes a size with the largest binary, else decimal, unit that makes it a whole number.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let fitting = SIZE_UNITS.into_iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
     match fitting {
         Some((name, unit)) if bytes > 0 => format!("{}{name}", bytes / unit),

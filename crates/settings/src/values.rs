@@ -5,13 +5,21 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::units::{parse_duration, parse_size, show_duration, show_size};
 
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+/// `true` or `false`.
+///
+/// # Errors
+/// What would be accepted.
+pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "accepted are `true` and `false`".to_owned())
 }
 
-pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
+/// Text that is not empty.
+///
+/// # Errors
+/// What would be accepted.
+pub fn text(value: &DeValue<'_>) -> Result<String, String> {
     match value.as_str() {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err("accepted is text in quotes".to_owned()),
@@ -19,9 +27,7 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// A whole number; `N` is wide enough for the range.
-pub(super) fn number<N: TryFrom<u64>>(
-    range: RangeInclusive<u64>,
-) -> impl Fn(&DeValue<'_>) -> Result<N, String> {
+pub fn number<N: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<N, String> {
     move |value| {
         let number = integer(value).filter(|number| range.contains(number));
         number
@@ -31,9 +37,7 @@ pub(super) fn number<N: TryFrom<u64>>(
 }
 
 /// A number of bytes, plain or with a unit.
-pub(super) fn size<N: TryFrom<u64>>(
-    range: RangeInclusive<u64>,
-) -> impl Fn(&DeValue<'_>) -> Result<N, String> {
+pub fn size<N: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<N, String> {
     move |value| {
         let bytes = match value {
             DeValue::String(text) => parse_size(text),
@@ -52,7 +56,7 @@ pub(super) fn size<N: TryFrom<u64>>(
 }
 
 /// A time with a unit; only 0 may stand without.
-pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+pub fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
     move |value| {
         read_duration(value).filter(|time| range.contains(time)).ok_or_else(|| {
             let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
@@ -62,9 +66,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>)
 }
 
 /// A time that MQTT carries in seconds.
-pub(super) fn whole_seconds(
-    range: RangeInclusive<Duration>,
-) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+pub fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
     move |value| match duration(range.clone())(value) {
         Ok(time) if time.subsec_nanos() > 0 => Err("accepted are whole seconds, as \"90s\"".to_owned()),
         other => other,
@@ -72,7 +74,7 @@ pub(super) fn whole_seconds(
 }
 
 /// A time that may also be 0, for "never".
-pub(super) fn zero_or(
+pub fn zero_or(
     read: impl Fn(&DeValue<'_>) -> Result<Duration, String>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
     move |value| match read_duration(value) {
@@ -89,7 +91,7 @@ fn read_duration(value: &DeValue<'_>) -> Option<Duration> {
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+pub fn word<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| {
         let found = value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {

@@ -1,0 +1,379 @@
+//! The thread that writes log lines.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::journal::Journal;
+
+/// Lines that may wait to be written; further ones are lost, and counted.
+const WAITING_MAX: usize = 4096;
+/// How long the end of the process waits for them.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+/// How often an output that fails is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+enum Order {
+    Line(Line),
+    /// Something lies in [`Wishes`].
+    Look,
+    Flush(SyncSender<()>),
+}
+
+/// What an operator wants changed. Not in the queue, which may be full for as long as nobody reads the log: whoever
+/// wishes something does not wait for that.
+#[derive(Default)]
+struct Wishes {
+    output: Option<Output>,
+    reopen: bool,
+}
+
+pub(super) struct Line {
+    pub(super) level: Level,
+    pub(super) subsystem: &'static str,
+    /// With a line feed at its end.
+    pub(super) text: Vec<u8>,
+}
+
+/// The way to the thread; what is put there never waits.
+#[derive(Clone)]
+pub(super) struct Queue {
+    orders: SyncSender<Order>,
+    lost: Arc<AtomicU64>,
+}
+
+/// The running thread.
+pub(super) struct WriterThread {
+    queue: Queue,
+    wishes: Arc<Mutex<Wishes>>,
+}
+
+impl WriterThread {
+    pub(super) fn start(output: Output) -> io::Result<Self> {
+        let (orders, received) = sync_channel(WAITING_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let wishes = Arc::new(Mutex::new(Wishes::default()));
+        let desk = Desk { output, lost: Arc::clone(&lost), wishes: Arc::clone(&wishes) };
+        thread::Builder::new().name("log".to_owned()).spawn(move || desk.work(&received))?;
+        Ok(Self { queue: Queue { orders, lost }, wishes })
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+
+    pub(super) fn switch(&self, output: Output) {
+        self.wish(|wishes| wishes.output = Some(output));
+    }
+
+    pub(super) fn reopen(&self) {
+        self.wish(|wishes| wishes.reopen = true);
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
+        // If the queue is full, the thread looks after the line it is at.
+        let _ = self.queue.orders.try_send(Order::Look);
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        let (done, written) = sync_channel(1);
+        if self.queue.orders.try_send(Order::Flush(done)).is_ok() {
+            match written.recv_timeout(FLUSH_PATIENCE) {
+                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Entry<'a>;
+
+    fn make_writer(&'a self) -> Entry<'a> {
+        Entry { queue: self, level: Level::INFO, subsystem: "broker" }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Entry<'a> {
+        let subsystem =
+            ["net", "client", "access", "store"].into_iter().find(|name| *name == metadata.target());
+        Entry { queue: self, level: *metadata.level(), subsystem: subsystem.unwrap_or("broker") }
+    }
+}
+
+/// Takes one line.
+pub(super) struct Entry<'a> {
+    queue: &'a Queue,
+    level: Level,
+    subsystem: &'static str,
+}
+
+impl Write for Entry<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let line = Line { level: self.level, subsystem: self.subsystem, text: text.to_vec() };
+        if let Err(TrySendError::Full(_)) = self.queue.orders.try_send(Order::Line(line)) {
+            self.queue.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the thread has.
+struct Desk {
+    output: Output,
+    lost: Arc<AtomicU64>,
+    wishes: Arc<Mutex<Wishes>>,
+}
+
+impl Desk {
+    fn work(mut self, orders: &Receiver<Order>) {
+        for order in orders {
+            self.fulfil();
+            match order {
+                Order::Line(line) => {
+                    self.output.put(&line);
+                    self.say_lost();
+                }
+                Order::Look => {}
+                Order::Flush(done) => {
+                    let _ = done.send(()); // who asked may have lost patience
+                }
+            }
+        }
+    }
+
+    fn fulfil(&mut self) {
+        let wishes = std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(output) = wishes.output {
+            self.output = output;
+        }
+        if wishes.reopen {
+            self.output.reopen();
+        }
+    }
+
+    fn say_lost(&mut self) {
+        match self.lost.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => {
+                let text =
+                    format!("WARN broker: {lost} lines of the log were lost: it is written too slowly\n");
+                self.output.put(&Line { level: Level::WARN, subsystem: "broker", text: text.into_bytes() });
+            }
+        }
+    }
+}
+
+/// Where lines go now.
+pub(super) struct Output {
+    place: Place,
+    /// The place failed; it is tried again then. Meanwhile lines go to standard error.
+    retry: Option<Instant>,
+}
+
+enum Place {
+    /// `true`: it is the journal, which reads how important a line is from its beginning.
+    Stderr(bool),
+    Journal(Option<Journal>),
+    File(PathBuf, Option<File>),
+}
+
+impl Output {
+    pub(super) fn stderr(is_journal: bool) -> Self {
+        Self { place: Place::Stderr(is_journal), retry: None }
+    }
+
+    pub(super) fn journal() -> Self {
+        Self { place: Place::Journal(None), retry: None }
+    }
+
+    pub(super) fn file(path: &Path) -> Self {
+        Self { place: Place::File(path.to_owned(), None), retry: None }
+    }
+
+    fn reopen(&mut self) {
+        if let Place::File(_, file) = &mut self.place {
+            *file = None;
+        }
+        self.retry = None;
+    }
+
+    /// Writes a line: where it belongs, else to standard error, else nowhere.
+    fn put(&mut self, line: &Line) {
+        if self.retry.is_none_or(|when| Instant::now() >= when) {
+            match self.place.put(line) {
+                Ok(()) => {
+                    self.retry = None;
+                    return;
+                }
+                Err(error) => {
+                    if self.retry.is_none() {
+                        self.place.complain(&error);
+                    }
+                    self.retry = Some(Instant::now() + RETRY);
+                }
+            }
+        }
+        if !matches!(self.place, Place::Stderr(_)) {
+            let _ = io::stderr().lock().write_all(&line.text); // the last resort
+        }
+    }
+}
+
+impl Place {
+    fn put(&mut self, line: &Line) -> io::Result<()> {
+        match self {
+            Self::Stderr(false) => io::stderr().lock().write_all(&line.text),
+            Self::Stderr(true) => io::stderr().lock().write_all(&with_priority(line)),
+            Self::Journal(journal) => {
+                let open = match journal.take() {
+                    Some(open) => open,
+                    None => Journal::open()?,
+                };
+                open.put(line)?;
+                *journal = Some(open);
+                Ok(())
+            }
+            Self::File(path, file) => {
+                let mut open = match file.take() {
+                    Some(open) => open,
+                    // Who may read it is the operator's choice, by the folder; others may not.
+                    None => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?,
+                };
+                open.write_all(&line.text)?;
+                *file = Some(open);
+                Ok(())
+            }
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        let place = match self {
+            Self::Stderr(_) => return,
+            Self::Journal(_) => "the journal".to_owned(),
+            Self::File(path, _) => format!("the log file `{}`", path.display()),
+        };
+        let _ = writeln!(
+            io::stderr().lock(),
+            "{place} can't be written ({error}); until it can, the log goes to standard error"
+        );
+    }
+}
+
+/// As the journal likes it on a standard error that leads to it: `<6>` before each line.
+fn with_priority(line: &Line) -> Vec<u8> {
+    let mut text = Vec::with_capacity(line.text.len() + 4);
+    for part in line.text.split_inclusive(|byte| *byte == b'\n') {
+        text.extend_from_slice(format!("<{}>", priority(line.level)).as_bytes());
+        text.extend_from_slice(part);
+    }
+    text
+}
+
+/// The number syslog has for it.
+pub(super) fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line { level: Level::INFO, subsystem: "net", text: text.as_bytes().to_vec() }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("cork-log-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let folder = folder("rotate");
+        let path = folder.join("cork.log");
+        let mut output = Output::file(&path);
+        output.put(&line("one\n"));
+        fs::rename(&path, folder.join("cork.log.1")).unwrap();
+        output.put(&line("two\n"));
+        output.reopen();
+        output.put(&line("three\n"));
+        assert_eq!(fs::read_to_string(folder.join("cork.log.1")).unwrap(), "one\ntwo\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_tried_again() {
+        let folder = folder("fails");
+        let path = folder.join("not-there").join("cork.log");
+        let mut output = Output::file(&path);
+        output.put(&line("lost\n"));
+        assert!(output.retry.is_some());
+        fs::create_dir(folder.join("not-there")).unwrap();
+        output.put(&line("too early\n"));
+        assert!(!path.exists());
+        output.retry = Some(Instant::now());
+        output.put(&line("there\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "there\n");
+        assert!(output.retry.is_none());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn who_logs_never_waits_and_what_is_lost_is_counted() {
+        let (orders, received) = sync_channel(2);
+        let queue = Queue { orders, lost: Arc::default() };
+        for _ in 0..5 {
+            queue.make_writer().write_all(b"line\n").unwrap();
+        }
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 3);
+        let folder = folder("lost");
+        let mut desk = Desk {
+            output: Output::file(&folder.join("cork.log")),
+            lost: Arc::clone(&queue.lost),
+            wishes: Arc::default(),
+        };
+        let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
+        desk.output.put(&first);
+        desk.say_lost();
+        let text = fs::read_to_string(folder.join("cork.log")).unwrap();
+        assert!(text.starts_with("line\n") && text.contains("3 lines of the log were lost"), "{text}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_journal_is_told_how_important_each_line_is() {
+        let text =
+            |level, text: &str| String::from_utf8(with_priority(&Line { level, ..line(text) })).unwrap();
+        assert_eq!(text(Level::INFO, "one\ntwo\n"), "<6>one\n<6>two\n");
+        assert_eq!(text(Level::ERROR, "x\n"), "<3>x\n");
+    }
+}

@@ -1,0 +1,221 @@
+//! Whom to trust, and who we are.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+};
+
+use crate::ConnectError;
+
+/// TLS as a client: `mqtts://` and `wss://` use it. Unless said otherwise the system's certificate authorities are
+/// trusted and no client certificate is shown.
+///
+/// ```no_run
+/// use cork_client::{Options, Tls};
+///
+/// let tls = Tls::new().ca_file("ca.pem")?.client_certificate_files("lamp.pem", "lamp.key")?;
+/// let options = Options::new("mqtts://broker.example")?.tls(tls);
+/// # let _ = options;
+/// # Ok::<(), cork_client::ConnectError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// PEM; empty: the system's.
+    authorities: Vec<u8>,
+    /// Certificates and key, PEM.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    server_name: Option<String>,
+    alpn: Vec<Vec<u8>>,
+    insecure: bool,
+}
+
+impl Tls {
+    /// The system's authorities, no client certificate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts the authorities of this PEM file, and no longer the system's. May be called again.
+    ///
+    /// # Errors
+    /// That the file cannot be read.
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        let pem = read(path.as_ref())?;
+        Ok(self.ca_pem(&pem))
+    }
+
+    /// Trusts the authorities of this PEM text, and no longer the system's. May be called again.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: &[u8]) -> Self {
+        self.authorities.extend_from_slice(pem);
+        self.authorities.push(b'\n');
+        self
+    }
+
+    /// Shows this certificate (with what leads to its authority) and proves it with this key; PEM files.
+    ///
+    /// # Errors
+    /// That a file cannot be read.
+    pub fn client_certificate_files(
+        self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, ConnectError> {
+        let (certificate, key) = (read(certificate.as_ref())?, read(key.as_ref())?);
+        Ok(self.client_certificate_pem(certificate, key))
+    }
+
+    /// As [`Tls::client_certificate_files`], from PEM text.
+    #[must_use]
+    pub fn client_certificate_pem(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// The name the server's certificate must be for, when it is not the host of the URL.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Offers this protocol (ALPN); some clouds want `mqtt` or their own. May be called again.
+    #[must_use]
+    pub fn alpn(mut self, protocol: impl Into<Vec<u8>>) -> Self {
+        self.alpn.push(protocol.into());
+        self
+    }
+
+    /// Talks to whoever answers: the server's certificate is not checked at all. For tests.
+    #[must_use]
+    pub const fn dangerously_trust_any_server(mut self) -> Self {
+        self.insecure = true;
+        self
+    }
+
+    pub(crate) fn name(&self, host: &str) -> Result<ServerName<'static>, ConnectError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| ConnectError::Options(format!("`{name}` is no name that a certificate can be for")))
+    }
+
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, ConnectError> {
+        let bad = |what: String| ConnectError::Options(format!("TLS: {what}"));
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| bad(error.to_string()))?;
+        let builder = if self.insecure {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+                let chain = chain.map_err(|error| bad(format!("client certificate: {error}")))?;
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(|error| bad(format!("key of the client certificate: {error}")))?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| bad(format!("client certificate: {error}")))?
+            }
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, ConnectError> {
+        let mut roots = RootCertStore::empty();
+        if self.authorities.is_empty() {
+            let system = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(system.certs);
+            if roots.is_empty() {
+                let why = system.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+                let what = format!(
+                    "the system has no certificate authorities{why}; name them, as with Tls::ca_file"
+                );
+                return Err(ConnectError::Options(what));
+            }
+            return Ok(roots);
+        }
+        for certificate in CertificateDer::pem_slice_iter(&self.authorities) {
+            let added = certificate
+                .map_err(|error| error.to_string())
+                .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
+            added.map_err(|error| ConnectError::Options(format!("certificate authority: {error}")))?;
+        }
+        if roots.is_empty() {
+            return Err(ConnectError::Options(
+                "there is no certificate in what was given as authority".into(),
+            ));
+        }
+        Ok(roots)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    std::fs::read(path)
+        .map_err(|error| ConnectError::Options(format!("cannot read {}: {error}", path.display())))
+}
+
+impl fmt::Debug for Tls {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("own_authorities", &!self.authorities.is_empty())
+            .field("client_certificate", &self.identity.is_some())
+            .field("server_name", &self.server_name)
+            .field("insecure", &self.insecure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes any certificate; still checks that the server has its key.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,47 @@
+//! What an operator changes while the shard runs: its limits, and who may be here no longer.
+
+use cork_proto::Time;
+
+use crate::{
+    board::Timer,
+    config::{Granted, Settings},
+    event::Ended,
+    io::ConnId,
+    shard::Shard,
+};
+
+impl Shard {
+    /// New limits hold at once, except for what a client was promised in its CONNACK: it keeps that until it connects
+    /// again, and a Session its expiry.
+    pub(crate) fn on_settings(&mut self, settings: Settings) {
+        let Settings { limits, server_reference } = settings;
+        let ticks_otherwise = limits.sys_interval != self.board.config.limits.sys_interval;
+        self.board.config.limits = limits;
+        self.board.config.server_reference = server_reference;
+        if ticks_otherwise {
+            let due = std::mem::replace(&mut self.sys_due, Time::NEVER);
+            self.board.timers.remove(&(due, Timer::Sys));
+            self.start_sys();
+        }
+    }
+
+    /// The operator wants a client gone. It is told, and its Will is not sent, as after the removal of its user.
+    pub(crate) fn on_expel(&mut self, id: ConnId, why: Box<str>) {
+        if let Some(six) = self.board.conn(id).map(|conn| conn.session)
+            && self.board.sessions.get(six as usize).is_some()
+        {
+            self.disarm_will(six);
+        }
+        self.end(id, Ended::Expelled(why));
+    }
+
+    /// What a client is promised in its CONNACK.
+    pub(crate) fn granted(&self) -> Granted {
+        let limits = &self.board.config.limits;
+        Granted {
+            packet_bytes_max: limits.packet_bytes_max,
+            receive_maximum: limits.receive_maximum,
+            topic_alias_maximum: limits.topic_alias_maximum,
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! `$presence/<client id>`: who is there, said by the broker itself in a retained message.
+//!
+//! A broker that nobody asks for it pays nearly nothing: until the first subscription below `$presence` only the last
+//! clients that left are noted, and the retained messages are made when that subscription comes. From then on, over
+//! restarts too, a change is published at once while somebody subscribes. While nobody does, only the last change of
+//! each client is kept for a moment and written in one go; a crash in between is harmless, as everybody whose retained
+//! presence says `online` is set `offline` at the next start.
+
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
+
+use cork_packet::{ProtocolVersion, QoS};
+use cork_proto::PeerError;
+use cork_store::{Message, WallTime};
+
+use crate::{
+    board::Timer,
+    conn::{NO_SESSION, SessionIx},
+    connect::broker_publisher,
+    deliver::{Ask, Publication},
+    event::Ended,
+    io::ConnId,
+    shard::{Shard, home_shard},
+};
+
+/// First level of the topics.
+pub(crate) const ROOT: &str = "$presence";
+/// Clients that left, of which is known before the first subscription: half of this at least.
+const LEFT_MAX: usize = 16_384;
+/// How long changes that nobody watches may wait.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// What is said of one client.
+#[derive(Clone, Debug)]
+struct Facts {
+    online: bool,
+    since: WallTime,
+    address: Box<str>,
+    protocol: &'static str,
+    reason: &'static str,
+    session_expiry: u32,
+    /// Grows with every change, also over restarts.
+    epoch: u64,
+    /// When it is forgotten: nothing else is known of the client.
+    expires: Option<WallTime>,
+}
+
+/// Changes that are still to be published.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    pending: BTreeMap<Box<str>, Facts>,
+    /// Clients that left before anybody asked: the last ones, and those before.
+    left: [BTreeMap<Box<str>, Facts>; 2],
+    /// Somebody has asked: the retained messages are there.
+    asked: bool,
+    /// Subscriptions here, and filters other shards have subscribers of, that begin with `$presence`.
+    watchers: u64,
+}
+
+impl Presence {
+    /// Remembers a client that left while nobody asks.
+    fn note_left(&mut self, client_id: Box<str>, facts: Facts) {
+        if self.left[0].len() >= LEFT_MAX / 2 {
+            self.left[1] = std::mem::take(&mut self.left[0]);
+        }
+        self.left[0].insert(client_id, facts);
+    }
+
+    /// Whether changes are published at once.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers > 0
+    }
+}
+
+/// Whether a Topic Filter, or the filter of a share, can match presence.
+pub(crate) fn concerns(filter: &str) -> bool {
+    filter.split('/').next() == Some(ROOT)
+}
+
+impl Shard {
+    /// A filter that begins with `$presence` got (or lost) a subscriber.
+    pub(crate) fn watch_presence(&mut self, watched: bool) {
+        let watchers = &mut self.presence.watchers;
+        *watchers = if watched { *watchers + 1 } else { watchers.saturating_sub(1) };
+        if watched {
+            self.show_presence();
+        }
+    }
+
+    /// Somebody is about to subscribe: all that is known is published, as it stands.
+    pub(crate) fn show_presence(&mut self) {
+        if self.board.config.presence && !std::mem::replace(&mut self.presence.asked, true) {
+            for left in std::mem::take(&mut self.presence.left).into_iter().rev() {
+                self.presence.pending.extend(left);
+            }
+            self.note_sessions();
+        }
+        self.flush_presence();
+    }
+
+    /// Notes what the Sessions say of their clients.
+    fn note_sessions(&mut self) {
+        let keys: Vec<usize> = self.board.sessions.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Ok(six) = SessionIx::try_from(key) else { continue };
+            let session = &self.board.sessions[key];
+            let (conn, client_id): (u32, Box<str>) = (session.conn, session.client_id().into());
+            let mut facts = Facts {
+                online: session.is_online(),
+                since: session.since,
+                address: Box::default(),
+                protocol: "",
+                reason: "connected",
+                session_expiry: session.expiry_seconds,
+                epoch: 0,
+                expires: None,
+            };
+            if let Some(conn) = self.board.conn_at(conn) {
+                facts.address = conn.peer.clone();
+                facts.protocol = name_of(conn.version);
+            } else if self.presence.pending.contains_key(&client_id) {
+                continue; // how it left is known
+            } else {
+                facts.reason = "broker restarted";
+                facts.expires = self.presence_expiry(six);
+            }
+            facts.epoch = self.board.next_message_id().arrived.0;
+            self.presence.pending.insert(client_id, facts);
+        }
+    }
+
+    /// When the presence of a client that is away is forgotten: some time after its Session, which ends now or later.
+    fn presence_expiry(&self, six: SessionIx) -> Option<WallTime> {
+        let session = &self.board.sessions[six as usize];
+        let (expiry, keep) = (session.expiry_seconds, self.board.config.presence_keep_seconds);
+        (expiry != u32::MAX).then(|| session.since.plus_seconds(expiry).plus_seconds(keep))
+    }
+
+    /// A client is in.
+    pub(crate) fn arrived(&mut self, id: ConnId, six: SessionIx) {
+        if !self.board.config.presence {
+            return;
+        }
+        let Some(conn) = self.board.conn(id) else { return };
+        let (address, protocol) = (conn.peer.clone(), name_of(conn.version));
+        let session = &self.board.sessions[six as usize];
+        let (since, session_expiry) = (session.since, session.expiry_seconds);
+        let reason = "connected";
+        self.change_presence(
+            six,
+            Facts { online: true, since, address, protocol, reason, session_expiry, epoch: 0, expires: None },
+        );
+    }
+
+    /// A client is gone; `address` is where it was.
+    pub(crate) fn left(
+        &mut self,
+        six: SessionIx,
+        address: Box<str>,
+        version: ProtocolVersion,
+        cause: &Ended,
+    ) {
+        if !self.board.config.presence {
+            return;
+        }
+        let session = &self.board.sessions[six as usize];
+        let (since, session_expiry) = (session.since, session.expiry_seconds);
+        let (protocol, reason) = (name_of(version), reason_of(cause));
+        let expires = self.presence_expiry(six);
+        let facts =
+            Facts { online: false, since, address, protocol, reason, session_expiry, epoch: 0, expires };
+        self.change_presence(six, facts);
+    }
+
+    fn change_presence(&mut self, six: SessionIx, mut facts: Facts) {
+        facts.epoch = self.board.next_message_id().arrived.0;
+        let client_id = self.board.sessions[six as usize].client_id();
+        if self.presence.watchers > 0 {
+            let topic = topic_of(client_id);
+            return self.publish_presence(&topic, &facts);
+        }
+        let client_id: Box<str> = client_id.into();
+        if !self.presence.asked {
+            if !facts.online {
+                self.presence.note_left(client_id, facts);
+            }
+            return;
+        }
+        if self.presence.pending.is_empty() {
+            let when = self.board.now + FLUSH_AFTER;
+            self.board.at(when, Timer::Presence);
+        }
+        self.presence.pending.insert(client_id, facts);
+    }
+
+    /// Publishes all changes that wait.
+    pub(crate) fn flush_presence(&mut self) {
+        for (client_id, facts) in std::mem::take(&mut self.presence.pending) {
+            self.publish_presence(&topic_of(&client_id), &facts);
+        }
+    }
+
+    fn publish_presence(&mut self, topic: &str, facts: &Facts) {
+        let publisher = broker_publisher();
+        let payload = facts.to_json();
+        let mut publication = Publication {
+            topic,
+            properties: &[],
+            payload: payload.as_bytes(),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expires: facts.expires,
+            publisher: &publisher,
+            message: None,
+            once: None,
+            ask: Ask::Nothing,
+            asked: 0,
+        };
+        self.publish(&mut publication, NO_SESSION);
+    }
+
+    /// After a start nobody is there, whatever was true when the broker ended.
+    pub(crate) fn restore_presence(&mut self) {
+        let config = &self.board.config;
+        let (shard, shards, seed) = (config.shard, config.shards, config.seed);
+        let asked = |retained: &crate::deliver::Retained| concerns(&retained.0.topic);
+        self.presence.asked |= config.presence && self.board.retained.iter().any(asked);
+        let wall = self.board.wall();
+        let keep = config.presence_keep_seconds;
+        let online: Vec<(Box<str>, Facts)> = self
+            .board
+            .retained
+            .iter()
+            .filter_map(|retained| was_online(&retained.0))
+            .filter(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard)
+            .map(|(topic, client_id, before)| {
+                let session = self.session_of(&client_id).map(|six| &self.board.sessions[six as usize]);
+                let session_expiry = session.map_or(0, |session| session.expiry_seconds);
+                let expires = (session_expiry != u32::MAX)
+                    .then(|| wall.plus_seconds(session_expiry).plus_seconds(keep));
+                let (address, protocol) = before;
+                let facts = Facts {
+                    online: false,
+                    since: wall,
+                    address,
+                    protocol,
+                    reason: "broker restarted",
+                    session_expiry,
+                    epoch: 0,
+                    expires,
+                };
+                (topic, facts)
+            })
+            .collect();
+        for (topic, mut facts) in online {
+            facts.epoch = self.board.next_message_id().arrived.0;
+            self.publish_presence(&topic, &facts);
+        }
+    }
+}
+
+impl Facts {
+    fn to_json(&self) -> String {
+        let state = if self.online { "online" } else { "offline" };
+        let mut json = format!("{{\"state\":\"{state}\",\"since\":\"{}\",\"address\":", time(self.since));
+        quote(&self.address, &mut json);
+        let Self { protocol, reason, session_expiry, epoch, .. } = self;
+        let _ = write!(
+            json,
+            ",\"protocol\":\"{protocol}\",\"reason\":\"{reason}\",\"session_expiry\":{session_expiry},\"epoch\":{epoch}}}"
+        );
+        json
+    }
+}
+
+/// A client that is said to be online.
+type Online = (Box<str>, String, (Box<str>, &'static str));
+
+/// Topic, client, and its last address and protocol, if this says that a client is online. What is read here, this
+/// file has written.
+fn was_online(message: &Message) -> Option<Online> {
+    let client_id = message.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let json = std::str::from_utf8(message.payload()).ok()?;
+    json.strip_prefix("{\"state\":\"online\"")?;
+    let text = |name: &str| {
+        let after = json.split_once(&format!("\"{name}\":\""))?.1;
+        Some(after.split_once('"')?.0)
+    };
+    let protocol = ["5.0", "3.1.1", "3.1"].into_iter().find(|name| text("protocol") == Some(name))?;
+    let address = text("address").unwrap_or_default().into();
+    Some((message.topic.clone(), decode(client_id), (address, protocol)))
+}
+
+/// The topic of a client: what would be a separator or a wildcard is percent-encoded.
+fn topic_of(client_id: &str) -> String {
+    let mut topic = String::with_capacity(ROOT.len() + 1 + client_id.len());
+    topic += ROOT;
+    topic.push('/');
+    for letter in client_id.chars() {
+        match letter {
+            '/' => topic += "%2F",
+            '+' => topic += "%2B",
+            '#' => topic += "%23",
+            '%' => topic += "%25",
+            other => topic.push(other),
+        }
+    }
+    topic
+}
+
+fn decode(level: &str) -> String {
+    level.replace("%2F", "/").replace("%2B", "+").replace("%23", "#").replace("%25", "%")
+}
+
+const fn name_of(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::V31 => "3.1",
+        ProtocolVersion::V311 => "3.1.1",
+        ProtocolVersion::V5 => "5.0",
+    }
+}
+
+const fn reason_of(cause: &Ended) -> &'static str {
+    match cause {
+        Ended::ByClient | Ended::ByClientWithWill => "disconnected",
+        Ended::KeepAliveTimeout => "keep alive timeout",
+        Ended::TakenOver { .. } => "taken over",
+        Ended::Rule(PeerError::Decode(_)) => "malformed packet",
+        Ended::Rule(_) | Ended::Transport(_) => "protocol error",
+        Ended::Refused(_) | Ended::UserRemoved | Ended::Expelled(_) => "not authorized",
+        Ended::Shutdown => "broker shut down",
+        Ended::PacketTimeout => "packet timeout",
+        Ended::Lost | Ended::ConnectTimeout | Ended::NoRoomForStrangers => "connection lost",
+    }
+}
+
+/// Appends a JSON string. Addresses have nothing to escape; what a proxy says could.
+fn quote(text: &str, out: &mut String) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(letter);
+            }
+            letter if letter.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(letter));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn time(at: WallTime) -> String {
+    let milliseconds = at.0 / 1000;
+    let (seconds, milliseconds) = (milliseconds / 1000, milliseconds % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their leap day at the end; 719,468 days lie between year 0 and 1970.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_799, "2000-02-29T23:59:59.000Z"),
+            (1_709_210_096, "2024-02-29T12:34:56.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+        ] {
+            assert_eq!(time(WallTime(seconds * 1_000_000)), text);
+        }
+    }
+
+    #[test]
+    fn a_client_has_one_level_of_its_own() {
+        for client_id in ["plain", "a/b", "a%2Fb", "+", "#", "%", "%25", "a+b#c/d%e"] {
+            let topic = topic_of(client_id);
+            assert_eq!(topic.matches('/').count(), 1, "{client_id}");
+            assert!(!topic.contains(['+', '#']), "{client_id}");
+            assert_eq!(decode(&topic[ROOT.len() + 1..]), client_id);
+        }
+    }
+}
