@@ -116,6 +116,12 @@ tests() {
     fi
 }
 
+# Ten thousand seeds of the simulation, and every planted defect; optimised, with all debug assertions.
+storm() {
+    cargo run -q --profile storm -p cork-storm -- --seeds 0..10000
+    cargo run -q --profile storm -p cork-storm -- --plants 400
+}
+
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace; }
 
 formatting() {
@@ -165,6 +171,8 @@ all)
     stage clippy cargo clippy --workspace --all-targets -- -D warnings
     stage test tests
     keep test "$unit_lines"
+    stage storm storm
+    keep storm 'seeds in .* failed$'
     stage docs docs
     stage release cargo build --release -p cork -p cork-overload
     # What a well-behaved client notices of floods; the full sizes are run by hand.

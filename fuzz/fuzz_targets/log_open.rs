@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use cork_log::{Log, Op, Options, sim::SimDisk};
 use cork_store::{
-    Load, Message, MessageId, Publisher, QueuedDelivery, Record, SessionKey, SubscriptionIds, Ticket, WallTime,
+    Load, Message, MessageId, Publisher, QueuedDelivery, Record, SessionKey, SubscriptionIds, Ticket,
+    WallTime,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -13,7 +14,13 @@ use libfuzzer_sys::fuzz_target;
 type Change = (u8, u16, Vec<u8>);
 
 fn options() -> Options {
-    Options { segment_bytes: 2048, slack_bytes: 4096, clean_slice_bytes: 512, seed: Some(1), ..Options::default() }
+    Options {
+        segment_bytes: 2048,
+        slack_bytes: 4096,
+        clean_slice_bytes: 512,
+        seed: Some(1),
+        ..Options::default()
+    }
 }
 
 fn message(number: u64) -> Arc<Message> {

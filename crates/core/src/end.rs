@@ -16,7 +16,7 @@ use crate::{
     io::{ConnId, Item, Output},
     rights::Denied,
     router::Turn,
-    session::{NO_CONN, NO_GROUP, Queued},
+    session::{NO_CONN, NO_GROUP, Queued, WILL_PUBLISHED},
     shard::Shard,
 };
 
@@ -238,34 +238,50 @@ impl Shard {
             return;
         }
         let mut asked = hooks::Publication::of_will(message);
-        if let Err(refusal) = self.board.ask_publish(&publisher, "", &mut asked) {
+        // One that was published before the broker died went by the hooks then.
+        let published = will.delay_seconds == WILL_PUBLISHED;
+        if !published && let Err(refusal) = self.board.ask_publish(&publisher, "", &mut asked) {
             self.board.stats.denied_publish += 1;
             return self.board.event_denied(&publisher, Denied::Publish(&message.topic), Some(&refusal));
         }
-        let (topic, payload) = (&*asked.topic, &*asked.payload);
-        let wall = self.board.wall();
-        let expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
+        let message = self.will_to_message(&will, &asked.topic, &asked.payload);
         // A crash before the store knows that it is gone would let it be published once more.
-        let gather = self.leaves(topic).then(|| self.begin_gather());
+        let gather = self.leaves(&message.topic).then(|| self.begin_gather());
         // Until the records of all shards are together, a Will of its own stands for it: what becomes of its Session,
         // and of the Session's next Will, is written down meanwhile.
         let alone = gather.map(|_| self.board.next_session_key());
         if let Some(session) = alone {
-            let will = Will { delay_seconds: 0, keep_alive_seconds: 0, ..(*will).clone() };
+            let message = Arc::clone(&message);
+            let will =
+                Will { message, delay_seconds: WILL_PUBLISHED, keep_alive_seconds: 0, expiry_seconds: None };
             self.board.record(Record::WillArmed { session, will: Box::new(will) });
         }
         let mark = self.board.records.len();
         self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
         let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
         let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
-        let will = Publication::of(message);
-        let mut publication = Publication { topic, payload, expires, message: None, once, ask, ..will };
+        let mut publication = Publication { once, ask, ..Publication::of(&message) };
         self.publish(&mut publication, NO_SESSION);
         if let Some((number, _)) = gather {
             let asked = publication.asked;
             self.gather(number, mark, asked, None);
             self.finish_gather(number);
         }
+    }
+
+    /// The message of a Will that is published now, or was before the broker died.
+    fn will_to_message(&mut self, will: &Will, topic: &str, payload: &[u8]) -> Arc<Message> {
+        let armed = &will.message;
+        if will.delay_seconds == WILL_PUBLISHED {
+            return Arc::clone(armed); // under its own identity: what was retained since is newer
+        }
+        let (id, publisher) = (self.board.next_message_id(), Arc::clone(&armed.publisher));
+        let mut message = Message::new(id, topic, armed.properties(), payload, publisher);
+        message.qos = armed.qos;
+        message.retain = armed.retain;
+        let wall = self.board.wall();
+        message.expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
+        Arc::new(message)
     }
 
     /// Ends a Session: its Will if one is left, its subscriptions, its queue.

@@ -285,8 +285,11 @@ impl Shard {
         let replaced = if publication.payload.is_empty() {
             self.remember_gone(publication.topic, message.id);
             let removed = self.board.retained.remove(publication.topic);
-            if removed.is_none() && self.board.config.shards == 1 {
-                return; // nothing was retained: nothing to write down
+            // Nothing was retained: nothing to write down. Unless it was another shard's, which is still on its way here,
+            // or went without a record for want of space: an acknowledged removal is written down in any case.
+            let alone = self.board.config.shards == 1 && publication.qos == QoS::AtMostOnce;
+            if removed.is_none() && alone {
+                return;
             }
             removed
         } else {

@@ -350,6 +350,7 @@ impl Board {
         let short = next.is_none() && tail.ticket < tail.asked && tail.messages > came;
         let gone =
             if short { tail.messages - came } else { lost.min(tail.messages - came.min(tail.messages)) };
+        let more = came.saturating_sub(tail.messages);
         tail.messages = tail.messages.saturating_sub(came + gone);
         let cost: u64 = deliveries.iter().map(|queued| queued.message.cost_bytes() as u64).sum();
         queue.head_bytes += cost;
@@ -362,6 +363,11 @@ impl Board {
             queue.bytes -= excess;
             self.queue_bytes -= excess;
         }
+        // Nor how many there are, once some could not be read: what came counts.
+        let missing = queue.head_bytes.saturating_sub(queue.bytes);
+        queue.bytes += missing;
+        self.queue_bytes += missing;
+        self.stats.queued_messages += more;
         self.stats.queued_messages -= gone;
         self.stats.lost_damaged += gone;
         let waits = came == 0 && !short && tail.messages > 0;

@@ -10,7 +10,7 @@ use crate::{
     conn::SessionIx,
     deliver::Retained,
     queue::Queue,
-    session::SubValue,
+    session::{SubValue, WILL_PUBLISHED},
     shard::{Shard, home_shard, keep_alive_grace},
 };
 
@@ -79,9 +79,9 @@ impl Shard {
             (None, Some(will)) => Arc::clone(&will.message.publisher),
             (None, None) => Arc::default(),
         };
-        // A Will that is due at once, and a Session that was at its end, are not their client's any more: it may have
+        // A Will that was published, and a Session that was at its end, are not their client's any more: it may have
         // another Session besides.
-        let due = |will: &Will| will.delay_seconds == 0 && will.keep_alive_seconds == 0;
+        let due = |will: &Will| will.delay_seconds == WILL_PUBLISHED;
         let nameless = match (&recovered.state, &recovered.will) {
             (None, will) => will.as_deref().is_none_or(due),
             (Some(state), will) => state.expiry_seconds == 0 && will.is_none(),
@@ -154,7 +154,8 @@ impl Shard {
             self.board.at(when, Timer::Expire(key, six));
         }
         if let Some(will) = will {
-            let mut when = due(since, will.delay_seconds);
+            let delay = if will.delay_seconds == WILL_PUBLISHED { 0 } else { will.delay_seconds };
+            let mut when = due(since, delay);
             if since.is_none() {
                 when = when.max(now + keep_alive_grace(will.keep_alive_seconds));
             }

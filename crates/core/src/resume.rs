@@ -14,7 +14,7 @@ use crate::{
     event::{Ended, Event},
     hooks::Client,
     io::ConnId,
-    session::{NO_CONN, NO_GROUP, Session},
+    session::{NO_CONN, NO_GROUP, Session, WILL_PUBLISHED},
     shard::{Shard, keep_alive_grace},
 };
 
@@ -245,7 +245,7 @@ impl Shard {
         message.retain = will.retain;
         let will = Box::new(Will {
             message: Arc::new(message),
-            delay_seconds: will.properties.will_delay_interval().unwrap_or(0),
+            delay_seconds: will.properties.will_delay_interval().unwrap_or(0).min(WILL_PUBLISHED - 1),
             expiry_seconds: will.properties.message_expiry_interval(),
             keep_alive_seconds: keep_alive,
         });

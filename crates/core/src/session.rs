@@ -13,6 +13,8 @@ use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
+/// Instead of a Will's delay: it was published, and is to be published again if the broker dies now.
+pub(crate) const WILL_PUBLISHED: u32 = u32::MAX;
 /// No shared subscription group.
 pub(crate) const NO_GROUP: u32 = u32::MAX;
 

@@ -60,8 +60,8 @@ pub(crate) struct Group {
     retained: HashMap<TopicHash, MessageId, FixedState>,
     /// Largest delivery number per Session whose state the group writes.
     given: HashMap<SessionKey, u64, FixedState>,
-    /// Sessions that begin (or end) in the group: of others, and of those that ended, nothing more is kept.
-    fates: HashMap<SessionKey, bool, FixedState>,
+    /// Sessions that end in the group: nothing more is kept of them.
+    ended: HashSet<SessionKey, FixedState>,
     /// Loads, each with how many records come before it.
     pub(crate) loads: Vec<(usize, u16, Load)>,
     pub(crate) latest_arrival: u64,
@@ -73,7 +73,7 @@ impl Group {
     pub(crate) fn write(&mut self, ops: &[Op], index: &Index, builder: &mut Builder) {
         self.loads.clear();
         self.retained.clear();
-        self.fates.clear();
+        self.ended.clear();
         self.latest_arrival = index.latest_arrival;
         self.next_made = index.next_made;
         self.look_ahead(ops);
@@ -134,16 +134,13 @@ impl Group {
         let mut rest = records;
         while let Some(first) = rest.first() {
             match first {
-                Record::Session { session, .. } | Record::WillArmed { session, .. } => {
-                    // What comes after its end does not bring it back.
-                    self.fates.entry(*session).or_insert(true);
-                }
-                Record::SessionEnded { session } => drop(self.fates.insert(*session, false)),
-                Record::Subscribed { session, .. }
+                Record::SessionEnded { session } => drop(self.ended.insert(*session)),
+                Record::Session { session, .. }
+                | Record::Subscribed { session, .. }
                 | Record::Shifted { session, .. }
                 | Record::Released { session, .. }
                 | Record::Received { session, .. }
-                    if !self.is_known(*session, index) =>
+                    if self.has_ended(*session, index) =>
                 {
                     rest = &rest[1..];
                     continue;
@@ -184,7 +181,7 @@ impl Group {
             match record {
                 Record::Retained { .. } => retained |= self.retains(message, index),
                 Record::Queued { session, queued } => {
-                    wait |= !self.passes(*session, queued.delivery) && self.is_known(*session, index);
+                    wait |= !self.passes(*session, queued.delivery) && !self.has_ended(*session, index);
                 }
                 _ => {}
             }
@@ -195,7 +192,7 @@ impl Group {
                 for record in &records[..run] {
                     if let Record::Queued { session, queued } = record
                         && !self.passes(*session, queued.delivery)
-                        && self.is_known(*session, index)
+                        && !self.has_ended(*session, index)
                     {
                         put_receiver(into, *session, queued);
                     }
@@ -205,10 +202,9 @@ impl Group {
         run
     }
 
-    /// Whether a Session is there. Its messages may come from another shard after its end.
-    fn is_known(&self, session: SessionKey, index: &Index) -> bool {
-        let fate = if self.fates.is_empty() { None } else { self.fates.get(&session).copied() };
-        fate.unwrap_or_else(|| index.sessions.contains_key(&session))
+    /// Whether a Session has ended. Its messages may come from another shard after that.
+    fn has_ended(&self, session: SessionKey, index: &Index) -> bool {
+        (!self.ended.is_empty() && self.ended.contains(&session)) || index.has_ended(session)
     }
 
     fn passes(&self, session: SessionKey, delivery: u64) -> bool {

@@ -3,11 +3,11 @@
 //! A commit and a restart use the same [`Index::apply`], record by record in the order of the log. Whatever is decided
 //! by other means than the order of records (a message's identity, a delivery's number) is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use cork_store::SessionKey;
 use foldhash::quality::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     books::Books,
@@ -63,7 +63,13 @@ pub(crate) struct Index {
     filters: FixedState,
     /// Queues of Sessions that ended, still to be taken off the books.
     ended: Vec<Queue>,
+    /// Sessions that ended lately, for records of them that come late: from another shard.
+    lately: HashSet<SessionKey, FixedState>,
+    lately_in_order: VecDeque<SessionKey>,
 }
+
+/// Ended Sessions that are remembered: their records come late by as much as a message between two threads does.
+const LATELY_MAX: usize = 1 << 16;
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,6 +87,24 @@ impl Index {
             next_made: 1,
             filters: FixedState::with_seed(seed.rotate_left(31)),
             ended: Vec::new(),
+            lately: HashSet::with_hasher(FixedState::with_seed(seed.rotate_left(47))),
+            lately_in_order: VecDeque::new(),
+        }
+    }
+
+    /// Whether a Session ended lately: of it nothing more is kept.
+    pub(crate) fn has_ended(&self, session: SessionKey) -> bool {
+        !self.lately.is_empty() && self.lately.contains(&session)
+    }
+
+    fn remember_end(&mut self, session: SessionKey) {
+        if self.lately.insert(session) {
+            self.lately_in_order.push_back(session);
+        }
+        if self.lately_in_order.len() > LATELY_MAX
+            && let Some(oldest) = self.lately_in_order.pop_front()
+        {
+            self.lately.remove(&oldest);
         }
     }
 
@@ -216,6 +240,7 @@ impl Index {
     }
 
     fn end(&mut self, session: SessionKey) {
+        self.remember_end(session);
         let Some(known) = self.sessions.remove(&session) else { return };
         let known = *known;
         let places = known.state.into_iter().chain(known.will).chain(known.released.into_values());

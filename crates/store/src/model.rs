@@ -73,11 +73,8 @@ impl ModelStore {
         if self.retained.get(&message.topic).is_some_and(|kept| kept.id > message.id) {
             return;
         }
-        if message.payload().is_empty() {
-            self.retained.remove(&message.topic);
-        } else {
-            self.retained.insert(message.topic.clone(), Arc::clone(message));
-        }
+        // What clears a topic stays known, for older messages that are stored later.
+        self.retained.insert(message.topic.clone(), Arc::clone(message));
     }
 
     /// Gives deliveries back.
@@ -110,14 +107,18 @@ impl ModelStore {
     #[must_use]
     pub fn recovered(&self) -> Recovered {
         let sessions = self.sessions.iter().map(|(key, session)| session.recovered(*key)).collect();
-        let retained = self.retained.values().cloned().collect();
+        let retained = self.retained_messages().cloned().collect();
         Recovered { epoch: self.epoch, last_arrival: self.last_arrival, sessions, retained }
     }
 
     /// Sessions and retained messages that are kept.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
-        (self.sessions.len(), self.retained.len())
+        (self.sessions.len(), self.retained_messages().count())
+    }
+
+    fn retained_messages(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.retained.values().filter(|message| !message.payload().is_empty())
     }
 }
 

@@ -424,8 +424,30 @@ fn what_is_published_after_a_crash_is_not_a_repetition() {
     }
 }
 
+/// A Client Identifier whose Session lives on this shard of two.
+fn on_shard(shard: u16, name: &str) -> String {
+    let lives_there = |id: &String| cork_core::home_shard(id, 2, 42) == shard;
+    (0..).map(|n| format!("{name}{n}")).find(lives_there).expect("one of two lives there")
+}
+
 #[test]
-fn a_session_that_a_clean_start_ended_does_not_come_back() {
+fn a_retained_message_cleared_before_its_shard_knew_of_it_stays_cleared_in_a_crash() {
+    let mut lab = Lab::with(|config| config.shards = 2);
+    let writer = lab.connect(V5, &on_shard(0, "writer"));
+    let clearer = lab.connect(V5, &on_shard(1, "clearer"));
+    lab.pause_mail();
+    lab.send(writer, &wire::publish(V5, 3, "t", Some(1), b"value"));
+    lab.send(clearer, &wire::publish(V5, 3, "t", Some(1), b""));
+    assert_eq!((lab.acks(writer).len(), lab.acks(clearer).len()), (1, 1));
+    lab.mail_arrives();
+    lab.crash(SOON);
+    let late = lab.connect(V5, "late");
+    lab.send(late, &wire::subscribe(V5, 1, &[("t", 1)]));
+    assert_eq!(lab.publishes(late), []);
+}
+
+#[test]
+fn a_clean_start_is_not_answered_before_the_old_sessions_end_is_stored() {
     for version in BOTH {
         let mut lab = Lab::new();
         let (client, _) = come_back(&mut lab, version, "client");
@@ -433,10 +455,62 @@ fn a_session_that_a_clean_start_ended_does_not_come_back() {
         lab.pause_store();
         let client = lab.open(version);
         lab.send(client, &Connect::new(version, "client").bytes());
-        assert!(lab.take_one(client).is_none(), "version {version}: CONNACK waits until it is stored");
+        assert_eq!(lab.packets(client), [], "version {version}");
+        lab.cut(client);
+        let client = lab.open(version);
+        lab.send(client, &Connect::new(version, "client").bytes());
+        assert_eq!(lab.packets(client), [], "version {version}: nor is the next one");
         lab.store_answers();
-        assert!(matches!(lab.take_one(client), Some(Received::ConnAck { flags: 0, code: 0, .. })));
+        assert_eq!(lab.packets(client).len(), 1, "version {version}");
         lab.crash(SOON);
         assert!(!come_back(&mut lab, version, "client").1, "version {version}");
+    }
+}
+
+#[test]
+fn wills_survive_a_crash_while_another_shard_still_has_one_of_them() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.shards = 2);
+        let watcher = on_shard(1, "watcher");
+        let (watching, _) = come_back(&mut lab, version, &watcher);
+        lab.send(watching, &wire::subscribe(version, 1, &[("will", 2)]));
+        lab.bytes(watching);
+        let client = on_shard(0, "client");
+        let connect = |will: &[u8]| Connect::persistent(version, &client).with_will("will", will).bytes();
+        let first = lab.open(version);
+        lab.send(first, &connect(b"first"));
+        lab.pause_mail();
+        let second = lab.open(version);
+        lab.send(second, &connect(b"second"));
+        lab.crash(SOON);
+        lab.mail_arrives();
+        let (watching, _) = come_back(&mut lab, version, &watcher);
+        lab.advance(Duration::from_secs(200));
+        let mut wills = numbers(&lab.publishes(watching));
+        wills.sort();
+        assert_eq!(wills, ["first", "second"], "version {version}");
+    }
+}
+
+#[test]
+fn what_may_have_been_sent_before_a_crash_says_so_however_far_it_was() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.limits.inflight_max = 2);
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 1)]));
+        lab.bytes(subscriber);
+        let publisher = lab.connect(version, "publisher");
+        for n in 1..=6u16 {
+            lab.send(publisher, &wire::publish(version, 2, "t", Some(n), n.to_string().as_bytes()));
+        }
+        for n in 1..=5 {
+            let got = lab.publishes(subscriber);
+            let taken = got.get(usize::from(n == 1)).and_then(|one| one.id);
+            lab.send(subscriber, &wire::ack(0x40, taken.unwrap())); // all but the first
+        }
+        lab.crash(SOON);
+        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let again: Vec<_> = lab.publishes(subscriber).into_iter().map(|one| (one.payload, one.dup)).collect();
+        assert_eq!(again, [(b"1".to_vec(), true)], "version {version}");
     }
 }

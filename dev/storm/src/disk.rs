@@ -17,7 +17,8 @@ use crate::{
 /// Calls of the disk within which a fault that is wanted comes.
 const CALLS_MAX: usize = 12;
 /// Bytes of a segment: a storm fills a few.
-const SEGMENT_BYTES: u64 = 4096;
+const SEGMENT_BYTES: usize = 4096;
+const SLACK_BYTES: usize = 2 * SEGMENT_BYTES;
 
 pub(crate) struct OnDisk {
     disk: SimDisk,
@@ -33,9 +34,9 @@ impl OnDisk {
     /// A log on an empty disk.
     pub(crate) fn new(seed: u64, plant: Option<Plant>) -> Self {
         let options = Options {
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: SEGMENT_BYTES as u64,
             spare_segments: 1,
-            slack_bytes: 2 * SEGMENT_BYTES,
+            slack_bytes: SLACK_BYTES as u64,
             clean_slice_bytes: 1024,
             seed: Some(seed),
             ..Options::default()
@@ -71,6 +72,11 @@ impl OnDisk {
         }
     }
 
+    /// Whether nothing will be written any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.failure().is_some())
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.log.as_ref().is_some_and(Log::is_full)
     }
@@ -78,7 +84,7 @@ impl OnDisk {
     /// The disk holds hardly more than it does now, or as much as it likes.
     pub(crate) fn set_full(&mut self, full: bool, rng: &mut Rng) {
         let used: usize = self.disk.contents().values().map(Vec::len).sum();
-        let room = rng.below(3 * 4096) + 1;
+        let room = rng.below(3 * SEGMENT_BYTES) + 1;
         self.disk.set_capacity(full.then_some((used + room) as u64));
     }
 
@@ -137,10 +143,9 @@ impl OnDisk {
     }
 
     /// Bytes that the files of a log that holds `live` bytes may take.
-    pub(crate) fn bytes_max(&self, live: usize) -> usize {
+    pub(crate) const fn bytes_max(live: usize) -> usize {
         // Slack, the segment that is written, one made ahead, and some that are about to go.
-        usize::try_from(self.options.slack_bytes + 5 * self.options.segment_bytes).unwrap_or(usize::MAX)
-            + 3 * live
+        SLACK_BYTES + 5 * SEGMENT_BYTES + 3 * live
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use cork_core::{AuthOutcome, Batch, ConnId, Ended, Event, Input, Output, Stats, share_out};
 use cork_proto::Time;
-use cork_store::{Answer, MessageId, Record, Recovered, SessionKey};
+use cork_store::{Answer, Record, Recovered, SessionKey};
 
 use crate::{
     disk::OnDisk,
@@ -52,8 +52,6 @@ pub(crate) struct Net {
     pub(crate) keeper: Keeper,
     /// Sessions the store was told of.
     known: BTreeSet<SessionKey>,
-    /// Wills it was told of, by their message.
-    wills: BTreeSet<MessageId>,
     /// Hash of everything that went over any connection, in order.
     pub(crate) trace: u64,
 }
@@ -78,7 +76,6 @@ impl Net {
             notices: VecDeque::new(),
             keeper: Keeper::new(engine, options.shards, saboteur),
             known: BTreeSet::new(),
-            wills: BTreeSet::new(),
             trace: 0xCBF2_9CE4_8422_2325,
         }
     }
@@ -347,8 +344,7 @@ impl Net {
                 _ => continue,
             };
             // A Will that is being published has a number of its own.
-            let again =
-                matches!(record, Record::WillArmed { will, .. } if !self.wills.insert(will.message.id));
+            let again = matches!(record, Record::WillArmed { will, .. } if will.delay_seconds == u32::MAX);
             if self.known.insert(key) && !again {
                 self.notices.push_back((now, Notice::Recorded { client_id: client_id.into(), key }));
             }

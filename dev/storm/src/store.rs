@@ -123,8 +123,8 @@ impl Keeper {
         self.full || self.failed.is_some()
     }
 
-    pub(crate) const fn has_failed(&self) -> bool {
-        self.failed.is_some()
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some() || matches!(&self.engine, Engine::Log(disk) if disk.has_failed())
     }
 
     /// Begins a commit, or ends the one on its way. False: there is nothing to do, or no space to do it.
@@ -297,7 +297,7 @@ impl Keeper {
     /// The disk holds far more.
     pub(crate) fn space_is_free(&mut self, live: usize) -> Result<(), String> {
         let Engine::Log(disk) = &mut self.engine else { return Ok(()) };
-        let (bytes, most) = (disk.bytes_at_rest(), disk.bytes_max(live));
+        let (bytes, most) = (disk.bytes_at_rest(), OnDisk::bytes_max(live));
         if bytes > most {
             Err(format!("{bytes} bytes are on the disk for {live}, at most {most} should be"))
         } else {

@@ -140,7 +140,7 @@ impl Ledger {
             }
             if let Some(will) = &session.will {
                 let number = self.find(&will.message.topic, will.message.payload())?;
-                if session.state.is_none() && will.keep_alive_seconds == 0 && will.delay_seconds == 0 {
+                if session.state.is_none() && will.delay_seconds == u32::MAX {
                     found.due.push(number);
                 } else {
                     found.will = Some((number, will.keep_alive_seconds, will.delay_seconds));
@@ -162,8 +162,12 @@ impl Ledger {
         for will in &found.due {
             wills.remove(will);
             let publication = &mut self.publications[*will];
-            publication.resends += usize::from(publication.fate != Fate::Never);
-            (publication.fate, publication.sent, publication.acked) = (Fate::Taken, now, None);
+            if publication.fate == Fate::Never {
+                publication.sent = now;
+            } else {
+                publication.resends += 1; // the same message, at its place among those that came since
+            }
+            (publication.fate, publication.acked) = (Fate::Taken, None);
         }
         for will in wills {
             let sure = trail.points[0].will == Some(will);

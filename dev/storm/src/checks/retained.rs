@@ -69,7 +69,11 @@ fn check_topic(cx: &Context, topic: &str, value: Option<&[u8]>) -> Result<(), St
         return if may_be_gone { Ok(()) } else { Err(format!("the retained message of {topic} is gone")) };
     };
     let Some(message) = possible.iter().find(|message| message.payload == payload) else {
-        return Err(format!("the retained message of {topic} is not the last one: {payload:?}"));
+        let known = |message: &&Publication| {
+            (message.payload == payload, message.qos, message.fate, message.sent, message.acked)
+        };
+        let known: Vec<_> = writers.iter().map(known).collect();
+        return Err(format!("the retained message of {topic} is not the last one: {known:?}"));
     };
     let over = |(acked, expiry): (Time, u32)| acked.plus_seconds(u64::from(expiry)) < cx.began_calm;
     // Sent again on a connection of 3.1.1 it would have lost its expiry.
