@@ -40,7 +40,7 @@ Examples:
       One sensor, one number every three seconds.
   cork sim 'meters/{n:03}/power' --devices 100 --value walk:200..3000 --every 10s --jitter 10%
       A hundred meters, each with its own random walk.
-  cork sim 'rooms/{room}' --list room=kitchen,hall --field temperature=daily:18..24 --field door=states:open,closed
+  cork sim '{room}' --list room=attic,hall --field t=daily:18..24 --field door=states:open,shut
       JSON with two fields from each of two rooms.
   cork sim day/replayed --csv day.csv --time-column time
       The rows of a file, at their own times.

@@ -33,7 +33,7 @@ class Relay:
     """Listens on `port`; `sent` are the packets of the client as (first byte, body), in order."""
 
     def __init__(self, broker_port):
-        self.sent, self.subscribed, self._reading = [], threading.Event(), []
+        self.sent, self.subscribed, self._reading, self._sockets = [], threading.Event(), [], []
         self._to = broker_port
         self._listener = socket.create_server((HOST, 0))
         self.port = self._listener.getsockname()[1]
@@ -46,6 +46,7 @@ class Relay:
             except OSError:
                 return
             broker = socket.create_connection((HOST, self._to))
+            self._sockets += [client, broker]
             self._reading.append(threading.Thread(target=self._pump, args=(client, broker, self._note_sent), daemon=True))
             self._reading[-1].start()
             threading.Thread(target=self._pump, args=(broker, client, self._note_received), daemon=True).start()
@@ -73,9 +74,13 @@ class Relay:
 
     def finish(self):
         """Waits until everything is read of clients that are gone; what they sent."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # a thread that waits in accept would keep it open
         self._listener.close()
         for thread in self._reading:
             thread.join(10)
+        # Paho waits with select(), which knows no descriptor above 1023: none may be left behind.
+        for stream in self._sockets:
+            stream.close()
         return self.sent
 
 
