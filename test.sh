@@ -152,6 +152,10 @@ fuzz() {
 chaos() {
     local seed=${CHAOS_SEED:-$((RANDOM * 32768 + RANDOM))} bin
     bin=$(realpath -m "$target")/release/cork
+    if [ ! -w /dev/fuse ]; then
+        echo "chaos: left out: no /dev/fuse to put a file system of our own on (modprobe fuse; and run as root)"
+        return
+    fi
     cargo build -q -p cork-chaos
     "$target"/debug/cork-chaos all --binary "$bin" --seed "$seed" --rounds "${CHAOS_ROUNDS:-4}"
 }

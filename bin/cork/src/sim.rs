@@ -150,7 +150,7 @@ struct DeviceArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Broker")]
 struct BrokerArgs {
-    /// mqtt://, mqtts://, ws://, wss:// with [user[:password]@]host[:port], or unix:///path
+    /// `mqtt://`, `mqtts://`, `ws://`, `wss://` with `[user[:password]@]host[:port]`, or `unix:///path`.
     /// [default: mqtt://127.0.0.1:1883].
     #[arg(short, long, value_name = "URL")]
     broker: Option<String>,

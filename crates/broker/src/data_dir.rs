@@ -21,12 +21,25 @@ impl DataDir {
         let named = |what: &str, error: &io::Error| {
             io::Error::new(error.kind(), format!("{what} `{}`: {error}", path.display()))
         };
-        if !path.is_dir() {
+        let missing =
+            path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+        let missing = missing.count();
+        if missing > 0 {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(path)
                 .map_err(|error| named("cannot make the data directory", &error))?;
+        }
+        // Its name, too, must survive a power cut; once more at each start, in case the last one was cut short here.
+        for folder in path.ancestors().skip(1).take(missing.max(1)) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            match File::open(folder).and_then(|folder| folder.sync_all()) {
+                Err(error) if missing > 0 => {
+                    return Err(named("cannot keep the name of the data directory", &error));
+                }
+                _ => {}
+            }
         }
         let lock = path.join("lock");
         let lock = OpenOptions::new()

@@ -101,9 +101,10 @@ impl RealDisk {
     pub fn new(folder: &Path) -> io::Result<Self> {
         if !folder.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
-            }
+        }
+        // Also when it was there: who made it may not have come as far as this.
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
         }
         Ok(Self { folder: folder.to_owned() })
     }
