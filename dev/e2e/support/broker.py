@@ -21,11 +21,20 @@ START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 
 
+_given = set()
+
+
 def free_port():
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on right now, and that was not given before: one configuration may ask for several."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = probe.getsockname()[1]
+        if len(_given) > 10_000:
+            _given.clear()
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def cork_bin():
