@@ -117,17 +117,22 @@ impl Run<'_> {
         if hold > 0 {
             self.hold(&dialled, hold, &before)?;
         } else if !self.args.churn {
-            let (from, to) = (before.rss_bytes(), connected.rss_bytes());
-            self.report.put_growth(
-                "bytes_per_connection",
-                "broker's memory for each",
-                from,
-                to,
-                self.count as u64,
-            );
+            self.put_memory(&before, &connected);
         }
         self.report.put_usage(&connected.since(&before), self.count as u64);
         self.hang_up(&dialled)
+    }
+
+    /// The broker's memory for each connection.
+    fn put_memory(&mut self, before: &Reading, after: &Reading) {
+        let (from, to) = (before.rss_bytes(), after.rss_bytes());
+        self.report.put_growth(
+            "bytes_per_connection",
+            "broker's memory for each",
+            from,
+            to,
+            self.count as u64,
+        );
     }
 
     /// A third of the time nothing happens, then each connection sends one PINGREQ.
@@ -139,14 +144,7 @@ impl Run<'_> {
         let quiet = self.read();
         self.wait(&mut silence, start + hold / 3)?;
         let held = self.read();
-        let (from, to) = (before.rss_bytes(), held.rss_bytes());
-        self.report.put_growth(
-            "bytes_per_connection",
-            "broker's memory for each",
-            from,
-            to,
-            self.count as u64,
-        );
+        self.put_memory(before, &held);
         let ping_time = (hold * 2 / 3).max(1);
         for (number, link) in dialled.links.iter().enumerate() {
             let due = start + hold / 3 + ping_time * number as u64 / self.count as u64;

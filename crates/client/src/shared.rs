@@ -379,11 +379,12 @@ impl State {
         }
     }
 
-    fn published(&mut self, token: usize, result: Result<Published, PublishError>) {
+    /// A publication came to this: whoever waits for it is told.
+    fn come_to(&mut self, token: usize, came_to: Outcome) {
         self.unfinished -= 1;
         match self.slots.get_mut(token) {
             Some(Slot::Publish { waker, outcome }) => {
-                *outcome = Outcome::Done(result);
+                *outcome = came_to;
                 let waker = waker.take();
                 self.wake(waker);
             }
@@ -392,25 +393,17 @@ impl State {
             }
             _ => {}
         }
+    }
+
+    fn published(&mut self, token: usize, result: Result<Published, PublishError>) {
+        self.come_to(token, Outcome::Done(result));
         if self.unfinished == 0 {
             self.wake_all(|state| &mut state.written_wakers);
         }
     }
 
     fn encoded(&mut self, token: usize, offset: u64) {
-        self.unfinished -= 1;
-        let generation = self.generation;
-        match self.slots.get_mut(token) {
-            Some(Slot::Publish { waker, outcome }) => {
-                *outcome = Outcome::Encoded { generation, offset };
-                let waker = waker.take();
-                self.wake(waker);
-            }
-            Some(Slot::Detached) => {
-                self.slots.remove(token);
-            }
-            _ => {}
-        }
+        self.come_to(token, Outcome::Encoded { generation: self.generation, offset });
     }
 
     fn answered(&mut self, token: usize, result: Result<Granted, SubscribeError>) {

@@ -387,7 +387,7 @@ impl Board {
         if !self.begun.is_empty() {
             records.splice(..0, std::mem::take(&mut self.begun));
         }
-        let bytes = records.iter().map(record_bytes).sum();
+        let bytes = records.iter().map(Record::cost_bytes).sum();
         self.unstored_bytes += bytes;
         self.unstored.push_back((self.ticket, bytes));
         self.outputs.push_back(Output::Store { ticket: self.ticket, records });
@@ -467,18 +467,6 @@ impl Board {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-}
-
-/// Roughly what a record takes while it waits for the store.
-fn record_bytes(record: &Record) -> usize {
-    const HEAD: usize = 64;
-    match record {
-        Record::Queued { queued, .. } => HEAD + queued.message.cost_bytes(),
-        Record::Retained { message } => HEAD + message.cost_bytes(),
-        Record::WillArmed { will, .. } => HEAD + will.message.cost_bytes(),
-        Record::Subscribed { filter, .. } | Record::Unsubscribed { filter, .. } => HEAD + filter.len(),
-        _ => HEAD,
     }
 }
 

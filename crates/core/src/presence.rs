@@ -6,7 +6,7 @@
 //! each client is kept for a moment and written in one go; a crash in between is harmless, as everybody whose retained
 //! presence says `online` is set `offline` at the next start.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, ops::ControlFlow, time::Duration};
 
 use cork_packet::{ProtocolVersion, QoS};
 use cork_proto::PeerError;
@@ -131,8 +131,12 @@ impl Shard {
     /// When the presence of a client that is away is forgotten: some time after its Session, which ends now or later.
     fn presence_expiry(&self, six: SessionIx) -> Option<WallTime> {
         let session = &self.board.sessions[six as usize];
-        let (expiry, keep) = (session.expiry_seconds, self.board.config.presence_keep_seconds);
-        (expiry != u32::MAX).then(|| session.since.plus_seconds(expiry).plus_seconds(keep))
+        self.expiry_of(session.since, session.expiry_seconds)
+    }
+
+    fn expiry_of(&self, since: WallTime, session_expiry: u32) -> Option<WallTime> {
+        let keep = self.board.config.presence_keep_seconds;
+        (session_expiry != u32::MAX).then(|| since.plus_seconds(session_expiry).plus_seconds(keep))
     }
 
     /// A client is in.
@@ -222,37 +226,23 @@ impl Shard {
     pub(crate) fn restore_presence(&mut self) {
         let config = &self.board.config;
         let (shard, shards, seed) = (config.shard, config.shards, config.seed);
-        let asked = |retained: &crate::deliver::Retained| concerns(&retained.0.topic);
-        self.presence.asked |= config.presence && self.board.retained.iter().any(asked);
-        let wall = self.board.wall();
-        let keep = config.presence_keep_seconds;
-        let online: Vec<(Box<str>, Facts)> = self
-            .board
-            .retained
-            .iter()
-            .filter_map(|retained| was_online(&retained.0))
-            .filter(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard)
-            .map(|(topic, client_id, before)| {
-                let session = self.session_of(&client_id).map(|six| &self.board.sessions[six as usize]);
-                let session_expiry = session.map_or(0, |session| session.expiry_seconds);
-                let expires = (session_expiry != u32::MAX)
-                    .then(|| wall.plus_seconds(session_expiry).plus_seconds(keep));
-                let (address, protocol) = before;
-                let facts = Facts {
-                    online: false,
-                    since: wall,
-                    address,
-                    protocol,
-                    reason: "broker restarted",
-                    session_expiry,
-                    epoch: 0,
-                    expires,
-                };
-                (topic, facts)
-            })
-            .collect();
-        for (topic, mut facts) in online {
-            facts.epoch = self.board.next_message_id().arrived.0;
+        // Only the topics below `$presence` are looked at, however many others are retained.
+        let (mut found, mut online) = (false, Vec::new());
+        self.board.retained.for_each_match(&format!("{ROOT}/#"), None, |retained| {
+            found = true;
+            online.extend(was_online(&retained.0));
+            ControlFlow::Continue(())
+        });
+        online.retain(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard);
+        self.presence.asked |= found && self.board.config.presence;
+        let since = self.board.wall();
+        for (topic, client_id, (address, protocol)) in online {
+            let session = self.session_of(&client_id).map(|six| &self.board.sessions[six as usize]);
+            let session_expiry = session.map_or(0, |session| session.expiry_seconds);
+            let (expires, reason) = (self.expiry_of(since, session_expiry), "broker restarted");
+            let epoch = self.board.next_message_id().arrived.0;
+            let facts =
+                Facts { online: false, since, address, protocol, reason, session_expiry, epoch, expires };
             self.publish_presence(&topic, &facts);
         }
     }

@@ -222,20 +222,20 @@ impl Board {
     }
 
     /// Takes those messages off the head of a Session's queue that `goes` names.
-    pub(crate) fn take_from_head(&mut self, six: SessionIx, goes: impl Fn(&Queued) -> bool) -> Vec<Queued> {
-        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return Vec::new() };
+    pub(crate) fn take_from_head(
+        &mut self,
+        six: SessionIx,
+        goes: impl Fn(&Queued) -> bool,
+    ) -> VecDeque<Queued> {
+        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else {
+            return VecDeque::new();
+        };
         let queue = &mut outgoing.queue;
         if !queue.head.iter().any(&goes) {
-            return Vec::new();
+            return VecDeque::new();
         }
-        let all = std::mem::take(&mut queue.head);
-        let (taken, own): (Vec<Queued>, VecDeque<Queued>) = {
-            let (mut taken, mut own) = (Vec::new(), VecDeque::new());
-            for queued in all {
-                if goes(&queued) { taken.push(queued) } else { own.push_back(queued) }
-            }
-            (taken, own)
-        };
+        let (taken, own): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut queue.head).into_iter().partition(goes);
         queue.head = own;
         let cost: u64 = taken.iter().map(|queued| queued.message.cost_bytes() as u64).sum();
         queue.bytes -= cost;
@@ -446,18 +446,14 @@ impl Shard {
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
             messages += 1;
             cost += delivery.message.cost_bytes() as u64;
-            let done = Record::Done { session: key, delivery: delivery.delivery };
-            passed.push((group, delivery.message, done));
+            passed.push((group, delivery.message, delivery.delivery));
         }
         self.board.drop_from_tail(six, messages, cost);
         if let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() {
-            outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, done)| match done {
-                Record::Done { delivery, .. } => *delivery,
-                _ => 0,
-            }));
+            outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, delivery)| *delivery));
         }
-        for (group, message, done) in passed {
-            self.pass_on(group, message, done);
+        for (group, message, delivery) in passed {
+            self.pass_on(group, message, Record::Done { session: key, delivery });
         }
         match loaded.next {
             Some(next) => self.board.load(six, next),

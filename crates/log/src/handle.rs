@@ -141,27 +141,17 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Bytes that a record without a message counts for.
-const RECORD_BYTES: usize = 64;
-
-fn bytes_of(records: &[Record]) -> usize {
-    let of = |record: &Record| match record {
-        Record::Queued { queued, .. } => queued.message.cost_bytes(),
-        Record::Retained { message } => message.cost_bytes(),
-        Record::WillArmed { will, .. } => will.message.cost_bytes(),
-        _ => RECORD_BYTES,
-    };
-    records.iter().map(of).sum()
-}
+/// Bytes that a load counts for.
+const LOAD_BYTES: usize = 64;
 
 impl Store for Handle {
     fn append(&mut self, ticket: Ticket, records: Vec<Record>) {
-        let bytes = bytes_of(&records);
+        let bytes = records.iter().map(Record::cost_bytes).sum();
         self.desk.push(Op::Append { shard: self.shard, ticket, records }, bytes);
     }
 
     fn load(&mut self, load: Load) {
-        self.desk.push(Op::Load { shard: self.shard, load }, RECORD_BYTES);
+        self.desk.push(Op::Load { shard: self.shard, load }, LOAD_BYTES);
     }
 
     fn poll(&mut self) -> Option<Answer> {

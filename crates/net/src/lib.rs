@@ -49,7 +49,9 @@ mod wire;
 pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
 pub use proxy::{ProxyError, ProxyHeader};
 pub use stream::{ReadOutcome, Stream};
-pub use tls::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings};
+pub use tls::{
+    AnyServer, ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings,
+};
 pub use websocket::{
     HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,
 };

@@ -6,11 +6,13 @@
 //! take.
 
 mod acceptor;
+mod any_server;
 mod certificate;
 mod error;
 mod files;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
+pub use any_server::AnyServer;
 pub use error::TlsError;
 
 use crate::link::{Filled, Socket, retry};

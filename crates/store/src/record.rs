@@ -194,3 +194,18 @@ pub enum Record {
         session: SessionKey,
     },
 }
+
+impl Record {
+    /// Roughly the bytes it takes while it waits to be stored.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        const HEAD: usize = 64;
+        HEAD + match self {
+            Self::Queued { queued, .. } => queued.message.cost_bytes(),
+            Self::Retained { message } => message.cost_bytes(),
+            Self::WillArmed { will, .. } => will.message.cost_bytes(),
+            Self::Subscribed { filter, .. } | Self::Unsubscribed { filter, .. } => filter.len(),
+            _ => 0,
+        }
+    }
+}
