@@ -406,16 +406,14 @@ def twin(request, tmp_path_factory, password_file, authority):
 class Feeder:
     """Publishes raw packets."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection((HOST, port), timeout=PATIENCE)
-        self.socket.sendall(raw_mqtt.connect("feeder", 5, level=5))
-        assert self.socket.recv(65536)[0] == 0x20
+    def __init__(self, broker):
+        self.client = raw_mqtt.RawClient(broker).login("feeder", 5)
 
     def publish(self, packets):
-        self.socket.sendall(b"".join(packets) + raw_mqtt.PINGREQ)
-        seen = b""
-        while not seen.endswith(raw_mqtt.PINGRESP):
-            seen += self.socket.recv(65536)
+        """Returns when all are answered: an acknowledgement may come after the PINGRESP, for it may wait for a disk."""
+        self.client.send(b"".join(packets) + raw_mqtt.PINGREQ)
+        for _ in range(1 + sum(packet[0] & 6 != 0 for packet in packets)):
+            assert self.client.read(PATIENCE), "the broker closed"
 
     def forget(self, packets):
         """Deletes what was kept."""
@@ -423,7 +421,7 @@ class Feeder:
         self.publish([raw_mqtt.publish(topic, b"", 5, retain=1) for topic in topics])
 
     def close(self):
-        self.socket.close()
+        self.client.close()
 
 
 @dataclass
@@ -438,7 +436,7 @@ class Run:
 
 def run(program, case, broker, home):
     """Runs the command line through one of the two programs."""
-    feeder, relay = Feeder(broker.port), Relay(broker.port)
+    feeder, relay = Feeder(broker), Relay(broker.port)
     words = broker.words | {"port": broker.port}
     fill = lambda text: re.sub(r"\{(\w+)\}", lambda found: str(words[found[1]]), text)
     where = [] if case.direct else ["-h", HOST, "-p", str(relay.port)]
