@@ -98,7 +98,6 @@ pub(crate) struct How<'a> {
 }
 
 /// One PUBLISH to be written.
-#[derive(Copy, Clone)]
 struct Frame<'a> {
     topic: &'a str,
     properties: &'a [u8],
