@@ -195,14 +195,36 @@ impl Config {
         }
     }
 
-    /// A running broker that knows its users does not forget them because a file lost some lines.
+    /// A running broker that knows its users, or what they may do, does not forget it because a file lost some lines.
     pub(crate) fn judge_opening(&self, new: &Self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        let asked = new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some();
         let had = self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false);
-        if !had || new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some() {
-            return Ok(());
+        if had && !asked {
+            let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
+            errors.push(new.error("auth.password_file", message.to_owned()));
         }
-        let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
-        Err(ConfigErrors(vec![new.error("auth.password_file", message.to_owned())]))
+        if self.auth.acl_file.is_some() && new.auth.acl_file.is_none() {
+            let message = "is not there, but the running broker has a rights file; if everybody may do everything from now on, name one that says `default = \"allow\"`";
+            errors.push(new.error("auth.acl_file", message.to_owned()));
+        }
+        if !had && !asked {
+            let opened = new.listeners.iter().filter(|listener| self.asked_certificates_for(listener));
+            let message = "lets everybody in, but in the running broker it takes a certificate; if that is meant, say `allow_anonymous = true` in [auth]";
+            errors.extend(opened.map(|listener| of_listener(listener, message)));
+        }
+        ConfigErrors::unless_empty(errors)
+    }
+
+    /// Whether a certificate is needed now where a changed listener takes none: at its own URL, or everywhere.
+    fn asked_certificates_for(&self, new: &Listener) -> bool {
+        let same = |old: &&Listener| old.url == new.url;
+        let mut before = self.listeners.iter().filter(same).peekable();
+        let asked = match before.peek() {
+            Some(_) => before.all(asks_certificates),
+            None => !self.listeners.is_empty() && self.listeners.iter().all(asks_certificates),
+        };
+        asked && !asks_certificates(new)
     }
 
     /// An error about a key, with the place where the key was said.
