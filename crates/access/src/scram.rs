@@ -143,6 +143,8 @@ impl ScramSecret {
 pub struct ScramExchange {
     users: Arc<Users>,
     own_nonce: String,
+    /// As the client said it, known or not.
+    user_name: Option<String>,
     stage: Stage,
 }
 
@@ -171,7 +173,7 @@ struct Promised {
 impl ScramExchange {
     /// `own_nonce` must never repeat; it has no comma and is printable.
     pub(crate) fn new(users: Arc<Users>, own_nonce: String) -> Self {
-        Self { users, own_nonce, stage: Stage::AwaitingFirst { asked: false } }
+        Self { users, own_nonce, user_name: None, stage: Stage::AwaitingFirst { asked: false } }
     }
 
     /// With a nonce from the system's random source; `None` if that fails.
@@ -181,8 +183,9 @@ impl ScramExchange {
         Some(Self::new(users, base64::encode(&nonce)))
     }
 
-    fn first(&self, message: &str) -> Option<(String, Promised)> {
+    fn first(&mut self, message: &str) -> Option<(String, Promised)> {
         let first = ClientFirst::parse(message)?;
+        self.user_name = Some(first.user.clone());
         let (secret, known) = match self.users.scram_secret(&first.user) {
             Some(secret) => (secret.clone(), true),
             None => {
@@ -223,6 +226,10 @@ impl Exchange for ScramExchange {
             },
             Stage::Over => ExchangeStep::Refuse,
         }
+    }
+
+    fn user_name(&self) -> Option<&str> {
+        self.user_name.as_deref()
     }
 }
 

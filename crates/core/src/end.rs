@@ -49,11 +49,12 @@ impl Shard {
         self.count_strange_bytes(id);
         self.board.stats.count_end(&cause);
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
-        let client_id = match (self.board.sessions.get(session as usize), before) {
-            (Some(session), _) => session.client_id().into(),
-            // Refused: which device has the wrong password is what its owner wants to know.
-            (None, Stage::Authenticating(waiting)) => waiting.client_id,
-            (None, _) => Box::default(),
+        let client_id = match (self.board.sessions.get(session as usize), before, &cause) {
+            (Some(session), ..) => session.client_id().into(),
+            // Which device has the wrong password is what its owner wants to know.
+            (None, _, Ended::Refused(refused)) => refused.client_id.clone(),
+            (None, Stage::Authenticating(waiting), _) => waiting.client_id,
+            (None, ..) => Box::default(),
         };
         let lasted = self.board.now.since(opened);
         self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone(), lasted });
@@ -87,7 +88,7 @@ impl Shard {
             }
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
-            Ended::Refused(reason) => (*reason, None),
+            Ended::Refused(refused) => (refused.code, Some(refused.why.to_string())),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
             Ended::Expelled(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),

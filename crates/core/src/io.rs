@@ -216,7 +216,10 @@ pub enum AuthOutcome {
         data: Option<Vec<u8>>,
     },
     /// Not let in.
-    Denied,
+    Denied {
+        /// Whom the client said to be in an exchange, for the log.
+        user: Option<Box<str>>,
+    },
     /// The exchange wants another step.
     Continue {
         /// Authentication Data for the client.

@@ -53,6 +53,7 @@ mod publish;
 mod quarrel;
 mod queue;
 mod rate;
+mod refuse;
 mod restore;
 mod resume;
 mod rights;
@@ -66,7 +67,7 @@ mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
-pub use event::{Ended, Event};
+pub use event::{Ended, Event, Refused};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};

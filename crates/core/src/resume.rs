@@ -11,9 +11,10 @@ use crate::{
     config::{Door, Limits},
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
-    event::{Ended, Event},
+    event::{Ended, Event, Refused},
     hooks::Client,
     io::ConnId,
+    refuse::FOREIGN,
     session::{NO_CONN, NO_GROUP, Session, WILL_PUBLISHED},
     shard::{Shard, keep_alive_grace},
 };
@@ -41,10 +42,11 @@ impl Shard {
         let Admission { user, proof, .. } = admission;
         let publisher = Publisher { client_id: client_id.into(), user_name: user.clone(), proof: *proof };
         if !self.board.users.may_stay(&publisher) {
-            return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // the users changed while it was being checked
+            let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
+            return self.refuse(id, refused.saying("the users changed while this one was being checked"));
         }
-        if !self.may_leave_will(connect, &publisher) {
-            return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
+        if let Some(refused) = self.refusal_of_will(connect, &publisher) {
+            return self.refuse(id, refused);
         }
         let records = self.board.records.len();
         let existing = self.session_of(client_id);
@@ -60,13 +62,14 @@ impl Shard {
                 }
             };
             if foreign {
-                return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
+                let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
+                return self.refuse(id, refused.saying(FOREIGN));
             }
         }
         if let Some(hooks) = &self.board.hooks {
             let client = Client::new(&publisher, self.board.peer_of(id.index));
             if let Err(refusal) = hooks.connect(&client, connect) {
-                return self.refuse_because(id, &refusal);
+                return self.refuse_because(id, &publisher, &refusal);
             }
         }
         if let Some(six) = existing {
@@ -283,7 +286,9 @@ impl Shard {
         let limits = &self.board.config.limits;
         // A client may accept very short packets only: what it can do without is left out then.
         let Some(bytes) = encode(&facts.all(limits)).or_else(|| encode(&facts.needed(limits))) else {
-            return self.end(id, Ended::Refused(ReasonCode::PACKET_TOO_LARGE));
+            let refused = Refused::connect(connect, ReasonCode::PACKET_TOO_LARGE);
+            let refused = refused.saying("CONNACK is longer than its Maximum Packet Size");
+            return self.end(id, Ended::Refused(Box::new(refused)));
         };
         if durable {
             self.board.hold(id.index, Holds::CONNECT);

@@ -91,12 +91,8 @@ impl Stats {
             Ended::ConnectTimeout => &mut self.closed_connect_timeout,
             Ended::PacketTimeout => &mut self.closed_packet_timeout,
             Ended::NoRoomForStrangers => &mut self.closed_login_memory,
-            Ended::Refused(ReasonCode::SERVER_BUSY) => &mut self.refused_busy,
-            Ended::Refused(
-                ReasonCode::BAD_USER_NAME_OR_PASSWORD
-                | ReasonCode::NOT_AUTHORIZED
-                | ReasonCode::BAD_AUTHENTICATION_METHOD,
-            ) => &mut self.refused_login,
+            Ended::Refused(refused) if refused.code == ReasonCode::SERVER_BUSY => &mut self.refused_busy,
+            Ended::Refused(refused) if refused.is_login() => &mut self.refused_login,
             _ => return,
         };
         *counter += 1;

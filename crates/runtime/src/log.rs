@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use cork_core::{Ended, Event};
+use cork_core::{Ended, Event, Refused};
 use tracing::{error, info, warn};
 
 /// Characters shown of a Client Identifier, user name, topic or filter.
@@ -53,9 +53,7 @@ pub(crate) fn log(event: &Event) {
                 Ended::Transport(rule) => {
                     info!(target: "net", client, %peer, "connection closed: {rule}");
                 }
-                Ended::Refused(reason) => {
-                    info!(target: "access", client, %peer, %reason, "connection refused");
-                }
+                Ended::Refused(refused) => log_refused(client, peer, refused),
                 Ended::UserRemoved => {
                     info!(target: "access", client, %peer, "connection closed: the user was removed or may not be anonymous");
                 }
@@ -103,6 +101,19 @@ pub(crate) fn log(event: &Event) {
             error!(target: "store", %error, "the store failed: nothing that needs it is acknowledged");
         }
         other => info!(target: "broker", event = ?other, "event"),
+    }
+}
+
+/// A CONNECT that was refused, with the topic and rule of its Will where that was the reason.
+fn log_refused(client: &str, peer: &str, refused: &Refused) {
+    let (user, reason) = (user_of(&refused.user_name), short(&refused.why));
+    let (user, reason) = (&*user, &*reason);
+    match &refused.will {
+        None => info!(target: "access", client, user, %peer, reason, "connection refused"),
+        Some((topic, rule)) => {
+            let (topic, rule) = (&*short(topic), deciding(rule.as_deref()));
+            info!(target: "access", client, user, %peer, reason, topic, rule, "connection refused");
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Lab {
             unanswered: VecDeque::new(),
             disk: ModelStore::default(),
             config,
-            authenticate: Box::new(|_| AuthOutcome::Denied),
+            authenticate: Box::new(|_| AuthOutcome::Denied { user: None }),
             exchange: Box::new(|_, _| AuthOutcome::UnknownMethod),
             claim: Box::new(|_| Claim::Granted),
         }
