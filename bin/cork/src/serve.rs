@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, thread};
 use clap::Args;
 use cork_broker::{
     Address, Broker, Config, Overrides,
-    config::{Change, ConfigErrors, Durability, Scheme},
+    config::{Change, ClientCert, ConfigErrors, Durability, Listener, Scheme},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -123,7 +123,18 @@ fn welcome(config: &Config, broker: &Broker) {
         }
     };
     if config.auth.password_file.is_none() {
+        let certified = |listener: &Listener| {
+            listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
+        };
+        let by_certificate = !config.listeners.is_empty()
+            && (!config.auth.anonymous_allowed() || config.listeners.iter().all(certified));
         text += match config.auth.acl_file {
+            None if by_certificate => {
+                "  users         who has a client certificate may publish and subscribe\n"
+            }
+            Some(_) if by_certificate => {
+                "  users         who has a client certificate; the rights file decides\n"
+            }
             None => "  users         none: everybody who can connect may publish and subscribe\n",
             Some(_) => "  users         none: user names prove nothing; the rights file decides\n",
         };
