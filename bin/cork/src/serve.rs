@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf, process::ExitCode, thread};
 
 use clap::Args;
+use cork_bridge::Bridges;
 use cork_broker::{
     Address, Broker, Config, Overrides,
     config::{Change, ConfigErrors, Durability, Scheme},
@@ -52,13 +53,15 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    cork_bridge::judge(&config)?;
     let mut broker = Broker::start(&config)?;
+    let mut bridges = Bridges::start(&broker)?;
     welcome(&config, &broker);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        reload(args, &mut config, &mut broker, &log);
+        reload(args, &mut config, (&mut broker, &mut bridges), &log);
     }
     // Whoever asks a second time does not want to wait.
     thread::spawn(move || {
@@ -66,6 +69,7 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         std::process::exit(130);
     });
     tracing::info!(target: "broker", "shutting down");
+    bridges.stop();
     broker.shutdown();
     Ok(())
 }
@@ -86,10 +90,19 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
 }
 
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log) {
-    let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
+fn reload(args: &ServeArgs, config: &mut Config, running: (&mut Broker, &mut Bridges), log: &Log) {
+    let (broker, bridges) = running;
+    let new = configuration(args).and_then(|new| {
+        cork_bridge::judge(&new)?;
+        broker.reload(&new).map(|done| (new, done))
+    });
     match new {
-        Ok((new, done)) => {
+        Ok((new, mut done)) => {
+            match bridges.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                // It was judged a moment ago; a file may have changed since.
+                Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
+            }
             log.change(&config.log, &new.log);
             config.log = new.log;
             match done.changed.as_slice() {
@@ -122,6 +135,9 @@ fn welcome(config: &Config, broker: &Broker) {
             "  messages      are on the disk when the system writes them; a power cut can take some\n"
         }
     };
+    for bridge in &config.bridges {
+        text += &format!("  bridge        {} to {}\n", bridge.name, bridge.urls.join(", "));
+    }
     if config.auth.password_file.is_none() {
         text += match config.auth.acl_file {
             None => "  users         none: everybody who can connect may publish and subscribe\n",

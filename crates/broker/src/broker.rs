@@ -8,12 +8,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use cork_core::{Door, Limits, Settings, ShardConfig, hooks::Hooks};
+use cork_core::{Door, INSIDE_PREFIX, Limits, Settings, ShardConfig, hooks::Hooks};
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
 use cork_runtime::{AddressLimits, Connector, Runtime, RuntimeConfig, StoreMaker};
-use cork_store::{Recovered, Volatile, WallTime};
+use cork_store::{Recovered, RecoveredSession, Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -79,6 +79,25 @@ pub struct Broker {
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
     store: Option<Arc<Keeper>>,
     _data_dir: Option<DataDir>,
+    inside: Vec<InsideSession>,
+}
+
+/// A Session that a part of the broker had when it ended the last time, by [`Connector::inside`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideSession {
+    /// Its Client Identifier.
+    pub client_id: String,
+    /// What it has subscribed.
+    pub filters: Vec<String>,
+}
+
+impl InsideSession {
+    fn of(session: &RecoveredSession) -> Option<Self> {
+        session.client_id().starts_with(INSIDE_PREFIX).then(|| Self {
+            client_id: session.client_id().to_owned(),
+            filters: session.subscriptions.iter().map(|one| one.filter.to_string()).collect(),
+        })
+    }
 }
 
 impl Broker {
@@ -109,6 +128,7 @@ impl Broker {
                 (Some(Arc::new(store)), recovered)
             }
         };
+        let inside = recovered.sessions.iter().filter_map(InsideSession::of).collect();
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
         let mut runtime = Runtime::start(RuntimeConfig {
@@ -130,13 +150,19 @@ impl Broker {
             _ => StartError::Config(error),
         })?;
         listeners.apply(planned, &mut runtime);
-        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir })
+        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir, inside })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.
     #[must_use]
     pub fn connector(&self) -> Connector {
         self.runtime.connector()
+    }
+
+    /// The Sessions that parts of the broker had when it started: of those that are not configured any more, too.
+    #[must_use]
+    pub fn inside_sessions(&self) -> &[InsideSession] {
+        &self.inside
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

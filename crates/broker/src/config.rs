@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use bridge::{Bridge, BridgeTls, BridgeTopic, BridgeVersion, Direction, Secret};
 pub use changes::Change;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
@@ -36,6 +37,7 @@ pub use url::{Host, ListenerUrl, Scheme, UrlError};
 pub(crate) use validate::UserNames;
 pub use validate::{Report, check};
 
+mod bridge;
 mod changes;
 mod file;
 mod overrides;
@@ -64,6 +66,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[[listener]]`: where the broker listens. Default: `mqtt://127.0.0.1:1883`, if nothing else is named.
     pub listeners: Vec<Listener>,
+    /// `[[bridge]]`: links to other brokers. They are run by `cork_bridge::Bridges`, not by the broker itself.
+    pub bridges: Vec<Bridge>,
     /// `[log]`: what is logged, and how.
     pub log: Log,
     /// `[drain]`: how the broker stops.
@@ -83,6 +87,7 @@ impl Default for Config {
             auth: Auth::default(),
             limits: Limits::default(),
             listeners: vec![Listener::new(ListenerUrl::DEFAULT)],
+            bridges: Vec::new(),
             log: Log::default(),
             drain: Drain::default(),
             places: Places::default(),
@@ -350,11 +355,14 @@ pub enum Subsystem {
     Access,
     /// What is kept.
     Store,
+    /// Links to other brokers.
+    Bridge,
 }
 
 impl Subsystem {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store, Self::Bridge];
 
     /// The key below `log.levels`, and the target of its log lines.
     pub const fn as_str(self) -> &'static str {
@@ -364,6 +372,7 @@ impl Subsystem {
             Self::Client => "client",
             Self::Access => "access",
             Self::Store => "store",
+            Self::Bridge => "bridge",
         }
     }
 }

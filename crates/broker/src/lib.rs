@@ -27,7 +27,7 @@ pub mod store;
 mod test_broker;
 mod tls;
 
-pub use broker::{Broker, StartError};
+pub use broker::{Broker, InsideSession, StartError};
 pub use config::{Config, Overrides};
 pub use cork_access::{Acl, Action, Decision, Subject, passwd};
 pub use cork_core::hooks;

@@ -47,7 +47,7 @@ impl Config {
     fn values(&self) -> Vec<(&'static str, String)> {
         let Self { data_dir, shards, durability, memory, auth, limits, log, drain, .. } = self;
         // Not keys, or shown elsewhere.
-        let Self { in_memory: _, listeners: _, places: _, .. } = self;
+        let Self { in_memory: _, listeners: _, bridges: _, places: _, .. } = self;
         let shards = match shards {
             Shards::Auto => "auto".to_owned(),
             Shards::Fixed(count) => count.to_string(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::bridge::read_bridge;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
@@ -136,6 +137,11 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
+    config.bridges = root
+        .sections("bridge")
+        .into_iter()
+        .filter_map(|(span, section)| read_bridge(section, &span, folder))
+        .collect();
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
     root.finish();
@@ -308,6 +314,6 @@ fn mode(value: &DeValue<'_>) -> Result<u32, String> {
 }
 
 /// A path, from `folder` on if it is relative.
-fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> {
+pub(super) fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> {
     |value| text(value).map(|text| folder.join(text)).map_err(|_| "accepted is a path in quotes".to_owned())
 }
