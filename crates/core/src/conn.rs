@@ -184,6 +184,8 @@ pub(crate) struct Conn {
     pub(crate) proven_user: Option<Box<str>>,
     /// It is a part of the broker itself.
     pub(crate) inside: bool,
+    /// By its Protocol Level it is a bridge of 3.1 or 3.1.1.
+    pub(crate) bridge: bool,
     /// What it is sent carries the facts of each message.
     pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
@@ -237,6 +239,7 @@ impl Conn {
             peer,
             proven_user: None,
             inside: false,
+            bridge: false,
             facts: false,
             strange_bytes: 0,
             half_bytes: 0,

@@ -157,6 +157,7 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return };
         conn.granted = granted;
         conn.version = connect.version;
+        conn.bridge = connect.bridge;
         conn.stage = Stage::Connected { connack_sent: false };
         conn.session = six;
         conn.keep_alive = keep_alive;

@@ -82,8 +82,15 @@ impl Shard {
     ) {
         let records = self.board.records.len();
         let mut cursors = Vec::new();
-        for SubscribeFilter { filter, options } in filters.take(LIST_STEPS_MAX) {
+        let index = self.board.sessions[six as usize].conn;
+        let bridge = self.board.conn_at(index).is_some_and(|conn| conn.bridge);
+        for SubscribeFilter { filter, mut options } in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
+            if bridge {
+                // What 3.1.1 cannot ask for and a bridge needs: nothing of its own, and RETAIN as it was published.
+                options.no_local = parsed.group.is_none();
+                options.retain_as_published = true;
+            }
             list.codes.push(match self.may_subscribe(six, &parsed, options) {
                 Ok(()) => {
                     let value = SubValue { options: options.bits(), sub_id };
