@@ -54,8 +54,9 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     // Before the first client, so that a signal that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     cork_bridge::judge(&config)?;
-    let mut broker = Broker::start(&config)?;
+    let mut broker = Broker::start_closed(&config)?;
     let mut bridges = Bridges::start(&broker)?;
+    broker.open();
     welcome(&config, &broker);
     for signal in signals.forever() {
         if signal != SIGHUP {

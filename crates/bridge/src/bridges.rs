@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     rc::Rc,
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -46,16 +47,24 @@ impl fmt::Debug for Bridges {
 
 /// What the thread is told.
 enum Order {
-    /// These links, and no others.
-    Links(Vec<Judged>, Duration),
+    /// These links, and no others; an answer once the sessions of all are there.
+    Links {
+        links: Vec<Judged>,
+        figures_every: Duration,
+        done: mpsc::Sender<()>,
+    },
     Stop,
 }
 
 /// How often changes of state are published, at the most.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long the sessions of all links may take to be there.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Bridges {
-    /// Starts the links of the broker's configuration.
+    /// Starts the links of the broker's configuration. When it returns, messages wait for them in this broker; with
+    /// [`Broker::start_closed`] not even the first one is missed.
     ///
     /// # Errors
     /// A link that cannot be as the configuration says, see [`judge`](crate::judge); or no thread.
@@ -120,7 +129,12 @@ impl Bridges {
         }
         if let Some((orders, _)) = &self.thread {
             // It ends only after an order to stop.
-            let _ = orders.send(Order::Links(links, config.limits.sys_interval));
+            let (done, answer) = mpsc::channel();
+            let figures_every = config.limits.sys_interval;
+            let _ = orders.send(Order::Links { links, figures_every, done });
+            if answer.recv_timeout(PREPARE_TIMEOUT).is_err() {
+                tracing::error!(target: "bridge", "the links are not ready; messages may be missed until they are");
+            }
         }
         Ok(())
     }
@@ -203,9 +217,11 @@ impl Keeper {
             let tick = sleep_until(Instant::now() + TICK);
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Links(links, interval)) => {
-                        self.figures_every = interval;
+                    Some(Order::Links { links, figures_every, done }) => {
+                        self.figures_every = figures_every;
                         self.change(links).await;
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
                     }
                     Some(Order::Stop) | None => break,
                 },
@@ -258,7 +274,7 @@ impl Keeper {
         judged.plan.mark.clone_from(&self.mark);
         judged.plan.remote_mark = hops::new_mark();
         let status: Shared = Rc::new(RefCell::new(Status::default()));
-        let link = Link {
+        let mut link = Link {
             judged: judged.clone(),
             home: self.home.clone(),
             status: Rc::clone(&status),
@@ -266,6 +282,7 @@ impl Keeper {
             old_remote: missing(&old_in, &into),
             new_local: missing(&out, &old_out),
         };
+        link.prepare().await;
         let task = spawn_local(link.run());
         self.links.insert(name, Running { judged, status, task });
     }

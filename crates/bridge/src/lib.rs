@@ -10,8 +10,9 @@
 //! use cork_broker::{Broker, Config};
 //!
 //! let config = Config::load("cork.toml".as_ref())?;
-//! let broker = Broker::start(&config)?;
+//! let mut broker = Broker::start_closed(&config)?;
 //! let bridges = Bridges::start(&broker)?;
+//! broker.open();
 //! // ...
 //! bridges.stop();
 //! broker.shutdown();

@@ -49,7 +49,6 @@ pub(crate) struct Link {
 impl Link {
     /// Runs until it is dropped.
     pub(crate) async fn run(mut self) {
-        self.prepare().await;
         let wait = Reconnect {
             min: Duration::from_millis(500),
             max: self.judged.bridge.reconnect_max,
@@ -79,23 +78,18 @@ impl Link {
     }
 
     /// From now on messages wait in the session, whether the other broker is there or not.
-    async fn prepare(&mut self) {
+    pub(crate) async fn prepare(&mut self) {
         let plan = &self.judged.plan;
-        loop {
-            let Home { connector, server } = &self.home;
-            let rules = plan.out.rules();
-            match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
-                Ok(true) => return,
-                Ok(false) => {
-                    self.new_local = rules.iter().map(|rule| rule.filter.clone()).collect();
-                    return;
-                }
-                Err(error) => {
-                    let name = &self.judged.bridge.name;
-                    tracing::error!(target: "bridge", bridge = name, %error, "the link's session in this broker cannot be made; it is tried again");
-                    self.status.borrow_mut().last_error = format!("this broker: {error}");
-                    sleep(TICK).await;
-                }
+        let Home { connector, server } = &self.home;
+        let rules = plan.out.rules();
+        match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
+            Ok(true) => {}
+            Ok(false) => self.new_local = rules.iter().map(|rule| rule.filter.clone()).collect(),
+            Err(error) => {
+                // The next connection meets the same and says so again.
+                let name = &self.judged.bridge.name;
+                tracing::error!(target: "bridge", bridge = name, %error, "the link's session in this broker cannot be made");
+                self.status.borrow_mut().last_error = format!("this broker: {error}");
             }
         }
     }

@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
-    listeners::Listeners,
+    listeners::{Listeners, PlannedListeners},
     reload::{Access, Fingerprints},
     store,
 };
@@ -74,6 +74,8 @@ pub struct Broker {
     /// What is in force.
     pub(crate) config: Config,
     pub(crate) listeners: Listeners,
+    /// What is not open yet.
+    planned: Option<PlannedListeners>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
@@ -106,7 +108,28 @@ impl Broker {
     /// # Errors
     /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::begin(config, None).map(Self::opened)
+    }
+
+    /// As [`Broker::start`], but nobody is let in by a listener before [`Broker::open`]: for parts of the broker that must
+    /// not miss a message. Until then who comes waits.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_closed(config: &Config) -> Result<Self, StartError> {
         Self::begin(config, None)
+    }
+
+    /// Opens the listeners of a broker that was started closed.
+    pub fn open(&mut self) {
+        if let Some(planned) = self.planned.take() {
+            self.listeners.apply(planned, &mut self.runtime);
+        }
+    }
+
+    fn opened(mut self) -> Self {
+        self.open();
+        self
     }
 
     /// As [`Broker::start`], and asks `hooks` what they want to be asked.
@@ -114,7 +137,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn start_with(config: &Config, hooks: impl Hooks + 'static) -> Result<Self, StartError> {
-        Self::begin(config, Some(Arc::new(hooks)))
+        Self::begin(config, Some(Arc::new(hooks))).map(Self::opened)
     }
 
     fn begin(config: &Config, hooks: Option<Arc<dyn Hooks>>) -> Result<Self, StartError> {
@@ -131,7 +154,7 @@ impl Broker {
         let inside = recovered.sessions.iter().filter_map(InsideSession::of).collect();
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
-        let mut runtime = Runtime::start(RuntimeConfig {
+        let runtime = Runtime::start(RuntimeConfig {
             shard: shard_config(config, users.door, shards)?,
             authenticator,
             users,
@@ -143,14 +166,22 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
-        let mut listeners = Listeners::new(runtime.certificate_check())?;
+        let listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
             // A default is nowhere to be found in a file.
             [only] if only.origin == Origin::Default => io::Error::other(only.message.clone()).into(),
             _ => StartError::Config(error),
         })?;
-        listeners.apply(planned, &mut runtime);
-        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir, inside })
+        Ok(Self {
+            runtime,
+            config: config.clone(),
+            listeners,
+            planned: Some(planned),
+            files,
+            store,
+            _data_dir: data_dir,
+            inside,
+        })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.

@@ -85,6 +85,7 @@ impl Broker {
     /// # Errors
     /// Everything that is wrong, or an address that can't be listened on; nothing at all has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
+        self.open();
         config.validate()?;
         self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);

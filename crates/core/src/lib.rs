@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod acknowledge;
+mod backlog;
 mod board;
 mod change;
 mod config;

@@ -116,6 +116,7 @@ impl Shard {
         let client_id = Arc::clone(&publisher);
         let client_id = &*client_id.client_id;
         let six = self.insert_nameless(key, publisher);
+        self.watch_backlog(six, client_id);
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
         self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
             hasher.hash_one(sessions[*other as usize].client_id())

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::{
+    backlog::Backlogs,
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
@@ -40,6 +41,7 @@ pub struct Shard {
     pub(crate) router: Router,
     pub(crate) peers: Peers,
     pub(crate) sys: Sys,
+    pub(crate) backlogs: Backlogs,
     /// When `$SYS` is published next.
     pub(crate) sys_due: Time,
     /// Client Identifiers to Sessions; the strings are the Sessions'.
@@ -73,6 +75,7 @@ impl Shard {
             router: Router::new(config.seed),
             peers: Peers::new(config.shards),
             sys: Sys::default(),
+            backlogs: Backlogs::default(),
             sys_due: Time::NEVER,
             clients: HashTable::new(),
             hasher: FixedState::with_seed(config.seed),

@@ -108,6 +108,7 @@ impl Shard {
         let next = self.board.now + interval;
         self.sys_due = next;
         self.board.at(next, Timer::Sys);
+        self.tell_backlogs();
         let stats = self.stats();
         if self.board.config.shard != 0 {
             return self.peers.tell(0, Item::Stats(Box::new(stats)));
@@ -147,7 +148,7 @@ impl Shard {
     }
 
     /// Publishes one value, retained, if it changed.
-    fn sys_value(&mut self, name: &str, value: &dyn Display) {
+    pub(crate) fn sys_value(&mut self, name: &str, value: &dyn Display) {
         let (topic, text) = (format!("$SYS/broker/{name}"), value.to_string());
         if self.sys.published.get(&topic) == Some(&text) {
             return;

@@ -147,7 +147,7 @@ class Sensors:
 
     WINDOW = 50
 
-    def __init__(self, port, qos, *, topics=10, pause=0.02):
+    def __init__(self, port, qos, *, topics=10, pause=0.015):
         self.port, self.qos, self.topics, self.pause = port, qos, topics, pause
         self.sent = 0
         self._flying = {}  # identifier: PUBLISH without DUP, or None once PUBREC came
@@ -171,12 +171,13 @@ class Sensors:
         for mid, packet in self._flying.items():
             again = self._release(mid) if packet is None else bytes([packet[0] | 8]) + packet[1:]
             stream.sendall(again)
+        due = time.monotonic()
         while not (self._stop and not self._flying):
-            while not self._stop and len(self._flying) < self.WINDOW and not select.select([stream], [], [], 0)[0]:
-                stream.sendall(self._next())
-                if self.sent % self.topics == 0:
-                    break
-            if select.select([stream], [], [], self.pause)[0]:
+            now = time.monotonic()
+            if now >= due and not self._stop and len(self._flying) + self.topics <= self.WINDOW:
+                due = now + self.pause
+                stream.sendall(b"".join(self._next() for _ in range(self.topics)))
+            if select.select([stream], [], [], max(0, min(due - now, self.pause)))[0]:
                 data = stream.recv(4096)
                 if not data:
                     return
