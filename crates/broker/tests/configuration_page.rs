@@ -48,8 +48,23 @@ fn document(key: &str, line: &str) -> String {
             let needed: Vec<String> = needed.iter().map(|(key, value)| format!("{key} = {value}")).collect();
             format!("[[listener]]\nurl = 'mqtts://localhost'\ntls = {{ {}, {line} }}", needed.join(", "))
         }
+        "bridge" | "bridge.tls" | "bridge.topic" => bridge(section, line),
         section => format!("[{section}]\n{line}"),
     }
+}
+
+/// The same for a link, of which `line` may be one of the lines it needs.
+fn bridge(section: &str, line: &str) -> String {
+    let needed = |of: &str, lines: &[&str]| -> String {
+        let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+        let own = if of == section { line } else { "" };
+        let others = lines.iter().filter(|line| key(line) != key(own));
+        others.copied().chain([own]).collect::<Vec<_>>().join("\n")
+    };
+    let link = needed("bridge", &["name = 'a'", "url = 'mqtts://localhost'"]);
+    let tls = if section == "bridge.tls" { format!("tls = {{ {line} }}") } else { String::new() };
+    let topic = needed("bridge.topic", &["filter = '#'"]);
+    format!("[[bridge]]\n{link}\n{tls}\n[[bridge.topic]]\n{topic}")
 }
 
 /// Every key the parser knows: what it says it accepts where an unknown key stands.
@@ -63,6 +78,9 @@ fn known() -> BTreeSet<String> {
             "listener.tls",
             "[[listener]]\nurl = 'mqtts://localhost'\ntls = { cert = 'c', key = 'k', nothing = 1 }",
         ),
+        ("bridge", "[[bridge]]\nnothing = 1"),
+        ("bridge.tls", "[[bridge]]\ntls = { nothing = 1 }"),
+        ("bridge.topic", "[[bridge]]\n[[bridge.topic]]\nfilter = '#'\nnothing = 1"),
         ("log", "[log]\nnothing = 1"),
         ("log.levels", "[log]\nlevels = { nothing = 'info' }"),
         ("drain", "[drain]\nnothing = 1"),
@@ -70,7 +88,8 @@ fn known() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
         let error = Config::from_toml(text, "x.toml").expect_err("there is no such key").to_string();
-        let (_, accepted) = error.split_once("(accepted ").expect("a list of keys");
+        let unknown = error.lines().find(|line| line.contains("nothing`: unknown key")).expect("it is named");
+        let (_, accepted) = unknown.split_once("(accepted ").expect("a list of keys");
         let (_, list) = accepted.split_once(": ").expect("a list of keys");
         for key in list.split('`').skip(1).step_by(2) {
             // Not keys of their own on the page, but a list below.
@@ -97,7 +116,8 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let is_section = ["auth", "limits", "listener", "log", "drain"].contains(&key.as_str());
+        let sections = ["auth", "limits", "listener", "bridge", "bridge.topic", "log", "drain"];
+        let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };
         let name = key.rsplit('.').next().expect("a name");
@@ -116,6 +136,17 @@ fn every_example_is_accepted() {
     }
 }
 
+/// Without the places where they were said.
+fn links(config: &Config) -> Vec<String> {
+    let lines = |link| {
+        format!("{link:?}")
+            .split("line: ")
+            .map(|part| part.trim_start_matches(char::is_numeric).to_owned())
+            .collect()
+    };
+    config.bridges.iter().map(lines).collect()
+}
+
 #[test]
 fn the_defaults_on_the_page_are_those_of_the_code() {
     let page = page();
@@ -124,8 +155,10 @@ fn the_defaults_on_the_page_are_those_of_the_code() {
         let Some(default) = default else { continue };
         let name = key.rsplit('.').next().expect("a name");
         let text = document(&key, &format!("{name} = {default}"));
+        let least = if key.starts_with("bridge.") { bridge("", "") } else { String::new() };
+        let real = Config::from_toml(&least, "default.toml").expect("the least is enough");
         let (said, real) = match Config::from_toml(&text, "default.toml") {
-            Ok(said) => (said, Config::default()),
+            Ok(said) => (said, real),
             Err(errors) => panic!("{key}: {errors}"),
         };
         assert_eq!(said.data_dir, real.data_dir, "{key}");
@@ -135,6 +168,7 @@ fn the_defaults_on_the_page_are_those_of_the_code() {
         assert_eq!(said.limits, real.limits, "{key}");
         assert_eq!(said.log, real.log, "{key}");
         assert_eq!(said.drain, real.drain, "{key}");
+        assert_eq!(links(&said), links(&real), "{key}");
         seen += 1;
     }
     assert!(seen >= 20, "only {seen} defaults were found");
