@@ -21,7 +21,7 @@ use crate::relay::{Relay, Side};
 const READ_BYTES: usize = 64 * 1024;
 
 /// Beyond so much that one side does not take, the other is not read.
-const OUTPUT_BYTES_MAX: usize = 512 * 1024;
+const OUTPUT_BYTES_MAX: usize = 512 << 10;
 
 /// Reads and writes before other links get their turn.
 const TURNS: usize = 16;
