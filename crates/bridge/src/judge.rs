@@ -220,7 +220,7 @@ fn transports(bridge: &Bridge) -> Result<Parts, ConfigError> {
     Ok(parts)
 }
 
-fn tls(bridge: &Bridge) -> Result<Tls, String> {
+pub(crate) fn tls(bridge: &Bridge) -> Result<Tls, String> {
     let said = &bridge.tls;
     let failed = |error: cork_client::ConnectError| error.to_string();
     let mut tls = Tls::new();

@@ -32,7 +32,9 @@ mod map;
 mod relay;
 mod session;
 mod status;
+mod trial;
 mod wire;
 
 pub use bridges::Bridges;
 pub use judge::{judge, notes};
+pub use trial::try_links;

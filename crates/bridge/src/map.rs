@@ -48,7 +48,12 @@ impl Map {
         if self.uniform {
             return self.rules.first()?.rename(topic);
         }
-        self.rules.iter().filter(|rule| matches(&rule.filter, topic)).find_map(|rule| rule.rename(topic))
+        self.rule(topic)?.rename(topic)
+    }
+
+    /// The rule for a topic.
+    pub(crate) fn rule(&self, topic: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| matches(&rule.filter, topic))
     }
 }
 

@@ -15,6 +15,7 @@
 //! The driver's rule: one of [`Relay::handle`], [`Relay::local_opened`] and [`Relay::handle_timeout`]; then write what is in
 //! both [`Relay::output`]s, open this broker's connection if [`Relay::wants_local`], stop if [`Relay::ended`], and wait.
 
+mod breaker;
 mod open;
 mod pass;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use cork_packet::{Ack, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, Receiver, decode};
 use cork_proto::{Inbound, PeerError, Time, split_packet};
 
+use self::breaker::Breaker;
 use crate::{ids::Ids, map::Map};
 
 /// One of the two connections.
@@ -223,6 +225,8 @@ pub(crate) struct Relay {
     properties: Vec<u8>,
     out_mark: Vec<u8>,
     in_mark: Vec<u8>,
+    breaker_out: Breaker,
+    breaker_in: Breaker,
     counters: Counters,
     noted: u8,
     notes: Vec<Note>,

@@ -9,7 +9,7 @@ use cork_packet::{
 };
 use cork_proto::Time;
 
-use super::{Counters, End, Note, Opening, Peer, Phase, Plan, Relay, Side, Subacks};
+use super::{Breaker, Counters, End, Note, Opening, Peer, Phase, Plan, Relay, Side, Subacks};
 use crate::{hops, ids::Ids};
 
 /// QoS 2 messages to a broker of 3.1.1, which cannot say what it takes: Mosquitto 2.0 loses what is beyond 20.
@@ -50,6 +50,8 @@ impl Relay {
             properties: Vec::new(),
             out_mark,
             in_mark,
+            breaker_out: Breaker::default(),
+            breaker_in: Breaker::default(),
             counters: Counters::default(),
             noted: 0,
             notes: Vec::new(),

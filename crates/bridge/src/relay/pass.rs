@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use cork_packet::{
-    MAX_TOPIC_LEN, Packet, PacketId, PropertyId, Publish, PublishFrame, QoS, ReasonCode, Receiver, decode,
-    levels,
+    MAX_TOPIC_LEN, Packet, PacketId, Properties, PropertyId, Publish, PublishFrame, QoS, ReasonCode,
+    Receiver, decode, levels,
 };
 
-use super::{End, HELD_BYTES_MAX, Note, Relay, Side};
+use super::{End, HELD_BYTES_MAX, Note, Relay, Side, breaker::Verdict};
 use crate::hops;
 
 /// Kinds of notes, each written once a connection.
@@ -124,9 +124,16 @@ impl Relay {
         {
             return Err(Stop::Circle);
         }
+        let verdict = self.breaker_out.judge(self.now, publish.topic, publish.payload);
+        if verdict == Verdict::Drop || self.breaker_out.is_probe(publish.topic) {
+            return Err(Stop::Circle);
+        }
         let qos = publish.qos.min(self.qos_max);
         let renamed = Publish { retain: publish.retain && self.retain_available, ..*publish };
         self.write(Side::Remote, &renamed, qos, (add, rest))?;
+        if verdict == Verdict::Probe {
+            self.probe(Side::Remote, publish.topic);
+        }
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, qos) {
             (_, QoS::AtMostOnce) => match publish.qos {
@@ -140,6 +147,30 @@ impl Relay {
             _ => self.awaits(),
         }
         Ok(())
+    }
+
+    /// Sends a message that shows, should it come back, that messages of this topic go round.
+    fn probe(&mut self, to: Side, like: &str) {
+        let plan = Arc::clone(&self.plan);
+        let (map, breaker) = match to {
+            Side::Remote => (&plan.out, &mut self.breaker_out),
+            Side::Local => (&plan.into, &mut self.breaker_in),
+        };
+        let Some(rule) = map.rule(like) else { return };
+        let Some(topic) = breaker.begin(self.now, rule).map(str::to_owned) else { return };
+        let probe = Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: &topic,
+            packet_id: None,
+            properties: Properties::EMPTY,
+            payload: b"",
+        };
+        if let Some(renamed) = map.rename(&topic) {
+            // One that is too long shows nothing.
+            let _ = self.write(to, &probe, QoS::AtMostOnce, renamed);
+        }
     }
 
     /// PUBREL of a message that went out.
@@ -159,12 +190,17 @@ impl Relay {
             publish.properties.has(PropertyId::UserProperty)
                 && hops::is_circle(&publish.properties, &[&plan.mark, &plan.remote_mark])
         };
+        let verdict = self.breaker_in.judge(self.now, publish.topic, publish.payload);
+        let round = verdict == Verdict::Drop || self.breaker_in.is_probe(publish.topic);
         let sent = match plan.into.rename(publish.topic) {
             None => Err(Stop::Unmapped),
-            Some(_) if circle() => Err(Stop::Circle),
+            Some(_) if round || circle() => Err(Stop::Circle),
             Some((add, rest)) if self.is_too_deep(add, rest) => Err(Stop::TooLarge(add.len() + rest.len())),
             Some(topic) => self.write(Side::Local, publish, publish.qos, topic),
         };
+        if verdict == Verdict::Probe {
+            self.probe(Side::Local, publish.topic);
+        }
         match sent {
             Ok(()) => {
                 self.counters.into += 1;

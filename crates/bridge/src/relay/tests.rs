@@ -505,6 +505,29 @@ fn what_was_here_before_does_not_go_round() {
     assert_eq!(pair.remote(), [wire::publish_with(V5, 2, "site/a", Some(1), &marks, b"x")]);
 }
 
+#[test]
+fn a_circle_through_a_broker_without_properties_is_found_and_broken() {
+    let mut pair = Pair::online(ProtocolVersion::V311);
+    let message = |topic: &str| wire::publish(V5, 0, topic, None, b"on");
+    let mut probe = None;
+    for _ in 0..200 {
+        pair.local_says(&message("lamp"));
+        let sent = pair.remote();
+        assert!(!sent.is_empty(), "nothing is proven yet");
+        probe = probe.or_else(|| sent.get(1).cloned());
+    }
+    // The other broker's own bridge brings it back.
+    let probe = probe.expect("a probe");
+    let topic = std::str::from_utf8(&probe[4..]).unwrap().strip_prefix("site/").unwrap().to_owned();
+    pair.local_says(&message(&topic));
+    assert_eq!(pair.remote(), [] as [Vec<u8>; 0]);
+    for (topic, passes) in [("lamp", 0), ("lamp", 0), ("door", 1), ("door", 0)] {
+        pair.local_says(&message(topic));
+        assert_eq!(pair.remote().len(), passes, "{topic}");
+    }
+    assert_eq!(pair.relay.counters().circles, 4);
+}
+
 // (j) brokers that are silent
 
 #[test]
