@@ -131,6 +131,8 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         keep_alive: bridge.keep_alive,
         ack_timeout: bridge.ack_timeout,
         inflight: bridge.inflight.min(limits.receive_maximum),
+        messages_per_second: bridge.messages_per_second,
+        max_age: bridge.max_age,
         packet_bytes_max: limits.max_packet_size,
         topic_levels_max: usize::from(limits.topic_levels_max),
         ..Plan::default()

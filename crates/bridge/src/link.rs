@@ -1,6 +1,9 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use cork_client::{ConnectError, Connector, Reconnect, Server};
 use cork_packet::ReasonCode;
@@ -144,6 +147,7 @@ impl Attempts {
         let opening = Opening {
             version,
             bridge,
+            wall: wall(),
             subscribed: self.subscribed,
             new_filters: link.new_local.clone(),
             old_filters: link.old_remote.clone(),
@@ -256,6 +260,12 @@ impl std::fmt::Display for Why {
             Self::Lost(why) | Self::Other(why) => f.write_str(why),
         }
     }
+}
+
+/// Microseconds since 1970.
+fn wall() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Why there is no transport, without the server, which is said anyway.

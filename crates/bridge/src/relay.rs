@@ -58,6 +58,10 @@ pub(crate) struct Plan {
     pub(crate) ack_timeout: Duration,
     /// Most messages under way at once, in each direction.
     pub(crate) inflight: u16,
+    /// Most messages in a second that go out; 0: any number.
+    pub(crate) messages_per_second: u32,
+    /// Older ones do not go out.
+    pub(crate) max_age: Option<Duration>,
     /// What this broker takes.
     pub(crate) packet_bytes_max: u32,
     /// Likewise; 0: any number.
@@ -74,6 +78,8 @@ pub(crate) struct Opening {
     pub(crate) version: ProtocolVersion,
     /// 3.1.1 only: say that this is a bridge.
     pub(crate) bridge: bool,
+    /// Microseconds since 1970 when the relay's time is zero.
+    pub(crate) wall: u64,
     /// The other broker was subscribed to since this link was made.
     pub(crate) subscribed: bool,
     /// Filters here whose retained messages the other broker has not been sent.
@@ -144,6 +150,8 @@ pub(crate) struct Counters {
     pub(crate) refused_local: u64,
     /// Too large, or with a topic too long, for where they were to go.
     pub(crate) too_large: u64,
+    /// Older than is wanted.
+    pub(crate) too_old: u64,
     /// They had been where they were to go.
     pub(crate) circles: u64,
     /// No rule is for their topic.
@@ -215,6 +223,8 @@ pub(crate) struct Relay {
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
     subacks: Subacks,
+    /// When the next message may go out, at so many a second.
+    paced: Time,
     /// Sent to the other broker and not answered.
     awaiting: u64,
     progress: Time,
@@ -257,7 +267,7 @@ impl Relay {
     /// Whether reading a side makes sense now: its packets have somewhere to go.
     pub(crate) fn reads(&self, side: Side, output_max: usize) -> bool {
         match side {
-            Side::Local => self.remote.output.len() < output_max,
+            Side::Local => self.remote.output.len() < output_max && self.paced <= self.now,
             Side::Remote => {
                 self.local.output.len() < output_max && !matches!(self.phase, Phase::WantLocal | Phase::Local)
             }
@@ -408,16 +418,22 @@ impl Relay {
 
     /// When [`Relay::handle_timeout`] is due.
     pub(crate) fn next_timeout(&self) -> Time {
-        let mut due = Time::NEVER;
-        if self.awaiting > 0 {
-            due = due.min(self.progress + self.plan.ack_timeout);
+        let paced = if self.paced > self.now { self.paced } else { Time::NEVER };
+        paced.min(self.ack_due()).min(self.ping_due())
+    }
+
+    /// When the other broker must have acknowledged something.
+    fn ack_due(&self) -> Time {
+        if self.awaiting > 0 { self.progress + self.plan.ack_timeout } else { Time::NEVER }
+    }
+
+    /// When it is to be asked for a sign of life, or must have given one.
+    fn ping_due(&self) -> Time {
+        match self.pinged {
+            Some(pinged) => pinged + self.ping_timeout(),
+            None if self.keep_alive.is_zero() || self.phase == Phase::Remote => Time::NEVER,
+            None => self.sent.min(self.received) + self.keep_alive,
         }
-        if let Some(pinged) = self.pinged {
-            due = due.min(pinged + self.ping_timeout());
-        } else if !self.keep_alive.is_zero() && self.phase != Phase::Remote {
-            due = due.min(self.sent.min(self.received) + self.keep_alive);
-        }
-        due
     }
 
     fn ping_timeout(&self) -> Duration {
@@ -431,11 +447,14 @@ impl Relay {
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         self.now = now;
-        if self.end.is_some() || now < self.next_timeout() {
+        if self.end.is_some() {
             return;
         }
-        if self.awaiting > 0 && now >= self.progress + self.plan.ack_timeout {
+        if now >= self.ack_due() {
             return self.end_with(End::Unacknowledged(self.plan.ack_timeout));
+        }
+        if now < self.ping_due() {
+            return;
         }
         match self.pinged {
             Some(_) => self.end_with(End::Silent(self.ping_timeout())),

@@ -71,6 +71,7 @@ impl Status {
         before.refused_remote += now.refused_remote;
         before.refused_local += now.refused_local;
         before.too_large += now.too_large;
+        before.too_old += now.too_old;
         before.circles += now.circles;
         before.unmapped += now.unmapped;
     }
@@ -85,7 +86,7 @@ impl Status {
         ]
     }
 
-    fn figures(&self) -> [(&'static str, u64); 8] {
+    fn figures(&self) -> [(&'static str, u64); 9] {
         let (a, b) = (&self.before, &self.now);
         [
             ("reconnects", self.reconnects),
@@ -94,6 +95,7 @@ impl Status {
             ("messages/refused/remote", a.refused_remote + b.refused_remote),
             ("messages/refused/local", a.refused_local + b.refused_local),
             ("messages/dropped/too_large", a.too_large + b.too_large),
+            ("messages/dropped/too_old", a.too_old + b.too_old),
             ("messages/dropped/circle", a.circles + b.circles),
             ("messages/dropped/unmapped", a.unmapped + b.unmapped),
         ]

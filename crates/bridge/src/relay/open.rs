@@ -8,6 +8,7 @@ use cork_packet::{
     UnsubscribeBuf,
 };
 use cork_proto::Time;
+use cork_store::Facts;
 
 use super::{Breaker, Counters, End, Note, Opening, Peer, Phase, Plan, Relay, Side, Subacks};
 use crate::{hops, ids::Ids};
@@ -41,6 +42,7 @@ impl Relay {
             held: VecDeque::new(),
             held_bytes: 0,
             subacks: Subacks::default(),
+            paced: Time::ZERO,
             awaiting: 0,
             progress: now,
             sent: now,
@@ -122,6 +124,9 @@ impl Relay {
         properties.push(Property::SessionExpiryInterval(u32::MAX));
         properties.push(Property::ReceiveMaximum(self.opening.inflight));
         let plan = Arc::clone(&self.plan);
+        if plan.max_age.is_some() {
+            properties.push(Property::UserProperty(Facts::ASKED_BY, ""));
+        }
         let connect = local_connect(&plan.local_id, properties.as_properties());
         if let Err(error) = Packet::Connect(connect).encode(ProtocolVersion::V5, &mut self.local.output) {
             self.end_with(End::Local(format!("CONNECT cannot be written: {error}")));

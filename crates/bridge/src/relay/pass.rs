@@ -1,11 +1,13 @@
 //! Packets that pass from one side to the other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cork_packet::{
     MAX_TOPIC_LEN, Packet, PacketId, Properties, PropertyId, Publish, PublishFrame, QoS, ReasonCode,
     Receiver, decode, levels,
 };
+
+use cork_store::Facts;
 
 use super::{End, HELD_BYTES_MAX, Note, Relay, Side, breaker::Verdict};
 use crate::hops;
@@ -20,6 +22,7 @@ const CIRCLE: u8 = 8;
 enum Stop {
     Unmapped,
     Circle,
+    TooOld,
     TooLarge(usize),
 }
 
@@ -119,6 +122,10 @@ impl Relay {
     fn send_out(&mut self, publish: &Publish<'_>) -> Result<(), Stop> {
         let plan = Arc::clone(&self.plan);
         let (add, rest) = plan.out.rename(publish.topic).ok_or(Stop::Unmapped)?;
+        let mut properties = publish.properties.raw();
+        if let Some(max_age) = plan.max_age {
+            properties = self.young(&publish.properties, max_age)?;
+        }
         if publish.properties.has(PropertyId::UserProperty)
             && hops::is_circle(&publish.properties, &[&plan.mark])
         {
@@ -130,7 +137,8 @@ impl Relay {
         }
         let qos = publish.qos.min(self.qos_max);
         let renamed = Publish { retain: publish.retain && self.retain_available, ..*publish };
-        self.write(Side::Remote, &renamed, qos, (add, rest))?;
+        self.write(Side::Remote, &renamed, (qos, properties), (add, rest))?;
+        self.pace();
         if verdict == Verdict::Probe {
             self.probe(Side::Remote, publish.topic);
         }
@@ -147,6 +155,31 @@ impl Relay {
             _ => self.awaits(),
         }
         Ok(())
+    }
+
+    /// The properties of a message that is young enough, without what this broker says of it behind them.
+    fn young<'a>(&self, properties: &Properties<'a>, max_age: Duration) -> Result<&'a [u8], Stop> {
+        let raw = properties.raw();
+        let mut last = [("", ""); 2];
+        for pair in properties.user_properties() {
+            last = [last[1], pair];
+        }
+        let [id, who] = last;
+        let Some(facts) = Facts::from_pairs(id, who) else { return Ok(raw) };
+        let now = self.opening.wall + self.now.as_micros();
+        if u128::from(now.saturating_sub(facts.id.arrived.0)) > max_age.as_micros() {
+            return Err(Stop::TooOld);
+        }
+        // An identifier and two lengths each.
+        let facts_len = 10 + id.0.len() + id.1.len() + who.0.len() + who.1.len();
+        Ok(&raw[..raw.len().saturating_sub(facts_len)])
+    }
+
+    /// A message went out: when may the next one? A read may hold more than one, which are then paid for afterwards.
+    fn pace(&mut self) {
+        if let Some(pause) = Duration::from_secs(1).checked_div(self.plan.messages_per_second) {
+            self.paced = self.paced.max(self.now) + pause;
+        }
     }
 
     /// Sends a message that shows, should it come back, that messages of this topic go round.
@@ -169,7 +202,7 @@ impl Relay {
         };
         if let Some(renamed) = map.rename(&topic) {
             // One that is too long shows nothing.
-            let _ = self.write(to, &probe, QoS::AtMostOnce, renamed);
+            let _ = self.write(to, &probe, (QoS::AtMostOnce, &[]), renamed);
         }
     }
 
@@ -196,7 +229,7 @@ impl Relay {
             None => Err(Stop::Unmapped),
             Some(_) if round || circle() => Err(Stop::Circle),
             Some((add, rest)) if self.is_too_deep(add, rest) => Err(Stop::TooLarge(add.len() + rest.len())),
-            Some(topic) => self.write(Side::Local, publish, publish.qos, topic),
+            Some(topic) => self.write(Side::Local, publish, (publish.qos, publish.properties.raw()), topic),
         };
         if verdict == Verdict::Probe {
             self.probe(Side::Local, publish.topic);
@@ -253,7 +286,7 @@ impl Relay {
         &mut self,
         side: Side,
         publish: &Publish<'_>,
-        qos: QoS,
+        (qos, properties): (QoS, &[u8]),
         topic: (&str, &str),
     ) -> Result<(), Stop> {
         let version = self.version(side);
@@ -268,7 +301,7 @@ impl Relay {
         };
         self.properties.clear();
         if version.is_v5() {
-            self.properties.extend_from_slice(publish.properties.raw());
+            self.properties.extend_from_slice(properties);
             self.properties.extend_from_slice(if side == Side::Remote {
                 &self.out_mark
             } else {
@@ -305,6 +338,7 @@ impl Relay {
         let topic = topic.to_owned();
         match *stop {
             Stop::Unmapped => self.counters.unmapped += 1,
+            Stop::TooOld => self.counters.too_old += 1,
             Stop::Circle => {
                 self.counters.circles += 1;
                 self.note(CIRCLE, || Note::Circle { topic });

@@ -38,6 +38,7 @@ fn opening(version: ProtocolVersion) -> Opening {
     Opening {
         version,
         bridge: !version.is_v5(),
+        wall: 5_000_000_000,
         subscribed: false,
         new_filters: Vec::new(),
         old_filters: Vec::new(),
@@ -569,6 +570,54 @@ fn the_other_broker_sets_the_keep_alive() {
 }
 
 // Bounds
+
+#[test]
+fn messages_that_are_too_old_do_not_pass_and_what_tells_their_age_does_not_either() {
+    let aged = Plan { max_age: Some(Duration::from_secs(60)), ..plan() };
+    let mut pair = Pair::new(aged, opening(ProtocolVersion::V5));
+    pair.remote_says(&connack(V5, true, &[]));
+    pair.remote();
+    pair.relay.local_opened(pair.now);
+    let connect = pair.local().remove(0);
+    let asked = cork_packet::decode_connect(&connect).unwrap().properties;
+    assert!(asked.user_properties().any(|(name, _)| name == "cork-facts"));
+    pair.local_says(&connack(V5, true, &[]));
+    pair.remote();
+    let property = |name: &str, value: &str| [vec![0x26], wire::string(name), wire::string(value)].concat();
+    for (arrived, passes) in [("4941000001", true), ("4940999999", false)] {
+        let (own, id, who) =
+            (property("a", "b"), property(&format!("1-0-{arrived}"), ""), property("lamp", ""));
+        let properties = [own.clone(), id, who].concat();
+        pair.local_says(&wire::publish_with(V5, 2, "a", Some(1), &properties, b"x"));
+        let passed = wire::publish_with(V5, 2, "site/a", Some(1), &[own, hop("here")].concat(), b"x");
+        assert_eq!(pair.remote(), if passes { vec![passed] } else { Vec::new() });
+        assert_eq!(pair.local(), if passes { Vec::new() } else { vec![wire::ack(0x40, 1)] });
+    }
+    assert_eq!(pair.relay.counters().too_old, 1);
+}
+
+#[test]
+fn no_more_messages_go_out_in_a_second_than_may() {
+    let paced = Plan { messages_per_second: 100, ..plan() };
+    let mut pair = Pair::open(paced, ProtocolVersion::V5, true, true, &[]);
+    pair.remote();
+    let mut sent = 0;
+    for _ in 0..500 {
+        if pair.relay.reads(Side::Local, 10_000) {
+            pair.local_says(&wire::publish(V5, 0, "a", None, b"x").repeat(3));
+            sent += pair.remote().len();
+        } else {
+            let due = pair.relay.next_timeout();
+            assert!(
+                pair.now < due && due <= pair.now + Duration::from_millis(30),
+                "it is read again in time"
+            );
+        }
+        pair.later(Duration::from_millis(2));
+    }
+    assert!((99..=103).contains(&sent), "{sent} in a second");
+    assert_eq!(pair.relay.ended(), None);
+}
 
 #[test]
 fn a_side_is_not_read_while_the_other_does_not_take_what_there_is() {

@@ -40,6 +40,10 @@ pub struct Bridge {
     pub reconnect_max: Duration,
     /// `inflight`: most messages under way at once in each direction. Default: 1024.
     pub inflight: u16,
+    /// `messages_per_second` to the other broker; 0: no limit. Default: 0.
+    pub messages_per_second: u32,
+    /// `max_age`: older messages are not sent any more. Default: none.
+    pub max_age: Option<Duration>,
     /// `[[bridge.topic]]`: what passes.
     pub topics: Vec<BridgeTopic>,
     /// Where it was said.
@@ -153,6 +157,7 @@ const VERSIONS: &[(&str, BridgeVersion)] =
 const DIRECTIONS: &[(&str, Direction)] =
     &[("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
+const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 pub(super) fn read_bridge(
@@ -173,6 +178,8 @@ pub(super) fn read_bridge(
     let ack_timeout = s.read("ack_timeout", whole_seconds(WAIT));
     let reconnect_max = s.read("reconnect_max", whole_seconds(WAIT));
     let inflight = s.read("inflight", number(1..=u64::from(u16::MAX)));
+    let messages_per_second = s.read("messages_per_second", number(0..=u64::from(u32::MAX)));
+    let max_age = s.read("max_age", whole_seconds(MAX_AGE));
     s.read("order", order);
     for (key, there) in [("name", name.is_some()), ("url", !urls.is_empty())] {
         if !there && s.faults() == faults {
@@ -203,6 +210,8 @@ pub(super) fn read_bridge(
         ack_timeout: ack_timeout.unwrap_or(Duration::from_secs(30)),
         reconnect_max: reconnect_max.unwrap_or(Duration::from_secs(30)),
         inflight: inflight.unwrap_or(1024),
+        messages_per_second: messages_per_second.unwrap_or(0),
+        max_age,
         topics,
         origin,
     })
