@@ -87,5 +87,6 @@ fn fresh_plain_number(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn parse_an_expression() -> Expression {
-    Expression::condition(black_box("payload.temperature > 25 && topic[1] == \"kitchen\"")).expect("it is right")
+    Expression::condition(black_box("payload.temperature > 25 && topic[1] == \"kitchen\""))
+        .expect("it is right")
 }

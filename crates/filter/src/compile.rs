@@ -188,9 +188,7 @@ impl Compiler {
                 let pairs: std::result::Result<Vec<_>, Fault> = pairs.collect();
                 Ok((Node::Map(pairs?.into()), Class::Map))
             }
-            ExprKind::Call(target, name, arguments) => {
-                self.call(expr.at, target.as_deref(), name, arguments)
-            }
+            ExprKind::Call(target, name, arguments) => self.call(expr.at, target.as_deref(), name, arguments),
             _ => Err(Fault::at(expr.at, "this is no expression")),
         }
     }
@@ -342,7 +340,10 @@ impl Compiler {
         let all: Vec<&Expr> = target.into_iter().chain(arguments).collect();
         if all.len() != count {
             let wanted = count - usize::from(method);
-            return Err(Fault::at(at, format!("{name}() takes {wanted} argument(s), not {}", arguments.len())));
+            return Err(Fault::at(
+                at,
+                format!("{name}() takes {wanted} argument(s), not {}", arguments.len()),
+            ));
         }
         let nodes: std::result::Result<Box<[Node]>, Fault> =
             all.into_iter().map(|expr| self.of(expr, wanted)).collect();
@@ -378,7 +379,10 @@ fn check_type_name(left: &Expr, right: &Expr) -> std::result::Result<(), Fault> 
             && !PayloadType::NAMES.contains(&text.as_str())
         {
             let known = PayloadType::NAMES.join(", ");
-            return Err(Fault::at(other.at, format!("no payload has the type \"{text}\"; there are {known}")));
+            return Err(Fault::at(
+                other.at,
+                format!("no payload has the type \"{text}\"; there are {known}"),
+            ));
         }
     }
     Ok(())

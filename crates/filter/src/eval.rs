@@ -44,6 +44,21 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         self.step(bytes / BYTES_COPIED_IN_A_STEP)
     }
 
+    /// Whether a condition holds. The way most of an evaluation goes: no value is made of what is true or false.
+    pub(crate) fn truth(&mut self, node: &'e Node) -> Result<bool> {
+        match node {
+            Node::Not(inner) => {
+                self.step(1)?;
+                Ok(!self.truth(inner)?)
+            }
+            Node::And(all) => self.decided_by(all, false),
+            Node::Or(all) => self.decided_by(all, true),
+            Node::Relation(relation, both) => self.relation(*relation, &both.0, &both.1),
+            Node::In(both) => self.is_in(&both.0, &both.1),
+            _ => self.value(node)?.bool(),
+        }
+    }
+
     pub(crate) fn value(&mut self, node: &'e Node) -> Result<Value<'e>> {
         self.step(1)?;
         match node {
@@ -59,16 +74,14 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
                 Ok(Value::Bool(self.field(&inner, name)?.is_some()))
             }
             Node::Index(both) => self.index(&both.0, &both.1),
-            Node::Not(inner) => Ok(Value::Bool(!self.value(inner)?.bool()?)),
+            Node::Not(_) | Node::And(_) | Node::Or(_) | Node::Relation(..) | Node::In(_) => {
+                self.truth(node).map(Value::Bool)
+            }
             Node::Negate(inner) => self.negate(inner),
-            Node::And(all) => self.decided_by(all, false),
-            Node::Or(all) => self.decided_by(all, true),
-            Node::Relation(relation, both) => self.relation(*relation, &both.0, &both.1),
-            Node::In(both) => self.is_in(&both.0, &both.1),
             Node::Arithmetic(sign, both) => self.arithmetic(*sign, &both.0, &both.1),
             Node::Choice(parts) => {
                 let (condition, yes, no) = &**parts;
-                if self.value(condition)?.bool()? { self.value(yes) } else { self.value(no) }
+                if self.truth(condition)? { self.value(yes) } else { self.value(no) }
             }
             Node::Call(function, arguments) => functions::call(self, *function, arguments),
             Node::Matches(text, pattern) => {
@@ -103,7 +116,9 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Name::TopicName => text(message.topic),
             Name::Qos => Ok(Value::Number(Number::Int(message.qos.into()))),
             Name::Retain => Ok(Value::Bool(message.retain)),
-            Name::Size => Ok(Value::Number(Number::Int(i64::try_from(message.payload.len()).unwrap_or(i64::MAX)))),
+            Name::Size => {
+                Ok(Value::Number(Number::Int(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))))
+            }
             Name::ContentType => text(message.properties.content_type().unwrap_or_default()),
             Name::ClientId => text(message.client_id),
             Name::User => text(message.user),
@@ -163,9 +178,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         let (inner, index) = (self.value(inner)?, self.value(index)?);
         let element = match (&inner, &index) {
             (_, Value::Text(name)) => self.field(&inner, name)?,
-            (Value::List(values), Value::Number(at)) => {
-                whole(*at).and_then(|at| values.get(at)).cloned()
-            }
+            (Value::List(values), Value::Number(at)) => whole(*at).and_then(|at| values.get(at)).cloned(),
             (Value::Levels, Value::Number(at)) => {
                 let level = whole(*at).and_then(|at| self.seen.message.topic.split('/').nth(at));
                 level.map(|level| Value::Text(Cow::Borrowed(level)))
@@ -228,38 +241,45 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
     }
 
     /// `&&` and `||`: one side that decides absorbs what is wrong with the others.
-    fn decided_by(&mut self, all: &'e [Node], deciding: bool) -> Result<Value<'e>> {
+    fn decided_by(&mut self, all: &'e [Node], deciding: bool) -> Result<bool> {
         let mut missed = None;
         for node in all {
-            match self.value(node).and_then(|value| value.bool()) {
-                Ok(value) if value == deciding => return Ok(Value::Bool(deciding)),
+            match self.truth(node) {
+                Ok(value) if value == deciding => return Ok(deciding),
                 Ok(_) => {}
                 Err(Miss::Cost) => return Err(Miss::Cost),
                 Err(miss) => missed = Some(miss),
             }
         }
-        missed.map_or(Ok(Value::Bool(!deciding)), Err)
+        missed.map_or(Ok(!deciding), Err)
     }
 
-    fn relation(&mut self, relation: Relation, left: &'e Node, right: &'e Node) -> Result<Value<'e>> {
-        let (left, right) = (self.value(left)?, self.value(right)?);
-        let holds = match relation {
-            Relation::Equal => self.equal(&left, &right)?,
-            Relation::Unequal => !self.equal(&left, &right)?,
+    fn relation(&mut self, relation: Relation, left: &'e Node, right: &'e Node) -> Result<bool> {
+        let left = self.value(left)?;
+        if let Node::Constant(right) = right {
+            return self.holds(relation, &left, right); // without a copy
+        }
+        let right = self.value(right)?;
+        self.holds(relation, &left, &right)
+    }
+
+    fn holds(&mut self, relation: Relation, left: &Value<'e>, right: &Value<'e>) -> Result<bool> {
+        let order = match relation {
+            Relation::Equal => return self.equal(left, right),
+            Relation::Unequal => return self.equal(left, right).map(|equal| !equal),
             _ => {
-                if let (Value::Text(a), Value::Text(b)) = (&left, &right) {
+                if let (Value::Text(a), Value::Text(b)) = (left, right) {
                     self.reads(a.len().min(b.len()))?;
                 }
-                let order = left.order(&right)?;
-                match relation {
-                    Relation::Less => order == Ordering::Less,
-                    Relation::LessOrEqual => order != Ordering::Greater,
-                    Relation::Greater => order == Ordering::Greater,
-                    _ => order != Ordering::Less,
-                }
+                left.order(right)?
             }
         };
-        Ok(Value::Bool(holds))
+        Ok(match relation {
+            Relation::Less => order == Ordering::Less,
+            Relation::LessOrEqual => order != Ordering::Greater,
+            Relation::Greater => order == Ordering::Greater,
+            _ => order != Ordering::Less,
+        })
     }
 
     /// Equality by value. Values of different types are not equal; numbers are one type.
@@ -359,30 +379,28 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         }
     }
 
-    fn is_in(&mut self, wanted: &'e Node, container: &'e Node) -> Result<Value<'e>> {
+    fn is_in(&mut self, wanted: &'e Node, container: &'e Node) -> Result<bool> {
         let wanted = self.value(wanted)?;
         if let Node::Constant(Value::List(values)) = container {
-            // The usual case, without a copy.
-            for value in values.iter() {
-                if self.equal(&wanted, value)? {
-                    return Ok(Value::TRUE);
-                }
-            }
-            return Ok(Value::Bool(false));
+            return self.is_one_of(&wanted, values); // the usual case, without a copy
         }
         let container = self.value(container)?;
         if let Some(elements) = self.elements(&container)? {
-            for element in &elements {
-                if self.equal(&wanted, element)? {
-                    return Ok(Value::TRUE);
-                }
-            }
-            return Ok(Value::Bool(false));
+            return self.is_one_of(&wanted, &elements);
         }
         match &wanted {
-            Value::Text(name) => Ok(Value::Bool(self.field(&container, name)?.is_some())),
-            _ => Ok(Value::Bool(self.entry(&container, &wanted)?.is_some())),
+            Value::Text(name) => Ok(self.field(&container, name)?.is_some()),
+            _ => Ok(self.entry(&container, &wanted)?.is_some()),
         }
+    }
+
+    fn is_one_of(&mut self, wanted: &Value<'e>, values: &[Value<'e>]) -> Result<bool> {
+        for value in values {
+            if self.equal(wanted, value)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn arithmetic(&mut self, sign: Arithmetic, left: &'e Node, right: &'e Node) -> Result<Value<'e>> {
@@ -425,12 +443,11 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         for element in elements {
             self.locals.truncate(depth);
             self.locals.push(element.clone());
-            let value = self.value(body);
             if quantifier == Quantifier::Map {
-                kept.push(value?);
+                kept.push(self.value(body)?);
                 continue;
             }
-            match (quantifier, value.and_then(|value| value.bool())) {
+            match (quantifier, self.truth(body)) {
                 (_, Err(Miss::Cost)) => return Err(Miss::Cost),
                 // As with `&&` and `||`: an element that decides absorbs what is wrong with others.
                 (Quantifier::All | Quantifier::Exists, Err(miss)) => missed = Some(miss),
@@ -470,7 +487,11 @@ fn whole(number: Number) -> Option<usize> {
     match number {
         Number::Int(value) => usize::try_from(value).ok(),
         Number::Uint(value) => usize::try_from(value).ok(),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number within range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number within range"
+        )]
         Number::Double(value) => {
             (value >= 0.0 && value < 4e9 && value.fract() == 0.0).then_some(value as usize)
         }

@@ -75,7 +75,9 @@ impl Expression {
         let expr = parse(source).map_err(|fault| fault.within(source))?;
         let (node, class) = compile(&expr).map_err(|fault| fault.within(source))?;
         if condition && !matches!(class, Class::Any | Class::Bool) {
-            return Err(FilterError::new("a filter is true or false; this is a value, compare it with another"));
+            return Err(FilterError::new(
+                "a filter is true or false; this is a value, compare it with another",
+            ));
         }
         Ok(Self { source: source.into(), node })
     }
@@ -89,10 +91,10 @@ impl Expression {
     /// Asks about a message.
     #[must_use]
     pub fn test(&self, seen: &Seen<'_>) -> Outcome {
-        match Eval::new(seen).value(&self.node) {
-            Ok(Value::Bool(true)) => Outcome::Passes,
-            Ok(Value::Bool(false)) => Outcome::Fails,
-            Ok(_) | Err(_) => Outcome::NotUnderstood,
+        match Eval::new(seen).truth(&self.node) {
+            Ok(true) => Outcome::Passes,
+            Ok(false) => Outcome::Fails,
+            Err(_) => Outcome::NotUnderstood,
         }
     }
 
@@ -152,10 +154,11 @@ fn number_reading(number: Number, hasher: &impl BuildHasher) -> Reading {
 
 /// The same for two parts with the same values, however they are written. As deep as a payload may be.
 fn part_hash(document: Document<'_>, at: u32, hasher: &impl BuildHasher) -> u64 {
-    let children =
-        |tag: u8| document.children(at).fold(u64::from(tag), |sum, at| {
-            hasher.hash_one((sum, part_hash(document, at, hasher)))
-        });
+    let children = |tag: u8| {
+        document
+            .children(at)
+            .fold(u64::from(tag), |sum, at| hasher.hash_one((sum, part_hash(document, at, hasher))))
+    };
     match document.kind(at) {
         Kind::List(_) => children(8),
         Kind::Map(_) => children(9),

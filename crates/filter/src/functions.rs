@@ -9,7 +9,11 @@ use crate::{
     value::{Miss, Result, Value},
 };
 
-pub(crate) fn call<'e>(eval: &mut Eval<'e, '_>, function: Function, arguments: &'e [Node]) -> Result<Value<'e>> {
+pub(crate) fn call<'e>(
+    eval: &mut Eval<'e, '_>,
+    function: Function,
+    arguments: &'e [Node],
+) -> Result<Value<'e>> {
     let value = eval.value(arguments.first().ok_or(Miss::Absent)?)?;
     match function {
         Function::Size => size(eval, &value).map(Value::Number),
@@ -62,7 +66,10 @@ fn size<'e>(eval: &mut Eval<'e, '_>, value: &Value<'e>) -> Result<Number> {
 /// -2^63 and 2^63, between which a double is an `i64` once its fraction is cut off.
 const INT_EDGE: f64 = 9_223_372_036_854_775_808.0;
 
-#[expect(clippy::cast_possible_truncation, reason = "the fraction is cut off, as CEL says; the range is checked")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the fraction is cut off, as CEL says; the range is checked"
+)]
 fn to_int(value: &Value<'_>) -> Result<i64> {
     match value {
         Value::Number(Number::Int(value)) => Ok(*value),
@@ -87,9 +94,7 @@ fn to_uint(value: &Value<'_>) -> Result<u64> {
 fn to_double(value: &Value<'_>) -> Result<f64> {
     match value {
         Value::Number(number) => Ok(number.to_double()),
-        Value::Text(text) => {
-            number::parse(text.as_bytes()).map(Number::to_double).ok_or(Miss::Absent)
-        }
+        Value::Text(text) => number::parse(text.as_bytes()).map(Number::to_double).ok_or(Miss::Absent),
         _ => Err(Miss::Absent),
     }
 }

@@ -122,6 +122,7 @@ impl Reader<'_> {
         }
     }
 
+    #[inline]
     fn string(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
         let from = self.at + 1;
         self.at = from;

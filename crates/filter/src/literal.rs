@@ -13,7 +13,8 @@ pub(crate) fn text_or_bytes(rest: &str, at: usize) -> Result<Option<(Token, usiz
     if raw > 1 || bytes > 1 || !body.starts_with(['"', '\'']) {
         return Ok(None);
     }
-    let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(*quote)).unwrap_or("\"");
+    let quote =
+        ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| body.starts_with(*quote)).unwrap_or("\"");
     let inner = &body[quote.len()..];
     let Some(len) = closing(inner, quote, raw == 1) else {
         return Err(Fault::at(at, "this string has no closing quote"));
@@ -57,9 +58,8 @@ fn unescape(inner: &str, raw: bool, bytes: bool, start: usize) -> Result<Vec<u8>
             at += character.len_utf8();
             continue;
         }
-        let (code, raw_byte, len) = escape(&inner[at + 1..], bytes).ok_or_else(|| {
-            Fault::at(start + at, "no such escape; a backslash itself is written `\\\\`")
-        })?;
+        let (code, raw_byte, len) = escape(&inner[at + 1..], bytes)
+            .ok_or_else(|| Fault::at(start + at, "no such escape; a backslash itself is written `\\\\`"))?;
         match u8::try_from(code) {
             Ok(byte) if bytes && raw_byte => out.push(byte),
             _ => {

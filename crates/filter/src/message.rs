@@ -224,9 +224,7 @@ fn promised<'a>(
         Promise::MsgPack => {
             msgpack::read(payload, false, writer).ok().map(|()| (PayloadType::MsgPack, Root::Tape))
         }
-        Promise::Text => {
-            std::str::from_utf8(payload).ok().map(|text| (PayloadType::Text, Root::Text(text)))
-        }
+        Promise::Text => std::str::from_utf8(payload).ok().map(|text| (PayloadType::Text, Root::Text(text))),
         Promise::Nothing | Promise::Binary => None,
     }
 }

@@ -51,25 +51,53 @@ fn whole_and_double(whole: i128, double: f64) -> Option<Ordering> {
 
 /// The length of a JSON number at the start of `text`; `None` when there is none.
 pub(crate) fn json_len(text: &[u8]) -> Option<usize> {
-    let digits = |from: usize| text.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
-    let mut at = usize::from(text.first() == Some(&b'-'));
-    match (text.get(at)?, digits(at)) {
-        (_, 0) => return None,
-        (b'0', many) if many > 1 => return None,
-        (_, many) => at += many,
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let mut at = digits_end(text, sign);
+    if at == sign || (text[sign] == b'0' && at - sign > 1) {
+        return None;
     }
     if text.get(at) == Some(&b'.') {
-        let fraction = digits(at + 1);
-        (fraction > 0).then_some(())?;
-        at += 1 + fraction;
+        let fraction = at + 1;
+        at = digits_end(text, fraction);
+        (at > fraction).then_some(())?;
     }
     if matches!(text.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
-        let power = digits(at + 1 + sign);
-        (power > 0).then_some(())?;
-        at += 1 + sign + power;
+        let power = at + 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+        at = digits_end(text, power);
+        (at > power).then_some(())?;
     }
     Some(at)
+}
+
+#[inline]
+fn digits_end(text: &[u8], mut at: usize) -> usize {
+    while text.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    at
+}
+
+/// Digits with a point among them, few enough that a division says what they say exactly rounded: both numbers are
+/// doubles without error then.
+#[inline]
+fn short_decimal(negative: bool, unsigned: &[u8]) -> Option<Number> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    if unsigned.len() < 2 || unsigned.len() > POWERS.len() {
+        return None;
+    }
+    let (mut digits, mut point) = (0_u64, None);
+    for (at, byte) in unsigned.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _ => return None,
+        }
+    }
+    let fraction = unsigned.len() - 1 - point?;
+    #[expect(clippy::cast_precision_loss, reason = "fifteen digits have at most 50 bits")]
+    let value = digits as f64 / POWERS[fraction];
+    Some(Number::Double(if negative { -value } else { value }))
 }
 
 /// The number a text says, and nothing but that: digits with an optional sign, fraction and power of ten.
@@ -84,6 +112,9 @@ pub(crate) fn parse(text: &[u8]) -> Option<Number> {
     if unsigned.len() <= 18 && !unsigned.is_empty() && unsigned.iter().all(u8::is_ascii_digit) {
         let value = unsigned.iter().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
         return Some(Number::Int(if negative { -value } else { value }));
+    }
+    if let Some(number) = short_decimal(negative, unsigned) {
+        return Some(number);
     }
     let plain = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
     let first = unsigned.iter().find(|byte| **byte != b'.')?;

@@ -42,8 +42,23 @@ pub(crate) enum ExprKind {
 
 /// Words that CEL keeps for languages it is embedded in.
 const RESERVED: [&str; 17] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Reads a whole expression.
@@ -259,7 +274,8 @@ impl Parser {
             Token::Sign("[") => ExprKind::List(self.list("]")?),
             Token::Sign("{") => ExprKind::Map(self.entries()?),
             Token::Int(value) => ExprKind::Int(
-                i64::try_from(value).map_err(|_| Fault::at(at, format!("the number {value} is too large")))?,
+                i64::try_from(value)
+                    .map_err(|_| Fault::at(at, format!("the number {value} is too large")))?,
             ),
             Token::Uint(value) => ExprKind::Uint(value),
             Token::Double(value) => ExprKind::Double(value),

@@ -142,7 +142,8 @@ fn deadband(value: &str) -> Result<f64, FilterError> {
 }
 
 fn every(value: &str) -> Result<Duration, FilterError> {
-    let wrong = || FilterError::new(format!("every is a time from 1ms to 30d, as in every=10s, not `{value}`"));
+    let wrong =
+        || FilterError::new(format!("every is a time from 1ms to 30d, as in every=10s, not `{value}`"));
     let unit = value.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
     let (count, unit) = value.split_at(unit);
     let seconds = match unit {
@@ -180,7 +181,8 @@ pub fn percent_decode(text: &str) -> Result<String, FilterError> {
             at += 1;
             continue;
         }
-        let digits = text.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let digits =
+            text.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or_else(|| bad(at))?;
         bytes.push(code);
         at += 3;

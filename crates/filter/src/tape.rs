@@ -62,6 +62,7 @@ impl<'t> Writer<'t> {
         Self { entries, depth: 0 }
     }
 
+    #[inline]
     pub(crate) fn value(&mut self, kind: Kind) -> Result<(), NotThis> {
         if self.entries.len() >= PAYLOAD_VALUES_MAX {
             return Err(NotThis);
@@ -88,6 +89,7 @@ impl<'t> Writer<'t> {
 }
 
 /// Places in a payload and a tape are far below 2^32: see [`crate::PAYLOAD_BYTES_MAX`].
+#[inline]
 pub(crate) fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

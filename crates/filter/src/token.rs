@@ -51,7 +51,8 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Fault> {
         };
         let (token, len) = if let Some((literal, len)) = literal::text_or_bytes(rest, at)? {
             (literal, len)
-        } else if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
+        } else if first.is_ascii_digit()
+            || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
         {
             number(rest, at)?
         } else if first.is_ascii_alphabetic() || first == '_' {

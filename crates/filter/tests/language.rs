@@ -42,7 +42,8 @@ fn test_with(expression: &str, payload: &[u8], properties: &Given) -> Outcome {
     expression.test(&scratch.look(message(payload, properties)))
 }
 
-const CLIMATE: &[u8] = br#" {"temperature": 26.5, "humidity": 40, "on": true, "room": "K\u00fcche", "none": null,
+const CLIMATE: &[u8] =
+    br#" {"temperature": 26.5, "humidity": 40, "on": true, "room": "K\u00fcche", "none": null,
     "error": {"code": "E42"}, "values": [1, 2.5, "x", {"v": 3}], "a/b": 1, "big": 18446744073709551615} "#;
 
 #[test]
@@ -201,14 +202,20 @@ fn each_type_has_its_value() {
         (b"false", "payload", Fails),
         (b"\xFF\x00", "payload == b'\\xff\\x00' && type == 'binary'", Passes),
         // {"t": 21.5, "n": -7, "l": [1, h'01'], 5: "five"}
-        (b"\xA4\x61t\xFB\x40\x35\x80\x00\x00\x00\x00\x00\x61n\x26\x61l\x82\x01\x41\x01\x05\x64five",
-            "payload.t == 21.5 && payload.n == -7 && payload.l[1] == b'\\x01' && payload[5] == 'five'", Passes),
+        (
+            b"\xA4\x61t\xFB\x40\x35\x80\x00\x00\x00\x00\x00\x61n\x26\x61l\x82\x01\x41\x01\x05\x64five",
+            "payload.t == 21.5 && payload.n == -7 && payload.l[1] == b'\\x01' && payload[5] == 'five'",
+            Passes,
+        ),
         (b"\xA1\x61t\xF9\x3C\x00", "payload.t == 1.0", Passes), // half precision
-        (b"\xA1\x61t\xC0\x61x", "payload.t == 'x'", Passes), // a tag
+        (b"\xA1\x61t\xC0\x61x", "payload.t == 'x'", Passes),    // a tag
         (b"\xBF\x61t\x1B\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "payload.t == 18446744073709551615u", Passes),
         // The same in MessagePack.
-        (b"\x83\xA1t\xCB\x40\x35\x80\x00\x00\x00\x00\x00\xA1n\xF9\xA1l\x92\x01\xC4\x01\x01",
-            "payload.t == 21.5 && payload.n == -7 && payload.l[1] == b'\\x01'", Passes),
+        (
+            b"\x83\xA1t\xCB\x40\x35\x80\x00\x00\x00\x00\x00\xA1n\xF9\xA1l\x92\x01\xC4\x01\x01",
+            "payload.t == 21.5 && payload.n == -7 && payload.l[1] == b'\\x01'",
+            Passes,
+        ),
         (b"\x81\xA1u\xCD\x01\x00", "payload.u == 256", Passes),
         (b"\x81\xA1u\xD1\xFF\x00", "payload.u == -256", Passes),
         (b"\x82\xA1a\x01\xA1a\x02", "payload.a == 2", Passes), // the last one of two
@@ -223,7 +230,10 @@ fn each_type_has_its_value() {
 fn what_is_wrong_is_said_with_its_place() {
     let cases = [
         ("payload.temperature >", "at character 22: a value is expected here, not the end"),
-        ("temperature > 25", "at character 1: unknown name `temperature`; there are payload, number, type, topic, topic_name, qos, retain, size, content_type, client_id, user, property, and payload.temperature"),
+        (
+            "temperature > 25",
+            "at character 1: unknown name `temperature`; there are payload, number, type, topic, topic_name, qos, retain, size, content_type, client_id, user, property, and payload.temperature",
+        ),
         ("payload.x = 1", "at character 11: equality is written `==`"),
         ("(payload.x == 1", "at character 16: `)` is expected here, not the end"),
         ("payload.x == \"a", "at character 14: this string has no closing quote"),
@@ -233,10 +243,16 @@ fn what_is_wrong_is_said_with_its_place() {
         ("qos + 1", "a filter is true or false; this is a value, compare it with another"),
         ("qos == \"1\"", "at character 5: a number is never compared with a string by `==`"),
         ("!qos", "at character 2: a truth value is expected here, this is a number"),
-        ("payload.x.lower() == 'a'", "at character 10: unknown function lower(); there are has, size, startsWith, endsWith, contains, matches, int, uint, double, string, bytes, bool, dyn, all, exists, exists_one, filter and map"),
+        (
+            "payload.x.lower() == 'a'",
+            "at character 10: unknown function lower(); there are has, size, startsWith, endsWith, contains, matches, int, uint, double, string, bytes, bool, dyn, all, exists, exists_one, filter and map",
+        ),
         ("client_id.startsWith()", "at character 10: startsWith() takes 1 argument(s), not 0"),
         ("has(payload)", "at character 1: has() asks for a field, as in has(payload.x)"),
-        ("type == 'jsno'", "at character 9: no payload has the type \"jsno\"; there are number, json, text, cbor, msgpack, binary"),
+        (
+            "type == 'jsno'",
+            "at character 9: no payload has the type \"jsno\"; there are number, json, text, cbor, msgpack, binary",
+        ),
         ("99999999999999999999 > 1", "at character 1: the number 99999999999999999999 is too large"),
         ("payload.matches(client_id)", "at character 17: the pattern of matches() is a string literal"),
         ("while == 1", "at character 1: `while` is a reserved word"),
@@ -251,7 +267,8 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn bombs_are_refused() {
-    let deep = |open: &str, close: &str, count: usize| format!("{}true{}", open.repeat(count), close.repeat(count));
+    let deep =
+        |open: &str, close: &str, count: usize| format!("{}true{}", open.repeat(count), close.repeat(count));
     let cases = [
         "a".repeat(5000),
         deep("(", ")", 2000),
