@@ -41,6 +41,7 @@ mod cursors;
 mod deliver;
 mod end;
 mod event;
+mod filters;
 mod gather;
 mod gone;
 pub mod hooks;
@@ -66,6 +67,7 @@ mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use event::{Ended, Event};
+pub use filters::{Attachment, FilterCounts, FilterTable, Who};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};

@@ -113,7 +113,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Name::Number => self.seen.number().map(Value::Number).ok_or(Miss::Absent),
             Name::Type => text(self.seen.payload_type().name()),
             Name::Topic => Ok(Value::Levels),
-            Name::TopicName => text(message.topic),
+            Name::WholeTopic => text(message.topic),
             Name::Qos => Ok(Value::Number(Number::Int(message.qos.into()))),
             Name::Retain => Ok(Value::Bool(message.retain)),
             Name::Size => {
@@ -493,7 +493,7 @@ fn whole(number: Number) -> Option<usize> {
             reason = "a whole number within range"
         )]
         Number::Double(value) => {
-            (value >= 0.0 && value < 4e9 && value.fract() == 0.0).then_some(value as usize)
+            ((0.0..4e9).contains(&value) && value.fract() == 0.0).then_some(value as usize)
         }
     }
 }

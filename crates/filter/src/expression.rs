@@ -40,8 +40,9 @@ impl Reading {
         match (self, last) {
             (Self::Number(new), Self::Number(old)) => {
                 let same = new == old || (new.is_nan() && old.is_nan());
+                let step = (new - old).abs();
                 // A step to or from what is no number is news, whatever the deadband.
-                !same && !((new - old).abs() <= deadband)
+                !same && (step > deadband || step.is_nan())
             }
             (new, old) => new != old,
         }

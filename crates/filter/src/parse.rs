@@ -199,7 +199,7 @@ impl Parser {
         let (at, _) = self.take();
         let right = right(self)?;
         let kind = ExprKind::Binary(sign, Box::new(left.expr), Box::new(right));
-        Ok(Levels { expr: self.node(at, kind)?, count: 0 }.grown_from(left.count, at)?)
+        Levels { expr: self.node(at, kind)?, count: 0 }.grown_from(left.count, at)
     }
 
     fn unary(&mut self) -> Result<Expr, Fault> {

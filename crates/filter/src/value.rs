@@ -12,8 +12,8 @@ pub(crate) enum Value<'e> {
     Number(Number),
     Text(Cow<'e, str>),
     Bytes(Cow<'e, [u8]>),
-    List(Arc<[Value<'e>]>),
-    Map(Arc<[(Value<'e>, Value<'e>)]>),
+    List(Arc<[Self]>),
+    Map(Arc<[(Self, Self)]>),
     /// A list or map of the payload, by its place on the tape.
     Part(u32),
     /// `topic`.
