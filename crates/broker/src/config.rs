@@ -26,9 +26,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use changes::Change;
+use cork_core::FilterTable;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
@@ -38,6 +40,7 @@ pub use validate::{Report, check};
 
 mod changes;
 mod file;
+mod filters;
 mod overrides;
 mod url;
 mod validate;
@@ -68,6 +71,9 @@ pub struct Config {
     pub log: Log,
     /// `[drain]`: how the broker stops.
     pub drain: Drain,
+    /// `[[filter]]` and `[[attach]]`: filters by content and type that have names, and those that somebody's
+    /// subscriptions have. Default: none.
+    pub filters: Arc<FilterTable>,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -85,6 +91,7 @@ impl Default for Config {
             listeners: vec![Listener::new(ListenerUrl::DEFAULT)],
             log: Log::default(),
             drain: Drain::default(),
+            filters: Arc::default(),
             places: Places::default(),
         }
     }

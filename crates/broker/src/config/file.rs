@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::error::{ConfigError, ConfigErrors, Origin};
+use super::filters::read_filters;
 use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
@@ -138,6 +139,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     }
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
+    config.filters = read_filters(&mut root).into();
     root.finish();
     config
 }

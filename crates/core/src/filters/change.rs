@@ -308,7 +308,7 @@ impl Shard {
     /// Another configuration of filters.
     pub(crate) fn on_filters(&mut self, table: Arc<FilterTable>) {
         let before = Arc::clone(&self.board.filters.table);
-        if before.same_as(&table) {
+        if before == table {
             return;
         }
         let has = |table: &FilterTable, publisher| {

@@ -36,9 +36,21 @@ pub struct FilterTable {
     pub attached: Vec<Attachment>,
 }
 
+impl PartialEq for FilterTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_as(other)
+    }
+}
+
 impl FilterTable {
+    /// Whether this is a Topic Filter: what an [`Attachment`] names.
+    #[must_use]
+    pub fn is_topic_filter(text: &str) -> bool {
+        cork_packet::validate_filter(text).is_ok()
+    }
+
     /// Whether both say the same.
-    pub(crate) fn same_as(&self, other: &Self) -> bool {
+    fn same_as(&self, other: &Self) -> bool {
         let same_rule = |(a, b): (&Arc<Rule>, &Arc<Rule>)| a.to_prefix() == b.to_prefix();
         let same_attachment = |(a, b): (&Attachment, &Attachment)| {
             a.who == b.who && a.topic == b.topic && a.name == b.name && same_rule((&a.rule, &b.rule))
