@@ -48,8 +48,23 @@ fn document(key: &str, line: &str) -> String {
             let needed: Vec<String> = needed.iter().map(|(key, value)| format!("{key} = {value}")).collect();
             format!("[[listener]]\nurl = 'mqtts://localhost'\ntls = {{ {}, {line} }}", needed.join(", "))
         }
+        "filter" => with_needed("filter", line, &[("name", "'a'"), ("when", "'true'")]),
+        "attach" => {
+            let mut needed = vec![("client_id", "'c'"), ("topic", "'#'"), ("when", "'true'")];
+            needed.retain(|(name, _)| !(*name == "client_id" && line.starts_with("user ")));
+            needed.retain(|(name, _)| !(*name == "when" && line.starts_with("filter ")));
+            let named = "[[filter]]\nname = 'warm'\nwhen = 'true'\n";
+            format!("{named}{}", with_needed("attach", line, &needed))
+        }
         section => format!("[{section}]\n{line}"),
     }
+}
+
+/// A member of a list of tables with this line, and what else it needs.
+fn with_needed(section: &str, line: &str, needed: &[(&str, &str)]) -> String {
+    let others = needed.iter().filter(|(name, _)| !line.starts_with(&format!("{name} ")));
+    let others: Vec<String> = others.map(|(name, value)| format!("{name} = {value}\n")).collect();
+    format!("[[{section}]]\n{}{line}", others.concat())
 }
 
 /// Every key the parser knows: what it says it accepts where an unknown key stands.
@@ -66,6 +81,8 @@ fn known() -> BTreeSet<String> {
         ("log", "[log]\nnothing = 1"),
         ("log.levels", "[log]\nlevels = { nothing = 'info' }"),
         ("drain", "[drain]\nnothing = 1"),
+        ("filter", "[[filter]]\nname = 'a'\nwhen = 'true'\nnothing = 1"),
+        ("attach", "[[attach]]\nuser = 'a'\ntopic = '#'\nwhen = 'true'\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -97,7 +114,8 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let is_section = ["auth", "limits", "listener", "log", "drain"].contains(&key.as_str());
+        let is_section =
+            ["auth", "limits", "listener", "filter", "attach", "log", "drain"].contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };
         let name = key.rsplit('.').next().expect("a name");
