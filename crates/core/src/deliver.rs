@@ -513,7 +513,11 @@ impl Board {
             return true;
         }
         if filtered.is_some_and(|key| !self.passes_retained(key, &message)) {
-            return true;
+            if !self.filters.has_looked_long() {
+                return true;
+            }
+            self.again.push_back(six); // others first
+            return false;
         }
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.

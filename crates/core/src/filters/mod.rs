@@ -36,6 +36,9 @@ use watch::Watches;
 /// Subscriptions with filters of its own that a Session may have.
 pub(crate) const FILTERED_PER_SESSION_MAX: usize = 1000;
 
+/// Retained messages that filters may look at in vain in one go: each costs up to a tenth of a millisecond.
+const LOOKS_PER_TURN: u32 = 64;
+
 /// One subscription with a filter.
 pub(crate) struct Filtered {
     /// The Session, or a shared subscription's group with its bit: what the plain index would hold.
@@ -65,6 +68,8 @@ pub(crate) struct Filters {
     hasher: FixedState,
     /// Memory that serves one message after another.
     scratch: Vec<(u32, ())>,
+    /// Retained messages that did not pass.
+    looks: u32,
     merged: Vec<(u32, SubValue)>,
 }
 
@@ -79,8 +84,15 @@ impl Filters {
             table,
             hasher: FixedState::with_seed(seed),
             scratch: Vec::new(),
+            looks: 0,
             merged: Vec::new(),
         }
+    }
+
+    /// Counts a retained message that did not pass; says when so many did not in a row that others have their turn.
+    pub(crate) fn has_looked_long(&mut self) -> bool {
+        self.looks = self.looks.wrapping_add(1);
+        self.looks.is_multiple_of(LOOKS_PER_TURN)
     }
 
     /// Whether no subscription has a filter.
