@@ -22,6 +22,14 @@ impl Random {
         usize::try_from((mixed ^ mixed >> 31) >> 1).expect("63 bits") % limit
     }
 
+    fn number(&mut self, limit: usize) -> i64 {
+        i64::try_from(self.below(limit)).expect("a small number")
+    }
+
+    fn byte(&mut self, limit: usize) -> u8 {
+        u8::try_from(self.below(limit)).expect("a small number")
+    }
+
     fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
@@ -62,13 +70,13 @@ fn tenths(value: i64) -> String {
 impl Body {
     fn random(random: &mut Random) -> Self {
         match random.below(8) {
-            0 | 1 => Self::Number(i64::try_from(random.below(30)).unwrap() * 5),
+            0 | 1 => Self::Number(random.number(30) * 5),
             2 => Self::Text(random.pick(&["on", "off", "E42", "true story", "{\"t\": 5"]).to_owned()),
-            3 => Self::Binary(vec![0xFF, 0xD8, u8::try_from(random.below(3)).unwrap()]),
+            3 => Self::Binary(vec![0xFF, 0xD8, random.byte(3)]),
             _ => Self::Json {
-                t: (!random.chance(5)).then(|| i64::try_from(random.below(30)).unwrap() * 5),
+                t: (!random.chance(5)).then(|| random.number(30) * 5),
                 state: if random.chance(3) { None } else { Some(random.pick(&["on", "off", "E42"])) },
-                list: (0..random.below(4)).map(|_| i64::try_from(random.below(6)).unwrap()).collect(),
+                list: (0..random.below(4)).map(|_| random.number(6)).collect(),
             },
         }
     }
@@ -111,27 +119,27 @@ enum Condition {
     Unit(&'static str),
     ListHas(i64),
     Text(&'static str),
-    Not(Box<Condition>),
-    And(Box<Condition>, Box<Condition>),
-    Or(Box<Condition>, Box<Condition>),
-    If(Box<Condition>, Box<Condition>, Box<Condition>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
+    If(Box<Self>, Box<Self>, Box<Self>),
 }
 
 impl Condition {
     fn random(random: &mut Random, depth: usize) -> Self {
         let inner = |random: &mut Random| Box::new(Self::random(random, depth - 1));
         match if depth == 0 { random.below(12) } else { random.below(17) } {
-            0 => Self::Warmer(i64::try_from(random.below(15)).unwrap()),
-            1 => Self::Number(i64::try_from(random.below(15)).unwrap()),
+            0 => Self::Warmer(random.number(15)),
+            1 => Self::Number(random.number(15)),
             2 => Self::State(random.pick(&["on", "off"])),
             3 => Self::HasState,
             4 => Self::Type(random.pick(&["number", "json", "text", "binary"])),
             5 => Self::Level(random.below(4), random.pick(&["a", "b"])),
-            6 => Self::Qos(u8::try_from(random.below(2)).unwrap()),
+            6 => Self::Qos(random.byte(2)),
             7 => Self::Retain,
             8 => Self::Shorter(random.below(50)),
             9 => Self::Unit(random.pick(&["C", "F"])),
-            10 => Self::ListHas(i64::try_from(random.below(6)).unwrap()),
+            10 => Self::ListHas(random.number(6)),
             11 => Self::Text(random.pick(&["on", "E42"])),
             12 => Self::Not(inner(random)),
             13 | 14 => Self::And(inner(random), inner(random)),
@@ -400,7 +408,7 @@ impl World {
         let sent = Sent {
             topic: random.pick(&["a/x", "a/y", "b/x", "b/y", "c"]).to_owned(),
             body: Body::random(random),
-            qos: u8::try_from(random.below(2)).unwrap(),
+            qos: random.byte(2),
             retain: random.chance(6),
             unit: random.pick(&[None, None, Some("C"), Some("F")]),
         };
