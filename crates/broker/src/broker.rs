@@ -227,13 +227,14 @@ fn store_maker(store: Option<Arc<Keeper>>) -> StoreMaker {
 fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardConfig> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = getrandom::u64().map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let Settings { limits, server_reference } = settings(config, shards);
+    let Settings { limits, server_reference, filters } = settings(config, shards);
     Ok(ShardConfig {
         shards,
         seed,
         started: WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)),
         door,
         limits,
+        filters,
         presence: true,
         server_reference,
         ..ShardConfig::default()
@@ -266,7 +267,8 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         sys_interval: limits.sys_interval,
         ..defaults
     };
-    Settings { limits, server_reference: config.drain.server_reference.clone() }
+    let (server_reference, filters) = (config.drain.server_reference.clone(), Arc::clone(&config.filters));
+    Settings { limits, server_reference, filters }
 }
 
 pub(crate) fn address_limits(config: &Config) -> AddressLimits {

@@ -26,10 +26,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use bridge::{Bridge, BridgeTls, BridgeTopic, BridgeVersion, Direction, Secret};
 pub use changes::Change;
+use cork_core::FilterTable;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
@@ -40,6 +42,7 @@ pub use validate::{Report, check};
 mod bridge;
 mod changes;
 mod file;
+mod filters;
 mod overrides;
 mod url;
 mod validate;
@@ -72,6 +75,9 @@ pub struct Config {
     pub log: Log,
     /// `[drain]`: how the broker stops.
     pub drain: Drain,
+    /// `[[filter]]` and `[[attach]]`: filters by content and type that have names, and those that somebody's
+    /// subscriptions have. Default: none.
+    pub filters: Arc<FilterTable>,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -90,6 +96,7 @@ impl Default for Config {
             bridges: Vec::new(),
             log: Log::default(),
             drain: Drain::default(),
+            filters: Arc::default(),
             places: Places::default(),
         }
     }

@@ -49,6 +49,14 @@ fn document(key: &str, line: &str) -> String {
             format!("[[listener]]\nurl = 'mqtts://localhost'\ntls = {{ {}, {line} }}", needed.join(", "))
         }
         "bridge" | "bridge.tls" | "bridge.topic" => bridge(section, line),
+        "filter" => with_needed("filter", line, &[("name", "'a'"), ("when", "'true'")]),
+        "attach" => {
+            let mut needed = vec![("client_id", "'c'"), ("topic", "'#'"), ("when", "'true'")];
+            needed.retain(|(name, _)| !(*name == "client_id" && line.starts_with("user ")));
+            needed.retain(|(name, _)| !(*name == "when" && line.starts_with("filter ")));
+            let named = "[[filter]]\nname = 'warm'\nwhen = 'true'\n";
+            format!("{named}{}", with_needed("attach", line, &needed))
+        }
         section => format!("[{section}]\n{line}"),
     }
 }
@@ -65,6 +73,13 @@ fn bridge(section: &str, line: &str) -> String {
     let tls = if section == "bridge.tls" { format!("tls = {{ {line} }}") } else { String::new() };
     let topic = needed("bridge.topic", &["filter = '#'"]);
     format!("[[bridge]]\n{link}\n{tls}\n[[bridge.topic]]\n{topic}")
+}
+
+/// A member of a list of tables with this line, and what else it needs.
+fn with_needed(section: &str, line: &str, needed: &[(&str, &str)]) -> String {
+    let others = needed.iter().filter(|(name, _)| !line.starts_with(&format!("{name} ")));
+    let others: Vec<String> = others.map(|(name, value)| format!("{name} = {value}\n")).collect();
+    format!("[[{section}]]\n{}{line}", others.concat())
 }
 
 /// Every key the parser knows: what it says it accepts where an unknown key stands.
@@ -84,6 +99,8 @@ fn known() -> BTreeSet<String> {
         ("log", "[log]\nnothing = 1"),
         ("log.levels", "[log]\nlevels = { nothing = 'info' }"),
         ("drain", "[drain]\nnothing = 1"),
+        ("filter", "[[filter]]\nname = 'a'\nwhen = 'true'\nnothing = 1"),
+        ("attach", "[[attach]]\nuser = 'a'\ntopic = '#'\nwhen = 'true'\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -116,7 +133,7 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let sections = ["auth", "limits", "listener", "bridge", "bridge.topic", "log", "drain"];
+        let sections = ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "log", "drain"];
         let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };

@@ -20,6 +20,7 @@ use crate::{
     conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
     event::Event,
+    filters::Filters,
     gather::Elsewhere,
     gone::Gone,
     hooks::Hooks,
@@ -48,6 +49,8 @@ pub(crate) enum Timer {
     Rate(ConnId),
     /// A packet that was begun must have grown.
     HalfPacket(ConnId),
+    /// What a filter kept of a topic may go: the subscription's place.
+    Held(u32, Box<str>),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
@@ -100,6 +103,10 @@ pub(crate) struct Board {
     pub(crate) retained: RetainedSet<Retained>,
     /// Those that were removed lately; empty with one shard.
     pub(crate) gone: Gone,
+    /// Subscriptions with filters.
+    pub(crate) filters: Filters,
+    /// Memory for looking at one message after another.
+    pub(crate) looking: cork_filter::Scratch,
     pub(crate) rights: Arc<Acl>,
     /// What the program around the broker wants to be asked.
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
@@ -150,6 +157,8 @@ impl Board {
             kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
             gone: Gone::default(),
+            filters: Filters::new(config.seed, Arc::clone(&config.filters)),
+            looking: cork_filter::Scratch::default(),
             rights: Arc::new(Acl::permissive()),
             hooks: None,
             users: Users { door: config.door, names: None },

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cork_store::{Proof, Publisher, WallTime};
 
+use crate::filters::FilterTable;
+
 /// Who is let in without asking the access port.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -122,6 +124,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
     pub server_reference: Option<String>,
+    /// Filters that have names, or are attached to somebody's subscriptions.
+    pub filters: Arc<FilterTable>,
 }
 
 /// Limits that a client was told of, and that hold for it as long as it is connected.
@@ -163,6 +167,8 @@ pub struct ShardConfig {
     pub presence_keep_seconds: u32,
     /// Limits.
     pub limits: Limits,
+    /// Filters that have names, or are attached to somebody's subscriptions.
+    pub filters: Arc<FilterTable>,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
     pub server_reference: Option<String>,
     /// Version text for `$SYS/broker/version`.
@@ -184,6 +190,7 @@ impl Default for ShardConfig {
             presence: false,
             presence_keep_seconds: 86_400,
             limits: Limits::default(),
+            filters: Arc::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),
         }

@@ -10,7 +10,12 @@ use cork_store::Ticket;
 /// How far one subscription's retained messages have been sent.
 #[derive(Clone, Debug)]
 pub(crate) struct RetainedCursor {
+    /// The subscription, as the client wrote it.
+    pub(crate) name: Arc<str>,
+    /// What topics are matched with.
     pub(crate) filter: Arc<str>,
+    /// Its place among the subscriptions with filters.
+    pub(crate) filtered: Option<u32>,
     /// The last topic that was looked at.
     pub(crate) after: Option<Box<str>>,
     pub(crate) qos: QoS,
@@ -24,7 +29,7 @@ pub(crate) struct RetainedCursor {
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
     waiting: BTreeMap<u64, RetainedCursor>,
-    /// Filter to its cursor's number.
+    /// A subscription's text to its cursor's number.
     numbers: BTreeMap<Arc<str>, u64>,
     next: u64,
 }
@@ -32,6 +37,10 @@ pub(crate) struct Cursors {
 impl Cursors {
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut RetainedCursor> {
+        self.waiting.values_mut()
     }
 
     pub(crate) fn first(&self) -> Option<&RetainedCursor> {
@@ -48,7 +57,7 @@ impl Cursors {
     /// The first cursor has come to its end.
     pub(crate) fn finish_first(&mut self) {
         if let Some((_, cursor)) = self.waiting.pop_first() {
-            self.numbers.remove(&cursor.filter);
+            self.numbers.remove(&cursor.name);
         }
     }
 
@@ -56,15 +65,15 @@ impl Cursors {
     pub(crate) fn push(&mut self, cursor: RetainedCursor) {
         let number = self.next;
         self.next += 1;
-        if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.filter), number) {
+        if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.name), number) {
             self.waiting.remove(&earlier);
         }
         self.waiting.insert(number, cursor);
     }
 
-    /// Drops the cursor of a filter, if there is one.
-    pub(crate) fn remove(&mut self, filter: &str) {
-        if let Some(number) = self.numbers.remove(filter) {
+    /// Drops the cursor of a subscription, if there is one.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some(number) = self.numbers.remove(name) {
             self.waiting.remove(&number);
         }
     }
@@ -76,7 +85,9 @@ mod tests {
 
     fn cursor(filter: &str, sub_id: u32) -> RetainedCursor {
         RetainedCursor {
+            name: filter.into(),
             filter: filter.into(),
+            filtered: None,
             after: None,
             qos: QoS::AtMostOnce,
             no_local: false,

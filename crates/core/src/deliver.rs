@@ -489,7 +489,7 @@ impl Board {
             Scan::Pause(topic) => (None, Some(topic.into())),
             Scan::Done => (None, None),
         };
-        let (qos, no_local, sub_id) = (cursor.qos, cursor.no_local, cursor.sub_id);
+        let (qos, no_local, sub_id, filtered) = (cursor.qos, cursor.no_local, cursor.sub_id, cursor.filtered);
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
             outgoing.cursors.finish_first();
@@ -511,6 +511,13 @@ impl Board {
             no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
         if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
             return true;
+        }
+        if filtered.is_some_and(|key| !self.passes_retained(key, &message)) {
+            if !self.filters.has_looked_long() {
+                return true;
+            }
+            self.again.push_back(six); // others first
+            return false;
         }
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.

@@ -296,6 +296,9 @@ impl Shard {
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
+        for own in std::mem::take(&mut self.board.sessions[six as usize].filtered).into_values() {
+            self.drop_own(six, &own);
+        }
         self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];

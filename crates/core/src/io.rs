@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Settings, Stats, Users};
+use crate::{Event, FilterCounts, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -292,6 +292,8 @@ pub enum Item {
     Noted(Waiter),
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
+    /// What named filters did on `from`, for `$SYS`.
+    Filters(Vec<(Box<str>, FilterCounts)>),
 }
 
 /// An acknowledgement that waits for another shard.

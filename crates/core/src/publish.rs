@@ -315,7 +315,7 @@ impl Shard {
         if publish.retain || (publish.qos == QoS::ExactlyOnce && persistent(six)) {
             return true;
         }
-        if self.router.interested_shards(topic).next().is_some() {
+        if self.router.interested_shards(topic).next().is_some() || self.board.filters.may_want(topic) {
             return true;
         }
         let (matching, _) = self.router.matching(topic);
@@ -368,48 +368,11 @@ impl Shard {
     /// `peers.chosen` the shared subscriptions whose turn falls to another shard.
     /// `shares`: shared subscriptions too; another shard has chosen already otherwise.
     pub(crate) fn route(&mut self, publication: &mut Publication<'_>, from: SessionIx, shares: bool) -> bool {
+        if !self.board.filters.is_empty() {
+            return self.route_filtered(publication, from, shares);
+        }
         let (matching, groups) = self.router.matching(publication.topic);
-        let mut rest = matching;
-        let anybody = !rest.is_empty();
-        while let Some((key, value)) = rest.first() {
-            if key & GROUP_BIT != 0 {
-                break;
-            }
-            // All matching subscriptions of one Session stand together: they become one delivery.
-            let many = if rest.get(1).is_some_and(|(next, _)| next == key) {
-                rest.iter().take_while(|(next, _)| next == key).count()
-            } else {
-                1
-            };
-            let (own, others) = rest.split_at(many);
-            rest = others;
-            if many == 1 {
-                if *key == from && value.no_local() {
-                    continue; // 5.0 [MQTT-3.8.3-3]
-                }
-                let id = [value.sub_id];
-                let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
-                let how = How {
-                    qos: publication.qos.min(value.qos()),
-                    retain: publication.retain && value.retain_as_published(),
-                    group: NO_GROUP,
-                    share: None,
-                    sub_ids,
-                };
-                self.board.deliver(*key, publication, how);
-            } else {
-                deliver_overlapping(&mut self.board, own, publication, from);
-            }
-        }
-        for (key, _) in rest.iter().filter(|_| shares) {
-            let group_ix = key & !GROUP_BIT;
-            let Some(group) = groups.get_mut(group_ix as usize) else { continue };
-            match group.next_turn() {
-                Turn::Here => deliver_to_member(&mut self.board, group_ix, group, publication),
-                Turn::Shard(shard) => self.peers.chosen.push((shard, Arc::clone(&group.name))),
-            }
-        }
-        anybody
+        hand_out(&mut self.board, &mut self.peers, matching, groups, publication, from, shares)
     }
 
     /// Delivers to one member of a shared subscription of this shard.
@@ -424,6 +387,61 @@ impl Shard {
         }
         deliver_to_member(&mut self.board, group_ix, group, publication);
     }
+}
+
+/// Hands a publication to subscribers, sorted: Sessions first, then groups. Returns whether there are any, and leaves in
+/// `peers.chosen` the groups whose turn falls to another shard.
+#[inline]
+pub(crate) fn hand_out(
+    board: &mut crate::board::Board,
+    peers: &mut crate::peers::Peers,
+    matching: &[(u32, SubValue)],
+    groups: &mut slab::Slab<crate::router::Group>,
+    publication: &mut Publication<'_>,
+    from: SessionIx,
+    shares: bool,
+) -> bool {
+    let mut rest = matching;
+    let anybody = !rest.is_empty();
+    while let Some((key, value)) = rest.first() {
+        if key & GROUP_BIT != 0 {
+            break;
+        }
+        // All matching subscriptions of one Session stand together: they become one delivery.
+        let many = if rest.get(1).is_some_and(|(next, _)| next == key) {
+            rest.iter().take_while(|(next, _)| next == key).count()
+        } else {
+            1
+        };
+        let (own, others) = rest.split_at(many);
+        rest = others;
+        if many == 1 {
+            if *key == from && value.no_local() {
+                continue; // 5.0 [MQTT-3.8.3-3]
+            }
+            let id = [value.sub_id];
+            let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
+            let how = How {
+                qos: publication.qos.min(value.qos()),
+                retain: publication.retain && value.retain_as_published(),
+                group: NO_GROUP,
+                share: None,
+                sub_ids,
+            };
+            board.deliver(*key, publication, how);
+        } else {
+            deliver_overlapping(board, own, publication, from);
+        }
+    }
+    for (key, _) in rest.iter().filter(|_| shares) {
+        let group_ix = key & !GROUP_BIT;
+        let Some(group) = groups.get_mut(group_ix as usize) else { continue };
+        match group.next_turn() {
+            Turn::Here => deliver_to_member(board, group_ix, group, publication),
+            Turn::Shard(shard) => peers.chosen.push((shard, Arc::clone(&group.name))),
+        }
+    }
+    anybody
 }
 
 /// Several subscriptions of one Session match: one delivery with the highest QoS (5.0 [MQTT-3.3.4-2]) and all

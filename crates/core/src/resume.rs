@@ -179,7 +179,8 @@ impl Shard {
         if std::mem::take(&mut session.handing_over) {
             session.outgoing().queue.forget_question();
         }
-        if *session.publisher != publisher {
+        let changes_hands = *session.publisher != publisher;
+        if changes_hands {
             session.publisher = Arc::new(publisher);
         }
         let was_persistent = session.is_persistent();
@@ -193,6 +194,9 @@ impl Shard {
             self.record_session(six);
         }
         self.count_connected(1);
+        if changes_hands {
+            self.reattach(six);
+        }
         for subscription in self.board.sessions[six as usize].subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);

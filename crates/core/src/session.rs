@@ -1,6 +1,9 @@
 //! A Session: what the broker keeps for a Client Identifier (5.0 4.1).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cork_packet::{PacketId, QoS};
 use cork_proto::{Inflight, Received, Time};
@@ -98,6 +101,16 @@ pub(crate) struct Subscription {
     pub(crate) group: u32,
 }
 
+/// One subscription of a Session that has a filter.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Its place among those with filters; a shared one's is its group's.
+    pub(crate) key: Option<u32>,
+    pub(crate) group: u32,
+    /// What the store knows it as.
+    pub(crate) record: Box<str>,
+}
+
 /// A Session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -115,6 +128,8 @@ pub(crate) struct Session {
     pub(crate) expires: Time,
     /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
     pub(crate) subscriptions: BTreeSet<Subscription>,
+    /// Those with a filter, by their text. A shared one is among the others, too.
+    pub(crate) filtered: BTreeMap<Box<str>, Own>,
     pub(crate) will: Option<Box<Will>>,
     /// When the Will goes out, while it is due but delayed.
     pub(crate) will_at: Time,
@@ -141,6 +156,7 @@ impl Session {
             spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
+            filtered: BTreeMap::new(),
             will: None,
             will_at: Time::NEVER,
             will_restored: false,
@@ -154,6 +170,11 @@ impl Session {
 
     pub(crate) fn client_id(&self) -> &str {
         &self.publisher.client_id
+    }
+
+    /// Whether it has a subscription with a filter of this text.
+    pub(crate) fn has_filtered(&self, text: &str) -> bool {
+        self.filtered.contains_key(text)
     }
 
     pub(crate) fn is_online(&self) -> bool {

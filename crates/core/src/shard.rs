@@ -513,6 +513,7 @@ impl Shard {
                 Timer::Presence => self.flush_presence(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
+                Timer::Held(key, topic) => self.on_held_timer(key, &topic),
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     conn::NO_SESSION,
     connect::broker_publisher,
     deliver::{Ask, Publication},
+    filters::{FilterCounts, NAMED},
     io::Item,
     shard::Shard,
     stats::Stats,
@@ -34,7 +35,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 49] = [
+const PLAIN: [(&str, Counter); 52] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -84,6 +85,9 @@ const PLAIN: [(&str, Counter); 49] = [
     ("queue/messages", |s| s.queued_messages),
     ("queue/bytes", |s| s.queued_bytes),
     ("connects/total", |s| s.connects),
+    ("filters/passed", |s| s.filter_passed),
+    ("filters/suppressed", |s| s.filter_suppressed),
+    ("filters/not_understood", |s| s.filter_not_understood),
 ];
 
 /// What was published last, so that only changes are published again.
@@ -110,7 +114,9 @@ impl Shard {
         self.board.at(next, Timer::Sys);
         self.tell_backlogs();
         let stats = self.stats();
+        let mut filters = self.named_counts();
         if self.board.config.shard != 0 {
+            self.peers.tell(0, Item::Filters(filters));
             return self.peers.tell(0, Item::Stats(Box::new(stats)));
         }
         let mut sum = stats;
@@ -124,7 +130,29 @@ impl Shard {
         for (name, counter) in PLAIN {
             self.sys_value(name, &counter(&sum));
         }
+        for other in self.peers.filters.iter().skip(1).flatten() {
+            match filters.iter_mut().find(|(name, _)| *name == other.0) {
+                Some((_, counts)) => counts.add(&other.1),
+                None => filters.push(other.clone()),
+            }
+        }
+        for (name, counts) in filters {
+            self.sys_value(&format!("filters/{name}/passed"), &counts.passed);
+            self.sys_value(&format!("filters/{name}/suppressed"), &counts.suppressed);
+            self.sys_value(&format!("filters/{name}/not_understood"), &counts.not_understood);
+        }
         self.publish_loads(sum);
+    }
+
+    /// What filters with names did here. Others are only in the sum: their names are whatever clients wrote.
+    fn named_counts(&self) -> Vec<(Box<str>, FilterCounts)> {
+        let all = self.filter_counts();
+        all.filter_map(|(key, counts)| Some((key.strip_prefix(NAMED)?.into(), counts))).collect()
+    }
+
+    /// What each filter of this shard that is in use did: a named one as `$filter/<name>`, others as they were written.
+    pub fn filter_counts(&self) -> impl Iterator<Item = (&str, FilterCounts)> {
+        self.board.filters.rules.all_counts().map(|(key, counts)| (&**key, *counts))
     }
 
     /// Exponentially weighted averages over 1, 5 and 15 minutes, per minute, as `uptime` shows loads.

@@ -45,7 +45,7 @@ impl Config {
 
     /// Every key but those of listeners, with its value. Every field by name: one that is new must be shown, too.
     fn values(&self) -> Vec<(&'static str, String)> {
-        let Self { data_dir, shards, durability, memory, auth, limits, log, drain, .. } = self;
+        let Self { data_dir, shards, durability, memory, auth, limits, log, drain, filters, .. } = self;
         // Not keys, or shown elsewhere.
         let Self { in_memory: _, listeners: _, bridges: _, places: _, .. } = self;
         let shards = match shards {
@@ -67,6 +67,7 @@ impl Config {
         values.extend(limits.values());
         values.extend(log.values());
         values.extend(drain.values());
+        values.extend(super::filters::values(filters));
         values
     }
 }

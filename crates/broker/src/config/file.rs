@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::bridge::read_bridge;
 use super::error::{ConfigError, ConfigErrors, Origin};
+use super::filters::read_filters;
 use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
@@ -144,6 +145,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
         .collect();
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
+    config.filters = read_filters(&mut root).into();
     root.finish();
     config
 }
