@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod acl;
 mod check;
+mod dashboard;
 mod generate;
 mod log;
 mod matching;

@@ -12,7 +12,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::log::Log;
+use crate::{dashboard::Dashboard, log::Log};
 
 #[derive(Args, Default)]
 pub(crate) struct ServeArgs {
@@ -53,12 +53,14 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     // Before the first client, so that a signal that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let mut broker = Broker::start(&config)?;
-    welcome(&config, &broker);
+    let mut dashboard = Dashboard::default();
+    dashboard.follow(&config, &broker)?;
+    welcome(&config, &broker, &dashboard);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        reload(args, &mut config, &mut broker, &log);
+        reload(args, &mut config, &mut broker, &mut dashboard, &log);
     }
     // Whoever asks a second time does not want to wait.
     thread::spawn(move || {
@@ -66,6 +68,7 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         std::process::exit(130);
     });
     tracing::info!(target: "broker", "shutting down");
+    drop(dashboard);
     broker.shutdown();
     Ok(())
 }
@@ -86,15 +89,18 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
 }
 
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log) {
+fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, dashboard: &mut Dashboard, log: &Log) {
     let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
     match new {
         Ok((new, done)) => {
             log.change(&config.log, &new.log);
-            config.log = new.log;
+            config.log = new.log.clone();
             match done.changed.as_slice() {
                 [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
                 changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
+            }
+            if let Err(errors) = dashboard.follow(&new, broker) {
+                tracing::error!(target: "broker", %errors, "the HTTP listeners stay as they were");
             }
             for Change { key, old, new } in done.needs_restart {
                 tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
@@ -109,10 +115,13 @@ fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log)
 }
 
 /// Tells a newcomer where the broker is and what to try.
-fn welcome(config: &Config, broker: &Broker) {
+fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
     let mut text = format!("Corkboard {}\n", env!("CARGO_PKG_VERSION"));
     for (scheme, address) in broker.addresses() {
         text += &format!("  listening on  {}://{address}\n", scheme.as_str());
+    }
+    for address in dashboard.addresses() {
+        text += &format!("  dashboard     http://{address}\n");
     }
     text += &format!("  data in       {}\n", config.data_dir.display());
     text += match config.durability {

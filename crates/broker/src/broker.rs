@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     num::NonZero,
-    sync::Arc,
+    sync::{Arc, RwLock},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +20,7 @@ use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
     listeners::Listeners,
+    operator::{InForce, Operator},
     reload::{Access, Fingerprints},
     store,
 };
@@ -74,6 +75,8 @@ pub struct Broker {
     /// What is in force.
     pub(crate) config: Config,
     pub(crate) listeners: Listeners,
+    /// What is in force, for who operates the broker from other threads.
+    pub(crate) in_force: Arc<RwLock<InForce>>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
@@ -102,6 +105,7 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights, files } = Access::of(config)?;
         let data_dir = if config.in_memory { None } else { Some(DataDir::open(&config.data_dir)?) };
+        let in_force = InForce::new(config, &rights, &users);
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
@@ -130,13 +134,20 @@ impl Broker {
             _ => StartError::Config(error),
         })?;
         listeners.apply(planned, &mut runtime);
-        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir })
+        let in_force = Arc::new(RwLock::new(in_force));
+        Ok(Self { runtime, config: config.clone(), listeners, in_force, files, store, _data_dir: data_dir })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.
     #[must_use]
     pub fn connector(&self) -> Connector {
         self.runtime.connector()
+    }
+
+    /// The way in for who operates it, from any thread.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force))
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

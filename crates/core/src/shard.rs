@@ -116,6 +116,8 @@ impl Shard {
             Input::Users(users) => self.on_users(users),
             Input::Settings(settings) => self.on_settings(*settings),
             Input::Expel { conn, why } => self.on_expel(conn, why),
+            Input::Kick { client_id, why } => self.on_kick(&client_id, why),
+            Input::EndSession { client_id, why } => self.on_end_session(&client_id, why),
             Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),

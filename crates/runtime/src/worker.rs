@@ -281,6 +281,13 @@ impl Worker {
                     self.change_settings(settings, connections_max, now);
                 }
                 Mail::CheckCertificates => self.begin_checks(),
+                Mail::Query(query, reply) => reply(self.shard.ask(&query)),
+                Mail::Expel { client_id, why, session: false } => {
+                    self.shard.handle(now, Input::Kick { client_id, why });
+                }
+                Mail::Expel { client_id, why, session: true } => {
+                    self.shard.handle(now, Input::EndSession { client_id, why });
+                }
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();

@@ -1,0 +1,109 @@
+//! What all requests share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cork_broker::{Address, Answer, Operator, Query, Reader, config::Scheme};
+use cork_client::{Client, Options};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    guard::{Caller, Role},
+    history::History,
+    login::Logins,
+    overview::Overview,
+    problem::Problem,
+    publish::Publishers,
+};
+
+/// How long a shard may take for an answer. One that is alive takes a turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Streams at once, at most: each is an MQTT connection.
+pub(crate) const STREAMS_MAX: usize = 128;
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) operator: Operator,
+    pub(crate) logins: Mutex<Logins>,
+    /// The broker's own listeners, as clients are told them.
+    pub(crate) mqtt: Vec<(Scheme, Address)>,
+    /// The present state, renewed each second.
+    pub(crate) overview: watch::Receiver<Arc<Overview>>,
+    pub(crate) history: Mutex<History>,
+    pub(crate) streams: Arc<Semaphore>,
+    /// Connections kept for publishing.
+    pub(crate) publishers: tokio::sync::Mutex<Publishers>,
+}
+
+impl App {
+    /// Asks one shard.
+    pub(crate) async fn ask(&self, shard: u16, query: Query) -> Result<Answer, Problem> {
+        ask(&self.operator, shard, query).await.ok_or_else(|| {
+            Problem::unavailable(format!("shard {shard} did not answer: the broker ends, or is overloaded"))
+        })
+    }
+
+    /// For whom things are looked up.
+    pub(crate) fn reader(&self, caller: &Caller) -> Reader {
+        match (&caller.user, caller.role) {
+            (Some(user), Role::Viewer) => Reader::User(user.as_str().into()),
+            _ => Reader::Anybody,
+        }
+    }
+
+    /// An MQTT client within the program, with the caller's rights. It does not come back when its connection is lost.
+    pub(crate) async fn client(&self, caller: &Caller) -> Result<Client, Problem> {
+        let mut connector = self.operator.connector().clone();
+        if let Some(user) = &caller.user {
+            connector = connector.user(user);
+        }
+        let options = Options::in_process(move || connector.connect()).reconnect(None);
+        let refused = |error| Problem::unavailable(format!("the broker does not let the API in: {error}"));
+        Client::connect(options).await.map_err(refused)
+    }
+
+    /// A place among the streams there may be.
+    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            Problem::too_many_streams(format!("{STREAMS_MAX} streams are open, which is all there may be"))
+                .after(5)
+        })
+    }
+
+    /// Whether a caller may still be here: its user was not removed, its role not taken.
+    pub(crate) fn still_holds(&self, caller: &Caller) -> bool {
+        match &caller.user {
+            None => self.is_open(),
+            Some(user) => self.role_of(user).is_some_and(|role| role >= caller.role),
+        }
+    }
+
+    /// Notes a change somebody made.
+    #[expect(clippy::unused_self, reason = "the list of them is kept here")]
+    pub(crate) fn audit(&self, caller: &Caller, action: &str, detail: &str) {
+        let user = caller.user.as_deref().unwrap_or("-");
+        tracing::info!(target: "access", user, action, detail, "changed over HTTP");
+    }
+
+    pub(crate) fn logins(&self) -> MutexGuard<'_, Logins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks one shard; none if it does not answer in time.
+pub(crate) async fn ask(operator: &Operator, shard: u16, query: Query) -> Option<Answer> {
+    let (sender, receiver) = oneshot::channel();
+    operator.probe().ask(shard, query, move |answer| {
+        let _ = sender.send(answer); // whoever asked may have gone
+    });
+    timeout(PATIENCE, receiver).await.ok()?.ok()
+}
