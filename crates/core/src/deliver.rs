@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cork_packet::{PacketId, PublishFrame, QoS};
+use cork_packet::{PacketId, PropertiesBuf, Property, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
 use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
 use cork_topic::{Retained as HasTopic, Scan};
@@ -108,6 +108,18 @@ struct Frame<'a> {
     dup: bool,
 }
 
+/// The v5 properties of a message, and behind them what only a part of the broker is told of it.
+#[cold]
+fn with_facts(properties: &[u8], message: &Message) -> Vec<u8> {
+    let mut facts = PropertiesBuf::new();
+    for (name, value) in message.facts().to_pairs() {
+        facts.push(Property::UserProperty(&name, &value));
+    }
+    let mut all = properties.to_vec();
+    facts.as_properties().forward_into(&mut all);
+    all
+}
+
 fn seconds_left(expires: Option<WallTime>, now: WallTime) -> Option<u32> {
     expires.map(|at| u32::try_from(at.0.saturating_sub(now.0).div_ceil(1_000_000)).unwrap_or(u32::MAX))
 }
@@ -186,10 +198,11 @@ impl Board {
             return;
         }
         let six = conn.session;
+        let named = publication.payload.len() >= SHARE_FROM_BYTES || conn.facts;
         if self.is_withheld(six, || how.shown(publication)) {
             return;
         }
-        let shared = (publication.payload.len() >= SHARE_FROM_BYTES).then(|| self.message(publication));
+        let shared = named.then(|| self.message(publication));
         let frame = Frame::of_publication(publication, shared.as_ref(), how);
         self.write(index, &frame, None);
     }
@@ -260,6 +273,16 @@ impl Board {
 
     /// Encodes a PUBLISH into a connection's output.
     fn write(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
+        match frame.message.filter(|_| self.conn_at(index).is_some_and(|conn| conn.facts)) {
+            Some(message) => {
+                let properties = with_facts(frame.properties, message);
+                self.write_frame(index, &Frame { properties: &properties, ..*frame }, packet_id);
+            }
+            None => self.write_frame(index, frame, packet_id),
+        }
+    }
+
+    fn write_frame(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
         if packet_id.is_none() && !self.fits(index, frame) {
             self.stats.dropped_too_large += 1; // 5.0 [MQTT-3.1.2-25]: as if it had been sent
             return;

@@ -66,6 +66,7 @@ mod subscribe;
 mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
+pub use connect::INSIDE_PREFIX;
 pub use event::{Ended, Event};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
 pub use query::{Answer, ConnectionView, Query, Reader, SessionView, SubscriptionPlace, SubscriptionView};

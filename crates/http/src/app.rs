@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cork_broker::{Address, Answer, Operator, Query, Reader, config::Scheme};
+use cork_broker::{Address, Answer, Connector, Operator, Query, Reader, config::Scheme};
 use cork_client::{Client, Options};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -56,12 +56,26 @@ impl App {
         }
     }
 
-    /// An MQTT client within the program, with the caller's rights. It does not come back when its connection is lost.
+    /// An MQTT client within the program, with the caller's rights.
     pub(crate) async fn client(&self, caller: &Caller) -> Result<Client, Problem> {
-        let mut connector = self.operator.connector().clone();
-        if let Some(user) = &caller.user {
-            connector = connector.user(user);
+        let connector = self.operator.connector().clone();
+        self.connect(match &caller.user {
+            Some(user) => connector.user(user),
+            None => connector,
+        })
+        .await
+    }
+
+    /// The same for reading, where an administrator sees everything.
+    pub(crate) async fn reading_client(&self, caller: &Caller) -> Result<Client, Problem> {
+        match caller.role {
+            Role::Admin => self.connect(self.operator.connector().clone().inside()).await,
+            Role::Viewer => self.client(caller).await,
         }
+    }
+
+    /// It does not come back when its connection is lost.
+    async fn connect(&self, connector: Connector) -> Result<Client, Problem> {
         let options = Options::in_process(move || connector.connect()).reconnect(None);
         let refused = |error| Problem::unavailable(format!("the broker does not let the API in: {error}"));
         Client::connect(options).await.map_err(refused)

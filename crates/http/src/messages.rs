@@ -163,7 +163,7 @@ pub(crate) async fn follow(
         Err(_) => None,
     };
     let place = app.stream_place()?;
-    let client = app.client(&caller).await?;
+    let client = app.reading_client(&caller).await?;
     let subscription = match client.subscribe(wanted.subscribe()).await {
         Ok(subscription) => subscription,
         Err(error) => return Err(refused(&app, &caller, &wanted.filters, &error)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cork_access::Action;
-use cork_broker::{Answer, Query, Reader};
+use cork_broker::{Answer, Query};
 use cork_client::Publish;
 use cork_packet::{QoS, validate_filter};
 use serde::{Deserialize, Serialize};
@@ -64,12 +64,7 @@ pub(crate) async fn list(
             Some(String::from_utf8(topic).map_err(|_| bad_cursor())?.into())
         }
     };
-    let query = Query::Retained {
-        filter: wanted.filter.into(),
-        after,
-        limit,
-        reader: caller.user.as_deref().map_or(Reader::Anybody, |user| Reader::User(user.into())),
-    };
+    let query = Query::Retained { filter: wanted.filter.into(), after, limit, reader: app.reader(&caller) };
     let Answer::Retained { items, next } = app.ask(0, query).await? else {
         return Err(Problem::internal("another answer than was asked for"));
     };
