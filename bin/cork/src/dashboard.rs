@@ -6,11 +6,13 @@ use cork_broker::{
     Broker, Config,
     config::{ConfigErrors, Scheme},
 };
-use cork_http::Server;
+use cork_http::{Server, Surroundings};
 
 /// The server, once an `http://` listener was wanted.
-#[derive(Default)]
-pub(crate) struct Dashboard(Option<Server>);
+pub(crate) struct Dashboard {
+    server: Option<Server>,
+    around: Surroundings,
+}
 
 /// Why it is not there.
 #[derive(Debug)]
@@ -33,15 +35,21 @@ impl std::fmt::Display for DashboardError {
 impl std::error::Error for DashboardError {}
 
 impl Dashboard {
+    /// One that nobody wanted yet.
+    pub(crate) const fn new(around: Surroundings) -> Self {
+        Self { server: None, around }
+    }
+
     /// Listens as the configuration says from now on.
     pub(crate) fn follow(&mut self, config: &Config, broker: &Broker) -> Result<(), DashboardError> {
         let wanted = config.listeners.iter().any(|listener| listener.url.scheme == Scheme::Http);
-        let server = match &self.0 {
+        let server = match &self.server {
             Some(server) => server,
             None if !wanted => return Ok(()),
             None => {
-                let server = Server::start(broker.operator(), broker.addresses().to_vec());
-                self.0.insert(server.map_err(DashboardError::Start)?)
+                let server =
+                    Server::start(broker.operator(), broker.addresses().to_vec(), self.around.clone());
+                self.server.insert(server.map_err(DashboardError::Start)?)
             }
         };
         for warning in server.listen(config).map_err(DashboardError::Listen)? {
@@ -52,6 +60,6 @@ impl Dashboard {
 
     /// Where it listens.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.as_ref().map(Server::addresses).unwrap_or_default()
+        self.server.as_ref().map(Server::addresses).unwrap_or_default()
     }
 }

@@ -12,6 +12,7 @@ mod generate;
 mod log;
 mod matching;
 mod mqtt;
+mod orders;
 mod passwd;
 mod publish;
 mod request;

@@ -1,18 +1,23 @@
 //! `cork serve`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, thread};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
 use cork_broker::{
-    Address, Broker, Config, Overrides,
+    Address, Broker, Config, Overrides, Reload,
     config::{Change, ConfigErrors, Durability, Scheme},
 };
+use cork_http::Surroundings;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-use crate::{dashboard::Dashboard, log::Log};
+use crate::{
+    dashboard::Dashboard,
+    log::Log,
+    orders::{self, Order},
+};
 
 #[derive(Args, Default)]
 pub(crate) struct ServeArgs {
@@ -51,22 +56,30 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = configuration(args)?;
     let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (desk, orders) = orders::desk(signals);
     let mut broker = Broker::start(&config)?;
-    let mut dashboard = Dashboard::default();
+    let around = Surroundings { host: Some(Arc::new(desk)), log: log.book().clone() };
+    let mut dashboard = Dashboard::new(around);
     dashboard.follow(&config, &broker)?;
     welcome(&config, &broker, &dashboard);
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+    for order in orders {
+        match order {
+            Order::End => break,
+            Order::Reload(answer) => {
+                let done = reload(args, &mut config, &mut broker, &mut dashboard, &log);
+                let _ = answer.map(|answer| answer.send(done)); // whoever asked may have gone
+            }
+            Order::LogLevel { subsystem, level } => {
+                let before = config.log.clone();
+                match subsystem {
+                    Some(subsystem) => drop(config.log.levels.insert(subsystem, level)),
+                    None => (config.log.level, config.log.levels) = (level, BTreeMap::new()),
+                }
+                log.change(&before, &config.log);
+            }
         }
-        reload(args, &mut config, &mut broker, &mut dashboard, &log);
     }
-    // Whoever asks a second time does not want to wait.
-    thread::spawn(move || {
-        signals.forever().find(|signal| *signal != SIGHUP);
-        std::process::exit(130);
-    });
     tracing::info!(target: "broker", "shutting down");
     drop(dashboard);
     broker.shutdown();
@@ -89,12 +102,19 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
 }
 
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, dashboard: &mut Dashboard, log: &Log) {
+fn reload(
+    args: &ServeArgs,
+    config: &mut Config,
+    broker: &mut Broker,
+    dashboard: &mut Dashboard,
+    log: &Log,
+) -> Result<Reload, String> {
     let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
     match new {
         Ok((new, done)) => {
             log.change(&config.log, &new.log);
             config.log = new.log.clone();
+            let answer = done.clone();
             match done.changed.as_slice() {
                 [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
                 changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
@@ -105,11 +125,14 @@ fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, dashboard:
             for Change { key, old, new } in done.needs_restart {
                 tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
             }
+            Ok(answer)
         }
         Err(errors) => {
+            let answer = errors.to_string();
             for error in errors.0 {
                 tracing::error!(target: "broker", %error, "not reloaded, nothing changed");
             }
+            Err(answer)
         }
     }
 }

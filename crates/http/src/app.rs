@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,9 +14,13 @@ use tokio::{
 };
 
 use crate::{
+    boards::Boards,
     guard::{Caller, Role},
     history::History,
+    host::Host,
+    logbook::LogBook,
     login::Logins,
+    operate::Change,
     overview::Overview,
     problem::Problem,
     publish::Publishers,
@@ -36,6 +41,10 @@ pub(crate) struct App {
     pub(crate) overview: watch::Receiver<Arc<Overview>>,
     pub(crate) history: Mutex<History>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) host: Option<Arc<dyn Host>>,
+    pub(crate) log: LogBook,
+    pub(crate) changes: Mutex<VecDeque<Change>>,
+    pub(crate) boards: Mutex<Boards>,
     /// Connections kept for publishing.
     pub(crate) publishers: tokio::sync::Mutex<Publishers>,
 }
@@ -97,11 +106,18 @@ impl App {
         }
     }
 
-    /// Notes a change somebody made.
-    #[expect(clippy::unused_self, reason = "the list of them is kept here")]
-    pub(crate) fn audit(&self, caller: &Caller, action: &str, detail: &str) {
-        let user = caller.user.as_deref().unwrap_or("-");
-        tracing::info!(target: "access", user, action, detail, "changed over HTTP");
+    /// The program around the broker.
+    pub(crate) fn host(&self) -> Result<Arc<dyn Host>, Problem> {
+        let none = || Problem::unavailable("the program around this broker does not do that");
+        self.host.clone().ok_or_else(none)
+    }
+
+    pub(crate) fn changes(&self) -> MutexGuard<'_, VecDeque<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn boards(&self) -> MutexGuard<'_, Boards> {
+        self.boards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn logins(&self) -> MutexGuard<'_, Logins> {

@@ -4,7 +4,10 @@
 //! administrator; such a listener is on the loopback only, and a page of another site in the operator's own browser is
 //! kept out by the `Host` and `Origin` headers.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -35,6 +38,8 @@ pub(crate) struct Caller {
     /// None: there are no users.
     pub(crate) user: Option<String>,
     pub(crate) role: Role,
+    /// Where from.
+    pub(crate) peer: IpAddr,
 }
 
 impl Caller {
@@ -98,9 +103,14 @@ impl App {
     }
 
     /// Finds out who sends a request: none if nobody says so.
-    fn identify(&self, headers: &HeaderMap, method: &Method) -> Result<Option<Caller>, Problem> {
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        peer: IpAddr,
+    ) -> Result<Option<Caller>, Problem> {
         if self.is_open() {
-            return Ok(Some(Caller { user: None, role: Role::Admin }));
+            return Ok(Some(Caller { user: None, role: Role::Admin, peer }));
         }
         let Some(session) = cookie(headers).and_then(|cookie| self.logins().find(cookie)) else {
             return Ok(None);
@@ -114,7 +124,7 @@ impl App {
                 ));
             }
         }
-        Ok(Some(Caller { user: Some(session.user), role }))
+        Ok(Some(Caller { user: Some(session.user), role, peer }))
     }
 
     /// Whether a `Host` header names this server, as far as that must be known: a name that an attacker's DNS points to
@@ -169,7 +179,8 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     }
     let path = request.uri().path();
     let login = path == "/api/v1/session" && request.method() == Method::POST;
-    match app.identify(headers, request.method()) {
+    let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+    match app.identify(headers, request.method(), peer) {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
         }

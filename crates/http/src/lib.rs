@@ -6,12 +6,12 @@
 //!
 //! ```no_run
 //! use cork_broker::{Broker, Config};
-//! use cork_http::Server;
+//! use cork_http::{Server, Surroundings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::default();
 //! let broker = Broker::start(&config)?;
-//! let server = Server::start(broker.operator(), broker.addresses().to_vec())?;
+//! let server = Server::start(broker.operator(), broker.addresses().to_vec(), Surroundings::default())?;
 //! for problem in server.listen(&config)? {
 //!     eprintln!("{problem}");
 //! }
@@ -23,13 +23,18 @@
 
 mod app;
 mod assets;
+mod boards;
+mod explain;
 mod extract;
 mod guard;
 mod history;
+mod host;
+mod logbook;
 mod login;
 mod message;
 mod messages;
 mod metrics;
+mod operate;
 mod overview;
 mod problem;
 mod process;
@@ -43,4 +48,6 @@ mod sessions;
 mod subscriptions;
 mod time;
 
-pub use server::Server;
+pub use host::Host;
+pub use logbook::{LogBook, LogLine};
+pub use server::{Server, Surroundings};

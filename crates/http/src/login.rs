@@ -210,7 +210,7 @@ pub(crate) async fn begin(
     Body(credential): Body<Credential>,
 ) -> Result<Response, Problem> {
     if app.is_open() {
-        let caller = Caller { user: None, role: Role::Admin };
+        let caller = Caller { user: None, role: Role::Admin, peer };
         return Ok(Json(LoginView::of(&app, &caller, None)).into_response());
     }
     let suspects = [Suspect::Address(peer), Suspect::User(credential.user.clone())];
@@ -253,7 +253,7 @@ pub(crate) async fn begin(
     };
     let (cookie, login) = app.logins().begin(&user)?;
     tracing::info!(target: "access", user, %peer, "logged in over HTTP");
-    let caller = Caller { user: Some(user), role };
+    let caller = Caller { user: Some(user), role, peer };
     let mut response = Json(LoginView::of(&app, &caller, Some(login.csrf))).into_response();
     response.headers_mut().insert(header::SET_COOKIE, set_cookie(&cookie, IDLE.as_secs()));
     Ok(response)

@@ -48,6 +48,8 @@ impl Problem {
         denied FORBIDDEN "denied"
         not_found NOT_FOUND "not-found"
         method_not_allowed METHOD_NOT_ALLOWED "method-not-allowed"
+        /// What is there contradicts the change.
+        conflict CONFLICT "conflict"
         too_large PAYLOAD_TOO_LARGE "too-large"
         unsupported_media_type UNSUPPORTED_MEDIA_TYPE "unsupported-media-type"
         /// A request for another host, as DNS rebinding makes them.

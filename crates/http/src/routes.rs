@@ -13,8 +13,8 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, guard, login, messages, metrics, overview, problem::Problem, publish, retained,
-    sessions, subscriptions,
+    app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
+    publish, retained, sessions, subscriptions,
 };
 
 /// The longest body.
@@ -32,6 +32,8 @@ const BODY_BYTES_MAX: usize = 4 << 20;
         (name = "overview", description = "The broker at a glance"),
         (name = "messages", description = "Messages, live and retained"),
         (name = "sessions", description = "Clients, sessions, subscriptions"),
+        (name = "operating", description = "The log, the configuration, who changed what"),
+        (name = "boards", description = "What the dashboard saves"),
         (name = "monitoring", description = "For programs that look after programs"),
     )
 )]
@@ -56,6 +58,15 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::show, sessions::delete))
         .routes(routes!(subscriptions::of_session))
         .routes(routes!(subscriptions::all))
+        .routes(routes!(operate::config))
+        .routes(routes!(operate::reload))
+        .routes(routes!(operate::log))
+        .routes(routes!(operate::follow))
+        .routes(routes!(operate::set_level))
+        .routes(routes!(operate::audit))
+        .routes(routes!(explain::explain))
+        .routes(routes!(boards::list))
+        .routes(routes!(boards::show, boards::save, boards::delete))
 }
 
 /// Everything that is served.

@@ -22,7 +22,10 @@ use tokio::{
 
 use crate::{
     app::{App, STREAMS_MAX},
+    boards::Boards,
     history::History,
+    host::Host,
+    logbook::LogBook,
     login::Logins,
     overview::Overview,
     routes, sampler,
@@ -40,6 +43,21 @@ pub struct Server {
     open: Mutex<Vec<Open>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the program around the broker gives to the API.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// Does what only the program can; without it these paths answer 503.
+    pub host: Option<Arc<dyn Host>>,
+    /// Where the program's log lines are.
+    pub log: LogBook,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("host", &self.host.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// One address that is listened on.
@@ -60,11 +78,17 @@ impl Server {
     /// Starts the thread; nothing is listened on yet. `mqtt` is where the broker listens, for the overview.
     ///
     /// # Errors
-    /// No threads or descriptors left.
-    pub fn start(operator: Operator, mqtt: Vec<(Scheme, Address)>) -> io::Result<Self> {
+    /// No threads or descriptors left, or what is kept for it in the data directory cannot be read.
+    pub fn start(operator: Operator, mqtt: Vec<(Scheme, Address)>, around: Surroundings) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let (sender, overview) = watch::channel(Arc::new(Overview::default()));
+        let config = operator.config();
+        let boards = Boards::open((!config.in_memory).then_some(&config.data_dir))?;
         let app = Arc::new(App {
+            host: around.host,
+            log: around.log,
+            changes: Mutex::default(),
+            boards: Mutex::new(boards),
             operator,
             logins: Mutex::new(Logins::default()),
             mqtt,

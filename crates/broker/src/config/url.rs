@@ -289,7 +289,7 @@ mod tests {
             ("mqtt:127.0.0.1", "is not a URL"),
             (
                 "tcp://127.0.0.1:1883",
-                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`",
+                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://` and `http://`",
             ),
             ("MQTT://127.0.0.1", "unknown scheme `MQTT`"),
             ("mqtt://", "no valid host"),
