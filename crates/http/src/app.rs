@@ -24,6 +24,7 @@ use crate::{
     overview::Overview,
     problem::Problem,
     publish::Publishers,
+    tokens::Tokens,
 };
 
 /// How long a shard may take for an answer. One that is alive takes a turn.
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) log: LogBook,
     pub(crate) changes: Mutex<VecDeque<Change>>,
     pub(crate) boards: Mutex<Boards>,
+    pub(crate) tokens: Mutex<Tokens>,
     /// Connections kept for publishing.
     pub(crate) publishers: tokio::sync::Mutex<Publishers>,
 }
@@ -118,6 +120,10 @@ impl App {
 
     pub(crate) fn boards(&self) -> MutexGuard<'_, Boards> {
         self.boards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn logins(&self) -> MutexGuard<'_, Logins> {

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path as FilePath, PathBuf},
     sync::Arc,
 };
@@ -23,6 +21,7 @@ use crate::{
     app::App,
     extract::Body,
     guard::{Admin, Caller},
+    keep,
     operate::Items,
     problem::Problem,
     time,
@@ -98,25 +97,17 @@ impl Boards {
     /// Those of a data directory; without one they are kept in memory.
     pub(crate) fn open(folder: Option<&FilePath>) -> io::Result<Self> {
         let Some(file) = folder.map(|folder| folder.join(FILE)) else { return Ok(Self::default()) };
-        let boards = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+        let boards = match keep::read(&file)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 io::Error::other(format!("`{}` is damaged ({error}); move it away", file.display()))
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(io::Error::new(error.kind(), format!("`{}`: {error}", file.display()))),
+            None => BTreeMap::new(),
         };
         Ok(Self { file: Some(file), boards })
     }
 
-    /// Writes all of them beside the file, and then in its place: a crash leaves the old ones or the new ones.
     fn save(&self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let fresh = file.with_extension("json.new");
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        out.write_all(&serde_json::to_vec(&self.boards)?)?;
-        out.sync_all()?;
-        fs::rename(&fresh, file)?;
-        file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        self.file.as_ref().map_or(Ok(()), |file| keep::write(file, &serde_json::to_vec(&self.boards)?))
     }
 
     /// Changes the boards, on the disk too, or not at all.

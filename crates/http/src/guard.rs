@@ -112,6 +112,15 @@ impl App {
         if self.is_open() {
             return Ok(Some(Caller { user: None, role: Role::Admin, peer }));
         }
+        if let Some(header) = headers.get(header::AUTHORIZATION) {
+            // A browser adds none by itself, so this needs no other proof that the sender means it.
+            let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
+            let found = token.and_then(|token| self.tokens().find(token.trim()));
+            return Ok(found.and_then(|(user, most)| {
+                let role = self.role_of(&user)?.min(most);
+                Some(Caller { user: Some(user), role, peer })
+            }));
+        }
         let Some(session) = cookie(headers).and_then(|cookie| self.logins().find(cookie)) else {
             return Ok(None);
         };

@@ -29,6 +29,7 @@ mod extract;
 mod guard;
 mod history;
 mod host;
+mod keep;
 mod logbook;
 mod login;
 mod message;
@@ -47,6 +48,7 @@ mod server;
 mod sessions;
 mod subscriptions;
 mod time;
+mod tokens;
 
 pub use host::Host;
 pub use logbook::{LogBook, LogLine};

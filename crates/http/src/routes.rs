@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
-    publish, retained, sessions, subscriptions,
+    publish, retained, sessions, subscriptions, tokens,
 };
 
 /// The longest body.
@@ -45,6 +45,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(metrics::readyz))
         .routes(routes!(metrics::metrics))
         .routes(routes!(login::show, login::begin, login::end))
+        .routes(routes!(tokens::list, tokens::make))
+        .routes(routes!(tokens::delete))
         .routes(routes!(overview::show))
         .routes(routes!(overview::follow))
         .routes(routes!(overview::past))

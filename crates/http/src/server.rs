@@ -30,6 +30,7 @@ use crate::{
     overview::Overview,
     routes, sampler,
     serve::{CONNECTIONS_MAX, serve},
+    tokens::Tokens,
 };
 
 /// How long the thread may take to end.
@@ -83,12 +84,14 @@ impl Server {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let (sender, overview) = watch::channel(Arc::new(Overview::default()));
         let config = operator.config();
-        let boards = Boards::open((!config.in_memory).then_some(&config.data_dir))?;
+        let folder = (!config.in_memory).then_some(config.data_dir.as_path());
+        let (boards, tokens) = (Boards::open(folder)?, Tokens::open(folder)?);
         let app = Arc::new(App {
             host: around.host,
             log: around.log,
             changes: Mutex::default(),
             boards: Mutex::new(boards),
+            tokens: Mutex::new(tokens),
             operator,
             logins: Mutex::new(Logins::default()),
             mqtt,
