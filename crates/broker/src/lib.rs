@@ -36,7 +36,7 @@ pub use cork_core::{
     Answer, ConnectionView, Query, Reader, SessionView, Stats, SubscriptionPlace, SubscriptionView,
 };
 pub use cork_net::Address;
-pub use cork_runtime::{Connector, Probe};
+pub use cork_runtime::{Connector, Probe, Taken, Tap, Tapped};
 pub use operator::Operator;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

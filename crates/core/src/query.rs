@@ -14,7 +14,8 @@ use cork_topic::{FilterId, Scan};
 
 use crate::{
     Stats,
-    conn::SessionIx,
+    conn::{SessionIx, Stage},
+    io::ConnId,
     session::{GROUP_BIT, NO_GROUP, Session, SubValue, Subscription},
     shard::Shard,
 };
@@ -213,6 +214,38 @@ impl Shard {
                 self.ask_retained(filter, after.as_deref(), *limit, reader)
             }
         }
+    }
+
+    /// The client a connection belongs to, or says it belongs to.
+    #[must_use]
+    pub fn client_of(&self, id: ConnId) -> Option<&str> {
+        let conn = self.board.conns.get(id.index as usize)?.as_deref().filter(|conn| conn.id == id)?;
+        match (&conn.stage, self.board.sessions.get(conn.session as usize)) {
+            (_, Some(session)) => Some(session.client_id()),
+            (Stage::Authenticating(waiting), None) => Some(&waiting.client_id),
+            _ => None,
+        }
+    }
+
+    /// The connection of a client.
+    #[must_use]
+    pub fn connection_of(&self, client_id: &str) -> Option<ConnId> {
+        let session = &self.board.sessions[self.session_of(client_id)? as usize];
+        self.board.conns.get(session.conn as usize)?.as_deref().map(|conn| conn.id)
+    }
+
+    /// What a connection speaks; 3.1.1 as long as nobody knows.
+    #[must_use]
+    pub fn version_of(&self, id: ConnId) -> ProtocolVersion {
+        let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
+        conn.map_or(ProtocolVersion::V311, |conn| conn.version)
+    }
+
+    /// Whether what comes next on a connection is the first byte of a packet.
+    #[must_use]
+    pub fn is_between_packets(&self, id: ConnId) -> bool {
+        let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
+        conn.is_none_or(|conn| conn.inbox.is_empty())
     }
 
     fn ask_sessions(&self, from: u32, limit: usize, connected: Option<bool>, search: Option<&str>) -> Answer {

@@ -49,6 +49,7 @@ mod sessions;
 mod subscriptions;
 mod time;
 mod tokens;
+mod trace;
 
 pub use host::Host;
 pub use logbook::{LogBook, LogLine};

@@ -120,6 +120,16 @@ impl MessageView {
         }
     }
 
+    /// A message on its way.
+    pub(crate) fn of_packet(publish: &cork_packet::Publish<'_>, at: WallTime, payload_max: usize) -> Self {
+        Self {
+            qos: publish.qos as u8,
+            retain: publish.retain,
+            time: time::text(at),
+            ..Self::new(publish.topic, publish.payload, payload_max, publish.properties)
+        }
+    }
+
     /// A retained message.
     pub(crate) fn retained(message: &cork_store::Message, payload_max: usize, now: WallTime) -> Self {
         let properties =

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
-    publish, retained, sessions, subscriptions, tokens,
+    publish, retained, sessions, subscriptions, tokens, trace,
 };
 
 /// The longest body.
@@ -67,6 +67,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operate::set_level))
         .routes(routes!(operate::audit))
         .routes(routes!(explain::explain))
+        .routes(routes!(trace::trace))
         .routes(routes!(boards::list))
         .routes(routes!(boards::show, boards::save, boards::delete))
 }

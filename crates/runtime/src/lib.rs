@@ -16,6 +16,7 @@ mod log;
 mod mail;
 mod probe;
 mod runtime;
+mod tap;
 mod worker;
 
 pub use connector::Connector;
@@ -23,3 +24,4 @@ pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
 pub use probe::Probe;
 pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use tap::{Taken, Tap, Tapped};

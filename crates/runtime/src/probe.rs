@@ -8,6 +8,7 @@ use cork_core::{Answer, Query, home_shard};
 use crate::{
     access::Keeper,
     mail::{Mail, Post},
+    tap::Tap,
 };
 
 /// Asks the shards. Can be used from any thread; clones are handles of the same one. It does not keep the broker
@@ -63,6 +64,13 @@ impl Probe {
     fn expel(&self, client_id: &str, why: &str, session: bool) {
         if let Some(post) = self.posts.get(usize::from(self.home(client_id))) {
             post.send(Mail::Expel { client_id: client_id.into(), why: why.into(), session });
+        }
+    }
+
+    /// Listens in on a client from now on, whether it is there or comes later, until `tap` says that it is over.
+    pub fn tap(&self, client_id: &str, tap: Tap) {
+        if let Some(post) = self.posts.get(usize::from(self.home(client_id))) {
+            post.send(Mail::Tap { client_id: client_id.into(), tap });
         }
     }
 
