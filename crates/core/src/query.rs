@@ -173,6 +173,10 @@ pub struct ConnectionView {
     pub last_packet: WallTime,
     /// Bytes that wait for its socket.
     pub output_bytes: usize,
+    /// PUBLISH packets from the client, and to it.
+    pub messages: (u64, u64),
+    /// Bytes of MQTT from the client, and to it.
+    pub bytes: (u64, u64),
 }
 
 /// A subscription as an operator sees it.
@@ -288,6 +292,8 @@ impl Shard {
             connected: self.wall_of(conn.opened),
             last_packet: self.wall_of(conn.last_seen),
             output_bytes: conn.out.len(),
+            messages: (conn.traffic.messages_in, conn.traffic.messages_out),
+            bytes: (conn.traffic.bytes_in, conn.traffic.bytes_out),
         });
         let outgoing = session.outgoing.as_deref();
         SessionView {

@@ -61,6 +61,14 @@ pub(crate) struct ConnectionView {
     last_packet: String,
     /// Bytes that wait for its socket.
     output_bytes: usize,
+    /// PUBLISH packets from the client.
+    messages_in: u64,
+    /// PUBLISH packets to it.
+    messages_out: u64,
+    /// Bytes of MQTT from the client.
+    bytes_in: u64,
+    /// Bytes of MQTT to it.
+    bytes_out: u64,
 }
 
 impl From<Found> for SessionView {
@@ -90,6 +98,10 @@ impl From<Found> for SessionView {
                 connected: time::text(connection.connected),
                 last_packet: time::text(connection.last_packet),
                 output_bytes: connection.output_bytes,
+                messages_in: connection.messages.0,
+                messages_out: connection.messages.1,
+                bytes_in: connection.bytes.0,
+                bytes_out: connection.bytes.1,
             }),
         }
     }
