@@ -1,10 +1,10 @@
 //! `/metrics` for Prometheus, `/healthz`, `/readyz`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use cork_broker::Stats;
@@ -86,7 +86,7 @@ impl Scrape {
 }
 
 /// Without `_total`, which is added to each.
-fn plain_counters(stats: &Stats) -> [(&'static str, &'static str, u64); 12] {
+fn plain_counters(stats: &Stats) -> [(&'static str, &'static str, u64); 13] {
     [
         ("cork_received_bytes", "Bytes received from clients", stats.bytes_received),
         ("cork_sent_bytes", "Bytes sent to clients", stats.bytes_sent),
@@ -99,6 +99,11 @@ fn plain_counters(stats: &Stats) -> [(&'static str, &'static str, u64); 12] {
         ("cork_connects", "CONNECT packets accepted", stats.connects),
         ("cork_sessions_expired", "Sessions that ended because their time was over", stats.sessions_expired),
         ("cork_bans", "Bans of addresses that began", stats.bans),
+        (
+            "cork_store_refused_messages",
+            "Publications refused because the store takes nothing new",
+            stats.refused_full,
+        ),
         (
             "cork_slowed",
             "How often a client was read more slowly because it published too fast",
@@ -155,7 +160,7 @@ fn families(stats: &Stats) -> [Family; 4] {
     ]
 }
 
-fn gauges(stats: &Stats) -> [(&'static str, &'static str, i64); 11] {
+fn gauges(stats: &Stats) -> [(&'static str, &'static str, i64); 10] {
     [
         ("cork_clients_connected", "Clients that are connected", stats.clients_connected),
         ("cork_sockets", "Connections, those not logged in among them", stats.sockets),
@@ -167,11 +172,6 @@ fn gauges(stats: &Stats) -> [(&'static str, &'static str, i64); 11] {
         ("cork_queued_bytes", "Bytes of the messages that wait", stats.queued_bytes),
         ("cork_output_buffer_bytes", "Bytes that wait for sockets", stats.output_bytes),
         ("cork_inflight_messages", "Messages sent and not acknowledged", stats.inflight),
-        (
-            "cork_store_refused_publishes",
-            "Publications refused because the store takes nothing new",
-            stats.refused_full,
-        ),
     ]
     .map(|(name, help, value)| (name, help, as_gauge(value)))
 }
@@ -185,15 +185,46 @@ fn as_gauge(value: u64) -> i64 {
     (status = 200, content_type = "text/plain", body = String),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 500, body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn metrics(State(app): State<Arc<App>>, _: Caller) -> Result<Response, Problem> {
+pub(crate) async fn metrics(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (stats, _) = sampler::stats(&app.operator).await;
     let overview = Arc::clone(&app.overview.borrow());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape { stats, overview }));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Problem::internal(error.to_string()))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, text) = if accepted.contains("application/openmetrics-text") {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", classic(&text))
+    };
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// OpenMetrics in the older text format, in which a counter's whole name stands everywhere.
+fn classic(text: &str) -> String {
+    let counters: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut out = String::with_capacity(text.len() + counters.len() * 16);
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        let about = (words.next(), words.next(), words.next(), words.next());
+        match about {
+            (Some("#"), Some("EOF" | "UNIT"), ..) => continue,
+            (Some("#"), Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest))
+                if counters.contains(name) =>
+            {
+                out += &format!("# {word} {name}_total {rest}");
+            }
+            _ => out += line,
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// The process answers.
@@ -210,5 +241,17 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, 
     match sampler::stats(&app.operator).await {
         (_, 0) => Ok("ready\n"),
         (_, silent) => Err(Problem::unavailable(format!("{silent} shards do not answer"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classic;
+
+    #[test]
+    fn the_older_format_has_whole_names() {
+        let text = "# HELP a_b What it is.\n# TYPE a_b counter\n# UNIT a_b seconds\na_b_total 1\n# HELP g G.\n# TYPE g gauge\ng 2\n# EOF\n";
+        let expected = "# HELP a_b_total What it is.\n# TYPE a_b_total counter\na_b_total 1\n# HELP g G.\n# TYPE g gauge\ng 2\n";
+        assert_eq!(classic(text), expected);
     }
 }
