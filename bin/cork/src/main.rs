@@ -7,10 +7,13 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod acl;
 mod check;
+mod ctl;
+mod dashboard;
 mod generate;
 mod log;
 mod matching;
 mod mqtt;
+mod orders;
 mod passwd;
 mod publish;
 mod request;
@@ -64,6 +67,8 @@ enum Command {
     Completions(generate::CompletionsArgs),
     /// Write the man pages into a folder.
     Man(generate::ManArgs),
+    /// Operate a running broker over its HTTP API.
+    Ctl(Box<ctl::CtlArgs>),
     /// Look after what the broker keeps on disk.
     Store(store::StoreArgs),
 }
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
         Command::Match(args) => matching::run(&args),
         Command::Completions(args) => generate::completions(&args, mqtt::tidy_up(Cork::command())),
         Command::Man(args) => generate::man(&args, mqtt::tidy_up(Cork::command())),
+        Command::Ctl(args) => ctl::ctl(&args),
         Command::Store(args) => store::store(&args),
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     num::NonZero,
-    sync::Arc,
+    sync::{Arc, RwLock},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +20,7 @@ use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
     listeners::{Listeners, PlannedListeners},
+    operator::{InForce, Operator},
     reload::{Access, Fingerprints},
     store,
 };
@@ -76,6 +77,8 @@ pub struct Broker {
     pub(crate) listeners: Listeners,
     /// What is not open yet.
     planned: Option<PlannedListeners>,
+    /// What is in force, for who operates the broker from other threads.
+    pub(crate) in_force: Arc<RwLock<InForce>>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
@@ -144,6 +147,7 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights, files } = Access::of(config)?;
         let data_dir = if config.in_memory { None } else { Some(DataDir::open(&config.data_dir)?) };
+        let in_force = InForce::new(config, &rights, &users);
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
@@ -172,10 +176,12 @@ impl Broker {
             [only] if only.origin == Origin::Default => io::Error::other(only.message.clone()).into(),
             _ => StartError::Config(error),
         })?;
+        let in_force = Arc::new(RwLock::new(in_force));
         Ok(Self {
             runtime,
             config: config.clone(),
             listeners,
+            in_force,
             planned: Some(planned),
             files,
             store,
@@ -194,6 +200,12 @@ impl Broker {
     #[must_use]
     pub fn inside_sessions(&self) -> &[InsideSession] {
         &self.inside
+    }
+
+    /// The way in for who operates it, from any thread.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force))
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

@@ -67,7 +67,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[limits]`: what clients may use up.
     pub limits: Limits,
-    /// `[[listener]]`: where the broker listens. Default: `mqtt://127.0.0.1:1883`, if nothing else is named.
+    /// `[[listener]]`: where the broker listens. Default: `mqtt://127.0.0.1:1883` and `http://127.0.0.1:8080`, if nothing
+    /// else is named. `http://` is served by the program, not by [`Broker`](crate::Broker).
     pub listeners: Vec<Listener>,
     /// `[[bridge]]`: links to other brokers. They are run by `cork_bridge::Bridges`, not by the broker itself.
     pub bridges: Vec<Bridge>,
@@ -92,7 +93,7 @@ impl Default for Config {
             memory: None,
             auth: Auth::default(),
             limits: Limits::default(),
-            listeners: vec![Listener::new(ListenerUrl::DEFAULT)],
+            listeners: vec![Listener::new(ListenerUrl::DEFAULT), Listener::new(ListenerUrl::DEFAULT_HTTP)],
             bridges: Vec::new(),
             log: Log::default(),
             drain: Drain::default(),

@@ -50,6 +50,9 @@ impl Listeners {
         let (mut wanted, mut schemes, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut certificates, mut renewed) = (Vec::new(), Vec::new());
         for (at, listener) in config.listeners.iter().enumerate() {
+            if listener.url.scheme == Scheme::Http {
+                continue; // the program's own affair
+            }
             let earlier = &config.listeners[..at];
             let nth = earlier.iter().filter(|other| other.url == listener.url).count();
             let planned = self.certificates.plan(listener, nth).map_err(|problems| {

@@ -5,7 +5,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use cork_access::{Acl, Authenticator};
@@ -15,6 +15,7 @@ use crate::{
     Broker,
     broker::{address_limits, settings},
     config::{Change, Config, ConfigErrors, Listener, UserNames},
+    operator::InForce,
 };
 
 /// Who may in and what they may do, read from the files a configuration names.
@@ -98,6 +99,7 @@ impl Broker {
         changed.extend(listeners.renewed.iter().map(|url| format!("listener {url}: other certificates")));
         // Rights first: a user who is new must not meet the old ones.
         self.runtime.set_rights(&rights);
+        let now = InForce::new(config, &rights, &users);
         self.runtime.set_users(authenticator, &users);
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
         self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
@@ -105,6 +107,8 @@ impl Broker {
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;
         self.config.take_over(config);
+        let in_force = InForce { config: Arc::new(self.config.clone()), ..now };
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
         Ok(Reload { changed, needs_restart })
     }
 }

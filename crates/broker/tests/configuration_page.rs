@@ -133,7 +133,8 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let sections = ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "log", "drain"];
+        let sections =
+            ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "log", "drain"];
         let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };

@@ -36,6 +36,27 @@ impl Shard {
         self.end(id, Ended::Expelled(why));
     }
 
+    /// The operator wants the client of this name gone.
+    pub(crate) fn on_kick(&mut self, client_id: &str, why: Box<str>) {
+        let conn = self.session_of(client_id).map(|six| self.board.sessions[six as usize].conn);
+        if let Some(conn) = conn.and_then(|index| self.board.conn_at(index)) {
+            let id = conn.id;
+            self.on_expel(id, why);
+        }
+    }
+
+    /// The operator wants a Session to end.
+    pub(crate) fn on_end_session(&mut self, client_id: &str, why: Box<str>) {
+        let Some(six) = self.session_of(client_id) else { return };
+        let key = self.board.sessions[six as usize].key;
+        self.disarm_will(six);
+        self.on_kick(client_id, why);
+        // One that ends with its connection is gone by now.
+        if self.board.sessions.get(six as usize).is_some_and(|session| session.key == key && !session.over) {
+            self.end_session(six);
+        }
+    }
+
     /// What a client is promised in its CONNACK.
     pub(crate) fn granted(&self) -> Granted {
         let limits = &self.board.config.limits;

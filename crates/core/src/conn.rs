@@ -135,6 +135,17 @@ pub(crate) enum Answer {
     ConnAck(Box<[u8]>),
 }
 
+/// What went in and out of a connection.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// PUBLISH packets from the client.
+    pub(crate) messages_in: u64,
+    /// PUBLISH packets to the client.
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
 /// One Network Connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -161,6 +172,8 @@ pub(crate) struct Conn {
     pub(crate) keep_alive: u16,
     pub(crate) opened: Time,
     pub(crate) last_seen: Time,
+    /// What went in and out so far.
+    pub(crate) traffic: Traffic,
     /// When its timer goes off.
     pub(crate) timer: Time,
     /// Publications under way to the client at most.
@@ -221,6 +234,7 @@ impl Conn {
             keep_alive: 0,
             opened: now,
             last_seen: now,
+            traffic: Traffic::default(),
             timer: Time::NEVER,
             window: u16::MAX,
             receiving: 0,

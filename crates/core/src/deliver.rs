@@ -320,6 +320,7 @@ impl Board {
         self.output_bytes += added;
         self.stats.packets_sent += 1;
         self.stats.publish_sent += 1;
+        conn.traffic.messages_out += 1;
         self.stats.publish_bytes_sent += frame.payload.len() as u64;
         conn.mark_dirty(&mut self.dirty);
     }

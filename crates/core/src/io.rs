@@ -99,6 +99,20 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
+    /// The operator wants the client of this name gone, as with [`Input::Expel`]. Nothing happens if it is not here.
+    Kick {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
+    /// The operator wants a Session to end, with all it keeps; its client is disconnected first. No Will is sent.
+    EndSession {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.

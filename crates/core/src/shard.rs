@@ -2,7 +2,7 @@
 
 use std::{hash::BuildHasher, io::IoSlice, sync::Arc};
 
-use cork_packet::{Packet, ProtocolVersion, Receiver, decode};
+use cork_packet::{Packet, PacketType, ProtocolVersion, Receiver, decode};
 use cork_proto::{PeerError, Time, split_packet};
 use cork_store::{StoreError, Ticket};
 use foldhash::fast::FixedState;
@@ -119,6 +119,8 @@ impl Shard {
             Input::Users(users) => self.on_users(users),
             Input::Settings(settings) => self.on_settings(*settings),
             Input::Expel { conn, why } => self.on_expel(conn, why),
+            Input::Kick { client_id, why } => self.on_kick(&client_id, why),
+            Input::EndSession { client_id, why } => self.on_end_session(&client_id, why),
             Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
@@ -173,6 +175,7 @@ impl Shard {
         }
         let was_high = conn.out.len();
         let taken = conn.out.transmit(&mut board.pool, write)?;
+        conn.traffic.bytes_out += taken as u64;
         let (left, session, held) = (conn.out.len(), conn.session, conn.holds.any());
         if held && taken > 0 {
             conn.last_seen = board.now; // it is not read from, but reads: it is there
@@ -279,6 +282,7 @@ impl Shard {
         if matches!(conn.stage, Stage::Closing) {
             return;
         }
+        conn.traffic.bytes_in += bytes.len() as u64;
         if conn.holds.any() {
             // Read before the driver knew: bounded by one read of its buffer.
             conn.inbox.keep(bytes);
@@ -377,6 +381,7 @@ impl Shard {
         let now = self.board.now;
         let Some(conn) = self.board.conn(id) else { return Flow::Stop };
         conn.last_seen = now;
+        conn.traffic.messages_in += u64::from(packet[0] >> 4 == PacketType::Publish as u8);
         let version = conn.version;
         let connected = match conn.stage {
             Stage::AwaitConnect => return self.on_connect(id, packet),

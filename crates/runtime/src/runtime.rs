@@ -20,6 +20,7 @@ use crate::{
     gate::{AddressLimits, Gate},
     listeners::{Doors, ListenError, PreparedListeners},
     mail::{Mail, Post, mailbox},
+    probe::Probe,
     worker::{WAKE, Worker},
 };
 
@@ -87,6 +88,8 @@ pub struct Runtime {
     /// To register with the polls of the shards what comes later.
     registries: Vec<Registry>,
     doors: Doors,
+    /// Tells which shard a Session lives on.
+    seed: u64,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -120,7 +123,8 @@ impl Runtime {
             mailboxes.push((poll, mailbox));
         }
         let (threads, doors) = (Vec::new(), Doors::default());
-        let mut runtime = Self { posts, keeper, gate, threads, registries, doors };
+        let seed = config.shard.seed;
+        let mut runtime = Self { posts, keeper, gate, threads, registries, doors, seed };
         let started = Instant::now();
         let recovered = share_out(config.recovered, shards, config.shard.seed);
         let mut workers = Vec::new();
@@ -211,6 +215,12 @@ impl Runtime {
     #[must_use]
     pub fn connector(&self) -> Connector {
         Connector::new(self.posts.clone())
+    }
+
+    /// The way in for who wants to know something, or wants somebody gone.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.posts.clone(), Arc::clone(&self.keeper), self.seed)
     }
 
     /// Gives every shard new rights.

@@ -161,6 +161,27 @@ impl Lab {
         }
     }
 
+    /// Asks a shard.
+    #[must_use]
+    pub fn ask(&self, shard: usize, query: &cork_core::Query) -> cork_core::Answer {
+        self.shards[shard].ask(query)
+    }
+
+    /// The operator wants the client of this name gone, with all that is kept for it if `session`.
+    pub fn send_off(&mut self, client_id: &str, session: bool) {
+        for shard in 0..self.shards.len() {
+            let (client_id, why) = (client_id.into(), "because".into());
+            self.input(
+                shard,
+                match session {
+                    true => Input::EndSession { client_id, why },
+                    false => Input::Kick { client_id, why },
+                },
+            );
+        }
+        self.settle();
+    }
+
     /// From now on the store keeps its answers back; [`Lab::store_answers`] gives them.
     pub fn pause_store(&mut self) {
         self.store_paused = true;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::units::{show_duration, show_size};
-use super::{Auth, Config, Drain, Durability, Limits, Log, LogOutput, Shards};
+use super::{Auth, Config, Drain, Durability, Limits, Log, LogOutput, Origin, Shards};
 
 /// A key whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,34 @@ impl Config {
             .filter(|((_, old), (_, new))| old != new)
             .map(|((key, old), (_, new))| Change { key, old, new });
         changes.partition(|change| !NEEDS_RESTART.contains(&change.key))
+    }
+
+    /// Every key with its value in words and where it was said: `cork.toml:12`, a flag, or `default`.
+    pub fn entries(&self) -> Vec<(String, String, String)> {
+        let mut entries: Vec<_> = self
+            .values()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value, self.origin_of(key)))
+            .collect();
+        entries.extend(self.listeners.iter().map(|listener| {
+            let origin = match &listener.origin {
+                Origin::Default => "default".to_owned(),
+                Origin::CommandLine => listener.key().to_owned(),
+                file @ Origin::File { .. } => file.to_string(),
+            };
+            ("listener.url".to_owned(), listener.url.to_string(), origin)
+        }));
+        entries
+    }
+
+    fn origin_of(&self, key: &str) -> String {
+        if let Some(flag) = self.places.flags.get(key) {
+            return (*flag).to_owned();
+        }
+        match (&self.places.file, self.places.lines.get(key)) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            _ => "default".to_owned(),
+        }
     }
 
     /// Becomes the other one, except for what takes a restart.

@@ -58,7 +58,8 @@ fn an_empty_file_is_the_default_and_the_default_is_closed_to_other_machines() {
     empty.places = Places::default();
     assert_eq!(empty, Config::default());
     assert_eq!(Config::default().validate(), Ok(()));
-    assert_eq!(Config::default().listeners, [Listener::new(ListenerUrl::DEFAULT)]);
+    let defaults = [ListenerUrl::DEFAULT, ListenerUrl::DEFAULT_HTTP].map(Listener::new);
+    assert_eq!(Config::default().listeners, defaults);
     assert!(Config::default().listeners[0].url.is_local());
     assert!(Config::default().auth.anonymous_allowed());
     assert_eq!(Config::default().durability, Durability::Always);
@@ -471,7 +472,14 @@ fn configurations_that_make_no_sense_are_refused() {
             "cork.toml:4: key `listener.url`: `unix:///tmp/a` is named twice",
         ),
         ("[[listener]]\nurl = 'ws://[::1]'\nmode = '0600'", "has `mode`, but `ws://` has no socket file"),
-        ("[[listener]]\nurl = 'http://[::1]'", "`http://` listeners are not in this version yet"),
+        (
+            "[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'http://0.0.0.0'",
+            "`http://0.0.0.0:8080` can be reached from other machines, and everybody there would be an administrator",
+        ),
+        (
+            "[[listener]]\nurl = 'http://[::1]'\nproxy = true",
+            "`http://[::1]:8080` has `proxy`, so others come through it",
+        ),
         (
             "[[listener]]\nurl = 'mqtt://[::1]'\ntls = { cert = 'c', key = 'k' }",
             "has `tls`, but `mqtt://` is not encrypted",

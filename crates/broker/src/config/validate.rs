@@ -184,14 +184,32 @@ impl Config {
         if let Err(found) = self.rights() {
             errors.extend(found.0);
         }
+        self.judge_http(errors);
         if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
             return;
         }
-        for listener in
-            self.listeners.iter().filter(|listener| !listener.url.is_local() && !asks_certificates(listener))
-        {
+        for listener in self.listeners.iter().filter(|listener| {
+            !listener.url.is_local() && !asks_certificates(listener) && listener.url.scheme != Scheme::Http
+        }) {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
+        }
+    }
+
+    /// Who reaches the API without a password is an administrator, so nobody may reach it from elsewhere; not even where
+    /// everybody may publish.
+    fn judge_http(&self, errors: &mut Vec<ConfigError>) {
+        if self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false) {
+            return;
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.url.scheme == Scheme::Http) {
+            if !listener.url.is_local() {
+                let message = "can be reached from other machines, and everybody there would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth], or listen on 127.0.0.1";
+                errors.push(of_listener(listener, message));
+            } else if listener.proxy {
+                let message = "has `proxy`, so others come through it, and everybody would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth]";
+                errors.push(of_listener(listener, message));
+            }
         }
     }
 
@@ -299,11 +317,6 @@ fn asks_certificates(listener: &Listener) -> bool {
 fn unsupported(listener: &Listener) -> Option<String> {
     let scheme = listener.url.scheme;
     let name = scheme.as_str();
-    if !scheme.is_supported() {
-        return Some(format!(
-            "`{name}://` listeners are not in this version yet; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`"
-        ));
-    }
     if listener.tls.is_some() && !scheme.has_tls() {
         return Some(format!("has `tls`, but `{name}://` is not encrypted; remove `tls`"));
     }
