@@ -2,6 +2,7 @@
 
 import collections
 import getpass
+import os
 import select
 import socket
 import threading
@@ -20,7 +21,7 @@ class Node(Process):
         directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.file, self.head = directory / "cork.toml", (
-            f'durability = "{durability}"\n[auth]\nallow_anonymous = true\n[limits]\nsys_interval = "1s"\n'
+            f'durability = "{durability}"\nshards = {os.environ.get("E2E_SHARDS", 1)}\n[auth]\nallow_anonymous = true\n[limits]\nsys_interval = "1s"\n'
             f'[[listener]]\nurl = "mqtt://{HOST}:{port}"\n'
         )
         self.configure(config)

@@ -27,7 +27,7 @@ def running():
         (thing.stop if hasattr(thing, "stop") else thing.close)()
 
 
-def kill_three_times(node, pause=0.5):
+def kill_three_times(node, pause=0.3):
     for _ in range(3):
         time.sleep(pause)
         node.kill()
@@ -92,7 +92,7 @@ def test_from_mosquitto_through_kills_and_cuts(workdir, running):
     local = running(Node(workdir / "local", link("cloud", wire.port, topic)))
     local.start()
     reader = running(Reader(local.port, "site-7/sensor/#", 2))
-    time.sleep(0.5)
+    state(watch(local, running), "cloud", "state", lambda text: text == "online")
     sensors = Sensors(mosquitto.port, 2)
     kill_three_times(local)
     wire.cut()
@@ -142,7 +142,7 @@ def watch(node, running):
     return one
 
 
-def quiet(reader, most, seconds=1.5):
+def quiet(reader, most, seconds=1):
     """Nothing more comes after a while, and not much came."""
     time.sleep(seconds)
     count = len(reader.received)
@@ -270,7 +270,7 @@ class Strange:
     [
         (lambda _stream, _data: True, "acknowledged nothing for 2s"),
         (lambda _stream, _data: False, "closed the connection"),
-        (lambda stream, _data: stream.sendall(b"\xff\xff") is None, "broke the protocol"),
+        (lambda stream, _data: stream.sendall(b"\xff" * 6) is None, "broke the protocol"),
     ],
     ids=["never acknowledges", "closes at every message", "talks nonsense"],
 )
