@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-use cork_net::{AnyName, AnyServer};
+use cork_net::Lenient;
 
 use crate::ConnectError;
 
@@ -160,12 +160,17 @@ impl Tls {
         let builder = match self.trust {
             Trust::AuthorityAndName => builder.with_root_certificates(self.roots()?),
             Trust::Authority => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider);
+                let verifier = WebPkiServerVerifier::builder_with_provider(
+                    Arc::new(self.roots()?),
+                    Arc::clone(&provider),
+                );
                 let verifier = verifier.build().map_err(|error| bad(error.to_string()))?;
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName::new(verifier)))
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(Lenient::any_name(verifier, provider)))
             }
             Trust::Anybody => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient::any_server(provider)))
             }
         };
         let mut config = match &self.identity {

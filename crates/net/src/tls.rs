@@ -13,7 +13,7 @@ mod lenient;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use error::TlsError;
-pub use lenient::{AnyName, AnyServer};
+pub use lenient::Lenient;
 
 use crate::link::{Filled, Socket, retry};
 use acceptor::Current;

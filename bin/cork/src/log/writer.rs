@@ -297,7 +297,9 @@ impl Place {
 }
 
 fn text_of(lines: &[Line]) -> Vec<u8> {
-    lines.iter().flat_map(|line| &line.text).copied().collect()
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.text.len()).sum());
+    lines.iter().for_each(|line| text.extend_from_slice(&line.text));
+    text
 }
 
 /// As the journal likes it on a standard error that leads to it: `<6>` before each line.

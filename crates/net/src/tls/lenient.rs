@@ -1,4 +1,4 @@
-//! Clients that ask for encryption and for less proof than TLS could give.
+//! A client that asks for encryption and for less proof than TLS could give.
 
 use std::sync::Arc;
 
@@ -12,67 +12,29 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// How a client judges a server that it takes as it is: any certificate will do, but the server must have its key.
+/// How a client judges a server that need not be the one it names. It must have the key of its certificate; more is
+/// asked only of [`Lenient::any_name`].
 #[derive(Debug)]
-pub struct AnyServer(Arc<CryptoProvider>);
+pub struct Lenient {
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl AnyServer {
-    /// The handshake's signatures are checked by `provider`.
+impl Lenient {
+    /// Any certificate will do.
     #[must_use]
-    pub const fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self(provider)
-    }
-}
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+    pub const fn any_server(provider: Arc<CryptoProvider>) -> Self {
+        Self { authorities: None, provider }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// How a client judges a server whose certificate names it otherwise than the client does: an authority must vouch for
-/// the certificate, and the server must have its key.
-#[derive(Debug)]
-pub struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl AnyName {
-    /// All but the name is judged by `verifier`.
+    /// Any certificate will do that `verifier` finds good but for the name it is for.
     #[must_use]
-    pub const fn new(verifier: Arc<WebPkiServerVerifier>) -> Self {
-        Self(verifier)
+    pub const fn any_name(verifier: Arc<WebPkiServerVerifier>, provider: Arc<CryptoProvider>) -> Self {
+        Self { authorities: Some(verifier), provider }
     }
 }
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -81,7 +43,8 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+        let Some(verifier) = &self.authorities else { return Ok(ServerCertVerified::assertion()) };
+        match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             // The name is looked at last: the certificate is good.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -96,7 +59,8 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -105,10 +69,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
