@@ -391,7 +391,9 @@ impl Shard {
 
 /// Hands a publication to subscribers, sorted: Sessions first, then groups. Returns whether there are any, and leaves in
 /// `peers.chosen` the groups whose turn falls to another shard.
-#[inline]
+///
+/// Always inlined: the way without filters must not pay for there being another one.
+#[inline(always)]
 pub(crate) fn hand_out(
     board: &mut crate::board::Board,
     peers: &mut crate::peers::Peers,

@@ -115,6 +115,8 @@ pub(crate) enum Node {
     Name(Name),
     /// A name that a macro gave to the present element, by its depth.
     Local(usize),
+    /// A field of the payload, of its fields, and so on: the way most expressions go.
+    Path(Vec<Box<str>>),
     Field(Box<Self>, Box<str>),
     Has(Box<Self>, Box<str>),
     Index(Box<(Self, Self)>),
@@ -154,7 +156,7 @@ impl Compiler {
             ExprKind::Ident(name) => self.name(expr.at, name),
             ExprKind::Select(inner, field) => {
                 let inner = self.container(inner, field)?;
-                Ok((Node::Field(Box::new(inner), field.as_str().into()), Class::Any))
+                Ok((field_of(inner, field), Class::Any))
             }
             ExprKind::Index(inner, index) => {
                 let (node, class) = self.node(inner)?;
@@ -166,6 +168,9 @@ impl Compiler {
                 };
                 if !fits {
                     return Err(Fault::at(expr.at, format!("{} has no element like this", class.name())));
+                }
+                if let Node::Constant(Value::Text(field)) = &index_node {
+                    return Ok((field_of(node, field), Class::Any));
                 }
                 Ok((Node::Index(Box::new((node, index_node))), Class::Any))
             }
@@ -348,6 +353,18 @@ impl Compiler {
         let nodes: std::result::Result<Box<[Node]>, Fault> =
             all.into_iter().map(|expr| self.of(expr, wanted)).collect();
         Ok((Node::Call(function, nodes?), class))
+    }
+}
+
+/// `x.field`, and `x["field"]`, which is the same.
+fn field_of(inner: Node, field: &str) -> Node {
+    match inner {
+        Node::Name(Name::Payload) => Node::Path(vec![field.into()]),
+        Node::Path(mut path) => {
+            path.push(field.into());
+            Node::Path(path)
+        }
+        inner => Node::Field(Box::new(inner), field.into()),
     }
 }
 

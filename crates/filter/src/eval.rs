@@ -65,6 +65,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Node::Constant(value) => Ok(borrowed(value)),
             Node::Name(name) => self.name(*name),
             Node::Local(depth) => self.locals.get(*depth).cloned().ok_or(Miss::Absent),
+            Node::Path(names) => self.path(names),
             Node::Field(inner, name) => {
                 let inner = self.value(inner)?;
                 self.field(&inner, name)?.ok_or(Miss::Absent)
@@ -151,6 +152,20 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Kind::List(_) | Kind::Map(_) => Value::Part(at),
             Kind::Opaque => return Err(Miss::Absent),
         })
+    }
+
+    fn path(&mut self, names: &[Box<str>]) -> Result<Value<'e>> {
+        if self.seen.root() != Root::Tape {
+            return Err(Miss::Absent);
+        }
+        let document = self.seen.document();
+        let mut at = 0;
+        for name in names {
+            let Kind::Map(pairs) = document.kind(at) else { return Err(Miss::Absent) };
+            self.step(1 + pairs as usize / 8)?;
+            at = document.field(at, name).ok_or(Miss::Absent)?;
+        }
+        self.part(at)
     }
 
     /// The field of a map; `Ok(None)` when it does not have it.

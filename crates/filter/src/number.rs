@@ -50,6 +50,7 @@ fn whole_and_double(whole: i128, double: f64) -> Option<Ordering> {
 }
 
 /// The length of a JSON number at the start of `text`; `None` when there is none.
+#[inline]
 pub(crate) fn json_len(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
     let mut at = digits_end(text, sign);

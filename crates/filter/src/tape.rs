@@ -132,9 +132,12 @@ impl<'a> Document<'a> {
         let end = self.next(map);
         let (mut key, mut found) = (map + 1, None);
         while key < end {
-            let value = self.next(key);
-            let same = match self.kind(key) {
-                Kind::Text(from, to) => self.range(from, to) == name.as_bytes(),
+            let Some(entry) = self.entries.get(key as usize) else { break };
+            let value = entry.next;
+            let same = match entry.kind {
+                Kind::Text(from, to) => {
+                    (to - from) as usize == name.len() && self.range(from, to) == name.as_bytes()
+                }
                 Kind::Escaped(..) => self.text(key).is_some_and(|text| text == name),
                 _ => false,
             };
