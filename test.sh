@@ -190,7 +190,7 @@ all)
     keep e2e '^=+ .*(passed|failed|error).* =+$'
     # The same clients once more against two shards; attacks say nothing new there, nor do tools and their files.
     stage e2e-shards env E2E_SHARDS=2 CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run \
-        -k 'not (attack or command_lines or test_sim or test_tools or test_bench or test_log or test_doors)'
+        -k 'not (attack or command_lines or test_sim or test_tools or test_bench or test_log or test_doors or schemathesis or test_operate)'
     keep e2e-shards '^=+ .*(passed|failed|error).* =+$'
     # The client library's process is killed and its connection cut, against somebody else's broker and ours.
     stage torture env TORTURE_COUNT=100000 TORTURE_BROKERS=mosquitto,cork \

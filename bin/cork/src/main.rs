@@ -21,6 +21,7 @@ mod serve;
 mod sim;
 mod store;
 mod subscribe;
+mod top;
 
 /// Corkboard: an MQTT broker for the home and the factory, and its tools.
 #[derive(Parser)]
@@ -69,6 +70,8 @@ enum Command {
     Man(generate::ManArgs),
     /// Operate a running broker over its HTTP API.
     Ctl(Box<ctl::CtlArgs>),
+    /// Watch a running broker: rates, busiest topics and clients, once a second.
+    Top(top::TopArgs),
     /// Look after what the broker keeps on disk.
     Store(store::StoreArgs),
 }
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Match(args) => matching::run(&args),
         Command::Completions(args) => generate::completions(&args, mqtt::tidy_up(Cork::command())),
         Command::Man(args) => generate::man(&args, mqtt::tidy_up(Cork::command())),
+        Command::Top(args) => top::top(&args),
         Command::Ctl(args) => ctl::ctl(&args),
         Command::Store(args) => store::store(&args),
     }

@@ -67,6 +67,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operate::set_level))
         .routes(routes!(operate::audit))
         .routes(routes!(explain::explain))
+        .routes(routes!(explain::users))
         .routes(routes!(trace::trace))
         .routes(routes!(boards::list))
         .routes(routes!(boards::show, boards::save, boards::delete))
