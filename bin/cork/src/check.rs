@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use cork_broker::{Config, config::Report};
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
@@ -11,7 +12,12 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn check(args: &CheckArgs) -> ExitCode {
-    let report = cork_broker::config::check(&args.file);
+    let mut report = cork_broker::config::check(&args.file);
+    if report.problems.is_empty()
+        && let Ok(config) = Config::load(&args.file)
+    {
+        look(&config, &mut report);
+    }
     for note in &report.notes {
         println!("{note}");
     }
@@ -22,4 +28,15 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
         println!("{}: fine", args.file.display());
     }
     ExitCode::from(report.exit_code())
+}
+
+/// Databases: whether they can be reached, and what would be made there. One that is away keeps no broker from starting.
+fn look(config: &Config, report: &mut Report) {
+    match cork_sinks::judge(config) {
+        Err(errors) => report.problems.extend(errors.0.iter().map(ToString::to_string)),
+        Ok(()) => match cork_sinks::look(config) {
+            Ok(lines) => report.notes.extend(lines.into_iter().map(|line| format!("note: {line}"))),
+            Err(error) => report.problems.push(error.to_string()),
+        },
+    }
 }

@@ -7,6 +7,7 @@ use cork_broker::{
     Address, Broker, Config, Overrides,
     config::{Change, ConfigErrors, Durability, Scheme},
 };
+use cork_sinks::Sinks;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -52,13 +53,17 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let mut broker = Broker::start(&config)?;
+    cork_sinks::judge(&config)?;
+    // Sinks have their Sessions before the first client can publish.
+    let mut broker = Broker::start_closed(&config)?;
+    let mut sinks = Sinks::start(&broker)?;
+    broker.open();
     welcome(&config, &broker);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        reload(args, &mut config, &mut broker, &log);
+        reload(args, &mut config, (&mut broker, &mut sinks), &log);
     }
     // Whoever asks a second time does not want to wait.
     thread::spawn(move || {
@@ -66,6 +71,7 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         std::process::exit(130);
     });
     tracing::info!(target: "broker", "shutting down");
+    sinks.stop();
     broker.shutdown();
     Ok(())
 }
@@ -86,10 +92,17 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
 }
 
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log) {
-    let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
+fn reload(args: &ServeArgs, config: &mut Config, (broker, sinks): (&mut Broker, &mut Sinks), log: &Log) {
+    let new = configuration(args).and_then(|new| {
+        cork_sinks::judge(&new)?;
+        broker.reload(&new).map(|done| (new, done))
+    });
     match new {
-        Ok((new, done)) => {
+        Ok((new, mut done)) => {
+            match sinks.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
+            }
             log.change(&config.log, &new.log);
             config.log = new.log;
             match done.changed.as_slice() {

@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
-    listeners::Listeners,
+    listeners::{Listeners, PlannedListeners},
     reload::{Access, Fingerprints},
     store,
 };
@@ -74,6 +74,8 @@ pub struct Broker {
     /// What is in force.
     pub(crate) config: Config,
     pub(crate) listeners: Listeners,
+    /// Listeners that nobody comes by yet.
+    closed: Option<PlannedListeners>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
@@ -87,7 +89,25 @@ impl Broker {
     /// # Errors
     /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        let mut broker = Self::begin(config, None)?;
+        broker.open();
+        Ok(broker)
+    }
+
+    /// As [`Broker::start`], but who comes by the listeners waits at the door until [`Broker::open`]: for parts that must
+    /// have subscribed before the first message is acknowledged to anybody.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_closed(config: &Config) -> Result<Self, StartError> {
         Self::begin(config, None)
+    }
+
+    /// Lets those in who come by the listeners.
+    pub fn open(&mut self) {
+        if let Some(planned) = self.closed.take() {
+            self.listeners.apply(planned, &mut self.runtime);
+        }
     }
 
     /// As [`Broker::start`], and asks `hooks` what they want to be asked.
@@ -95,7 +115,9 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn start_with(config: &Config, hooks: impl Hooks + 'static) -> Result<Self, StartError> {
-        Self::begin(config, Some(Arc::new(hooks)))
+        let mut broker = Self::begin(config, Some(Arc::new(hooks)))?;
+        broker.open();
+        Ok(broker)
     }
 
     fn begin(config: &Config, hooks: Option<Arc<dyn Hooks>>) -> Result<Self, StartError> {
@@ -111,7 +133,7 @@ impl Broker {
         };
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
-        let mut runtime = Runtime::start(RuntimeConfig {
+        let runtime = Runtime::start(RuntimeConfig {
             shard: shard_config(config, users.door, shards)?,
             authenticator,
             users,
@@ -123,14 +145,14 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
-        let mut listeners = Listeners::new(runtime.certificate_check())?;
+        let listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
             // A default is nowhere to be found in a file.
             [only] if only.origin == Origin::Default => io::Error::other(only.message.clone()).into(),
             _ => StartError::Config(error),
         })?;
-        listeners.apply(planned, &mut runtime);
-        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir })
+        let closed = Some(planned);
+        Ok(Self { runtime, config: config.clone(), listeners, closed, files, store, _data_dir: data_dir })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.

@@ -39,6 +39,7 @@ pub use validate::{Report, check};
 mod changes;
 mod file;
 mod overrides;
+pub mod sinks;
 mod url;
 mod validate;
 
@@ -68,6 +69,8 @@ pub struct Config {
     pub log: Log,
     /// `[drain]`: how the broker stops.
     pub drain: Drain,
+    /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
+    pub sinks: Vec<sinks::Sink>,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -85,6 +88,7 @@ impl Default for Config {
             listeners: vec![Listener::new(ListenerUrl::DEFAULT)],
             log: Log::default(),
             drain: Drain::default(),
+            sinks: Vec::new(),
             places: Places::default(),
         }
     }
@@ -350,11 +354,13 @@ pub enum Subsystem {
     Access,
     /// What is kept.
     Store,
+    /// Databases that messages are saved to.
+    Sink,
 }
 
 impl Subsystem {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store];
+    pub const ALL: [Self; 6] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store, Self::Sink];
 
     /// The key below `log.levels`, and the target of its log lines.
     pub const fn as_str(self) -> &'static str {
@@ -364,6 +370,7 @@ impl Subsystem {
             Self::Client => "client",
             Self::Access => "access",
             Self::Store => "store",
+            Self::Sink => "sink",
         }
     }
 }

@@ -33,5 +33,6 @@ pub use cork_access::{Acl, Action, Decision, Subject, passwd};
 pub use cork_core::hooks;
 pub use cork_net::Address;
 pub use cork_runtime::Connector;
+pub use cork_store::Facts;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

@@ -86,6 +86,7 @@ impl Broker {
     /// Everything that is wrong, or an address that can't be listened on; nothing at all has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
         config.validate()?;
+        self.open();
         self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);
         let Access { authenticator, users, rights, files } = Access::of(config)?;

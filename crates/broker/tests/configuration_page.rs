@@ -48,8 +48,24 @@ fn document(key: &str, line: &str) -> String {
             let needed: Vec<String> = needed.iter().map(|(key, value)| format!("{key} = {value}")).collect();
             format!("[[listener]]\nurl = 'mqtts://localhost'\ntls = {{ {}, {line} }}", needed.join(", "))
         }
+        "sink" => sink(line),
         section => format!("[{section}]\n{line}"),
     }
+}
+
+/// A sink with this line, of a type that has the key.
+fn sink(line: &str) -> String {
+    let name = line.split(" = ").next().expect("a key");
+    let (kind, url, more) = match name {
+        "url" | "type" | "table" => ("postgresql", "postgresql://a@b", ""),
+        "collection" => ("mongodb", "mongodb://b", ""),
+        "headers" => ("http", "http://b", ""),
+        "org" => ("influxdb", "http://b", "bucket = 'b'\n"),
+        _ => ("influxdb", "http://b", ""),
+    };
+    let needed = [("name", "n"), ("type", kind), ("url", url), ("filter", "#")].into_iter();
+    let needed = needed.filter(|(key, _)| *key != name).map(|(key, value)| format!("{key} = '{value}'\n"));
+    format!("[[sink]]\n{}{more}{line}", needed.collect::<String>())
 }
 
 /// Every key the parser knows: what it says it accepts where an unknown key stands.
@@ -66,6 +82,10 @@ fn known() -> BTreeSet<String> {
         ("log", "[log]\nnothing = 1"),
         ("log.levels", "[log]\nlevels = { nothing = 'info' }"),
         ("drain", "[drain]\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'mongodb'\nurl = 'mongodb://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'sqlite'\nurl = 'sqlite://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'influxdb'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'http'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -97,7 +117,7 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let is_section = ["auth", "limits", "listener", "log", "drain"].contains(&key.as_str());
+        let is_section = ["auth", "limits", "listener", "log", "drain", "sink"].contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };
         let name = key.rsplit('.').next().expect("a name");
