@@ -13,8 +13,11 @@ pub(crate) struct CheckArgs {
 
 pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     let mut report = cork_broker::config::check(&args.file);
-    if report.problems.is_empty() {
-        check_links(args, &mut report);
+    if report.problems.is_empty()
+        && let Ok(config) = Config::load(&args.file)
+    {
+        check_links(&config, &mut report);
+        look(&config, &mut report);
     }
     for note in &report.notes {
         println!("{note}");
@@ -29,12 +32,21 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
 }
 
 /// What links would do, and whether they can be reached now.
-fn check_links(args: &CheckArgs, report: &mut Report) {
-    // It was read a moment ago.
-    let Ok(config) = Config::load(&args.file) else { return };
-    if let Err(errors) = cork_bridge::judge(&config) {
+fn check_links(config: &Config, report: &mut Report) {
+    if let Err(errors) = cork_bridge::judge(config) {
         return report.problems.extend(errors.0.iter().map(ToString::to_string));
     }
-    report.notes.extend(cork_bridge::notes(&config));
-    report.notes.extend(cork_bridge::try_links(&config));
+    report.notes.extend(cork_bridge::notes(config));
+    report.notes.extend(cork_bridge::try_links(config));
+}
+
+/// Databases: whether they can be reached, and what would be made there. One that is away keeps no broker from starting.
+fn look(config: &Config, report: &mut Report) {
+    match cork_sinks::judge(config) {
+        Err(errors) => report.problems.extend(errors.0.iter().map(ToString::to_string)),
+        Ok(()) => match cork_sinks::look(config) {
+            Ok(lines) => report.notes.extend(lines.into_iter().map(|line| format!("note: {line}"))),
+            Err(error) => report.problems.push(error.to_string()),
+        },
+    }
 }

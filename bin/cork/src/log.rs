@@ -78,6 +78,7 @@ fn filter(config: &LogConfig) -> Targets {
             Subsystem::Access => &["access", "cork_access"],
             Subsystem::Store => &["store", "cork_store"],
             Subsystem::Bridge => &["bridge", "cork_bridge"],
+            Subsystem::Sink => &["sink", "cork_sinks"],
         };
         for name in names {
             targets = targets.with_target(*name, level(*chosen));

@@ -9,6 +9,7 @@ use cork_broker::{
     config::{Change, ConfigErrors, Durability, Scheme},
 };
 use cork_http::Surroundings;
+use cork_sinks::Sinks;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -60,8 +61,10 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (desk, orders) = orders::desk(signals);
     cork_bridge::judge(&config)?;
+    cork_sinks::judge(&config)?;
+    // Links and sinks have their Sessions before the first client can publish.
     let mut broker = Broker::start_closed(&config)?;
-    let mut bridges = Bridges::start(&broker)?;
+    let mut links = Links { bridges: Bridges::start(&broker)?, sinks: Sinks::start(&broker)? };
     broker.open();
     let around = Surroundings { host: Some(Arc::new(desk)), log: log.book().clone() };
     let mut dashboard = Dashboard::new(around);
@@ -71,7 +74,7 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         match order {
             Order::End => break,
             Order::Reload(answer) => {
-                let running = (&mut broker, &mut bridges, &mut dashboard);
+                let running = (&mut broker, &mut links, &mut dashboard);
                 let done = reload(args, &mut config, running, &log);
                 let _ = answer.map(|answer| answer.send(done)); // whoever asked may have gone
             }
@@ -87,7 +90,8 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     }
     tracing::info!(target: "broker", "shutting down");
     drop(dashboard);
-    bridges.stop();
+    links.bridges.stop();
+    links.sinks.stop();
     broker.shutdown();
     Ok(())
 }
@@ -107,24 +111,35 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
     Ok(config)
 }
 
+/// What connects the broker with others.
+struct Links {
+    bridges: Bridges,
+    sinks: Sinks,
+}
+
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
 fn reload(
     args: &ServeArgs,
     config: &mut Config,
-    running: (&mut Broker, &mut Bridges, &mut Dashboard),
+    running: (&mut Broker, &mut Links, &mut Dashboard),
     log: &Log,
 ) -> Result<Reload, String> {
-    let (broker, bridges, dashboard) = running;
+    let (broker, links, dashboard) = running;
     let new = configuration(args).and_then(|new| {
         cork_bridge::judge(&new)?;
+        cork_sinks::judge(&new)?;
         broker.reload(&new).map(|done| (new, done))
     });
     match new {
         Ok((new, mut done)) => {
-            match bridges.reload(&new) {
+            match links.bridges.reload(&new) {
                 Ok(changed) => done.changed.extend(changed),
                 // It was judged a moment ago; a file may have changed since.
                 Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
+            }
+            match links.sinks.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
             }
             log.change(&config.log, &new.log);
             config.log = new.log.clone();

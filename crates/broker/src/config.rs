@@ -44,6 +44,7 @@ mod changes;
 mod file;
 mod filters;
 mod overrides;
+pub mod sinks;
 mod url;
 mod validate;
 
@@ -79,6 +80,8 @@ pub struct Config {
     /// `[[filter]]` and `[[attach]]`: filters by content and type that have names, and those that somebody's
     /// subscriptions have. Default: none.
     pub filters: Arc<FilterTable>,
+    /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
+    pub sinks: Vec<sinks::Sink>,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -98,6 +101,7 @@ impl Default for Config {
             log: Log::default(),
             drain: Drain::default(),
             filters: Arc::default(),
+            sinks: Vec::new(),
             places: Places::default(),
         }
     }
@@ -365,12 +369,14 @@ pub enum Subsystem {
     Store,
     /// Links to other brokers.
     Bridge,
+    /// Databases that messages are saved to.
+    Sink,
 }
 
 impl Subsystem {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store, Self::Bridge];
+    pub const ALL: [Self; 7] =
+        [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store, Self::Bridge, Self::Sink];
 
     /// The key below `log.levels`, and the target of its log lines.
     pub const fn as_str(self) -> &'static str {
@@ -381,6 +387,7 @@ impl Subsystem {
             Self::Access => "access",
             Self::Store => "store",
             Self::Bridge => "bridge",
+            Self::Sink => "sink",
         }
     }
 }

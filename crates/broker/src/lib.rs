@@ -38,5 +38,6 @@ pub use cork_core::{
 pub use cork_net::Address;
 pub use cork_runtime::{Connector, Probe, Taken, Tap, Tapped};
 pub use operator::Operator;
+pub use cork_store::Facts;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

@@ -88,6 +88,7 @@ impl Broker {
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
         self.open();
         config.validate()?;
+        self.open();
         self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);
         let Access { authenticator, users, rights, files } = Access::of(config)?;

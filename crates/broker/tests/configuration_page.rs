@@ -57,6 +57,7 @@ fn document(key: &str, line: &str) -> String {
             let named = "[[filter]]\nname = 'warm'\nwhen = 'true'\n";
             format!("{named}{}", with_needed("attach", line, &needed))
         }
+        "sink" => sink(line),
         section => format!("[{section}]\n{line}"),
     }
 }
@@ -82,6 +83,21 @@ fn with_needed(section: &str, line: &str, needed: &[(&str, &str)]) -> String {
     format!("[[{section}]]\n{}{line}", others.concat())
 }
 
+/// A sink with this line, of a type that has the key.
+fn sink(line: &str) -> String {
+    let name = line.split(" = ").next().expect("a key");
+    let (kind, url, more) = match name {
+        "url" | "type" | "table" => ("postgresql", "postgresql://a@b", ""),
+        "collection" => ("mongodb", "mongodb://b", ""),
+        "headers" => ("http", "http://b", ""),
+        "org" => ("influxdb", "http://b", "bucket = 'b'\n"),
+        _ => ("influxdb", "http://b", ""),
+    };
+    let needed = [("name", "n"), ("type", kind), ("url", url), ("filter", "#")].into_iter();
+    let needed = needed.filter(|(key, _)| *key != name).map(|(key, value)| format!("{key} = '{value}'\n"));
+    format!("[[sink]]\n{}{more}{line}", needed.collect::<String>())
+}
+
 /// Every key the parser knows: what it says it accepts where an unknown key stands.
 fn known() -> BTreeSet<String> {
     let nowhere = [
@@ -101,6 +117,10 @@ fn known() -> BTreeSet<String> {
         ("drain", "[drain]\nnothing = 1"),
         ("filter", "[[filter]]\nname = 'a'\nwhen = 'true'\nnothing = 1"),
         ("attach", "[[attach]]\nuser = 'a'\ntopic = '#'\nwhen = 'true'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'mongodb'\nurl = 'mongodb://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'sqlite'\nurl = 'sqlite://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'influxdb'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
+        ("sink", "[[sink]]\nname = 'n'\ntype = 'http'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -134,7 +154,7 @@ fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
         let sections =
-            ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "log", "drain"];
+            ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "sink", "log", "drain"];
         let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };

@@ -11,6 +11,7 @@ use super::bridge::read_bridge;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::filters::read_filters;
 use super::read::{Findings, Section};
+use super::sinks::{self, Sink};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
     Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
@@ -146,8 +147,26 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
     config.filters = read_filters(&mut root).into();
+    config.sinks = read_sinks(&mut root, folder);
     root.finish();
     config
+}
+
+fn read_sinks(root: &mut Section<'_, '_>, folder: &Path) -> Vec<Sink> {
+    let mut sinks: Vec<Sink> = Vec::new();
+    for (at, section) in root.sections("sink") {
+        let Some(sink) = sinks::read(section, &at, folder) else { continue };
+        if sinks.iter().any(|other| other.name == sink.name) {
+            root.fault(
+                &at,
+                "sink.name",
+                format!("there is a sink `{}` already; call one of them differently", sink.name),
+            );
+        } else {
+            sinks.push(sink);
+        }
+    }
+    sinks
 }
 
 fn read_auth(mut section: Section<'_, '_>, folder: &Path) -> Auth {
