@@ -22,6 +22,7 @@ use crate::{
     listeners::Listeners,
     reload::{Access, Fingerprints},
     store,
+    watch::{Watch, Watched},
 };
 
 /// Why a broker did not start.
@@ -76,6 +77,7 @@ pub struct Broker {
     pub(crate) listeners: Listeners,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
+    pub(crate) watch: Watch,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
     store: Option<Arc<Keeper>>,
     _data_dir: Option<DataDir>,
@@ -105,7 +107,7 @@ impl Broker {
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
-                let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+                let (store, recovered) = store::open(config)?;
                 (Some(Arc::new(store)), recovered)
             }
         };
@@ -123,6 +125,9 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
+        let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
+        let watched = Watched { store: kept, report: runtime.health_report() };
+        let watch = Watch::start(watched, config.limits.disk_free_warning)?;
         let mut listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
             // A default is nowhere to be found in a file.
@@ -130,7 +135,7 @@ impl Broker {
             _ => StartError::Config(error),
         })?;
         listeners.apply(planned, &mut runtime);
-        Ok(Self { runtime, config: config.clone(), listeners, files, store, _data_dir: data_dir })
+        Ok(Self { runtime, config: config.clone(), listeners, files, watch, store, _data_dir: data_dir })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.
@@ -154,6 +159,7 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
+        drop(self.watch);
         if let Some(Err(error)) = self.store.and_then(Arc::into_inner).map(Keeper::stop) {
             tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
@@ -177,7 +183,8 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
         started: WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)),
         door,
         limits,
-        presence: true,
+        presence: config.presence.enabled,
+        presence_keep_seconds: u32::try_from(config.presence.keep.as_secs()).unwrap_or(u32::MAX),
         server_reference,
         ..ShardConfig::default()
     })

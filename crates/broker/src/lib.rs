@@ -26,6 +26,7 @@ mod reload;
 pub mod store;
 mod test_broker;
 mod tls;
+mod watch;
 
 pub use broker::{Broker, StartError};
 pub use config::{Config, Overrides};

@@ -101,6 +101,7 @@ impl Broker {
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
         self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
         self.runtime.set_address_limits(address_limits(config));
+        self.watch.set_warn_below(config.limits.disk_free_warning);
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;
         self.config.take_over(config);

@@ -66,6 +66,7 @@ fn known() -> BTreeSet<String> {
         ("log", "[log]\nnothing = 1"),
         ("log.levels", "[log]\nlevels = { nothing = 'info' }"),
         ("drain", "[drain]\nnothing = 1"),
+        ("presence", "[presence]\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -97,7 +98,7 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let is_section = ["auth", "limits", "listener", "log", "drain"].contains(&key.as_str());
+        let is_section = ["auth", "limits", "listener", "log", "drain", "presence"].contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };
         let name = key.rsplit('.').next().expect("a name");

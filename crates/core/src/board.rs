@@ -19,6 +19,7 @@ use crate::{
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     deliver::Retained,
+    drops::Droppers,
     event::Event,
     gather::Elsewhere,
     gone::Gone,
@@ -87,6 +88,8 @@ pub(crate) struct Board {
     pub(crate) timers: BTreeSet<(Time, Timer)>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    /// Sessions that lose messages.
+    pub(crate) droppers: Droppers,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -143,6 +146,7 @@ impl Board {
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            droppers: Droppers::default(),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),

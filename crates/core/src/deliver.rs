@@ -9,7 +9,8 @@ use cork_topic::{Retained as HasTopic, Scan};
 
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
-    conn::{Answer, SessionIx},
+    conn::{Answer, NO_SESSION, SessionIx},
+    drops::Dropped,
     gather::is_elsewhere,
     hooks::Delivery as Shown,
     io::Waiter,
@@ -181,11 +182,10 @@ impl Board {
     fn deliver_at_most_once(&mut self, index: u32, publication: &mut Publication<'_>, how: How<'_>) {
         let Some(Some(conn)) = self.conns.get(index as usize) else { return };
         let waiting = conn.out.len();
-        if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
-            self.stats.dropped_slow_reader += 1;
-            return;
-        }
         let six = conn.session;
+        if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
+            return self.count_drops(six, Dropped::SlowReader, 1);
+        }
         if self.is_withheld(six, || how.shown(publication)) {
             return;
         }
@@ -223,8 +223,7 @@ impl Board {
         let frame = Frame::of_publication(publication, message.as_ref(), how);
         let index = self.sessions[six as usize].conn;
         if !self.fits(index, &frame) {
-            self.stats.dropped_too_large += 1;
-            return;
+            return self.count_drops(six, Dropped::TooLarge, 1);
         }
         let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
@@ -261,8 +260,8 @@ impl Board {
     /// Encodes a PUBLISH into a connection's output.
     fn write(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
         if packet_id.is_none() && !self.fits(index, frame) {
-            self.stats.dropped_too_large += 1; // 5.0 [MQTT-3.1.2-25]: as if it had been sent
-            return;
+            let six = self.conn_at(index).map_or(NO_SESSION, |conn| conn.session);
+            return self.count_drops(six, Dropped::TooLarge, 1); // 5.0 [MQTT-3.1.2-25]: as if it had been sent
         }
         let now = self.wall();
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
@@ -404,8 +403,8 @@ impl Board {
         let shown = || frame.how.shown(&Publication::of(&queued.message));
         let readable = readable && (expired || perhaps_sent || !self.is_withheld(six, shown));
         if expired || !readable || perhaps_sent || !self.fits(index, &frame) {
-            self.stats.dropped_expired += u64::from(expired);
-            self.stats.dropped_too_large += u64::from(!expired && readable && !perhaps_sent);
+            self.count_drops(six, Dropped::Expired, u64::from(expired));
+            self.count_drops(six, Dropped::TooLarge, u64::from(!expired && readable && !perhaps_sent));
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }

@@ -96,12 +96,25 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
+    /// What the driver measured, for `$SYS`. To the first shard.
+    Health(Health),
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// What the driver measures of the machine and the process, in bytes.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Free on the disk of the data directory; `None`: there is none.
+    pub disk_free_bytes: Option<u64>,
+    /// What the store takes of it.
+    pub store_bytes: u64,
+    /// Resident memory of the process.
+    pub memory_bytes: u64,
 }
 
 /// Why the driver did not let somebody in, or what it did about an address.

@@ -39,6 +39,7 @@ mod conn;
 mod connect;
 mod cursors;
 mod deliver;
+mod drops;
 mod end;
 mod event;
 mod gather;
@@ -66,7 +67,7 @@ mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use event::{Ended, Event};
-pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
+pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;

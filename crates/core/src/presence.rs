@@ -285,16 +285,21 @@ fn topic_of(client_id: &str) -> String {
     let mut topic = String::with_capacity(ROOT.len() + 1 + client_id.len());
     topic += ROOT;
     topic.push('/');
+    push_client_level(&mut topic, client_id);
+    topic
+}
+
+/// Appends a Client Identifier as one level of a topic.
+pub(crate) fn push_client_level(topic: &mut String, client_id: &str) {
     for letter in client_id.chars() {
         match letter {
-            '/' => topic += "%2F",
-            '+' => topic += "%2B",
-            '#' => topic += "%23",
-            '%' => topic += "%25",
+            '/' => *topic += "%2F",
+            '+' => *topic += "%2B",
+            '#' => *topic += "%23",
+            '%' => *topic += "%25",
             other => topic.push(other),
         }
     }
-    topic
 }
 
 fn decode(level: &str) -> String {

@@ -20,6 +20,7 @@ use crate::{
     board::Board,
     conn::SessionIx,
     deliver::{How, Publication},
+    drops::Dropped,
     event::Event,
     gather::is_elsewhere,
     io::Output,
@@ -166,8 +167,7 @@ impl Board {
         let message = self.message(publication);
         let cost = message.cost_bytes() as u64;
         if !self.has_room(six, cost) {
-            self.stats.dropped_queue_full += 1;
-            return;
+            return self.count_drops(six, Dropped::QueueFull, 1);
         }
         let queue = &self.sessions[six as usize].outgoing().queue;
         let long = queue.head_bytes + cost > self.config.limits.queue_head_bytes_max
@@ -369,9 +369,9 @@ impl Board {
         self.queue_bytes += missing;
         self.stats.queued_messages += more;
         self.stats.queued_messages -= gone;
-        self.stats.lost_damaged += gone;
         let waits = came == 0 && !short && tail.messages > 0;
         let ticket = tail.ticket;
+        self.count_drops(six, Dropped::Damaged, gone);
         if waits && ticket > stored {
             self.delayed.push_back((ticket, six));
         }

@@ -9,7 +9,7 @@ use cork_store::{
 };
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
+use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -126,6 +126,8 @@ pub(crate) struct Session {
     pub(crate) since: WallTime,
     /// The part of its queue that only the store has is looked through for what others of a share can take.
     pub(crate) handing_over: bool,
+    /// Messages it did not get, once there are any.
+    pub(crate) drops: Option<Box<Drops>>,
     /// It has ended; only what others of a share can take is still looked for.
     pub(crate) over: bool,
 }
@@ -148,6 +150,7 @@ impl Session {
             received: Received::default(),
             since: WallTime::default(),
             handing_over: false,
+            drops: None,
             over: false,
         }
     }

@@ -116,6 +116,7 @@ impl Shard {
             Input::Users(users) => self.on_users(users),
             Input::Settings(settings) => self.on_settings(*settings),
             Input::Expel { conn, why } => self.on_expel(conn, why),
+            Input::Health(health) => self.sys.health = health,
             Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),

@@ -10,7 +10,7 @@ use crate::{
     conn::NO_SESSION,
     connect::broker_publisher,
     deliver::{Ask, Publication},
-    io::Item,
+    io::{Health, Item},
     shard::Shard,
     stats::Stats,
 };
@@ -92,6 +92,8 @@ pub(crate) struct Sys {
     published: BTreeMap<String, String>,
     loads: [[f64; LOADS.len()]; LOADED.len()],
     last: Option<(Time, Stats)>,
+    /// As the driver measured it last.
+    pub(crate) health: Health,
 }
 
 impl Shard {
@@ -108,6 +110,7 @@ impl Shard {
         let next = self.board.now + interval;
         self.sys_due = next;
         self.board.at(next, Timer::Sys);
+        self.publish_drops();
         let stats = self.stats();
         if self.board.config.shard != 0 {
             return self.peers.tell(0, Item::Stats(Box::new(stats)));
@@ -123,7 +126,19 @@ impl Shard {
         for (name, counter) in PLAIN {
             self.sys_value(name, &counter(&sum));
         }
+        self.publish_health();
         self.publish_loads(sum);
+    }
+
+    fn publish_health(&mut self) {
+        let Health { disk_free_bytes, store_bytes, memory_bytes } = self.sys.health;
+        if let Some(free) = disk_free_bytes {
+            self.sys_value("disk/free/bytes", &free);
+            self.sys_value("disk/store/bytes", &store_bytes);
+        }
+        if memory_bytes > 0 {
+            self.sys_value("memory/resident/bytes", &memory_bytes);
+        }
     }
 
     /// Exponentially weighted averages over 1, 5 and 15 minutes, per minute, as `uptime` shows loads.
@@ -147,14 +162,27 @@ impl Shard {
     }
 
     /// Publishes one value, retained, if it changed.
-    fn sys_value(&mut self, name: &str, value: &dyn Display) {
+    pub(crate) fn sys_value(&mut self, name: &str, value: &dyn Display) {
         let (topic, text) = (format!("$SYS/broker/{name}"), value.to_string());
         if self.sys.published.get(&topic) == Some(&text) {
             return;
         }
+        self.sys_publish(&topic, &text);
+        self.sys.published.insert(topic, text);
+    }
+
+    /// Takes a value back that means nothing any more.
+    pub(crate) fn sys_clear(&mut self, name: &str) {
+        let topic = format!("$SYS/broker/{name}");
+        if self.sys.published.remove(&topic).is_some() {
+            self.sys_publish(&topic, "");
+        }
+    }
+
+    fn sys_publish(&mut self, topic: &str, text: &str) {
         let publisher = broker_publisher();
         let mut publication = Publication {
-            topic: &topic,
+            topic,
             properties: &[],
             payload: text.as_bytes(),
             qos: QoS::AtLeastOnce,
@@ -176,6 +204,5 @@ impl Shard {
         if self.board.records.get(records).is_some_and(retained) {
             self.board.records.remove(records);
         }
-        self.sys.published.insert(topic, text);
     }
 }

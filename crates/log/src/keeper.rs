@@ -80,9 +80,11 @@ impl Keeper {
             options,
             unsynced_since: None,
             stats_at: Instant::now(),
+            at_mark: false,
             stop: false,
         };
-        writer.desk.set_full(writer.log.is_full());
+        writer.look();
+        writer.desk.set_full(writer.is_full());
         let writer = start("cork-store").spawn(move || writer.run()).map_err(failed())?;
         Ok((Self { desk, stats, writer: Some(writer), others }, recovered, report))
     }
@@ -143,6 +145,8 @@ struct Writer {
     options: Options,
     unsynced_since: Option<Instant>,
     stats_at: Instant,
+    /// As much is needed as may be.
+    at_mark: bool,
     stop: bool,
 }
 
@@ -172,13 +176,27 @@ impl Writer {
                 more = self.log.clean_step().unwrap_or(false);
                 self.wrote();
             }
-            self.desk.set_full(self.log.is_full());
             if self.stats_at.elapsed() >= STATS_EVERY || idle && !more {
-                *lock(&self.stats) = self.log.stats();
-                self.stats_at = Instant::now();
+                self.look();
             }
+            self.desk.set_full(self.is_full());
         }
         self.log.close()
+    }
+
+    /// Takes figures.
+    fn look(&mut self) {
+        let stats = self.log.stats();
+        if let Some(most) = self.options.live_bytes_max {
+            let mark = if self.at_mark { most - most / 16 } else { most };
+            self.at_mark = stats.live_bytes >= mark;
+        }
+        *lock(&self.stats) = stats;
+        self.stats_at = Instant::now();
+    }
+
+    fn is_full(&self) -> bool {
+        self.at_mark || self.log.is_full()
     }
 
     /// Time until what was written must be synced, if anything must.

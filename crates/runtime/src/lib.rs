@@ -20,4 +20,4 @@ mod worker;
 pub use connector::Connector;
 pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
-pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use runtime::{CertificateCheck, HealthReport, Runtime, RuntimeConfig, StoreMaker, Wake};

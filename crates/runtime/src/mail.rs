@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{AuthOutcome, Batch, ConnId, Settings, Users};
+use cork_core::{AuthOutcome, Batch, ConnId, Health, Settings, Users};
 use cork_net::Stream;
 use mio::Waker;
 
@@ -29,6 +29,8 @@ pub(crate) enum Mail {
     Listeners(Box<ListenerChanges>, Sender<()>),
     /// Other limits, among them the connections this shard may have.
     Settings(Box<Settings>, usize),
+    /// What was measured.
+    Health(Health),
     /// What certificates must be changed: look at all connections.
     CheckCertificates,
     /// Tell everybody and disconnect them.

@@ -280,6 +280,7 @@ impl Worker {
                 Mail::Settings(settings, connections_max) => {
                     self.change_settings(settings, connections_max, now);
                 }
+                Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
                 Mail::Drain => {
                     self.draining = true;

@@ -9,7 +9,8 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::{
-    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
+    AuthOutcome, Batch, Claim, ConnId, Event, Health, Input, Output, Settings, Shard, ShardConfig, Users,
+    share_out,
 };
 use cork_proto::Time;
 use cork_store::{Loaded, ModelStore, Record, Ticket};
@@ -149,6 +150,14 @@ impl Lab {
     pub fn set_settings(&mut self, settings: &Settings) {
         for shard in 0..self.shards.len() {
             self.input(shard, Input::Settings(Box::new(settings.clone())));
+        }
+        self.settle();
+    }
+
+    /// The driver measured this.
+    pub fn measured(&mut self, health: Health) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Health(health));
         }
         self.settle();
     }

@@ -12,7 +12,7 @@ use super::read::{Findings, Section};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
     Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
-    LogLevel, LogOutput, Places, Shards, Subsystem, Tls,
+    LogLevel, LogOutput, Places, Presence, Shards, Subsystem, Tls,
 };
 
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -138,6 +138,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     }
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
+    config.presence = read_presence(root.section("presence"));
     root.finish();
     config
 }
@@ -169,6 +170,8 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
+    s.set("store_max_bytes", &mut limits.store_max_bytes, size(0..=u64::MAX));
+    s.set("disk_free_warning", &mut limits.disk_free_warning, size(0..=u64::MAX));
     s.set("queue_qos0", &mut limits.queue_qos0, boolean);
     s.set("max_keep_alive", &mut limits.max_keep_alive, number(0..=U16_MAX));
     s.set("receive_maximum", &mut limits.receive_maximum, number(1..=U16_MAX));
@@ -259,6 +262,14 @@ fn read_drain(mut section: Section<'_, '_>) -> Drain {
     drain.server_reference = section.read("server_reference", text);
     section.finish();
     drain
+}
+
+fn read_presence(mut section: Section<'_, '_>) -> Presence {
+    let mut presence = Presence::default();
+    section.set("enabled", &mut presence.enabled, boolean);
+    section.set("keep", &mut presence.keep, whole_seconds(SESSION_EXPIRY));
+    section.finish();
+    presence
 }
 
 fn log_output(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<LogOutput, String> {

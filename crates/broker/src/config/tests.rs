@@ -90,6 +90,8 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size = "5KiB"
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
+        store_max_bytes = "22GB"
+        disk_free_warning = "23MB"
         queue_qos0 = true
         max_keep_alive = 8
         receive_maximum = 9
@@ -114,6 +116,9 @@ fn every_key_arrives_where_it_belongs() {
         [drain]
         timeout = "15s"
         server_reference = "other.example:1883"
+        [presence]
+        enabled = false
+        keep = "24s"
     "#;
     let config = Config::from_toml(text, "/etc/cork/cork.toml").unwrap();
     assert_eq!(config.data_dir, Path::new("/var/lib/cork"));
@@ -140,6 +145,8 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size: 5 << 10,
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
+        store_max_bytes: 22_000_000_000,
+        disk_free_warning: 23_000_000,
         queue_qos0: true,
         max_keep_alive: 8,
         receive_maximum: 9,
@@ -151,10 +158,11 @@ fn every_key_arrives_where_it_belongs() {
         sys_interval: Duration::ZERO,
     };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.presence, Presence { enabled: false, keep: Duration::from_secs(24) });
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 37 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 39 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));

@@ -103,3 +103,31 @@ fn files_are_for_their_owner_only() {
     files.iter().for_each(|file| assert_eq!(mode(file), 0o600, "{}", file.display()));
     keeper.stop().unwrap();
 }
+
+#[test]
+fn at_the_mark_it_is_full_until_enough_is_over() {
+    let folder = Folder::new();
+    let options =
+        Options { live_bytes_max: Some(100_000), durability: Durability::None, ..Options::default() };
+    let (keeper, ..) = Keeper::open(&folder.0, options).unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    let body = vec![b'x'; 10_000];
+    let records = (1..=11).map(|number| queued(5, number, &message(number, "a", &body))).collect();
+    store.append(Ticket(1), records);
+    let said = answers(&mut *store, &wakes, 2);
+    assert_eq!(said, [Answer::Stored { ticket: Ticket(1), result: Ok(()) }, Answer::Full(true)]);
+    // What comes all the same is kept.
+    store.append(Ticket(2), vec![queued(5, 12, &message(12, "a", b""))]);
+    assert_eq!(answers(&mut *store, &wakes, 1), [Answer::Stored { ticket: Ticket(2), result: Ok(()) }]);
+    let done = |delivery| Record::Done { session: SessionKey(5), delivery };
+    store.append(Ticket(3), (1..=3).map(done).collect());
+    let said = answers(&mut *store, &wakes, 2);
+    assert_eq!(said, [Answer::Stored { ticket: Ticket(3), result: Ok(()) }, Answer::Full(false)]);
+    keeper.stop().unwrap();
+    // A start at the mark is a start on a full disk.
+    let options = Options { live_bytes_max: Some(50_000), ..options };
+    let (keeper, ..) = Keeper::open(&folder.0, options).unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    assert_eq!(answers(&mut *store, &wakes, 1), [Answer::Full(true)]);
+    keeper.stop().unwrap();
+}
