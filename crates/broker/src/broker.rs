@@ -20,6 +20,7 @@ use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
     listeners::Listeners,
+    memory,
     reload::{Access, Fingerprints},
     store,
     watch::{Watch, Watched},
@@ -126,7 +127,7 @@ impl Broker {
             connections_max: config.limits.max_connections as usize,
         })?;
         let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
-        let watched = Watched { store: kept, report: runtime.health_report() };
+        let watched = Watched { store: kept, memory: config.memory, report: runtime.health_report() };
         let watch = Watch::start(watched, config.limits.disk_free_warning)?;
         let mut listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
@@ -195,7 +196,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
     let limits = &config.limits;
     let defaults = Limits::default();
     let share = u64::from(shards);
-    let limits = Limits {
+    let mut cut = Limits {
         packet_bytes_max: limits.max_packet_size,
         connect_timeout: limits.connect_timeout,
         session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs()).unwrap_or(u32::MAX),
@@ -216,7 +217,10 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         sys_interval: limits.sys_interval,
         ..defaults
     };
-    Settings { limits, server_reference: config.drain.server_reference.clone() }
+    if let Some(memory) = config.memory {
+        memory::cut(&mut cut, memory, share);
+    }
+    Settings { limits: cut, server_reference: config.drain.server_reference.clone() }
 }
 
 pub(crate) fn address_limits(config: &Config) -> AddressLimits {

@@ -56,7 +56,8 @@ pub struct Config {
     /// `durability`: what acknowledgements wait for. Default: `"always"`, since a promise that a power cut breaks is
     /// none.
     pub durability: Durability,
-    /// `memory`: bytes the broker may take, at least 8 MB. Default: none, the system's limit.
+    /// `memory`: bytes of resident memory the broker may take, at least 32 MiB, see `docs/limits.md`. Default: none, the
+    /// system's limit.
     pub memory: Option<u64>,
     /// `[auth]`: who may in.
     pub auth: Auth,

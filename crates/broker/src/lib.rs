@@ -22,6 +22,7 @@ mod broker;
 pub mod config;
 mod data_dir;
 mod listeners;
+mod memory;
 mod reload;
 pub mod store;
 mod test_broker;

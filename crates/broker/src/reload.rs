@@ -98,8 +98,10 @@ impl Broker {
         // Rights first: a user who is new must not meet the old ones.
         self.runtime.set_rights(&rights);
         self.runtime.set_users(authenticator, &users);
+        let mut in_force = config.clone();
+        in_force.memory = self.config.memory;
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
-        self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
+        self.runtime.set_settings(&settings(&in_force, shards), config.limits.max_connections as usize);
         self.runtime.set_address_limits(address_limits(config));
         self.watch.set_warn_below(config.limits.disk_free_warning);
         self.listeners.apply(listeners, &mut self.runtime);
@@ -271,7 +273,7 @@ mod tests {
         let folder = Folder(folder("wrong"));
         let mut broker = Broker::start(&config(&folder.0, "")).unwrap();
         let before = broker.config.clone();
-        for wrong in ["[auth]\nacl_file = 'missing'", "[auth]\npassword_file = 'missing'", "memory = '9MB'"] {
+        for wrong in ["[auth]\nacl_file = 'missing'", "[auth]\npassword_file = 'missing'"] {
             let wrong = format!("{wrong}\n");
             let text = format!("{wrong}[drain]\ntimeout = '1s'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'");
             let wrong = Config::from_toml(&text, &folder.0.join("cork.toml").display().to_string()).unwrap();

@@ -12,6 +12,7 @@ use cork_store::Recovered;
 use crate::{
     config::{Config, Durability},
     data_dir::DataDir,
+    memory,
 };
 
 pub use cork_log::{CheckReport, Cut, Damage, OpenError, Repaired, check, export};
@@ -69,7 +70,8 @@ pub(crate) fn open(config: &Config) -> Result<(Keeper, Recovered), OpenError> {
     };
     let begun = std::time::Instant::now();
     let live_bytes_max = Some(config.limits.store_max_bytes).filter(|bytes| *bytes > 0);
-    let options = Options { durability, live_bytes_max, ..Options::default() };
+    let retained_bytes_max = config.memory.map_or(u64::MAX, memory::retained_bytes);
+    let options = Options { durability, live_bytes_max, retained_bytes_max, ..Options::default() };
     let (keeper, recovered, report) = Keeper::open(&config.data_dir, options)?;
     if let Some(cut) = &report.cut {
         tracing::warn!(

@@ -9,15 +9,19 @@ use std::{
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use cork_core::Health;
+use cork_core::{Health, Pressure};
 use cork_log::Keeper;
 use cork_runtime::HealthReport;
 
-/// How often it looks.
+use crate::memory::pressure;
+
+/// How often it looks at the disk, and at memory that has no limit.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it looks at memory that has one, and which may fill at hundreds of megabytes a second.
+const CLOSELY: Duration = Duration::from_millis(50);
 
 /// A thread that looks, for as long as this lives.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Watch {
 pub(crate) struct Watched {
     /// Where the store is, if there is one.
     pub(crate) store: Option<(PathBuf, Weak<Keeper>)>,
+    /// `memory`: what the process may take.
+    pub(crate) memory: Option<u64>,
     /// Whom it tells.
     pub(crate) report: HealthReport,
 }
@@ -44,15 +50,24 @@ impl Watch {
         let (stop, stopped) = channel();
         let warn_below = Arc::new(AtomicU64::new(warn_below));
         let (mark, mut last, mut low) = (Arc::clone(&warn_below), Health::default(), false);
+        let (mut health, mut looked) = (Health::default(), None::<Instant>);
         let look = move || loop {
-            let health = watched.look();
+            let due = looked.is_none_or(|looked| looked.elapsed() >= EVERY);
+            if due {
+                looked = Some(Instant::now());
+                watched.look_at_disk(&mut health);
+            }
+            watched.look_at_memory(&mut health);
             if let (Some(free), Some((folder, _))) = (health.disk_free_bytes, &watched.store) {
                 low = judge(free, mark.load(Ordering::Relaxed), low, folder);
             }
-            if health != std::mem::replace(&mut last, health) {
+            if due && health != last || health.pressure != last.pressure {
+                say(&health, last.pressure, watched.memory);
+                last = health;
                 watched.report.send(health);
             }
-            if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+            let pause = if watched.memory.is_some() { CLOSELY } else { EVERY };
+            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
         };
@@ -78,13 +93,32 @@ impl Drop for Watch {
 }
 
 impl Watched {
-    fn look(&self) -> Health {
-        let mut health = Health { memory_bytes: resident_bytes().unwrap_or(0), ..Health::default() };
+    fn look_at_memory(&self, health: &mut Health) {
+        health.memory_bytes = resident_bytes().unwrap_or(0);
+        if let Some(memory) = self.memory {
+            health.pressure = pressure(health.memory_bytes, memory, health.pressure);
+        }
+    }
+
+    fn look_at_disk(&self, health: &mut Health) {
         if let Some((folder, keeper)) = &self.store {
             health.disk_free_bytes = free_bytes(folder);
             health.store_bytes = keeper.upgrade().map_or(0, |keeper| keeper.stats().used_bytes);
         }
-        health
+    }
+}
+
+/// Says when memory gets short, and when it is not any more.
+fn say(health: &Health, before: Pressure, memory: Option<u64>) {
+    let (now, resident, memory) = (health.pressure, health.memory_bytes, memory.unwrap_or(0));
+    if now >= Pressure::Tight && now > before {
+        let consequence = match now {
+            Pressure::Short => "clients that publish are read more slowly",
+            _ => "QoS 0 messages for slow readers are dropped",
+        };
+        tracing::warn!(target: "broker", resident, memory, "memory is short: {consequence}");
+    } else if before >= Pressure::Tight && now < Pressure::Tight {
+        tracing::info!(target: "broker", resident, memory, "memory is not short any more");
     }
 }
 

@@ -11,14 +11,13 @@ use std::{
 use cork_access::Acl;
 use cork_packet::{Ack, Packet, PacketId, PacketType, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::Time;
-use cork_store::{Load, MessageId, Record, SessionKey, Ticket, WallTime};
+use cork_store::{Fetch, Load, MessageId, Record, SessionKey, Ticket, WallTime};
 use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
-    deliver::Retained,
     drops::Droppers,
     event::Event,
     gather::Elsewhere,
@@ -26,6 +25,8 @@ use crate::{
     hooks::Hooks,
     io::{ConnId, Output},
     outbuf::Pool,
+    pressure::{Pressure, Sweep},
+    retained::Retained,
     session::Session,
     stats::Stats,
 };
@@ -45,6 +46,8 @@ pub(crate) enum Timer {
     Sys,
     /// Changes of who is there are due.
     Presence,
+    /// The store is asked again for retained messages.
+    Fetch(SessionKey, SessionIx),
     /// A client that was too fast has rested.
     Rate(ConnId),
     /// A packet that was begun must have grown.
@@ -57,8 +60,6 @@ pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;
 pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
 /// Bits of a Session's key that count; the store's epoch is above them.
 const SESSION_COUNTER_BITS: u32 = 40;
-/// Bytes of records that may wait for the store before those who publish are no longer read.
-const UNSTORED_BYTES_MAX: usize = 32 << 20;
 /// From so many Sessions that ended on, those whose end is stored are forgotten.
 const ENDING_MANY: usize = 1024;
 /// Answers that may wait for the store on one connection before it is no longer read.
@@ -101,6 +102,17 @@ pub(crate) struct Board {
     pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
+    /// Bytes of those whose content is here.
+    pub(crate) retained_bytes: u64,
+    /// Topics whose retained message the store does not have.
+    pub(crate) unkept: BTreeSet<Box<str>>,
+    /// Who waits for which question for retained messages, and those not asked yet.
+    pub(crate) fetching: BTreeMap<u64, (SessionIx, Box<str>)>,
+    pub(crate) fetches: Vec<Fetch>,
+    pub(crate) next_fetch: u64,
+    /// How near the process is to the memory it may take, and what is still to leave it.
+    pub(crate) pressure: Pressure,
+    pub(crate) sweep: Sweep,
     /// Those that were removed lately; empty with one shard.
     pub(crate) gone: Gone,
     pub(crate) rights: Arc<Acl>,
@@ -153,6 +165,13 @@ impl Board {
             elsewhere: Elsewhere::default(),
             kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
+            retained_bytes: 0,
+            unkept: BTreeSet::new(),
+            fetching: BTreeMap::new(),
+            fetches: Vec::new(),
+            next_fetch: 0,
+            pressure: Pressure::None,
+            sweep: Sweep::default(),
             gone: Gone::default(),
             rights: Arc::new(Acl::permissive()),
             hooks: None,
@@ -354,6 +373,9 @@ impl Board {
     pub(crate) fn output_allowance(&self) -> usize {
         let limits = &self.config.limits;
         let free = limits.output_bytes_total_max.saturating_sub(self.output_bytes);
+        if self.pressure >= Pressure::Tight {
+            return OUTPUT_LOW_BYTES;
+        }
         (free / 2).clamp(OUTPUT_LOW_BYTES, limits.output_bytes_max.max(OUTPUT_LOW_BYTES))
     }
 
@@ -420,7 +442,7 @@ impl Board {
 
     /// Stops reading from a publisher while the store is too far behind.
     pub(crate) fn hold_back(&mut self, id: ConnId) {
-        if self.unstored_bytes > UNSTORED_BYTES_MAX {
+        if self.unstored_bytes > self.config.limits.unstored_bytes_max {
             self.hold(id.index, Holds::BACKLOG);
             self.held_back.push(id);
         }
@@ -428,7 +450,7 @@ impl Board {
 
     /// Connections that can be read again: the store has caught up.
     pub(crate) fn caught_up(&mut self) -> Vec<ConnId> {
-        if self.unstored_bytes > UNSTORED_BYTES_MAX / 2 {
+        if self.unstored_bytes > self.config.limits.unstored_bytes_max / 2 {
             return Vec::new();
         }
         std::mem::take(&mut self.held_back)

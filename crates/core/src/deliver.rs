@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_packet::{PacketId, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
 use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
-use cork_topic::{Retained as HasTopic, Scan};
+use cork_topic::{Retained as _, Scan};
 
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
@@ -15,6 +15,7 @@ use crate::{
     hooks::Delivery as Shown,
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
+    retained::Retained,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
 
@@ -25,16 +26,6 @@ const SCAN_STEPS_MAX: usize = 4096;
 const QUEUED_RETAINED_MAX: u64 = 256;
 /// Messages sent on, and new subscriptions looked at, for one Session in one go.
 const PUMP_STEPS_MAX: usize = 2048;
-
-/// A retained message in the set.
-#[derive(Clone, Debug)]
-pub(crate) struct Retained(pub(crate) Arc<Message>);
-
-impl HasTopic for Retained {
-    fn topic(&self) -> &str {
-        &self.0.topic
-    }
-}
 
 /// A message on its way, not yet (and perhaps never) built: its parts borrow the read buffer.
 pub(crate) struct Publication<'a> {
@@ -50,6 +41,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) message: Option<Arc<Message>>,
     /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
     pub(crate) once: Option<Ticket>,
+    /// The store does not have it as retained: there was no space.
+    pub(crate) unkept: bool,
     /// What other shards are asked to say of it.
     pub(crate) ask: Ask,
     /// How many were asked.
@@ -81,6 +74,7 @@ impl<'a> Publication<'a> {
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         }
@@ -459,13 +453,27 @@ impl Board {
         if cursor.ticket > stored || !room {
             return false;
         }
+        let (qos, no_local, sub_id) = (cursor.qos, cursor.no_local, cursor.sub_id);
         let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
         {
-            Scan::Found(Retained(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(entry) => {
+                let (topic, id): (Box<str>, _) = (entry.topic().into(), entry.id());
+                let outgoing = self.sessions[six as usize].outgoing();
+                if outgoing.cursors.damaged.contains(&topic) {
+                    outgoing.cursors.advance(topic);
+                    self.count_drops(six, Dropped::Damaged, 1);
+                    return true;
+                }
+                let Some(message) = outgoing.cursors.take_fetched(&topic, id) else {
+                    self.fetch_retained(six);
+                    return false;
+                };
+                (Some(message), Some(topic))
+            }
             Scan::Pause(topic) => (None, Some(topic.into())),
             Scan::Done => (None, None),
         };
-        let (qos, no_local, sub_id) = (cursor.qos, cursor.no_local, cursor.sub_id);
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
             outgoing.cursors.finish_first();

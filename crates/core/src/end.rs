@@ -368,7 +368,10 @@ impl Shard {
         with: Vec<Record>,
     ) {
         let (plain, retain, answer, gather) = (false, false, None, None);
-        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+        self.peers.tell(
+            shard,
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+        );
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
+use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Settings, Stats, Users};
+use crate::{Event, Pressure, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,8 @@ pub enum Input<'a> {
     },
     /// The store's answer to [`Output::Load`].
     Loaded(Loaded),
+    /// The store's answer to [`Output::Fetch`].
+    Fetched(Fetched),
     /// The store has no space for new messages, or has some again.
     Full(bool),
     /// What other shards have for this one.
@@ -96,7 +98,7 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
-    /// What the driver measured, for `$SYS`. To the first shard.
+    /// What the driver measured.
     Health(Health),
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
@@ -115,6 +117,8 @@ pub struct Health {
     pub store_bytes: u64,
     /// Resident memory of the process.
     pub memory_bytes: u64,
+    /// How near that is to what it may take.
+    pub pressure: Pressure,
 }
 
 /// Why the driver did not let somebody in, or what it did about an address.
@@ -186,6 +190,8 @@ pub enum Output {
     },
     /// Give these deliveries back; answer with [`Input::Loaded`].
     Load(Load),
+    /// Give these retained messages back; answer with [`Input::Fetched`].
+    Fetch(Fetch),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.
@@ -260,6 +266,8 @@ pub enum Item {
         groups: Vec<Arc<str>>,
         /// Keep it as the topic's retained message.
         retain: bool,
+        /// The store does not have it: there was no space.
+        unkept: bool,
         /// Records that must hold together with what it causes there.
         with: Vec<Record>,
         /// Asks for [`Item::Noted`] once it is stored there.

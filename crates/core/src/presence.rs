@@ -19,6 +19,7 @@ use crate::{
     deliver::{Ask, Publication},
     event::Ended,
     io::ConnId,
+    retained::Retained,
     shard::{Shard, home_shard},
 };
 
@@ -216,6 +217,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -230,7 +232,9 @@ impl Shard {
         let (mut found, mut online) = (false, Vec::new());
         self.board.retained.for_each_match(&format!("{ROOT}/#"), None, |retained| {
             found = true;
-            online.extend(was_online(&retained.0));
+            if let Retained::Here(message) = retained {
+                online.extend(was_online(message));
+            }
             ControlFlow::Continue(())
         });
         online.retain(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard);

@@ -109,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// Deliveries beyond this one are all in the store.
+    pub(crate) kept_from: u64,
     /// The store knows it although it ends with its connection: its queue has, or had, a tail.
     pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
@@ -140,6 +142,7 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            kept_from: 0,
             spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),

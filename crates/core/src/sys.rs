@@ -131,13 +131,14 @@ impl Shard {
     }
 
     fn publish_health(&mut self) {
-        let Health { disk_free_bytes, store_bytes, memory_bytes } = self.sys.health;
+        let Health { disk_free_bytes, store_bytes, memory_bytes, pressure } = self.sys.health;
         if let Some(free) = disk_free_bytes {
             self.sys_value("disk/free/bytes", &free);
             self.sys_value("disk/store/bytes", &store_bytes);
         }
         if memory_bytes > 0 {
             self.sys_value("memory/resident/bytes", &memory_bytes);
+            self.sys_value("memory/pressure", &pressure.as_str());
         }
     }
 
@@ -191,6 +192,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };

@@ -33,6 +33,8 @@ pub struct Options {
     /// From so many bytes that are needed on, the store counts as full, until a sixteenth of them is free again. Looked at
     /// twice a second. `None`: what the disk has.
     pub live_bytes_max: Option<u64>,
+    /// Of retained messages a start gives back so many bytes; of the others only that they are there.
+    pub retained_bytes_max: u64,
     /// For tests: what randomness begins with.
     pub seed: Option<u64>,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             clean_slice_bytes: 256 << 10,
             group_bytes_max: 4 << 20,
             live_bytes_max: None,
+            retained_bytes_max: u64::MAX,
             seed: None,
         }
     }

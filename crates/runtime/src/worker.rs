@@ -537,6 +537,10 @@ impl Worker {
                     self.store.load(load);
                     self.take_stored(now);
                 }
+                Output::Fetch(fetch) => {
+                    self.store.fetch(fetch);
+                    self.take_stored(now);
+                }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
                 Output::Authenticate { conn, credentials } => {
                     self.ask(conn, Question::Password { credentials });
@@ -568,6 +572,7 @@ impl Worker {
             let input = match answer {
                 Answer::Stored { ticket, result } => Input::Stored { ticket, result },
                 Answer::Loaded(loaded) => Input::Loaded(loaded),
+                Answer::Fetched(fetched) => Input::Fetched(fetched),
                 Answer::Full(full) => Input::Full(full),
             };
             self.shard.handle(now, input);

@@ -13,7 +13,7 @@ use cork_core::{
     share_out,
 };
 use cork_proto::Time;
-use cork_store::{Loaded, ModelStore, Record, Ticket};
+use cork_store::{ModelStore, Record, Ticket};
 
 use crate::{
     received::{Ack, Published, Received, split},
@@ -51,7 +51,7 @@ pub struct Lab {
     mail: VecDeque<(usize, Batch)>,
     mail_paused: bool,
     /// What the store gave back and nobody has got yet.
-    loaded: VecDeque<(usize, Loaded)>,
+    loaded: VecDeque<(usize, Input<'static>)>,
     loads_paused: bool,
     /// Batches of records, in order, with their shard.
     pub stored: Vec<(usize, Vec<Record>)>,
@@ -162,6 +162,14 @@ impl Lab {
         self.settle();
     }
 
+    /// The store has no space for new messages, or has some again.
+    pub fn store_is_full(&mut self, full: bool) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Full(full));
+        }
+        self.settle();
+    }
+
     /// The operator wants a client gone.
     pub fn expel(&mut self, client: ClientIx, why: &str) {
         if let Some((shard, conn)) = self.clients[client.0].conn {
@@ -268,7 +276,7 @@ impl Lab {
 
     fn give_loaded(&mut self) {
         while let Some((shard, loaded)) = self.loaded.pop_front() {
-            self.input(shard, Input::Loaded(loaded));
+            self.input(shard, loaded);
         }
     }
 
@@ -473,7 +481,14 @@ impl Lab {
             }
             Output::Load(load) => {
                 let loaded = self.disk.load(&load);
-                self.loaded.push_back((shard, loaded));
+                self.loaded.push_back((shard, Input::Loaded(loaded)));
+                if !self.loads_paused {
+                    self.give_loaded();
+                }
+            }
+            Output::Fetch(fetch) => {
+                let fetched = self.disk.fetch(&fetch);
+                self.loaded.push_back((shard, Input::Fetched(fetched)));
                 if !self.loads_paused {
                     self.give_loaded();
                 }

@@ -86,11 +86,14 @@ fn what_was_measured_is_in_sys() {
     lab.send(watcher, &wire::subscribe(V5, 1, &topics.map(|topic| (topic, 0))));
     lab.advance(Duration::from_secs(2));
     assert!(lab.publishes(watcher).is_empty(), "nothing is known yet");
-    lab.measured(cork_core::Health { disk_free_bytes: Some(7), store_bytes: 8, memory_bytes: 9 });
+    let pressure = cork_core::Pressure::Tight;
+    lab.measured(cork_core::Health { disk_free_bytes: Some(7), store_bytes: 8, memory_bytes: 9, pressure });
     lab.advance(Duration::from_secs(2));
     let got = lab.publishes(watcher).into_iter();
     let got: Vec<(String, Vec<u8>)> = got.map(|message| (message.topic, message.payload)).collect();
     let expected = [("disk/free", b"7"), ("disk/store", b"8"), ("memory/resident", b"9")];
-    let expected = expected.map(|(name, value)| (format!("$SYS/broker/{name}/bytes"), value.to_vec()));
+    let mut expected =
+        expected.map(|(name, value)| (format!("$SYS/broker/{name}/bytes"), value.to_vec())).to_vec();
+    expected.push(("$SYS/broker/memory/pressure".to_owned(), b"tight".to_vec()));
     assert_eq!(got, expected);
 }

@@ -20,8 +20,8 @@ const U16_MAX: u64 = u16::MAX as u64;
 /// Less would refuse honest CONNECT packets. The most is the protocol's: one byte, four of Remaining Length, and what
 /// those can count.
 const PACKET_BYTES: RangeInclusive<u64> = 128..=268_435_460;
-/// Below this not even the shard's own buffers fit; a smaller number is a forgotten unit.
-const MEMORY_MIN: u64 = 8_000_000;
+/// The process takes a third of this before it has done anything.
+const MEMORY_MIN: u64 = 32 << 20;
 const OUTPUT_BYTES: RangeInclusive<u64> = 4096..=u32::MAX as u64;
 /// Up to the largest Session Expiry Interval that ends.
 const SESSION_EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1);
