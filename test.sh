@@ -87,6 +87,7 @@ set_up() {
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
         { command -v mosquitto || [ -x /usr/sbin/mosquitto ]; } >/dev/null || missing+=(mosquitto)
         command -v strace >/dev/null || missing+=(strace)
+        command -v valgrind >/dev/null || missing+=(valgrind)
         [ "$(id -u)" -eq 0 ] || command -v fusermount3 >/dev/null || missing+=(fuse3)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     fi
@@ -179,6 +180,9 @@ all)
     keep storm 'seeds in .* failed$'
     stage docs docs
     stage release cargo build --release -p cork -p cork-overload
+    # Instructions of what a broker does most, against what they were.
+    stage counts cargo run -q --release -p cork-counts
+    keep counts '^counts: '
     # What a well-behaved client notices of floods; the full sizes are run by hand.
     stage overload cargo run -q --release -p cork-overload -- "$target/release/cork"
     keep overload ' (ok|SLOW|FAILED)'

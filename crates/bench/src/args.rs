@@ -137,6 +137,9 @@ pub(crate) struct TrafficArgs {
     /// Closed loop: never sleep to let messages gather, but react to each one.
     #[arg(long)]
     pub(crate) no_naps: bool,
+    /// The subscribers' sessions outlive their connections, so that a broker that promises it keeps what it acknowledges.
+    #[arg(long)]
+    pub(crate) kept: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -54,9 +54,9 @@ pub(crate) fn run(plan: &Plan, shape: &Shape, thread: usize, clock: Instant) -> 
     let mut quiet = Silence::default();
     let before = Reading::take(plan.broker_pid);
     let subscribing = engine.now();
-    let sessions = shape.sessions(&prefix, plan.qos);
-    let subscribers =
-        dial(&mut engine, target, &sessions, CONCURRENCY, plan.deadline, &mut sources, &mut quiet)?;
+    let mut kept = shape.sessions(&prefix, plan.qos);
+    kept.iter_mut().for_each(|session| session.stays = plan.kept);
+    let subscribers = dial(&mut engine, target, &kept, CONCURRENCY, plan.deadline, &mut sources, &mut quiet)?;
     let subscribe_time = engine.now() - subscribing;
     let subscribed = Reading::take(plan.broker_pid);
     let sessions: Vec<Session> = (0..shape.publishers())
@@ -74,6 +74,16 @@ pub(crate) fn run(plan: &Plan, shape: &Shape, thread: usize, clock: Instant) -> 
     let (begin, end) = Course::new(plan, &mut engine, shape.subscribers()).drive(&mut traffic)?;
     let ids: Vec<usize> = subscribers.links.iter().chain(&publishers.links).map(|link| link.id).collect();
     hang_up(&mut engine, &ids)?;
+    if plan.kept {
+        // A clean start ends what would stay behind.
+        let ended: Vec<Session> = kept
+            .into_iter()
+            .map(|session| Session { stays: false, filters: Vec::new(), ..session })
+            .collect();
+        let links =
+            dial(&mut engine, target, &ended, CONCURRENCY, plan.deadline, &mut sources, &mut quiet)?.links;
+        hang_up(&mut engine, &links.iter().map(|link| link.id).collect::<Vec<_>>())?;
+    }
     Ok(Outcome {
         published: end.published - begin.published,
         delivered: end.delivered - begin.delivered,

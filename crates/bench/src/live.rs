@@ -80,6 +80,7 @@ fn plan(args: &TrafficArgs, parts: &[Shape]) -> Result<Plan, Failure> {
     Ok(Plan {
         target: Arc::new(Target::new(&args.target)?),
         qos: args.qos,
+        kept: args.kept,
         sizes: args.size.clone(),
         verify: args.target.verify,
         rate: args.rate.map(|rate| rate / threads),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cork_net::AnyServer;
+use cork_net::Lenient;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -23,7 +23,7 @@ pub(crate) fn config(ca: Option<&Path>, insecure: bool) -> Result<Arc<ClientConf
     let config = match ca {
         None if insecure => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
+            .with_custom_certificate_verifier(Arc::new(Lenient::any_server(provider)))
             .with_no_client_auth(),
         None => {
             return Err(Failure::usage(

@@ -20,6 +20,8 @@ use crate::units::{Nanos, SECOND, small};
 pub(crate) struct Plan {
     pub(crate) target: Arc<Target>,
     pub(crate) qos: QoS,
+    /// The subscribers' sessions outlive their connections.
+    pub(crate) kept: bool,
     pub(crate) sizes: Sizes,
     pub(crate) verify: bool,
     /// Open loop: messages per second of this thread.

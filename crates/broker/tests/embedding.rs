@@ -12,7 +12,8 @@ use cork_broker::{
     config::Shards,
     hooks::{Client as Who, Connect, Hooks, Publication, Refusal},
 };
-use cork_client::{ConnectError, Options, Publish, QoS, blocking::Client};
+use cork_client::{ConnectError, Options, Property, Publish, QoS, blocking::Client};
+use cork_store::Facts;
 
 #[allow(dead_code, reason = "its main is called by its path")]
 #[path = "../examples/embed.rs"]
@@ -173,4 +174,49 @@ fn test_brokers_are_apart_and_end_with_their_values() {
     let address = one.address();
     drop((client, inbox, own, one));
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// CONNECT as a part of the broker does, or as somebody who wants to pass for one.
+fn part(connector: Connector, client_id: &str) -> Options {
+    options(connector)
+        .client_id(client_id)
+        .connect_property(Property::UserProperty(Facts::ASKED_BY, ""))
+        .clean_start(false)
+        .session_expiry(u32::MAX)
+}
+
+#[test]
+fn a_part_of_the_broker_is_bound_by_no_right_and_told_the_facts() {
+    let acl = std::env::temp_dir().join(format!("cork-inside-{}.toml", std::process::id()));
+    let rule = "[[rule]]\nuser = \"ann\"\nallow = [\"write\"]\ntopic = \"a\"\n";
+    std::fs::write(&acl, format!("default = \"deny\"\n{rule}")).unwrap();
+    let mut config = Config::in_memory();
+    config.auth.acl_file = Some(acl.clone());
+    config.auth.allow_anonymous = Some(true);
+    let broker = Broker::start(&config).unwrap();
+    std::fs::remove_file(&acl).unwrap();
+
+    let outsider = Client::connect(part(broker.connector(), "$cork/sink/x"));
+    assert!(matches!(outsider, Err(ConnectError::Refused(_))), "{outsider:?}");
+
+    let inside = Client::connect(part(broker.connector().inside(), "$cork/sink/x")).unwrap();
+    let mut inbox = inside.subscribe("#").unwrap();
+    let ann = Client::connect(options(broker.connector().user("ann")).client_id("lamp")).unwrap();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        ann.deliver(Publish::new("a", "1").qos(qos).user_property("unit", "C")).unwrap();
+    }
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let message = inbox.next_timeout(PATIENCE).unwrap().unwrap();
+        let properties: Vec<_> = message.properties().user_properties().collect();
+        let [unit, id, who] = properties[..] else { panic!("{properties:?}") };
+        assert_eq!(unit, ("unit", "C"));
+        let facts = Facts::from_pairs(id, who).unwrap();
+        assert_eq!((facts.client_id.as_str(), facts.user_name.as_deref()), ("lamp", Some("ann")));
+        ids.push(facts.id);
+    }
+    assert!(ids.is_sorted() && ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+
+    let bystander = Client::connect(part(broker.connector(), "lamp2")).unwrap();
+    assert!(bystander.subscribe("a").is_err(), "the facts are asked for in vain, and rights hold");
 }

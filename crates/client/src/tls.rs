@@ -4,11 +4,12 @@ use std::{fmt, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
+    client::WebPkiServerVerifier,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-use cork_net::AnyServer;
+use cork_net::Lenient;
 
 use crate::ConnectError;
 
@@ -31,8 +32,17 @@ pub struct Tls {
     identity: Option<(Vec<u8>, Vec<u8>)>,
     server_name: Option<String>,
     alpn: Vec<Vec<u8>>,
-    insecure: bool,
+    trust: Trust,
     only: Option<TlsVersion>,
+}
+
+/// How the server's certificate is judged.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum Trust {
+    #[default]
+    AuthorityAndName,
+    Authority,
+    Anybody,
 }
 
 /// A version of TLS.
@@ -116,10 +126,18 @@ impl Tls {
         self
     }
 
+    /// Takes any certificate that an authority vouches for, whatever server it is for. For a server that is reached by
+    /// an address its certificate does not name; whoever else has a certificate of the same authority can pass for it.
+    #[must_use]
+    pub const fn dangerously_trust_any_name(mut self) -> Self {
+        self.trust = Trust::Authority;
+        self
+    }
+
     /// Talks to whoever answers: the server's certificate is not checked at all. For tests.
     #[must_use]
     pub const fn dangerously_trust_any_server(mut self) -> Self {
-        self.insecure = true;
+        self.trust = Trust::Anybody;
         self
     }
 
@@ -139,10 +157,21 @@ impl Tls {
                 Some(TlsVersion::V1_3) => ONLY_1_3,
             })
             .map_err(|error| bad(error.to_string()))?;
-        let builder = if self.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
-        } else {
-            builder.with_root_certificates(self.roots()?)
+        let builder = match self.trust {
+            Trust::AuthorityAndName => builder.with_root_certificates(self.roots()?),
+            Trust::Authority => {
+                let verifier = WebPkiServerVerifier::builder_with_provider(
+                    Arc::new(self.roots()?),
+                    Arc::clone(&provider),
+                );
+                let verifier = verifier.build().map_err(|error| bad(error.to_string()))?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(Lenient::any_name(verifier, provider)))
+            }
+            Trust::Anybody => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient::any_server(provider)))
+            }
         };
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
@@ -201,7 +230,7 @@ impl fmt::Debug for Tls {
             .field("own_authorities", &!self.authorities.is_empty())
             .field("client_certificate", &self.identity.is_some())
             .field("server_name", &self.server_name)
-            .field("insecure", &self.insecure)
+            .field("trust", &self.trust)
             .finish_non_exhaustive()
     }
 }

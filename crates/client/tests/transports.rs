@@ -50,11 +50,14 @@ async fn tls_with_and_without_client_certificate() {
     works(to("mqtts", server.ports[0]).tls(trusting.clone())).await;
     works(to("wss", server.ports[1]).tls(trusting.clone())).await;
     works(to("mqtts", server.ports[0]).tls(Tls::new().dangerously_trust_any_server())).await;
+    let renamed = trusting.clone().server_name("other.example").dangerously_trust_any_name();
+    works(to("mqtts", server.ports[0]).tls(renamed)).await;
     let proven = trusting.clone().client_certificate_pem(lamp.certificate.as_str(), lamp.key.as_str());
     works(to("mqtts", server.ports[2]).tls(proven)).await;
 
     for (tls, port, cause) in [
         (Tls::new().ca_pem(lamp.ca.as_bytes()), 0, "UnknownIssuer"),
+        (Tls::new().ca_pem(lamp.ca.as_bytes()).dangerously_trust_any_name(), 0, "UnknownIssuer"),
         (trusting.clone().server_name("other.example"), 0, "not valid for"),
         (trusting.clone(), 2, "CertificateRequired"),
     ] {

@@ -27,8 +27,8 @@ pub struct Users {
 impl Users {
     /// Whether a client that was let in may stay.
     pub(crate) fn may_stay(&self, publisher: &Publisher) -> bool {
-        if publisher.proof == Proof::Connection {
-            return true; // its certificate says who it is, not the user database
+        if matches!(publisher.proof, Proof::Connection | Proof::Inside) {
+            return true; // its certificate says who it is, not the user database; or it is the broker
         }
         match (self.door, &self.names, publisher.user_name.as_deref()) {
             (Door::Open, ..) | (_, None, _) => true,

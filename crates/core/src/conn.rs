@@ -182,6 +182,10 @@ pub(crate) struct Conn {
     pub(crate) peer: Box<str>,
     /// User name that a layer below MQTT has proven.
     pub(crate) proven_user: Option<Box<str>>,
+    /// It is a part of the broker itself.
+    pub(crate) inside: bool,
+    /// What it is sent carries the facts of each message.
+    pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
     pub(crate) strange_bytes: usize,
     /// How far an unfinished packet was when it was looked at last; 0: not yet.
@@ -232,6 +236,8 @@ impl Conn {
             held_numbers: 0,
             peer,
             proven_user: None,
+            inside: false,
+            facts: false,
             strange_bytes: 0,
             half_bytes: 0,
             heard_bytes: 0,

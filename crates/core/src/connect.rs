@@ -2,13 +2,13 @@
 
 use std::{hash::BuildHasher, sync::Arc};
 
-use cork_access::{Action, CredentialsBuf};
+use cork_access::CredentialsBuf;
 use cork_packet::{
     Auth, ConnAck, Connect, ConnectError, DecodeError, Packet, Properties, PropertiesBuf, Property,
     ProtocolVersion, ReasonCode, decode_connect,
 };
 use cork_proto::PeerError;
-use cork_store::{Proof, Publisher};
+use cork_store::{Facts, Proof, Publisher};
 
 use crate::{
     board::{encode_within, explanation},
@@ -34,10 +34,11 @@ pub(crate) struct Admission {
 
 impl Shard {
     /// The layers below MQTT know who it is.
-    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Box<str>, user: Option<Box<str>>) {
+    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Box<str>, user: Option<Box<str>>, inside: bool) {
         if let Some(conn) = self.board.conn(id).filter(|conn| matches!(conn.stage, Stage::AwaitConnect)) {
             conn.peer = peer;
             conn.proven_user = user;
+            conn.inside = inside;
         }
     }
 
@@ -53,8 +54,10 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return Flow::Stop };
         conn.version = connect.version;
         conn.packet_bytes_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
+        conn.facts = conn.inside && wants_facts(&connect);
         let assigned = connect.client_id.is_empty();
-        if assigned && !may_be_assigned(&connect) {
+        let reserved = connect.client_id.starts_with(INSIDE_PREFIX) && !conn.inside;
+        if reserved || (assigned && !may_be_assigned(&connect)) {
             self.refuse(id, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
             return Flow::Stop;
         }
@@ -99,15 +102,20 @@ impl Shard {
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
             return Flow::Stop;
         }
+        let inside = self.board.conn(id).is_some_and(|conn| conn.inside);
         let proven = self.board.conn(id).and_then(|conn| conn.proven_user.clone());
         let admitted = match self.board.users.door {
-            _ if proven.is_some() => true,
+            _ if inside || proven.is_some() => true,
             Door::Open => true,
             Door::Anonymous => connect.user_name.is_none() && connect.password.is_none(),
             Door::Checked => false,
         };
         if admitted {
-            let proof = if proven.is_some() { Proof::Connection } else { Proof::Nobody };
+            let proof = match proven {
+                _ if inside => Proof::Inside,
+                Some(_) => Proof::Connection,
+                None => Proof::Nobody,
+            };
             let user = proven.or_else(|| connect.user_name.map(Box::from));
             let admission = Admission { user, proof, auth_data: None };
             if self.board.config.mesh {
@@ -297,7 +305,7 @@ impl Shard {
     /// Whether the Will of a CONNECT may be published by who connects.
     pub(crate) fn may_leave_will(&mut self, connect: &Connect<'_>, publisher: &Publisher) -> bool {
         let Some(will) = &connect.will else { return true };
-        if self.board.rights.allows(self.board.subject(publisher), Action::Write, will.topic) {
+        if self.board.may_write(publisher, will.topic) {
             return true;
         }
         self.board.stats.denied_publish += 1;
@@ -390,6 +398,14 @@ impl Shard {
         self.forget(id);
         self.board.outputs.push_back(Output::Move { conn: id, shard, bytes });
     }
+}
+
+/// What a part of the broker itself is called begins so. Nobody else may use such a Client Identifier.
+pub const INSIDE_PREFIX: &str = "$cork/";
+
+/// Whether a part of the broker wants to know more of each message than MQTT tells: see [`cork_store::Facts`].
+fn wants_facts(connect: &Connect<'_>) -> bool {
+    connect.properties.user_properties().any(|(name, _)| name == Facts::ASKED_BY)
 }
 
 /// An empty Client Identifier: fine in 5.0; in 3.1.1 only with Clean Session ([MQTT-3.1.3-7], [MQTT-3.1.3-8]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cork_packet::{PacketId, PublishFrame, QoS};
+use cork_packet::{PacketId, PropertiesBuf, Property, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
 use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
 use cork_topic::{Retained as _, Scan};
@@ -103,6 +103,18 @@ struct Frame<'a> {
     dup: bool,
 }
 
+/// The v5 properties of a message, and behind them what only a part of the broker is told of it.
+#[cold]
+fn with_facts(properties: &[u8], message: &Message) -> Vec<u8> {
+    let mut facts = PropertiesBuf::new();
+    for (name, value) in message.facts().to_pairs() {
+        facts.push(Property::UserProperty(&name, &value));
+    }
+    let mut all = properties.to_vec();
+    facts.as_properties().forward_into(&mut all);
+    all
+}
+
 fn seconds_left(expires: Option<WallTime>, now: WallTime) -> Option<u32> {
     expires.map(|at| u32::try_from(at.0.saturating_sub(now.0).div_ceil(1_000_000)).unwrap_or(u32::MAX))
 }
@@ -177,13 +189,14 @@ impl Board {
         let Some(Some(conn)) = self.conns.get(index as usize) else { return };
         let waiting = conn.out.len();
         let six = conn.session;
+        let named = publication.payload.len() >= SHARE_FROM_BYTES || conn.facts;
         if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
             return self.count_drops(six, Dropped::SlowReader, 1);
         }
         if self.is_withheld(six, || how.shown(publication)) {
             return;
         }
-        let shared = (publication.payload.len() >= SHARE_FROM_BYTES).then(|| self.message(publication));
+        let shared = named.then(|| self.message(publication));
         let frame = Frame::of_publication(publication, shared.as_ref(), how);
         self.write(index, &frame, None);
     }
@@ -253,6 +266,16 @@ impl Board {
 
     /// Encodes a PUBLISH into a connection's output.
     fn write(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
+        match frame.message.filter(|_| self.conn_at(index).is_some_and(|conn| conn.facts)) {
+            Some(message) => {
+                let properties = with_facts(frame.properties, message);
+                self.write_frame(index, &Frame { properties: &properties, ..*frame }, packet_id);
+            }
+            None => self.write_frame(index, frame, packet_id),
+        }
+    }
+
+    fn write_frame(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
         if packet_id.is_none() && !self.fits(index, frame) {
             let six = self.conn_at(index).map_or(NO_SESSION, |conn| conn.session);
             return self.count_drops(six, Dropped::TooLarge, 1); // 5.0 [MQTT-3.1.2-25]: as if it had been sent

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cork_access::Action;
 use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
@@ -229,7 +228,7 @@ impl Shard {
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
         // Checked at CONNECT too; rights and users may have changed since.
-        if !self.board.rights.allows(self.board.subject(&publisher), Action::Write, &message.topic) {
+        if !self.board.may_write(&publisher, &message.topic) {
             self.board.stats.denied_publish += 1;
             return self.board.event_denied(&publisher, Denied::Publish(&message.topic), None);
         }

@@ -35,6 +35,9 @@ pub enum Input<'a> {
         /// The user name that a client certificate proves. It is the User Name, whatever CONNECT says, and nobody is
         /// asked for a password.
         user: Option<Box<str>>,
+        /// It is a part of the broker itself: neither user database nor rights bind it, and it may use Client
+        /// Identifiers below [`INSIDE_PREFIX`](crate::INSIDE_PREFIX).
+        inside: bool,
     },
     /// Bytes arrived, in order.
     Bytes {

@@ -68,6 +68,7 @@ mod subscribe;
 mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
+pub use connect::INSIDE_PREFIX;
 pub use event::{Ended, Event};
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
 pub use pressure::Pressure;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt::Write, ops::ControlFlow, time::Duration};
 
 use cork_packet::{ProtocolVersion, QoS};
 use cork_proto::PeerError;
-use cork_store::{Message, WallTime};
+use cork_store::{Message, Proof, WallTime};
 
 use crate::{
     board::Timer,
@@ -104,6 +104,9 @@ impl Shard {
         for key in keys {
             let Ok(six) = SessionIx::try_from(key) else { continue };
             let session = &self.board.sessions[key];
+            if session.publisher.proof == Proof::Inside {
+                continue;
+            }
             let (conn, client_id): (u32, Box<str>) = (session.conn, session.client_id().into());
             let mut facts = Facts {
                 online: session.is_online(),
@@ -177,6 +180,9 @@ impl Shard {
     }
 
     fn change_presence(&mut self, six: SessionIx, mut facts: Facts) {
+        if self.board.sessions[six as usize].publisher.proof == Proof::Inside {
+            return; // the broker is there as long as anybody can ask
+        }
         facts.epoch = self.board.next_message_id().arrived.0;
         let client_id = self.board.sessions[six as usize].client_id();
         if self.presence.watchers > 0 {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cork_access::Action;
 use cork_packet::{PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, levels};
 use cork_proto::PeerError;
 use cork_store::{MessageId, Record};
@@ -224,7 +223,7 @@ impl Shard {
         let publisher = &board.sessions.get(six as usize)?.publisher;
         // Who is there, only the broker says.
         let own = board.config.presence && presence::concerns(topic);
-        if !own && board.rights.allows(board.subject(publisher), Action::Write, topic) {
+        if !own && board.may_write(publisher, topic) {
             return None;
         }
         board.stats.denied_publish += 1;

@@ -90,7 +90,7 @@ impl Board {
         let now = self.now;
         let limits = &self.config.limits;
         let (messages, per_second) = (limits.messages_per_second, limits.publish_bytes_per_second);
-        let Some(conn) = self.conn(id) else { return };
+        let Some(conn) = self.conn(id).filter(|conn| !conn.inside) else { return };
         let rate = conn.rate.get_or_insert_default();
         let rest = rate.messages.spend(now, 1, u64::from(messages));
         let rest = rest.max(rate.bytes.spend(now, bytes as u64, per_second));

@@ -86,7 +86,7 @@ impl Shard {
         }
         let session_present = existing.is_some();
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
-        let expiry = self.session_expiry(connect);
+        let expiry = self.session_expiry(connect, publisher.proof);
         self.attach(id, six, connect, publisher, expiry);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
@@ -124,12 +124,15 @@ impl Shard {
     }
 
     /// Seconds the Session will live without a connection.
-    fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+    fn session_expiry(&self, connect: &Connect<'_>, proof: Proof) -> u32 {
         let asked = match connect.version {
             ProtocolVersion::V5 => connect.properties.session_expiry_interval().unwrap_or(0),
             _ if connect.clean_start => 0,
             _ => u32::MAX, // 3.1.1 3.1.2.4: it has no end of its own
         };
+        if proof == Proof::Inside {
+            return asked; // what a bridge or a sink holds ends when the operator says so
+        }
         asked.min(self.board.config.limits.session_expiry_seconds_max)
     }
 

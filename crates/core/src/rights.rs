@@ -35,6 +35,12 @@ impl Board {
         Subject { user, client_id: &publisher.client_id }
     }
 
+    /// Whether the rights let somebody publish to a topic now.
+    #[inline]
+    pub(crate) fn may_write(&self, publisher: &Publisher, topic: &str) -> bool {
+        publisher.proof == Proof::Inside || self.rights.allows(self.subject(publisher), Action::Write, topic)
+    }
+
     /// Reports a refusal with the rule it comes from, the first time on a connection.
     pub(crate) fn report_denied(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>) {
         self.report(index, publisher, denied, None);
@@ -104,6 +110,7 @@ impl Board {
     pub(crate) fn could_read(&self, session: SessionIx, topic: &str) -> bool {
         let Some(session) = self.sessions.get(session as usize) else { return false };
         self.rights.is_permissive()
+            || session.publisher.proof == Proof::Inside
             || self.rights.allows(self.subject(&session.publisher), Action::Read, topic)
     }
 }

@@ -97,7 +97,7 @@ impl Shard {
         match input {
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes),
             Input::Opened { conn, peer } => self.on_opened(conn, peer),
-            Input::Identified { conn, peer, user } => self.on_identified(conn, peer, user),
+            Input::Identified { conn, peer, user, inside } => self.on_identified(conn, peer, user, inside),
             Input::Closed { conn } => self.on_closed(conn, Ended::Lost),
             Input::Broken { conn, rule } => self.on_closed(conn, Ended::Transport(rule)),
             Input::Authenticated { conn, outcome } => {

@@ -21,7 +21,8 @@ fn outputs(shard: &mut Shard) -> Vec<Output> {
 
 fn identify(shard: &mut Shard, user: Option<&str>) {
     let peer = "192.0.2.7:50000".into();
-    shard.handle(Time::ZERO, Input::Identified { conn: CONN, peer, user: user.map(Box::from) });
+    shard
+        .handle(Time::ZERO, Input::Identified { conn: CONN, peer, user: user.map(Box::from), inside: false });
 }
 
 #[test]

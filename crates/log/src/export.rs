@@ -161,7 +161,8 @@ fn qos(number: u8) -> Result<QoS, Wrong> {
 }
 
 fn proof(number: u8) -> Result<Proof, Wrong> {
-    proof_of_bits(number).map_err(|_| format!("there is no proof {number}: 0 nobody, 1 users, 2 connection"))
+    proof_of_bits(number)
+        .map_err(|_| format!("there is no proof {number}: 0 nobody, 1 users, 2 connection, 3 inside"))
 }
 
 fn bytes(base64: Option<&str>) -> Result<Vec<u8>, Wrong> {

@@ -49,6 +49,7 @@ pub(crate) const fn proof_bits(proof: Proof) -> u8 {
         Proof::Nobody => 0,
         Proof::Users => 1,
         Proof::Connection => 2,
+        Proof::Inside => 3,
     }
 }
 
@@ -57,6 +58,7 @@ pub(crate) const fn proof_of_bits(bits: u8) -> Result<Proof, Malformed> {
         0 => Ok(Proof::Nobody),
         1 => Ok(Proof::Users),
         2 => Ok(Proof::Connection),
+        3 => Ok(Proof::Inside),
         _ => Err(Malformed),
     }
 }

@@ -50,7 +50,7 @@ pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind,
 pub use proxy::{ProxyError, ProxyHeader};
 pub use stream::{ReadOutcome, Stream};
 pub use tls::{
-    AnyServer, ClientFiles, Identity, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings,
+    ClientFiles, Identity, Lenient, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings,
 };
 pub use websocket::{
     HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,

@@ -60,6 +60,17 @@ impl Stream {
         Self { pipe: Pipe::new(link, Transport::Tcp), peer: Peer::InProcess, proxied: false }
     }
 
+    /// One end of a pipe to a part of the broker itself, which no rule keeps out.
+    #[must_use]
+    pub fn inside(socket: impl Into<Wire>) -> Self {
+        Self { peer: Peer::Inside, ..Self::in_process(socket, None) }
+    }
+
+    /// Whether a part of the broker itself is at the other end.
+    pub fn is_inside(&self) -> bool {
+        self.peer == Peer::Inside
+    }
+
     /// Takes over an accepted socket with all that its listener wraps around MQTT.
     ///
     /// # Errors

@@ -6,14 +6,14 @@
 //! take.
 
 mod acceptor;
-mod any_server;
 mod certificate;
 mod error;
 mod files;
+mod lenient;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
-pub use any_server::AnyServer;
 pub use error::TlsError;
+pub use lenient::Lenient;
 
 use crate::link::{Filled, Socket, retry};
 use acceptor::Current;

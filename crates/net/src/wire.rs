@@ -100,6 +100,8 @@ pub enum Peer {
     Unix,
     /// The program that the listener is part of; shown as `in-process`.
     InProcess,
+    /// A part of the broker itself; shown as `inside`.
+    Inside,
 }
 
 impl Peer {
@@ -107,7 +109,7 @@ impl Peer {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Net(address) => Some(address.ip()),
-            Self::Unix | Self::InProcess => None,
+            Self::Unix | Self::InProcess | Self::Inside => None,
         }
     }
 }
@@ -124,6 +126,7 @@ impl fmt::Display for Peer {
             Self::Net(address) => address.fmt(f),
             Self::Unix => f.write_str("unix"),
             Self::InProcess => f.write_str("in-process"),
+            Self::Inside => f.write_str("inside"),
         }
     }
 }

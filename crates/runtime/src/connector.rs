@@ -19,6 +19,7 @@ use crate::mail::{Mail, Post};
 pub struct Connector {
     posts: Vec<Post>,
     user: Option<Arc<str>>,
+    inside: bool,
     /// Whose turn it is: a connection goes on to its Session's shard by itself.
     next: Arc<AtomicUsize>,
 }
@@ -31,7 +32,7 @@ impl fmt::Debug for Connector {
 
 impl Connector {
     pub(crate) fn new(posts: Vec<Post>) -> Self {
-        Self { posts, user: None, next: Arc::default() }
+        Self { posts, user: None, inside: false, next: Arc::default() }
     }
 
     /// Vouches for who connects: `user` is the User Name of its connections, whatever CONNECT says, and nobody is asked
@@ -39,6 +40,16 @@ impl Connector {
     #[must_use]
     pub fn user(mut self, user: &str) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// For parts of the broker itself, a bridge or a sink: neither user database nor rights bind what connects so, and
+    /// its Session has no end but the one it asks for. Only such a connection may use Client Identifiers that begin
+    /// with [`INSIDE_PREFIX`](cork_core::INSIDE_PREFIX), and only for it CONNECT with the User Property
+    /// [`Facts::ASKED_BY`](cork_store::Facts::ASKED_BY) has each PUBLISH carry the message's facts.
+    #[must_use]
+    pub fn inside(mut self) -> Self {
+        self.inside = true;
         self
     }
 
@@ -51,7 +62,10 @@ impl Connector {
         let (theirs, ours) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let wire = mio::net::UnixStream::from_std(ours);
-        let stream = Box::new(Stream::in_process(wire, self.user.as_deref()));
+        let stream = Box::new(match self.inside {
+            true => Stream::inside(wire),
+            false => Stream::in_process(wire, self.user.as_deref()),
+        });
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.posts.len();
         if self.posts[shard].try_send(Mail::Adopt { stream, bytes: Vec::new() }) {
             Ok(theirs)

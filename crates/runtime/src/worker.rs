@@ -387,10 +387,11 @@ impl Worker {
         self.shard.handle(now, Input::Opened { conn: id, peer });
         // One from another shard: its layers are settled already.
         let settled = connection.stream.is_encrypted() && connection.stream.is_settled();
-        let user = connection.stream.user().map(Box::from);
-        if let Some(user) = user {
+        let user: Option<Box<str>> = connection.stream.user().map(Box::from);
+        let inside = connection.stream.is_inside();
+        if inside || user.is_some() {
             let peer = peer_text(&connection.stream);
-            self.shard.handle(now, Input::Identified { conn: id, peer, user: Some(user) });
+            self.shard.handle(now, Input::Identified { conn: id, peer, user, inside });
         }
         if settled {
             // What certificates must be may have changed while it was under way from one shard to the other.
@@ -430,7 +431,7 @@ impl Worker {
                 if !was_settled && connection.stream.is_settled() {
                     let peer = peer_text(&connection.stream);
                     let user = connection.stream.user().map(Box::from);
-                    self.shard.handle(now, Input::Identified { conn: id, peer, user });
+                    self.shard.handle(now, Input::Identified { conn: id, peer, user, inside: false });
                 }
                 if connection.stream.wants_write() {
                     let _ = connection.stream.flush_control(); // an error shows at the next read

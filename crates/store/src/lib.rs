@@ -15,12 +15,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod facts;
 mod message;
 #[cfg(feature = "model")]
 mod model;
 mod record;
 mod recovered;
 
+pub use facts::{Facts, NoMessageId};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

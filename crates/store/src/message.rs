@@ -50,6 +50,8 @@ pub enum Proof {
     Users,
     /// The connection: a client certificate.
     Connection,
+    /// The broker: it is a part of it, a bridge or a sink. Rights do not bind it.
+    Inside,
 }
 
 /// An Application Message with all that any part of the broker wants to know of it later.

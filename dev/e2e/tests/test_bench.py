@@ -19,6 +19,7 @@ SCENARIOS = {
     "pairs-q2-v5": f"pairs -n 3 --qos 2 --protocol 5 {TRAFFIC}",
     "pairs-mixed-sizes": "pairs -n 2 --qos 1 --size 16-300*9,70000 --messages 500",
     "pairs-threads": f"pairs -n 4 --threads 2 --qos 1 {TRAFFIC}",
+    "pairs-kept": f"pairs -n 3 --qos 1 --kept {TRAFFIC}",
     "fan-in": f"fan-in -n 5 --qos 1 {TRAFFIC}",
     "fan-out": "fan-out -n 6 --qos 1 --messages 100",
     "shared": f"shared -n 3 --members 3 --qos 1 {TRAFFIC}",
@@ -40,6 +41,24 @@ def test_each_scenario_measures_and_finds_no_fault(broker, name):
     rates = [value for key, value in report.items() if key.endswith("_per_second")]
     assert rates and all(rate > 0 for rate in rates), report
     assert report["broker_cpu_percent"] >= 0 and report["generator_cpu_percent"] >= 0
+
+
+@pytest.mark.cork_only
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_kept_sessions_are_on_the_disk_and_none_is_left_behind(broker, client, protocol):
+    line = f"pairs -n 3 --qos 1 --kept --protocol {protocol} --messages 300"
+    before = stored_bytes(broker)
+    assert measure(broker.port, line)["ok"] is True
+    assert stored_bytes(broker) > before
+    watcher = client("watcher")
+    watcher.subscribe("$SYS/broker/clients/total")
+    watcher.until(lambda: watcher.payloads()[-1:] == ["1"], "itself alone among the sessions")
+
+
+def stored_bytes(broker):
+    """What the store has written, synced or not."""
+    fields = Path(f"/proc/{broker.child.pid}/io").read_text().split()
+    return int(fields[fields.index("write_bytes:") + 1])
 
 
 def test_open_loop_keeps_its_rate_and_writes_its_distribution(broker, tmp_path):

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
+    iter,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -21,6 +22,9 @@ use super::journal::Journal;
 
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING_MAX: usize = 4096;
+/// How long lines are gathered after some were written: thousands of clients that come at once are not thousands of
+/// writes, and whoever logs a line meanwhile has nobody to wake.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for them.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// How often an output that fails is tried again.
@@ -146,19 +150,30 @@ struct Desk {
 
 impl Desk {
     fn work(mut self, orders: &Receiver<Order>) {
-        for order in orders {
-            self.fulfil();
-            match order {
-                Order::Line(line) => {
-                    self.output.put(&line);
-                    self.say_lost();
-                }
-                Order::Look => {}
-                Order::Flush(done) => {
-                    let _ = done.send(()); // who asked may have lost patience
+        while let Ok(first) = orders.recv() {
+            let mut lines = Vec::new();
+            for order in iter::once(first).chain(orders.try_iter()) {
+                match order {
+                    Order::Line(line) => lines.push(line),
+                    Order::Look => {}
+                    Order::Flush(done) => {
+                        self.write(&mut lines);
+                        let _ = done.send(()); // who asked may have lost patience
+                    }
                 }
             }
+            self.write(&mut lines);
+            thread::sleep(GATHER);
         }
+    }
+
+    fn write(&mut self, lines: &mut Vec<Line>) {
+        self.fulfil();
+        if !lines.is_empty() {
+            self.output.put(lines);
+            lines.clear();
+        }
+        self.say_lost();
     }
 
     fn fulfil(&mut self) {
@@ -177,7 +192,7 @@ impl Desk {
             lost => {
                 let text =
                     format!("WARN broker: {lost} lines of the log were lost: it is written too slowly\n");
-                self.output.put(&Line { level: Level::WARN, subsystem: "broker", text: text.into_bytes() });
+                self.output.put(&[Line { level: Level::WARN, subsystem: "broker", text: text.into_bytes() }]);
             }
         }
     }
@@ -217,10 +232,10 @@ impl Output {
         self.retry = None;
     }
 
-    /// Writes a line: where it belongs, else to standard error, else nowhere.
-    fn put(&mut self, line: &Line) {
+    /// Writes lines: where they belong, else to standard error, else nowhere.
+    fn put(&mut self, lines: &[Line]) {
         if self.retry.is_none_or(|when| Instant::now() >= when) {
-            match self.place.put(line) {
+            match self.place.put(lines) {
                 Ok(()) => {
                     self.retry = None;
                     return;
@@ -234,22 +249,24 @@ impl Output {
             }
         }
         if !matches!(self.place, Place::Stderr(_)) {
-            let _ = io::stderr().lock().write_all(&line.text); // the last resort
+            let _ = io::stderr().lock().write_all(&text_of(lines)); // the last resort
         }
     }
 }
 
 impl Place {
-    fn put(&mut self, line: &Line) -> io::Result<()> {
+    fn put(&mut self, lines: &[Line]) -> io::Result<()> {
         match self {
-            Self::Stderr(false) => io::stderr().lock().write_all(&line.text),
-            Self::Stderr(true) => io::stderr().lock().write_all(&with_priority(line)),
+            Self::Stderr(false) => io::stderr().lock().write_all(&text_of(lines)),
+            Self::Stderr(true) => {
+                io::stderr().lock().write_all(&lines.iter().flat_map(with_priority).collect::<Vec<_>>())
+            }
             Self::Journal(journal) => {
                 let open = match journal.take() {
                     Some(open) => open,
                     None => Journal::open()?,
                 };
-                open.put(line)?;
+                lines.iter().try_for_each(|line| open.put(line))?;
                 *journal = Some(open);
                 Ok(())
             }
@@ -259,7 +276,7 @@ impl Place {
                     // Who may read it is the operator's choice, by the folder; others may not.
                     None => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?,
                 };
-                open.write_all(&line.text)?;
+                open.write_all(&text_of(lines))?;
                 *file = Some(open);
                 Ok(())
             }
@@ -277,6 +294,12 @@ impl Place {
             "{place} can't be written ({error}); until it can, the log goes to standard error"
         );
     }
+}
+
+fn text_of(lines: &[Line]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(lines.iter().map(|line| line.text.len()).sum());
+    lines.iter().for_each(|line| text.extend_from_slice(&line.text));
+    text
 }
 
 /// As the journal likes it on a standard error that leads to it: `<6>` before each line.
@@ -320,11 +343,11 @@ mod tests {
         let folder = folder("rotate");
         let path = folder.join("cork.log");
         let mut output = Output::file(&path);
-        output.put(&line("one\n"));
+        output.put(&[line("one\n")]);
         fs::rename(&path, folder.join("cork.log.1")).unwrap();
-        output.put(&line("two\n"));
+        output.put(&[line("two\n")]);
         output.reopen();
-        output.put(&line("three\n"));
+        output.put(&[line("three\n")]);
         assert_eq!(fs::read_to_string(folder.join("cork.log.1")).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
         fs::remove_dir_all(folder).unwrap();
@@ -335,13 +358,13 @@ mod tests {
         let folder = folder("fails");
         let path = folder.join("not-there").join("cork.log");
         let mut output = Output::file(&path);
-        output.put(&line("lost\n"));
+        output.put(&[line("lost\n")]);
         assert!(output.retry.is_some());
         fs::create_dir(folder.join("not-there")).unwrap();
-        output.put(&line("too early\n"));
+        output.put(&[line("too early\n")]);
         assert!(!path.exists());
         output.retry = Some(Instant::now());
-        output.put(&line("there\n"));
+        output.put(&[line("there\n")]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "there\n");
         assert!(output.retry.is_none());
         fs::remove_dir_all(folder).unwrap();
@@ -362,10 +385,22 @@ mod tests {
             wishes: Arc::default(),
         };
         let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
-        desk.output.put(&first);
-        desk.say_lost();
+        desk.write(&mut vec![first]);
         let text = fs::read_to_string(folder.join("cork.log")).unwrap();
         assert!(text.starts_with("line\n") && text.contains("3 lines of the log were lost"), "{text}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn lines_that_came_together_keep_their_order_and_a_flush_waits_for_those_before_it() {
+        let folder = folder("order");
+        let thread = WriterThread::start(Output::file(&folder.join("cork.log"))).unwrap();
+        let wanted: String = (0..1000).map(|number| format!("{number}\n")).collect();
+        for number in 0..1000 {
+            thread.queue().make_writer().write_all(format!("{number}\n").as_bytes()).unwrap();
+        }
+        drop(thread);
+        assert_eq!(fs::read_to_string(folder.join("cork.log")).unwrap(), wanted);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -98,7 +98,8 @@ pub(crate) struct ConnectionArgs {
     /// The key of the client's certificate: a PEM file.
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
     pub(crate) key: Option<PathBuf>,
-    /// Talk to any server, whatever its certificate says. For tests.
+    /// Talk to any server: with authorities named, whatever name its certificate is for, else whatever its certificate.
+    /// For tests.
     #[arg(long, help_heading = "TLS")]
     pub(crate) insecure: bool,
     /// TLS with the authorities the system trusts.

@@ -152,7 +152,9 @@ fn tls(args: &ConnectionArgs) -> Result<Tls, Failure> {
         tls = tls.alpn(protocol.as_str());
     }
     if args.insecure {
-        tls = tls.dangerously_trust_any_server();
+        // With an authority to ask, only the name is let pass, as mosquitto's clients do.
+        let named = args.cafile.is_some() || args.capath.is_some() || args.tls_use_os_certs;
+        tls = if named { tls.dangerously_trust_any_name() } else { tls.dangerously_trust_any_server() };
     }
     Ok(match args.tls_version.as_deref() {
         None => tls,
