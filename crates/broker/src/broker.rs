@@ -20,9 +20,11 @@ use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
     listeners::{Listeners, PlannedListeners},
+    memory,
     operator::{InForce, Operator},
     reload::{Access, Fingerprints},
     store,
+    watch::{Watch, Watched},
 };
 
 /// Why a broker did not start.
@@ -81,6 +83,7 @@ pub struct Broker {
     pub(crate) in_force: Arc<RwLock<InForce>>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
+    pub(crate) watch: Watch,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
     store: Option<Arc<Keeper>>,
     _data_dir: Option<DataDir>,
@@ -151,7 +154,7 @@ impl Broker {
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
-                let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+                let (store, recovered) = store::open(config)?;
                 (Some(Arc::new(store)), recovered)
             }
         };
@@ -170,6 +173,9 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
+        let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
+        let watched = Watched { store: kept, memory: config.memory, report: runtime.health_report() };
+        let watch = Watch::start(watched, config.limits.disk_free_warning)?;
         let listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
             // A default is nowhere to be found in a file.
@@ -184,6 +190,7 @@ impl Broker {
             in_force,
             planned: Some(planned),
             files,
+            watch,
             store,
             _data_dir: data_dir,
             inside,
@@ -223,6 +230,7 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
+        drop(self.watch);
         if let Some(Err(error)) = self.store.and_then(Arc::into_inner).map(Keeper::stop) {
             tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
@@ -247,7 +255,8 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
         door,
         limits,
         filters,
-        presence: true,
+        presence: config.presence.enabled,
+        presence_keep_seconds: u32::try_from(config.presence.keep.as_secs()).unwrap_or(u32::MAX),
         server_reference,
         ..ShardConfig::default()
     })
@@ -258,7 +267,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
     let limits = &config.limits;
     let defaults = Limits::default();
     let share = u64::from(shards);
-    let limits = Limits {
+    let mut cut = Limits {
         packet_bytes_max: limits.max_packet_size,
         connect_timeout: limits.connect_timeout,
         session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs()).unwrap_or(u32::MAX),
@@ -279,8 +288,11 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         sys_interval: limits.sys_interval,
         ..defaults
     };
+    if let Some(memory) = config.memory {
+        memory::cut(&mut cut, memory, share);
+    }
     let (server_reference, filters) = (config.drain.server_reference.clone(), Arc::clone(&config.filters));
-    Settings { limits, server_reference, filters }
+    Settings { limits: cut, server_reference, filters }
 }
 
 pub(crate) fn address_limits(config: &Config) -> AddressLimits {

@@ -121,6 +121,7 @@ fn known() -> BTreeSet<String> {
         ("sink", "[[sink]]\nname = 'n'\ntype = 'sqlite'\nurl = 'sqlite://b'\nfilter = '#'\nnothing = 1"),
         ("sink", "[[sink]]\nname = 'n'\ntype = 'influxdb'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
         ("sink", "[[sink]]\nname = 'n'\ntype = 'http'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
+        ("presence", "[presence]\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -153,8 +154,19 @@ fn every_key_is_on_the_page_and_no_other() {
 fn every_example_is_accepted() {
     let page = page();
     for Row { key, example, .. } in rows(&page) {
-        let sections =
-            ["auth", "limits", "listener", "bridge", "bridge.topic", "filter", "attach", "sink", "log", "drain"];
+        let sections = [
+            "auth",
+            "limits",
+            "listener",
+            "bridge",
+            "bridge.topic",
+            "filter",
+            "attach",
+            "sink",
+            "log",
+            "drain",
+            "presence",
+        ];
         let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");
         let Some(example) = example else { continue };

@@ -67,6 +67,12 @@ pub struct Limits {
     /// Bytes of a Session's queue that are held in memory; what is behind them, only the store has, if it can give it
     /// back.
     pub queue_head_bytes_max: u64,
+    /// Bytes of all those heads of this shard together, before every queue keeps what comes in the store only.
+    pub heads_bytes_max: u64,
+    /// Bytes of records that may wait for the store before those who publish are no longer read.
+    pub unstored_bytes_max: usize,
+    /// Bytes of retained messages in memory; of further ones only the store has the content, if it can give it back.
+    pub retained_bytes_max: u64,
     /// Bytes all Sessions of this shard may queue in memory together.
     pub queue_bytes_total_max: u64,
     /// Whether QoS 0 messages are queued for absent Sessions.
@@ -103,6 +109,9 @@ impl Default for Limits {
             topic_levels_max: 0,
             queue_bytes_max: 1 << 30,
             queue_head_bytes_max: 256 << 10,
+            heads_bytes_max: 32 << 20,
+            unstored_bytes_max: 32 << 20,
+            retained_bytes_max: u64::MAX,
             queue_bytes_total_max: 1 << 30,
             queue_qos0: false,
             output_bytes_max: 8 << 20,

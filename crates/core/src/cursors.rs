@@ -2,10 +2,13 @@
 //!
 //! One SUBSCRIBE may bring a million filters, so each operation costs the logarithm of the number of cursors.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use cork_packet::QoS;
-use cork_store::Ticket;
+use cork_store::{Message, MessageId, Ticket};
 
 /// How far one subscription's retained messages have been sent.
 #[derive(Clone, Debug)]
@@ -32,6 +35,15 @@ pub(crate) struct Cursors {
     /// A subscription's text to its cursor's number.
     numbers: BTreeMap<Arc<str>, u64>,
     next: u64,
+    /// What the store gave back for the first cursor, in its order.
+    pub(crate) fetched: VecDeque<Arc<Message>>,
+    /// Topics whose message the store could not read.
+    pub(crate) damaged: Vec<Box<str>>,
+    /// What the store is asked for.
+    pub(crate) fetch: Option<u64>,
+    /// The store does not have it yet; it is asked again later.
+    pub(crate) patient: bool,
+    pub(crate) tries: u32,
 }
 
 impl Cursors {
@@ -45,6 +57,16 @@ impl Cursors {
 
     pub(crate) fn first(&self) -> Option<&RetainedCursor> {
         self.waiting.first_key_value().map(|(_, cursor)| cursor)
+    }
+
+    /// The message that was asked for, if it has come. What lies before it is not wanted any more.
+    pub(crate) fn take_fetched(&mut self, topic: &str, id: MessageId) -> Option<Arc<Message>> {
+        while let Some(message) = self.fetched.pop_front() {
+            if message.id == id && *message.topic == *topic {
+                return Some(message);
+            }
+        }
+        None
     }
 
     /// Notes the last topic the first cursor looked at.

@@ -324,6 +324,7 @@ impl Shard {
             self.note_ending(six, Record::SessionEnded { session });
         }
         let session = self.board.sessions.remove(six as usize);
+        self.board.droppers.forget(six, &session);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&outgoing.queue);
@@ -369,7 +370,10 @@ impl Shard {
         with: Vec<Record>,
     ) {
         let (plain, retain, answer, gather) = (false, false, None, None);
-        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+        self.peers.tell(
+            shard,
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+        );
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {

@@ -98,9 +98,9 @@ impl Shard {
                     _ => (None, None),
                 };
                 publication.asked += u16::from(answer.is_some() || gather.is_some());
-                let (retain, with) = (publication.retain, Vec::new());
-                self.peers
-                    .tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+                let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
+                let item = Item::Publish { message, plain, groups, retain, unkept, with, answer, gather };
+                self.peers.tell(shard, item);
             }
         }
         anybody
@@ -134,13 +134,13 @@ impl Shard {
         let from = batch.from;
         for item in batch.items {
             match item {
-                Item::Publish { message, plain, groups, retain, with, answer, gather } => {
+                Item::Publish { message, plain, groups, retain, unkept, with, answer, gather } => {
                     let mark = self.board.records.len();
                     let part = gather.map(|_| self.begin_part());
                     let ticket = (!with.is_empty()).then_some(self.board.ticket);
                     let once = part.map(|(_, ticket)| ticket).or(ticket);
                     self.board.records.extend(with);
-                    let mut publication = Publication { once, ..Publication::of(&message) };
+                    let mut publication = Publication { once, unkept, ..Publication::of(&message) };
                     if retain {
                         self.retain(&mut publication, false);
                     }

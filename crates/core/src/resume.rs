@@ -209,6 +209,9 @@ impl Shard {
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
         let first = !std::mem::replace(&mut session.recorded, true);
+        if first {
+            session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
+        }
         let record = session.to_record();
         self.board.record(record);
         if first {

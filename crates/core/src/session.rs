@@ -12,7 +12,7 @@ use cork_store::{
 };
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
+use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -122,6 +122,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// Deliveries beyond this one are all in the store.
+    pub(crate) kept_from: u64,
     /// The store knows it although it ends with its connection: its queue has, or had, a tail.
     pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
@@ -141,6 +143,8 @@ pub(crate) struct Session {
     pub(crate) since: WallTime,
     /// The part of its queue that only the store has is looked through for what others of a share can take.
     pub(crate) handing_over: bool,
+    /// Messages it did not get, once there are any.
+    pub(crate) drops: Option<Box<Drops>>,
     /// It has ended; only what others of a share can take is still looked for.
     pub(crate) over: bool,
 }
@@ -153,6 +157,7 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            kept_from: 0,
             spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
@@ -164,6 +169,7 @@ impl Session {
             received: Received::default(),
             since: WallTime::default(),
             handing_over: false,
+            drops: None,
             over: false,
         }
     }

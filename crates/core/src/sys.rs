@@ -11,7 +11,7 @@ use crate::{
     connect::broker_publisher,
     deliver::{Ask, Publication},
     filters::{FilterCounts, NAMED},
-    io::Item,
+    io::{Health, Item},
     shard::Shard,
     stats::Stats,
 };
@@ -96,6 +96,8 @@ pub(crate) struct Sys {
     published: BTreeMap<String, String>,
     loads: [[f64; LOADS.len()]; LOADED.len()],
     last: Option<(Time, Stats)>,
+    /// As the driver measured it last.
+    pub(crate) health: Health,
 }
 
 impl Shard {
@@ -113,6 +115,7 @@ impl Shard {
         self.sys_due = next;
         self.board.at(next, Timer::Sys);
         self.tell_backlogs();
+        self.publish_drops();
         let stats = self.stats();
         let mut filters = self.named_counts();
         if self.board.config.shard != 0 {
@@ -141,6 +144,7 @@ impl Shard {
             self.sys_value(&format!("filters/{name}/suppressed"), &counts.suppressed);
             self.sys_value(&format!("filters/{name}/not_understood"), &counts.not_understood);
         }
+        self.publish_health();
         self.publish_loads(sum);
     }
 
@@ -153,6 +157,18 @@ impl Shard {
     /// What each filter of this shard that is in use did: a named one as `$filter/<name>`, others as they were written.
     pub fn filter_counts(&self) -> impl Iterator<Item = (&str, FilterCounts)> {
         self.board.filters.rules.all_counts().map(|(key, counts)| (&**key, *counts))
+    }
+
+    fn publish_health(&mut self) {
+        let Health { disk_free_bytes, store_bytes, memory_bytes, pressure } = self.sys.health;
+        if let Some(free) = disk_free_bytes {
+            self.sys_value("disk/free/bytes", &free);
+            self.sys_value("disk/store/bytes", &store_bytes);
+        }
+        if memory_bytes > 0 {
+            self.sys_value("memory/resident/bytes", &memory_bytes);
+            self.sys_value("memory/pressure", &pressure.as_str());
+        }
     }
 
     /// Exponentially weighted averages over 1, 5 and 15 minutes, per minute, as `uptime` shows loads.
@@ -181,9 +197,22 @@ impl Shard {
         if self.sys.published.get(&topic) == Some(&text) {
             return;
         }
+        self.sys_publish(&topic, &text);
+        self.sys.published.insert(topic, text);
+    }
+
+    /// Takes a value back that means nothing any more.
+    pub(crate) fn sys_clear(&mut self, name: &str) {
+        let topic = format!("$SYS/broker/{name}");
+        if self.sys.published.remove(&topic).is_some() {
+            self.sys_publish(&topic, "");
+        }
+    }
+
+    fn sys_publish(&mut self, topic: &str, text: &str) {
         let publisher = broker_publisher();
         let mut publication = Publication {
-            topic: &topic,
+            topic,
             properties: &[],
             payload: text.as_bytes(),
             qos: QoS::AtLeastOnce,
@@ -192,6 +221,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -205,6 +235,5 @@ impl Shard {
         if self.board.records.get(records).is_some_and(retained) {
             self.board.records.remove(records);
         }
-        self.sys.published.insert(topic, text);
     }
 }

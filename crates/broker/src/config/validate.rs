@@ -26,7 +26,6 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
         self.judge_values(&mut errors);
-        self.judge_unenforced(&mut errors);
         self.judge_data_dir(&mut errors);
         self.judge_listeners(&mut errors);
         self.judge_doors(&mut errors);
@@ -108,13 +107,6 @@ impl Config {
         if self.limits.receive_maximum == 0 {
             let message = "`0` is not accepted; accepted is 1 to 65535".to_owned();
             errors.push(self.error("limits.receive_maximum", message));
-        }
-    }
-
-    /// A limit that is not enforced must not look as if it were.
-    fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
-        if self.memory.is_some() {
-            errors.push(self.error("memory", "is not in this version yet; remove the key".to_owned()));
         }
     }
 
