@@ -586,7 +586,7 @@ fn messages_that_are_too_old_do_not_pass_and_what_tells_their_age_does_not_eithe
     let property = |name: &str, value: &str| [vec![0x26], wire::string(name), wire::string(value)].concat();
     for (arrived, passes) in [("4941000001", true), ("4940999999", false)] {
         let (own, id, who) =
-            (property("a", "b"), property(&format!("1-0-{arrived}"), ""), property("lamp", ""));
+            (property("a", "b"), property(&format!("1-0-{arrived}"), "1"), property("lamp", ""));
         let properties = [own.clone(), id, who].concat();
         pair.local_says(&wire::publish_with(V5, 2, "a", Some(1), &properties, b"x"));
         let passed = wire::publish_with(V5, 2, "site/a", Some(1), &[own, hop("here")].concat(), b"x");
