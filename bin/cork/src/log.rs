@@ -14,9 +14,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use cork_http::LogBook;
+use tail::Tail;
 use writer::{Output, Queue, WriterThread};
 
 mod journal;
+mod tail;
 mod writer;
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
@@ -27,6 +30,7 @@ pub(crate) struct Log {
     lines: Handle<Lines, Registry>,
     filter: Handle<Targets, Base>,
     thread: WriterThread,
+    book: LogBook,
 }
 
 impl Log {
@@ -37,8 +41,14 @@ impl Log {
         let thread = WriterThread::start(output(config))?;
         let (layer, lines) = reload::Layer::new(lines(config, thread.queue()));
         let (targets, filter) = reload::Layer::new(filter(config));
-        tracing_subscriber::registry().with(layer).with(targets).init();
-        Ok(Self { lines, filter, thread })
+        let book = LogBook::default();
+        tracing_subscriber::registry().with(layer).with(targets).with(Tail(book.clone())).init();
+        Ok(Self { lines, filter, thread, book })
+    }
+
+    /// The last lines, for who looks at them over HTTP.
+    pub(crate) const fn book(&self) -> &LogBook {
+        &self.book
     }
 
     /// Goes on with another configuration. A log file is opened again even if nothing changed: it may have been moved
@@ -67,6 +77,8 @@ fn filter(config: &LogConfig) -> Targets {
             Subsystem::Client => &["client", "cork_core"],
             Subsystem::Access => &["access", "cork_access"],
             Subsystem::Store => &["store", "cork_store"],
+            Subsystem::Bridge => &["bridge", "cork_bridge"],
+            Subsystem::Sink => &["sink", "cork_sinks"],
         };
         for name in names {
             targets = targets.with_target(*name, level(*chosen));

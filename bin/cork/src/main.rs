@@ -10,10 +10,13 @@ mod out;
 
 mod acl;
 mod check;
+mod ctl;
+mod dashboard;
 mod generate;
 mod log;
 mod matching;
 mod mqtt;
+mod orders;
 mod passwd;
 mod publish;
 mod request;
@@ -21,6 +24,7 @@ mod serve;
 mod sim;
 mod store;
 mod subscribe;
+mod top;
 
 /// Corkboard: an MQTT broker for the home and the factory, and its tools.
 #[derive(Parser)]
@@ -67,6 +71,10 @@ enum Command {
     Completions(generate::CompletionsArgs),
     /// Write the man pages into a folder.
     Man(generate::ManArgs),
+    /// Operate a running broker over its HTTP API.
+    Ctl(Box<ctl::CtlArgs>),
+    /// Watch a running broker: rates, busiest topics and clients, once a second.
+    Top(top::TopArgs),
     /// Look after what the broker keeps on disk.
     Store(store::StoreArgs),
 }
@@ -95,6 +103,8 @@ fn main() -> ExitCode {
         Command::Match(args) => matching::run(&args),
         Command::Completions(args) => generate::completions(&args, mqtt::tidy_up(Cork::command())),
         Command::Man(args) => generate::man(&args, mqtt::tidy_up(Cork::command())),
+        Command::Top(args) => top::top(&args),
+        Command::Ctl(args) => ctl::ctl(&args),
         Command::Store(args) => store::store(&args),
     }
 }

@@ -1,18 +1,25 @@
 //! `cork serve`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, thread};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
+use cork_bridge::Bridges;
 use cork_broker::{
-    Address, Broker, Config, Overrides,
+    Address, Broker, Config, Overrides, Reload,
     config::{Change, ClientCert, ConfigErrors, Durability, Listener, Scheme},
 };
+use cork_http::Surroundings;
+use cork_sinks::Sinks;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-use crate::log::Log;
+use crate::{
+    dashboard::Dashboard,
+    log::Log,
+    orders::{self, Order},
+};
 
 #[derive(Args, Default)]
 pub(crate) struct ServeArgs {
@@ -51,21 +58,40 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = configuration(args)?;
     let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let mut broker = Broker::start(&config)?;
-    welcome(&config, &broker);
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (desk, orders) = orders::desk(signals);
+    cork_bridge::judge(&config)?;
+    cork_sinks::judge(&config)?;
+    // Links and sinks have their Sessions before the first client can publish.
+    let mut broker = Broker::start_closed(&config)?;
+    let mut links = Links { bridges: Bridges::start(&broker)?, sinks: Sinks::start(&broker)? };
+    broker.open();
+    let around = Surroundings { host: Some(Arc::new(desk)), log: log.book().clone() };
+    let mut dashboard = Dashboard::new(around);
+    dashboard.follow(&config, &broker)?;
+    welcome(&config, &broker, &dashboard);
+    for order in orders {
+        match order {
+            Order::End => break,
+            Order::Reload(answer) => {
+                let running = (&mut broker, &mut links, &mut dashboard);
+                let done = reload(args, &mut config, running, &log);
+                let _ = answer.map(|answer| answer.send(done)); // whoever asked may have gone
+            }
+            Order::LogLevel { subsystem, level } => {
+                let before = config.log.clone();
+                match subsystem {
+                    Some(subsystem) => drop(config.log.levels.insert(subsystem, level)),
+                    None => (config.log.level, config.log.levels) = (level, BTreeMap::new()),
+                }
+                log.change(&before, &config.log);
+            }
         }
-        reload(args, &mut config, &mut broker, &log);
     }
-    // Whoever asks a second time does not want to wait.
-    thread::spawn(move || {
-        signals.forever().find(|signal| *signal != SIGHUP);
-        std::process::exit(130);
-    });
     tracing::info!(target: "broker", "shutting down");
+    drop(dashboard);
+    links.bridges.stop();
+    links.sinks.stop();
     broker.shutdown();
     Ok(())
 }
@@ -85,34 +111,69 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
     Ok(config)
 }
 
+/// What connects the broker with others.
+struct Links {
+    bridges: Bridges,
+    sinks: Sinks,
+}
+
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(args: &ServeArgs, config: &mut Config, broker: &mut Broker, log: &Log) {
-    let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
+fn reload(
+    args: &ServeArgs,
+    config: &mut Config,
+    running: (&mut Broker, &mut Links, &mut Dashboard),
+    log: &Log,
+) -> Result<Reload, String> {
+    let (broker, links, dashboard) = running;
+    let new = configuration(args).and_then(|new| {
+        cork_bridge::judge(&new)?;
+        cork_sinks::judge(&new)?;
+        broker.reload(&new).map(|done| (new, done))
+    });
     match new {
-        Ok((new, done)) => {
+        Ok((new, mut done)) => {
+            match links.bridges.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                // It was judged a moment ago; a file may have changed since.
+                Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
+            }
+            match links.sinks.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
+            }
             log.change(&config.log, &new.log);
-            config.log = new.log;
+            config.log = new.log.clone();
+            let answer = done.clone();
             match done.changed.as_slice() {
                 [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
                 changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
             }
+            if let Err(errors) = dashboard.follow(&new, broker) {
+                tracing::error!(target: "broker", %errors, "the HTTP listeners stay as they were");
+            }
             for Change { key, old, new } in done.needs_restart {
                 tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
             }
+            Ok(answer)
         }
         Err(errors) => {
+            let answer = errors.to_string();
             for error in errors.0 {
                 tracing::error!(target: "broker", %error, "not reloaded, nothing changed");
             }
+            Err(answer)
         }
     }
 }
 
 /// Tells a newcomer where the broker is and what to try.
-fn welcome(config: &Config, broker: &Broker) {
+fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
     let mut text = format!("Corkboard {}\n", env!("CARGO_PKG_VERSION"));
     for (scheme, address) in broker.addresses() {
         text += &format!("  listening on  {}://{address}\n", scheme.as_str());
+    }
+    for address in dashboard.addresses() {
+        text += &format!("  dashboard     http://{address}\n");
     }
     text += &format!("  data in       {}\n", config.data_dir.display());
     text += match config.durability {
@@ -122,12 +183,20 @@ fn welcome(config: &Config, broker: &Broker) {
             "  messages      are on the disk when the system writes them; a power cut can take some\n"
         }
     };
+    for bridge in &config.bridges {
+        text += &format!("  bridge        {} to {}\n", bridge.name, bridge.urls.join(", "));
+    }
     if config.auth.password_file.is_none() {
         let certified = |listener: &Listener| {
             listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
         };
         let by_certificate = !config.listeners.is_empty()
-            && (!config.auth.anonymous_allowed() || config.listeners.iter().all(certified));
+            && (!config.auth.anonymous_allowed()
+                || config
+                    .listeners
+                    .iter()
+                    .filter(|listener| listener.url.scheme != Scheme::Http)
+                    .all(certified));
         text += match config.auth.acl_file {
             None if by_certificate => {
                 "  users         who has a client certificate may publish and subscribe\n"

@@ -8,7 +8,7 @@
 //!
 //! Where the rules come from: a program that has them as values, or a file (`acl_file`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use pattern::Pattern;
@@ -135,6 +135,8 @@ pub struct Acl {
     default_allow: bool,
     /// Every SUBSCRIBE is granted; what it brings is checked message by message.
     grants_every_filter: bool,
+    /// The members of each group; none where the rights know no groups.
+    groups: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A rule, and how names in its topic are read.
@@ -199,7 +201,19 @@ impl Acl {
             clients: HashMap::new(),
             default_allow,
             grants_every_filter: false,
+            groups: None,
         }
+    }
+
+    /// The same rights, with the groups they were written with.
+    pub(crate) fn with_groups(self, groups: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
+        Self { groups: Some(groups.into_iter().collect()), ..self }
+    }
+
+    /// The members of each group, by name; `None` where the rights know no groups: without a file, or in Mosquitto's
+    /// format.
+    pub const fn groups(&self) -> Option<&BTreeMap<String, Vec<String>>> {
+        self.groups.as_ref()
     }
 
     fn index(&mut self, who: Who, position: usize) {

@@ -28,6 +28,12 @@ pub(crate) struct PlannedListeners {
     pub(crate) renewed: Vec<String>,
 }
 
+impl std::fmt::Debug for PlannedListeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedListeners").field("schemes", &self.schemes).finish_non_exhaustive()
+    }
+}
+
 impl Listeners {
     pub(crate) fn new(check: CertificateCheck) -> io::Result<Self> {
         let changed = check.clone();
@@ -44,6 +50,9 @@ impl Listeners {
         let (mut wanted, mut schemes, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut certificates, mut renewed) = (Vec::new(), Vec::new());
         for (at, listener) in config.listeners.iter().enumerate() {
+            if listener.url.scheme == Scheme::Http {
+                continue; // the program's own affair
+            }
             let earlier = &config.listeners[..at];
             let nth = earlier.iter().filter(|other| other.url == listener.url).count();
             let planned = self.certificates.plan(listener, nth).map_err(|problems| {

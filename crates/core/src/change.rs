@@ -14,10 +14,11 @@ impl Shard {
     /// New limits hold at once, except for what a client was promised in its CONNACK: it keeps that until it connects
     /// again, and a Session its expiry.
     pub(crate) fn on_settings(&mut self, settings: Settings) {
-        let Settings { limits, server_reference } = settings;
+        let Settings { limits, server_reference, filters } = settings;
         let ticks_otherwise = limits.sys_interval != self.board.config.limits.sys_interval;
         self.board.config.limits = limits;
         self.board.config.server_reference = server_reference;
+        self.on_filters(filters);
         if ticks_otherwise {
             let due = std::mem::replace(&mut self.sys_due, Time::NEVER);
             self.board.timers.remove(&(due, Timer::Sys));
@@ -33,6 +34,27 @@ impl Shard {
             self.disarm_will(six);
         }
         self.end(id, Ended::Expelled(why));
+    }
+
+    /// The operator wants the client of this name gone.
+    pub(crate) fn on_kick(&mut self, client_id: &str, why: Box<str>) {
+        let conn = self.session_of(client_id).map(|six| self.board.sessions[six as usize].conn);
+        if let Some(conn) = conn.and_then(|index| self.board.conn_at(index)) {
+            let id = conn.id;
+            self.on_expel(id, why);
+        }
+    }
+
+    /// The operator wants a Session to end.
+    pub(crate) fn on_end_session(&mut self, client_id: &str, why: Box<str>) {
+        let Some(six) = self.session_of(client_id) else { return };
+        let key = self.board.sessions[six as usize].key;
+        self.disarm_will(six);
+        self.on_kick(client_id, why);
+        // One that ends with its connection is gone by now.
+        if self.board.sessions.get(six as usize).is_some_and(|session| session.key == key && !session.over) {
+            self.end_session(six);
+        }
     }
 
     /// What a client is promised in its CONNACK.

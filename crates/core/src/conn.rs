@@ -138,6 +138,17 @@ pub(crate) enum Answer {
     ConnAck(Box<[u8]>),
 }
 
+/// What went in and out of a connection.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// PUBLISH packets from the client.
+    pub(crate) messages_in: u64,
+    /// PUBLISH packets to the client.
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
 /// One Network Connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -160,6 +171,8 @@ pub(crate) struct Conn {
     pub(crate) keep_alive: u16,
     pub(crate) opened: Time,
     pub(crate) last_seen: Time,
+    /// What went in and out so far.
+    pub(crate) traffic: Traffic,
     /// When its timer goes off.
     pub(crate) timer: Time,
     /// Publications under way to the client at most.
@@ -183,6 +196,8 @@ pub(crate) struct Conn {
     pub(crate) proven_user: Option<Box<str>>,
     /// It is a part of the broker itself.
     pub(crate) inside: bool,
+    /// By its Protocol Level it is a bridge of 3.1 or 3.1.1.
+    pub(crate) bridge: bool,
     /// What it is sent carries the facts of each message.
     pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
@@ -216,6 +231,7 @@ impl Conn {
             keep_alive: 0,
             opened: now,
             last_seen: now,
+            traffic: Traffic::default(),
             timer: Time::NEVER,
             window: u16::MAX,
             receiving: 0,
@@ -234,6 +250,7 @@ impl Conn {
             peer,
             proven_user: None,
             inside: false,
+            bridge: false,
             facts: false,
             strange_bytes: 0,
             half_bytes: 0,

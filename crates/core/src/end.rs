@@ -297,6 +297,9 @@ impl Shard {
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
+        for own in std::mem::take(&mut self.board.sessions[six as usize].filtered).into_values() {
+            self.drop_own(six, &own);
+        }
         self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
@@ -322,6 +325,7 @@ impl Shard {
             self.note_ending(six, Record::SessionEnded { session });
         }
         let session = self.board.sessions.remove(six as usize);
+        self.board.droppers.forget(six, &session);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&outgoing.queue);
@@ -367,7 +371,10 @@ impl Shard {
         with: Vec<Record>,
     ) {
         let (plain, retain, answer, gather) = (false, false, None, None);
-        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+        self.peers.tell(
+            shard,
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+        );
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {

@@ -187,6 +187,13 @@ pub enum Event {
         /// Where the record lies and what is wrong with it.
         error: Box<str>,
     },
+    /// The store could not read a retained message; a new subscriber did not get it.
+    RetainedDamaged {
+        /// Topic Name.
+        topic: Box<str>,
+        /// Where the record lies and what is wrong with it.
+        error: Box<str>,
+    },
     /// A client publishes faster than it may and is not read for a while. At most one for each connection.
     Slowed {
         /// Client Identifier.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
+use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Settings, Stats, Users};
+use crate::{Event, FilterCounts, Pressure, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,8 @@ pub enum Input<'a> {
     },
     /// The store's answer to [`Output::Load`].
     Loaded(Loaded),
+    /// The store's answer to [`Output::Fetch`].
+    Fetched(Fetched),
     /// The store has no space for new messages, or has some again.
     Full(bool),
     /// What other shards have for this one.
@@ -99,12 +101,41 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
+    /// The operator wants the client of this name gone, as with [`Input::Expel`]. Nothing happens if it is not here.
+    Kick {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
+    /// The operator wants a Session to end, with all it keeps; its client is disconnected first. No Will is sent.
+    EndSession {
+        /// Client Identifier.
+        client_id: Box<str>,
+        /// Why, for the log and the client.
+        why: Box<str>,
+    },
+    /// What the driver measured.
+    Health(Health),
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// What the driver measures of the machine and the process, in bytes.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Free on the disk of the data directory; `None`: there is none.
+    pub disk_free_bytes: Option<u64>,
+    /// What the store takes of it.
+    pub store_bytes: u64,
+    /// Resident memory of the process.
+    pub memory_bytes: u64,
+    /// How near that is to what it may take.
+    pub pressure: Pressure,
 }
 
 /// Why the driver did not let somebody in, or what it did about an address.
@@ -176,6 +207,8 @@ pub enum Output {
     },
     /// Give these deliveries back; answer with [`Input::Loaded`].
     Load(Load),
+    /// Give these retained messages back; answer with [`Input::Fetched`].
+    Fetch(Fetch),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.
@@ -253,6 +286,8 @@ pub enum Item {
         groups: Vec<Arc<str>>,
         /// Keep it as the topic's retained message.
         retain: bool,
+        /// The store does not have it: there was no space.
+        unkept: bool,
         /// Records that must hold together with what it causes there.
         with: Vec<Record>,
         /// Asks for [`Item::Noted`] once it is stored there.
@@ -295,6 +330,8 @@ pub enum Item {
     Noted(Waiter),
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
+    /// What named filters did on `from`, for `$SYS`.
+    Filters(Vec<(Box<str>, FilterCounts)>),
 }
 
 /// An acknowledgement that waits for another shard.

@@ -119,6 +119,7 @@ impl Shard {
         let client_id = Arc::clone(&publisher);
         let client_id = &*client_id.client_id;
         let six = self.insert_nameless(key, publisher);
+        self.watch_backlog(six, client_id);
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
         self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
             hasher.hash_one(sessions[*other as usize].client_id())
@@ -160,6 +161,7 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return };
         conn.granted = granted;
         conn.version = connect.version;
+        conn.bridge = connect.bridge;
         conn.stage = Stage::Connected { connack_sent: false };
         conn.session = six;
         conn.keep_alive = keep_alive;
@@ -180,7 +182,8 @@ impl Shard {
         if std::mem::take(&mut session.handing_over) {
             session.outgoing().queue.forget_question();
         }
-        if *session.publisher != publisher {
+        let changes_hands = *session.publisher != publisher;
+        if changes_hands {
             session.publisher = Arc::new(publisher);
         }
         let was_persistent = session.is_persistent();
@@ -194,6 +197,9 @@ impl Shard {
             self.record_session(six);
         }
         self.count_connected(1);
+        if changes_hands {
+            self.reattach(six);
+        }
         for subscription in self.board.sessions[six as usize].subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
@@ -206,6 +212,9 @@ impl Shard {
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
         let first = !std::mem::replace(&mut session.recorded, true);
+        if first {
+            session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
+        }
         let record = session.to_record();
         self.board.record(record);
         if first {

@@ -30,6 +30,13 @@ pub(crate) enum Denied<'a> {
     Delivery(&'a str),
 }
 
+/// Whether this is where a bridge of Mosquitto says that it is there, by a Will too: without it none could connect.
+#[cold]
+fn is_own_state(publisher: &Publisher, topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| *name == *publisher.client_id)
+}
+
 impl Board {
     /// Whom the rights are asked about. No rule may fit because of a user name that nobody vouches for.
     #[inline]
@@ -42,7 +49,9 @@ impl Board {
     /// Whether the rights let somebody publish to a topic now.
     #[inline]
     pub(crate) fn may_write(&self, publisher: &Publisher, topic: &str) -> bool {
-        publisher.proof == Proof::Inside || self.rights.allows(self.subject(publisher), Action::Write, topic)
+        publisher.proof == Proof::Inside
+            || self.rights.allows(self.subject(publisher), Action::Write, topic)
+            || (self.rights.is_permissive() && is_own_state(publisher, topic))
     }
 
     /// Reports a refusal with the rule it comes from, the first time for a topic on a connection.

@@ -72,7 +72,7 @@ impl Keeper {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = authenticator;
     }
 
-    fn now(&self) -> Arc<dyn Authenticator> {
+    pub(crate) fn now(&self) -> Arc<dyn Authenticator> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -14,10 +14,14 @@ mod gate;
 mod listeners;
 mod log;
 mod mail;
+mod probe;
 mod runtime;
+mod tap;
 mod worker;
 
 pub use connector::Connector;
 pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
-pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use probe::Probe;
+pub use runtime::{CertificateCheck, HealthReport, Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use tap::{Taken, Tap, Tapped};

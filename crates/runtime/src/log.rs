@@ -88,6 +88,9 @@ pub(crate) fn log(event: &Event) {
         Event::DeliveryDamaged { client_id, delivery, error } => {
             error!(target: "store", client = &*short(client_id), delivery, %error, "a stored message is damaged: it is lost");
         }
+        Event::RetainedDamaged { topic, error } => {
+            error!(target: "store", topic = &**topic, %error, "a retained message could not be read: a new subscriber did not get it");
+        }
         Event::StoreFull { full: true } => {
             error!(
                 target: "store", "the store has no space left: what needs it is refused; what is stored is still delivered"

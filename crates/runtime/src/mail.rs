@@ -7,11 +7,14 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{AuthOutcome, Batch, ConnId, Settings, Users};
+use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Settings, Users};
 use cork_net::Stream;
 use mio::Waker;
 
-use crate::listeners::ListenerChanges;
+use crate::{listeners::ListenerChanges, tap::Tap};
+
+/// Takes an answer, on the worker's thread.
+pub(crate) type Reply = Box<dyn FnOnce(Answer) + Send>;
 
 /// What a worker is told.
 pub(crate) enum Mail {
@@ -29,8 +32,16 @@ pub(crate) enum Mail {
     Listeners(Box<ListenerChanges>, Sender<()>),
     /// Other limits, among them the connections this shard may have.
     Settings(Box<Settings>, usize),
+    /// What was measured.
+    Health(Health),
     /// What certificates must be changed: look at all connections.
     CheckCertificates,
+    /// A question of the operator's.
+    Query(Box<Query>, Reply),
+    /// A client is to go, for this reason; `session`: with all that is kept for it.
+    Expel { client_id: Box<str>, why: Box<str>, session: bool },
+    /// Listen in on a client.
+    Tap { client_id: Box<str>, tap: Tap },
     /// Tell everybody and disconnect them.
     Drain,
     /// End the thread.

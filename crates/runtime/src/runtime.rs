@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{Settings, ShardConfig, Users, hooks::Hooks, share_out};
+use cork_core::{Health, Settings, ShardConfig, Users, hooks::Hooks, share_out};
 use cork_mesh::Mesh;
 use cork_net::{Address, Listen};
 use cork_store::{Recovered, Store};
@@ -20,6 +20,7 @@ use crate::{
     gate::{AddressLimits, Gate},
     listeners::{Doors, ListenError, PreparedListeners},
     mail::{Mail, Post, mailbox},
+    probe::Probe,
     worker::{WAKE, Worker},
 };
 
@@ -78,6 +79,25 @@ impl CertificateCheck {
     }
 }
 
+/// Tells the shards what was measured of process and machine. Can be used from any thread.
+#[derive(Clone)]
+pub struct HealthReport(Vec<Post>);
+
+impl std::fmt::Debug for HealthReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HealthReport").finish_non_exhaustive()
+    }
+}
+
+impl HealthReport {
+    /// Tells it.
+    pub fn send(&self, health: Health) {
+        for post in &self.0 {
+            post.send(Mail::Health(health));
+        }
+    }
+}
+
 /// Running workers. They end with [`Runtime::shutdown`], or when this value is dropped.
 pub struct Runtime {
     posts: Vec<Post>,
@@ -87,6 +107,8 @@ pub struct Runtime {
     /// To register with the polls of the shards what comes later.
     registries: Vec<Registry>,
     doors: Doors,
+    /// Tells which shard a Session lives on.
+    seed: u64,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -120,7 +142,8 @@ impl Runtime {
             mailboxes.push((poll, mailbox));
         }
         let (threads, doors) = (Vec::new(), Doors::default());
-        let mut runtime = Self { posts, keeper, gate, threads, registries, doors };
+        let seed = config.shard.seed;
+        let mut runtime = Self { posts, keeper, gate, threads, registries, doors, seed };
         let started = Instant::now();
         let recovered = share_out(config.recovered, shards, config.shard.seed);
         let mut workers = Vec::new();
@@ -207,10 +230,22 @@ impl Runtime {
         CertificateCheck(self.posts.clone())
     }
 
+    /// What tells the shards what was measured.
+    #[must_use]
+    pub fn health_report(&self) -> HealthReport {
+        HealthReport(self.posts.clone())
+    }
+
     /// The way in for clients of the same program.
     #[must_use]
     pub fn connector(&self) -> Connector {
         Connector::new(self.posts.clone())
+    }
+
+    /// The way in for who wants to know something, or wants somebody gone.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.posts.clone(), Arc::clone(&self.keeper), self.seed)
     }
 
     /// Gives every shard new rights.

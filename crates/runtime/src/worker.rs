@@ -22,6 +22,7 @@ use crate::{
     gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
+    tap::{Listening, Moved, Taps},
 };
 
 /// The token of the mailbox.
@@ -83,6 +84,8 @@ pub(crate) struct Worker {
     rest_reported: bool,
     /// Running enhanced authentications.
     exchanges: BTreeMap<ConnId, Box<dyn Exchange>>,
+    /// Who is listened in on.
+    taps: Taps,
     buffer: Vec<u8>,
     started: Instant,
     draining: bool,
@@ -117,6 +120,7 @@ impl Worker {
             accept_rests_until: None,
             rest_reported: false,
             exchanges: BTreeMap::new(),
+            taps: Taps::default(),
             buffer: vec![0; READ_BYTES],
             started,
             draining: false,
@@ -280,7 +284,18 @@ impl Worker {
                 Mail::Settings(settings, connections_max) => {
                     self.change_settings(settings, connections_max, now);
                 }
+                Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
+                Mail::Query(query, reply) => reply(self.shard.ask(&query)),
+                Mail::Expel { client_id, why, session: false } => {
+                    self.shard.handle(now, Input::Kick { client_id, why });
+                }
+                Mail::Expel { client_id, why, session: true } => {
+                    self.shard.handle(now, Input::EndSession { client_id, why });
+                }
+                Mail::Tap { client_id, tap } => {
+                    self.taps.add(Listening::new(client_id, tap, &self.shard));
+                }
                 Mail::Drain => {
                     self.draining = true;
                     self.listeners.clear();
@@ -397,7 +412,7 @@ impl Worker {
             self.to_check.push(slot);
         }
         if !bytes.is_empty() {
-            self.shard.handle(now, Input::Bytes { conn: id, bytes });
+            handle_tapped(&mut self.shard, &mut self.taps, self.number, now, id, bytes);
         }
         // Whatever came before it was watched shows as an event.
     }
@@ -411,10 +426,13 @@ impl Worker {
         let (id, ending) = (connection.id, connection.ending);
         let (was_settled, awaited_origin) =
             (connection.stream.is_settled(), connection.stream.awaits_origin());
-        let shard = &mut self.shard;
+        let (shard, taps, number) = (&mut self.shard, &mut self.taps, self.number);
         let mut sink = |bytes: &[u8]| {
-            if ending == Ending::No {
+            if ending != Ending::No {
+            } else if taps.is_empty() {
                 shard.handle(now, Input::Bytes { conn: id, bytes });
+            } else {
+                handle_tapped(shard, taps, number, now, id, bytes);
             }
         };
         match connection.stream.read(&mut self.buffer[..bytes], &mut sink) {
@@ -468,6 +486,7 @@ impl Worker {
 
     fn drop_connection(&mut self, id: ConnId) {
         self.exchanges.remove(&id);
+        self.taps.forget(id);
         if let Some(connection) = self.connections.remove(id) {
             // Closing the descriptor takes it out of the poll as well.
             if connection.ending != Ending::Lingering {
@@ -490,7 +509,21 @@ impl Worker {
             if stream.wants_write() && stream.flush_control().is_err() {
                 break;
             }
-            match self.shard.transmit(now, id, |slices| stream.write(slices)) {
+            let mut copy = (!self.taps.is_empty()).then(Vec::new);
+            let written = self.shard.transmit(now, id, |slices| {
+                let taken = stream.write(slices)?;
+                if let Some(copy) = &mut copy {
+                    copy.extend(slices.iter().flat_map(|slice| slice.iter()).take(taken));
+                }
+                Ok::<_, io::Error>(taken)
+            });
+            if let Some(bytes) = copy.filter(|copy| !copy.is_empty()) {
+                let left = self.shard.waiting_bytes(id) > 0;
+                let (number, whole) = (self.number, false);
+                let moved = Moved { number, conn: id, sent_by_client: false, bytes: &bytes, whole, left };
+                self.taps.give(&self.shard, moved);
+            }
+            match written {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -537,6 +570,10 @@ impl Worker {
                     self.store.load(load);
                     self.take_stored(now);
                 }
+                Output::Fetch(fetch) => {
+                    self.store.fetch(fetch);
+                    self.take_stored(now);
+                }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
                 Output::Authenticate { conn, credentials } => {
                     self.ask(conn, Question::Password { credentials });
@@ -568,6 +605,7 @@ impl Worker {
             let input = match answer {
                 Answer::Stored { ticket, result } => Input::Stored { ticket, result },
                 Answer::Loaded(loaded) => Input::Loaded(loaded),
+                Answer::Fetched(fetched) => Input::Fetched(fetched),
                 Answer::Full(full) => Input::Full(full),
             };
             self.shard.handle(now, input);
@@ -648,6 +686,16 @@ impl Worker {
             self.connections.mark_readable(id.index as usize);
         }
     }
+}
+
+/// Hands bytes to the shard, and a copy to who listens in: the shard may learn from them, or forget by them, whose they
+/// are.
+fn handle_tapped(shard: &mut Shard, taps: &mut Taps, number: u16, now: Time, conn: ConnId, bytes: &[u8]) {
+    taps.notice(shard, conn);
+    let whole = shard.is_between_packets(conn);
+    shard.handle(now, Input::Bytes { conn, bytes });
+    taps.notice(shard, conn);
+    taps.give(shard, Moved { number, conn, sent_by_client: true, bytes, whole, left: false });
 }
 
 /// Whether somebody may connect, as far as that depends on the address; who may not is counted.

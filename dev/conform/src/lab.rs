@@ -9,10 +9,11 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::{
-    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
+    AuthOutcome, Batch, Claim, ConnId, Event, Health, Input, Output, Settings, Shard, ShardConfig, Users,
+    share_out,
 };
 use cork_proto::Time;
-use cork_store::{Loaded, ModelStore, Record, Ticket};
+use cork_store::{ModelStore, Record, Ticket};
 
 use crate::{
     received::{Ack, Published, Received, split},
@@ -50,7 +51,7 @@ pub struct Lab {
     mail: VecDeque<(usize, Batch)>,
     mail_paused: bool,
     /// What the store gave back and nobody has got yet.
-    loaded: VecDeque<(usize, Loaded)>,
+    loaded: VecDeque<(usize, Input<'static>)>,
     loads_paused: bool,
     /// Batches of records, in order, with their shard.
     pub stored: Vec<(usize, Vec<Record>)>,
@@ -153,12 +154,49 @@ impl Lab {
         self.settle();
     }
 
+    /// The driver measured this.
+    pub fn measured(&mut self, health: Health) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Health(health));
+        }
+        self.settle();
+    }
+
+    /// The store has no space for new messages, or has some again.
+    pub fn store_is_full(&mut self, full: bool) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Full(full));
+        }
+        self.settle();
+    }
+
     /// The operator wants a client gone.
     pub fn expel(&mut self, client: ClientIx, why: &str) {
         if let Some((shard, conn)) = self.clients[client.0].conn {
             self.input(shard, Input::Expel { conn, why: why.into() });
             self.settle();
         }
+    }
+
+    /// Asks a shard.
+    #[must_use]
+    pub fn ask(&self, shard: usize, query: &cork_core::Query) -> cork_core::Answer {
+        self.shards[shard].ask(query)
+    }
+
+    /// The operator wants the client of this name gone, with all that is kept for it if `session`.
+    pub fn send_off(&mut self, client_id: &str, session: bool) {
+        for shard in 0..self.shards.len() {
+            let (client_id, why) = (client_id.into(), "because".into());
+            self.input(
+                shard,
+                match session {
+                    true => Input::EndSession { client_id, why },
+                    false => Input::Kick { client_id, why },
+                },
+            );
+        }
+        self.settle();
     }
 
     /// From now on the store keeps its answers back; [`Lab::store_answers`] gives them.
@@ -259,7 +297,7 @@ impl Lab {
 
     fn give_loaded(&mut self) {
         while let Some((shard, loaded)) = self.loaded.pop_front() {
-            self.input(shard, Input::Loaded(loaded));
+            self.input(shard, loaded);
         }
     }
 
@@ -464,7 +502,14 @@ impl Lab {
             }
             Output::Load(load) => {
                 let loaded = self.disk.load(&load);
-                self.loaded.push_back((shard, loaded));
+                self.loaded.push_back((shard, Input::Loaded(loaded)));
+                if !self.loads_paused {
+                    self.give_loaded();
+                }
+            }
+            Output::Fetch(fetch) => {
+                let fetched = self.disk.fetch(&fetch);
+                self.loaded.push_back((shard, Input::Fetched(fetched)));
                 if !self.loads_paused {
                     self.give_loaded();
                 }

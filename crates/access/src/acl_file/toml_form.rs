@@ -44,7 +44,9 @@ pub(super) fn read(text: &str, file: &str) -> Result<Acl, FileErrors> {
     }
     let (rules, default_allow) = reader.root(table.into_inner());
     reader.faults.finish()?;
+    let groups = reader.groups;
     Acl::from_rules(rules, default_allow)
+        .map(|acl| acl.with_groups(groups))
         .map_err(|error| FileErrors::whole_file(file, format!("{}: {}", error.topic, error.reason)))
 }
 

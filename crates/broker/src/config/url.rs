@@ -50,11 +50,6 @@ impl Scheme {
         }
     }
 
-    /// Whether this version can listen so.
-    pub const fn is_supported(self) -> bool {
-        !matches!(self, Self::Http)
-    }
-
     /// Whether a listener of this kind takes a `tls` table.
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Mqtts | Self::Wss)
@@ -102,6 +97,10 @@ impl ListenerUrl {
     pub const DEFAULT: Self =
         Self { scheme: Scheme::Mqtt, host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 1883 };
 
+    /// And the dashboard with its API.
+    pub const DEFAULT_HTTP: Self =
+        Self { scheme: Scheme::Http, host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 8080 };
+
     /// The addresses to bind, at least one.
     ///
     /// `localhost` gives `127.0.0.1` and `[::1]` (with port 0 each gets its own port); a machine may lack one of them.
@@ -145,11 +144,11 @@ impl FromStr for ListenerUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(UrlError("is not a URL; accepted is `mqtt://HOST:PORT`, or with `mqtts`, `ws` or `wss`, or `unix:///PATH`".into()));
+            return Err(UrlError("is not a URL; accepted is `mqtt://HOST:PORT`, or with `mqtts`, `ws`, `wss` or `http`, or `unix:///PATH`".into()));
         };
         let Some(scheme) = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme) else {
             return Err(UrlError(format!(
-                "has the unknown scheme `{}`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`",
+                "has the unknown scheme `{}`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://` and `http://`",
                 scheme.escape_debug()
             )));
         };
@@ -290,7 +289,7 @@ mod tests {
             ("mqtt:127.0.0.1", "is not a URL"),
             (
                 "tcp://127.0.0.1:1883",
-                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`",
+                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://` and `http://`",
             ),
             ("MQTT://127.0.0.1", "unknown scheme `MQTT`"),
             ("mqtt://", "no valid host"),

@@ -26,7 +26,6 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
         self.judge_values(&mut errors);
-        self.judge_unenforced(&mut errors);
         self.judge_data_dir(&mut errors);
         self.judge_listeners(&mut errors);
         self.judge_doors(&mut errors);
@@ -111,13 +110,6 @@ impl Config {
         }
     }
 
-    /// A limit that is not enforced must not look as if it were.
-    fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
-        if self.memory.is_some() {
-            errors.push(self.error("memory", "is not in this version yet; remove the key".to_owned()));
-        }
-    }
-
     fn judge_data_dir(&self, errors: &mut Vec<ConfigError>) {
         if !self.in_memory && self.data_dir.exists() && !self.data_dir.is_dir() {
             let message = format!(
@@ -184,14 +176,32 @@ impl Config {
         if let Err(found) = self.rights() {
             errors.extend(found.0);
         }
+        self.judge_http(errors);
         if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
             return;
         }
-        for listener in
-            self.listeners.iter().filter(|listener| !listener.url.is_local() && !asks_certificates(listener))
-        {
+        for listener in self.listeners.iter().filter(|listener| {
+            !listener.url.is_local() && !asks_certificates(listener) && listener.url.scheme != Scheme::Http
+        }) {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
+        }
+    }
+
+    /// Who reaches the API without a password is an administrator, so nobody may reach it from elsewhere; not even where
+    /// everybody may publish.
+    fn judge_http(&self, errors: &mut Vec<ConfigError>) {
+        if self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false) {
+            return;
+        }
+        for listener in self.listeners.iter().filter(|listener| listener.url.scheme == Scheme::Http) {
+            if !listener.url.is_local() {
+                let message = "can be reached from other machines, and everybody there would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth], or listen on 127.0.0.1";
+                errors.push(of_listener(listener, message));
+            } else if listener.proxy {
+                let message = "has `proxy`, so others come through it, and everybody would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth]";
+                errors.push(of_listener(listener, message));
+            }
         }
     }
 
@@ -218,13 +228,14 @@ impl Config {
 
     /// Whether a certificate is needed now where a changed listener takes none: at its own URL, or everywhere.
     fn asked_certificates_for(&self, new: &Listener) -> bool {
-        let same = |old: &&Listener| old.url == new.url;
-        let mut before = self.listeners.iter().filter(same).peekable();
-        let asked = match before.peek() {
-            Some(_) => before.all(asks_certificates),
-            None => !self.listeners.is_empty() && self.listeners.iter().all(asks_certificates),
-        };
-        asked && !asks_certificates(new)
+        if new.url.scheme == Scheme::Http || asks_certificates(new) {
+            return false;
+        }
+        let before = || self.listeners.iter().filter(|old| old.url.scheme != Scheme::Http);
+        if before().any(|old| old.url == new.url) {
+            return before().filter(|old| old.url == new.url).all(asks_certificates);
+        }
+        before().next().is_some() && before().all(asks_certificates)
     }
 
     /// An error about a key, with the place where the key was said.
@@ -321,11 +332,6 @@ fn asks_certificates(listener: &Listener) -> bool {
 fn unsupported(listener: &Listener) -> Option<String> {
     let scheme = listener.url.scheme;
     let name = scheme.as_str();
-    if !scheme.is_supported() {
-        return Some(format!(
-            "`{name}://` listeners are not in this version yet; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://` and `unix://`"
-        ));
-    }
     if listener.tls.is_some() && !scheme.has_tls() {
         return Some(format!("has `tls`, but `{name}://` is not encrypted; remove `tls`"));
     }

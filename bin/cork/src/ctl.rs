@@ -1,0 +1,428 @@
+//! `cork ctl`: in a terminal what the HTTP API does.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+mod http;
+mod table;
+
+pub(crate) use http::Api;
+use http::encoded;
+use table::{Column, object, table};
+
+#[derive(Args)]
+pub(crate) struct ApiArgs {
+    /// Where the API is; `CORK_URL` says it, too.
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+    /// A token of the API; better in `CORK_TOKEN`, which other users of the machine do not see.
+    #[arg(long, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+    /// Log in as this user; the password is asked for, or read from `CORK_PASSWORD`.
+    #[arg(long, short, value_name = "NAME", global = true)]
+    user: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct CtlArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Print JSON, as the API has it; lists as one object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Ctl,
+}
+
+#[derive(Subcommand)]
+enum Ctl {
+    /// The broker at a glance.
+    Overview,
+    /// Who is connected.
+    Clients {
+        /// Part of the client identifier, the user name or the address.
+        search: Option<String>,
+    },
+    /// Disconnect a client.
+    Kick {
+        client_id: String,
+        /// Told to the client and the log.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Sessions: who is there and who is away, and what waits for them since when.
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Subscriptions, of one client or of all.
+    Subscriptions { client_id: Option<String> },
+    /// Retained messages.
+    #[command(subcommand)]
+    Retained(Retained),
+    /// Questions about rights, asked of the running broker.
+    #[command(subcommand)]
+    Acl(Acl),
+    /// Tokens for programs.
+    #[command(subcommand)]
+    Tokens(Tokens),
+    /// The log: its last lines, or what comes; more or less of it.
+    #[command(subcommand)]
+    Log(Log),
+    /// The configuration in force, and where each value comes from.
+    Config,
+    /// Who changed what over HTTP.
+    Audit,
+    /// Read the configuration again.
+    Reload,
+    /// Every packet of one client, as it comes and goes.
+    Trace {
+        client_id: String,
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+}
+
+#[derive(Subcommand)]
+enum Sessions {
+    /// All, or those with this in client identifier or user name.
+    List { search: Option<String> },
+    /// All about one.
+    Show { client_id: String },
+    /// Forget one, with everything that waits for it.
+    Delete { client_id: String },
+}
+
+#[derive(Subcommand)]
+enum Retained {
+    /// Those that fit a topic filter, with time and author.
+    List {
+        #[arg(default_value = "#")]
+        filter: String,
+    },
+    /// Delete those that fit a topic filter.
+    Delete {
+        filter: String,
+        /// Only count.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Acl {
+    /// May somebody read or write a topic, and which rule says so?
+    Explain {
+        #[arg(value_parser = ["read", "write"])]
+        action: String,
+        topic: String,
+        /// User name of who would.
+        #[arg(long = "as", value_name = "USER")]
+        of: Option<String>,
+        /// Client identifier of who would.
+        #[arg(long, default_value = "")]
+        client_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Tokens {
+    /// All, without themselves.
+    List,
+    /// Make one; it is shown once.
+    Make {
+        name: String,
+        #[arg(long, default_value = "viewer", value_parser = ["viewer", "admin"])]
+        role: String,
+        /// How long it is good, in days; for ever without.
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Delete one.
+    Delete { id: String },
+}
+
+#[derive(Subcommand)]
+enum Log {
+    /// The last lines.
+    Show {
+        #[arg(long, default_value_t = 100)]
+        lines: u32,
+    },
+    /// What is written from now on.
+    Follow,
+    /// Write more, or less, until the next reload.
+    Level {
+        #[arg(value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
+        level: String,
+        #[arg(value_parser = ["broker", "net", "client", "access", "store"])]
+        subsystem: Option<String>,
+    },
+}
+
+impl ApiArgs {
+    /// The API, logged in if that was asked for.
+    pub(crate) fn open(&self) -> Result<Api, String> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = self.url.clone().or_else(|| variable("CORK_URL"));
+        let token = self.token.clone().or_else(|| variable("CORK_TOKEN"));
+        let mut api = Api::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), token)?;
+        if let Some(user) = &self.user {
+            let password = match variable("CORK_PASSWORD") {
+                Some(password) => password,
+                None if io::stdin().is_terminal() => {
+                    rpassword::prompt_password("Password: ").map_err(|error| error.to_string())?
+                }
+                None => return Err("the password is missing: put it into CORK_PASSWORD".to_owned()),
+            };
+            api.log_in(user, &password)?;
+        }
+        Ok(api)
+    }
+}
+
+pub(crate) fn ctl(args: &CtlArgs) -> ExitCode {
+    let done = args.api.open().and_then(|api| Terminal { api, json: args.json }.run(&args.command));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cork ctl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const SESSION_COLUMNS: [Column; 9] = [
+    ("CLIENT", "client_id"),
+    ("USER", "user"),
+    ("CONNECTED", "connected"),
+    ("SINCE", "since"),
+    ("ADDRESS", "connection.address"),
+    ("SUBSCRIPTIONS", "subscriptions"),
+    ("WAITING", "queued_messages"),
+    ("BYTES", "queued_bytes"),
+    ("OLDEST", "queued_since"),
+];
+
+struct Terminal {
+    api: Api,
+    json: bool,
+}
+
+impl Terminal {
+    fn run(&self, command: &Ctl) -> Result<(), String> {
+        match command {
+            Ctl::Overview => self.show(&self.get("/overview")?),
+            Ctl::Clients { search } => {
+                self.list(&searching("/clients?", search.as_deref()), &SESSION_COLUMNS)
+            }
+            Ctl::Kick { client_id, reason } => {
+                let body = json!({ "reason": reason });
+                self.change("POST", &format!("/clients/{}/kick", encoded(client_id)), Some(&body))
+            }
+            Ctl::Sessions(command) => self.sessions(command),
+            Ctl::Subscriptions { client_id } => self.list(
+                &match client_id {
+                    Some(client_id) => format!("/sessions/{}/subscriptions?", encoded(client_id)),
+                    None => "/subscriptions?".to_owned(),
+                },
+                &[
+                    ("CLIENT", "client_id"),
+                    ("FILTER", "filter"),
+                    ("QOS", "qos"),
+                    ("SHARE", "share"),
+                    ("NO LOCAL", "no_local"),
+                ],
+            ),
+            Ctl::Retained(command) => self.retained(command),
+            Ctl::Acl(Acl::Explain { action, topic, of, client_id }) => {
+                let mut path = format!(
+                    "/acl/explain?action={action}&topic={}&client_id={}",
+                    encoded(topic),
+                    encoded(client_id)
+                );
+                path += &of.as_ref().map(|user| format!("&user={}", encoded(user))).unwrap_or_default();
+                self.show(&self.get(&path)?)
+            }
+            Ctl::Tokens(command) => self.tokens(command),
+            Ctl::Log(command) => self.log(command),
+            Ctl::Config => self.list("/config", &[("KEY", "key"), ("VALUE", "value"), ("FROM", "origin")]),
+            Ctl::Audit => self.list(
+                "/audit",
+                &[
+                    ("TIME", "time"),
+                    ("USER", "user"),
+                    ("FROM", "address"),
+                    ("ACTION", "action"),
+                    ("OF", "detail"),
+                ],
+            ),
+            Ctl::Reload => self.show(&self.call("POST", "/reload", None)?),
+            Ctl::Trace { client_id, seconds } => {
+                self.trace(&format!("/trace?client_id={}&seconds={seconds}", encoded(client_id)))
+            }
+        }
+    }
+
+    fn sessions(&self, command: &Sessions) -> Result<(), String> {
+        match command {
+            Sessions::List { search } => {
+                self.list(&searching("/sessions?", search.as_deref()), &SESSION_COLUMNS)
+            }
+            Sessions::Show { client_id } => {
+                self.show(&self.get(&format!("/sessions/{}", encoded(client_id)))?)
+            }
+            Sessions::Delete { client_id } => {
+                self.change("DELETE", &format!("/sessions/{}", encoded(client_id)), None)
+            }
+        }
+    }
+
+    fn retained(&self, command: &Retained) -> Result<(), String> {
+        match command {
+            Retained::List { filter } => self.list(
+                &format!("/retained?payload_max=200&filter={}&", encoded(filter)),
+                &[
+                    ("TOPIC", "topic"),
+                    ("PAYLOAD", "payload"),
+                    ("SIZE", "size"),
+                    ("TIME", "time"),
+                    ("CLIENT", "author.client_id"),
+                    ("USER", "author.user"),
+                ],
+            ),
+            Retained::Delete { filter, dry_run } => {
+                let path = format!("/retained?filter={}&dry_run={dry_run}", encoded(filter));
+                self.show(&self.call("DELETE", &path, None)?)
+            }
+        }
+    }
+
+    fn tokens(&self, command: &Tokens) -> Result<(), String> {
+        match command {
+            Tokens::List => self.list(
+                "/tokens",
+                &[("ID", "id"), ("NAME", "name"), ("USER", "user"), ("ROLE", "role"), ("EXPIRES", "expires")],
+            ),
+            Tokens::Make { name, role, days } => {
+                let seconds = days.map(|days| u64::from(days) * 86_400);
+                let body = json!({ "name": name, "role": role, "seconds": seconds });
+                self.show(&self.call("POST", "/tokens", Some(&body))?)
+            }
+            Tokens::Delete { id } => self.change("DELETE", &format!("/tokens/{}", encoded(id)), None),
+        }
+    }
+
+    fn log(&self, command: &Log) -> Result<(), String> {
+        match command {
+            Log::Show { lines } => {
+                for line in items(&self.get(&format!("/log?limit={lines}"))?) {
+                    self.print(&if self.json { format!("{line}\n") } else { log_line(line) })?;
+                }
+                Ok(())
+            }
+            Log::Follow => self.follow("/log/stream", |_, line| log_line(line)),
+            Log::Level { level, subsystem } => {
+                let body = json!({ "level": level, "subsystem": subsystem });
+                self.change("PUT", "/log/level", Some(&body))
+            }
+        }
+    }
+
+    fn trace(&self, path: &str) -> Result<(), String> {
+        self.follow(path, |name, data| {
+            let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+            match name {
+                "packet" => {
+                    let arrow = if text("direction") == "in" { "<-" } else { "->" };
+                    format!("{} {arrow} {}\n", text("time"), text("text"))
+                }
+                "end" => format!("trace ended: {}\n", text("reason")),
+                _ => format!("{name}: {data}\n"),
+            }
+        })
+    }
+
+    fn follow(&self, path: &str, line: impl Fn(&str, &Value) -> String) -> Result<(), String> {
+        self.api.follow(&format!("/api/v1{path}"), |name, data| {
+            let text = if self.json {
+                format!("{}\n", json!({ "event": name, "data": data }))
+            } else {
+                line(name, data)
+            };
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).map(|()| true)
+        })
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        self.api.call(method, &format!("/api/v1{path}"), body)
+    }
+
+    fn get(&self, path: &str) -> Result<Value, String> {
+        self.call("GET", path, None)
+    }
+
+    fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(), String> {
+        self.call(method, path, body)?;
+        self.print(if self.json { "{}\n" } else { "done\n" })
+    }
+
+    fn show(&self, value: &Value) -> Result<(), String> {
+        self.print(&if self.json { format!("{value}\n") } else { object(value) })
+    }
+
+    /// All pages of a list.
+    fn list(&self, path: &str, columns: &[Column]) -> Result<(), String> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let paged =
+                if path.contains('?') { format!("{path}limit=1000{cursor}") } else { path.to_owned() };
+            let page = self.get(&paged)?;
+            if self.json {
+                for row in items(&page) {
+                    self.print(&format!("{row}\n"))?;
+                }
+            } else {
+                rows.extend(items(&page).iter().cloned());
+            }
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={}", encoded(next));
+        }
+        if self.json { Ok(()) } else { self.print(&table(columns, &rows)) }
+    }
+
+    #[expect(clippy::unused_self, reason = "what a terminal does")]
+    fn print(&self, text: &str) -> Result<(), String> {
+        match io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn items(page: &Value) -> &[Value] {
+    page["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn searching(path: &str, search: Option<&str>) -> String {
+    search.map_or_else(|| path.to_owned(), |search| format!("{path}search={}&", encoded(search)))
+}
+
+fn log_line(line: &Value) -> String {
+    let text = |key: &str| line[key].as_str().unwrap_or_default();
+    let fields = line["fields"].as_object().into_iter().flatten();
+    let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={value}")).collect();
+    format!(
+        "{} {:<5} {}: {} {}\n",
+        text("time"),
+        text("level"),
+        text("subsystem"),
+        text("message").escape_debug(),
+        fields.join(" ")
+    )
+}

@@ -1,0 +1,65 @@
+//! The HTTP server beside the broker, as far as the configuration wants one.
+
+use std::{io, net::SocketAddr};
+
+use cork_broker::{
+    Broker, Config,
+    config::{ConfigErrors, Scheme},
+};
+use cork_http::{Server, Surroundings};
+
+/// The server, once an `http://` listener was wanted.
+pub(crate) struct Dashboard {
+    server: Option<Server>,
+    around: Surroundings,
+}
+
+/// Why it is not there.
+#[derive(Debug)]
+pub(crate) enum DashboardError {
+    /// A listener that was named cannot be opened.
+    Listen(ConfigErrors),
+    /// No threads or descriptors left.
+    Start(io::Error),
+}
+
+impl std::fmt::Display for DashboardError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen(errors) => errors.fmt(f),
+            Self::Start(error) => write!(f, "the HTTP server does not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DashboardError {}
+
+impl Dashboard {
+    /// One that nobody wanted yet.
+    pub(crate) const fn new(around: Surroundings) -> Self {
+        Self { server: None, around }
+    }
+
+    /// Listens as the configuration says from now on.
+    pub(crate) fn follow(&mut self, config: &Config, broker: &Broker) -> Result<(), DashboardError> {
+        let wanted = config.listeners.iter().any(|listener| listener.url.scheme == Scheme::Http);
+        let server = match &self.server {
+            Some(server) => server,
+            None if !wanted => return Ok(()),
+            None => {
+                let server =
+                    Server::start(broker.operator(), broker.addresses().to_vec(), self.around.clone());
+                self.server.insert(server.map_err(DashboardError::Start)?)
+            }
+        };
+        for warning in server.listen(config).map_err(DashboardError::Listen)? {
+            tracing::warn!(target: "net", "{warning}");
+        }
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.server.as_ref().map(Server::addresses).unwrap_or_default()
+    }
+}

@@ -1,0 +1,75 @@
+//! What whoever operates a running broker from another thread can ask and do: the foundation of the HTTP API.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use cork_access::Acl;
+use cork_core::Users;
+use cork_runtime::{Connector, Probe};
+
+use crate::Config;
+
+/// The present state of what reloads replace.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    pub(crate) config: Arc<Config>,
+    pub(crate) rights: Arc<Acl>,
+    pub(crate) users: Option<Arc<BTreeSet<Box<str>>>>,
+}
+
+impl InForce {
+    pub(crate) fn new(config: &Config, rights: &Arc<Acl>, users: &Users) -> Self {
+        Self { config: Arc::new(config.clone()), rights: Arc::clone(rights), users: users.names.clone() }
+    }
+}
+
+/// Asks and orders. Can be used from any thread; clones are handles of the same one. It does not keep the broker
+/// running.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    probe: Probe,
+    connector: Connector,
+    in_force: Arc<RwLock<InForce>>,
+}
+
+impl Operator {
+    pub(crate) fn new(probe: Probe, connector: Connector, in_force: Arc<RwLock<InForce>>) -> Self {
+        Self { probe, connector, in_force }
+    }
+
+    /// Questions to the shards.
+    #[must_use]
+    pub const fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// The way in for clients of the program.
+    #[must_use]
+    pub const fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    fn in_force(&self) -> RwLockReadGuard<'_, InForce> {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.in_force().config)
+    }
+
+    /// The rights in force.
+    #[must_use]
+    pub fn rights(&self) -> Arc<Acl> {
+        Arc::clone(&self.in_force().rights)
+    }
+
+    /// The names of all users; none where there is no password file.
+    #[must_use]
+    pub fn user_names(&self) -> Option<Arc<BTreeSet<Box<str>>>> {
+        self.in_force().users.clone()
+    }
+}

@@ -1,0 +1,251 @@
+//! Who may ask: the host that was asked for, where the request comes from, who sends it, and with which role.
+//!
+//! Everything is judged before a handler sees the request. Without users everybody who reaches the listener is an
+//! administrator; such a listener is on the loopback only, and a page of another site in the operator's own browser is
+//! kept out by the `Host` and `Origin` headers.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use cork_access::Subject;
+use cork_broker::config::{Host, Scheme};
+
+use crate::{app::App, login::COOKIE, problem::Problem};
+
+/// What somebody may do beside their rights.
+#[derive(
+    Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Looks on.
+    Viewer,
+    /// Changes things.
+    Admin,
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// None: there are no users.
+    pub(crate) user: Option<String>,
+    pub(crate) role: Role,
+    /// Where from.
+    pub(crate) peer: IpAddr,
+}
+
+impl Caller {
+    /// Whom the rights are asked about.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject { user: self.user.as_deref(), client_id: "" }
+    }
+}
+
+/// Where a connection comes from; part of every request.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// A caller who is an administrator.
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // The guard has put it there, or has answered itself.
+        parts.extensions.get::<Self>().cloned().ok_or_else(login_required)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        match caller.role {
+            Role::Admin => Ok(Self(caller)),
+            Role::Viewer => {
+                Err(Problem::forbidden("this takes the role admin; see [groups] of the rights file"))
+            }
+        }
+    }
+}
+
+impl App {
+    /// Whether there are users to log in as; if not, everybody is an administrator.
+    pub(crate) fn is_open(&self) -> bool {
+        let config = self.operator.config();
+        config.auth.password_file.is_none() && config.auth.anonymous_allowed()
+    }
+
+    /// The role of a user who has proven to be that user; none if there is no such user, or it has no role.
+    pub(crate) fn role_of(&self, user: &str) -> Option<Role> {
+        if !self.operator.user_names().is_some_and(|names| names.contains(user)) {
+            return None;
+        }
+        let rights = self.operator.rights();
+        let Some(groups) = rights.groups() else { return Some(Role::Viewer) };
+        let is_in =
+            |group: &str| groups.get(group).is_some_and(|members| members.iter().any(|name| name == user));
+        match (is_in("admin"), is_in("viewer")) {
+            (true, _) => Some(Role::Admin),
+            (false, true) => Some(Role::Viewer),
+            (false, false) => None,
+        }
+    }
+
+    /// Finds out who sends a request: none if nobody says so.
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        peer: IpAddr,
+    ) -> Result<Option<Caller>, Problem> {
+        if self.is_open() {
+            return Ok(Some(Caller { user: None, role: Role::Admin, peer }));
+        }
+        if let Some(header) = headers.get(header::AUTHORIZATION) {
+            // A browser adds none by itself, so this needs no other proof that the sender means it.
+            let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
+            let found = token.and_then(|token| self.tokens().find(token.trim()));
+            return Ok(found.and_then(|(user, most)| {
+                let role = self.role_of(&user)?.min(most);
+                Some(Caller { user: Some(user), role, peer })
+            }));
+        }
+        let Some(session) = cookie(headers).and_then(|cookie| self.logins().find(cookie)) else {
+            return Ok(None);
+        };
+        let Some(role) = self.role_of(&session.user) else { return Ok(None) };
+        if changes(method) {
+            let given = headers.get("x-csrf-token").map(HeaderValue::as_bytes);
+            if !given.is_some_and(|given| same(given, session.csrf.as_bytes())) {
+                return Err(Problem::csrf(
+                    "the header `X-Csrf-Token` is missing or not that of this login; GET /api/v1/session tells it",
+                ));
+            }
+        }
+        Ok(Some(Caller { user: Some(session.user), role, peer }))
+    }
+
+    /// Whether a `Host` header names this server, as far as that must be known: a name that an attacker's DNS points to
+    /// the loopback is none of ours.
+    fn is_own_host(&self, host: &str) -> bool {
+        if !self.is_open() {
+            return true; // a login says more than a name could
+        }
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            return ip.to_canonical().is_loopback();
+        }
+        let config = self.operator.config();
+        config
+            .listeners
+            .iter()
+            .filter(|listener| listener.url.scheme == Scheme::Http)
+            .any(|listener| matches!(&listener.url.host, Host::Name(own) if own.eq_ignore_ascii_case(name)))
+    }
+}
+
+/// Judges each request.
+pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let mut response = match admit(&app, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    for (name, value) in SHIELDS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !app.is_own_host(host) {
+        return Err(Problem::wrong_host(
+            "the `Host` header names another server; without users only localhost and loopback addresses are served",
+        ));
+    }
+    // A WebSocket is opened with GET, and the browser lets every page do so.
+    let upgrades = headers.contains_key(header::UPGRADE);
+    if (changes(request.method()) || upgrades) && is_foreign(headers, host) {
+        return Err(Problem::cross_origin("the request comes from a page of another site"));
+    }
+    let path = request.uri().path();
+    let login = path == "/api/v1/session" && request.method() == Method::POST;
+    let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
+    match app.identify(headers, request.method(), peer) {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(None) if needs_login(path) && !login => return Err(login_required()),
+        Err(problem) if needs_login(path) && !login => return Err(problem),
+        Ok(None) | Err(_) => {}
+    }
+    Ok(())
+}
+
+fn login_required() -> Problem {
+    Problem::login_required("log in with POST /api/v1/session, or send `Authorization: Bearer TOKEN`")
+}
+
+fn needs_login(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/") || path == "/metrics"
+}
+
+fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a page of another site made a browser send this. Programs that are no browser send neither header.
+fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return true;
+    }
+    let Some(origin) = text("origin") else { return false };
+    origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+}
+
+/// The login's cookie.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// Compares without telling by its time where the difference is.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |found, (a, b)| found | (a ^ b)) == 0
+}
+
+/// What every answer says to browsers.
+const SHIELDS: [(&str, &str); 6] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; \
+         connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+];

@@ -1,0 +1,56 @@
+//! The HTTP API, metrics and the dashboard's files, for whoever operates a broker. `docs/http-api.md` is its contract.
+//!
+//! One thread of its own with a small Tokio runtime serves everything; the shards are asked by message, and messages
+//! come and go through MQTT connections within the program, with the caller's own rights. Nothing here is waited for by
+//! a shard.
+//!
+//! ```no_run
+//! use cork_broker::{Broker, Config};
+//! use cork_http::{Server, Surroundings};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::default();
+//! let broker = Broker::start(&config)?;
+//! let server = Server::start(broker.operator(), broker.addresses().to_vec(), Surroundings::default())?;
+//! for problem in server.listen(&config)? {
+//!     eprintln!("{problem}");
+//! }
+//! println!("http://{}", server.addresses()[0]);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod app;
+mod assets;
+mod boards;
+mod explain;
+mod extract;
+mod guard;
+mod history;
+mod host;
+mod keep;
+mod logbook;
+mod login;
+mod message;
+mod messages;
+mod metrics;
+mod operate;
+mod overview;
+mod problem;
+mod process;
+mod publish;
+mod retained;
+mod routes;
+mod sampler;
+mod serve;
+mod server;
+mod sessions;
+mod subscriptions;
+mod time;
+mod tokens;
+mod trace;
+
+pub use host::Host;
+pub use logbook::{LogBook, LogLine};
+pub use server::{Server, Surroundings};

@@ -1,0 +1,76 @@
+//! The last log lines, for who looks at them over HTTP.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+/// Lines that are kept.
+const LINES_MAX: usize = 1000;
+/// Lines a slow reader may be behind before it loses some.
+const BEHIND_MAX: usize = 256;
+
+/// One line of the log.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LogLine {
+    /// When it was written, RFC 3339.
+    pub time: String,
+    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
+    pub level: &'static str,
+    /// Subsystem.
+    pub subsystem: String,
+    /// What it says.
+    pub message: String,
+    /// What it says it of.
+    #[schema(value_type = Object)]
+    pub fields: Map<String, Value>,
+}
+
+/// The last lines. Clones are handles of the same one.
+#[derive(Clone, Debug)]
+pub struct LogBook {
+    lines: Arc<Mutex<VecDeque<Arc<LogLine>>>>,
+    fresh: broadcast::Sender<Arc<LogLine>>,
+}
+
+impl Default for LogBook {
+    fn default() -> Self {
+        Self { lines: Arc::default(), fresh: broadcast::Sender::new(BEHIND_MAX) }
+    }
+}
+
+impl LogBook {
+    /// Notes a line that says this now. Never waits for a reader.
+    pub fn push(&self, level: &'static str, subsystem: &str, message: String, fields: Map<String, Value>) {
+        let time = crate::time::text(crate::time::now());
+        let line = Arc::new(LogLine { time, level, subsystem: subsystem.to_owned(), message, fields });
+        let mut lines = self.lines();
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(Arc::clone(&line));
+        let _ = self.fresh.send(line); // nobody may be looking
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<Arc<LogLine>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last lines that `wanted` takes, oldest first.
+    pub(crate) fn last(&self, limit: usize, wanted: impl Fn(&LogLine) -> bool) -> Vec<Arc<LogLine>> {
+        let lines = self.lines();
+        let mut found: Vec<_> = lines.iter().rev().filter(|line| wanted(line)).take(limit).cloned().collect();
+        found.reverse();
+        found
+    }
+
+    /// What is written from now on.
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<LogLine>> {
+        self.fresh.subscribe()
+    }
+}

@@ -1,0 +1,287 @@
+//! Live messages, as Server-Sent Events or over WebSocket: one MQTT subscription for each stream, with the caller's own
+//! rights. A reader that is too slow loses messages of its own, as any slow MQTT client does, and holds up nobody.
+
+mod batch;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        RawQuery, State,
+        ws::{Message as Frame, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use cork_client::{QoS, RetainHandling, Subscribe, SubscribeError, Subscription, SubscriptionOptions};
+use cork_packet::{split_share, validate_filter};
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::json;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    app::App,
+    guard::Caller,
+    message::{MessageView, payload_max, qos},
+    problem::Problem,
+    time,
+};
+
+/// Events that wait for the reader; behind them messages wait in the subscription, and then they are dropped.
+const EVENTS_WAITING_MAX: usize = 64;
+/// How often it is looked whether the caller may still read.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Filters in one stream.
+const FILTERS_MAX: usize = 64;
+
+/// What is asked for.
+#[derive(Debug)]
+struct Wanted {
+    filters: Vec<String>,
+    qos: QoS,
+    retained: bool,
+    payload_max: usize,
+    sampled: Option<Sampled>,
+}
+
+/// A stream for pages.
+#[derive(Copy, Clone, Debug)]
+struct Sampled {
+    interval: Duration,
+    topics_max: usize,
+}
+
+/// An event: its name, and JSON.
+type Told = (&'static str, String);
+
+impl Wanted {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let (mut filters, mut bytes, mut level, mut retained) = (Vec::new(), None, None, true);
+        let (mut interval, mut topics_max) = (None, None);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let number =
+                || value.parse().map_err(|_| Problem::bad_request(format!("`{name}` is a whole number")));
+            match &*name {
+                "filter" => filters.push(judged(&value)?),
+                "payload_max" => bytes = Some(number()?),
+                "qos" => level = Some(u8::try_from(number()?).unwrap_or(u8::MAX)),
+                "interval" => interval = Some(number()?),
+                "topics_max" => topics_max = Some(number()?),
+                "retained" => {
+                    retained =
+                        value.parse().map_err(|_| Problem::bad_request("`retained` is `true` or `false`"))?;
+                }
+                _ => {
+                    return Err(Problem::bad_request(format!(
+                        "there is no parameter `{}`; accepted are filter, qos, retained, payload_max, interval, topics_max",
+                        name.escape_debug()
+                    )));
+                }
+            }
+        }
+        if filters.is_empty() || filters.len() > FILTERS_MAX {
+            return Err(Problem::bad_request(format!("1 to {FILTERS_MAX} `filter` are needed")));
+        }
+        let sampled = match (interval, topics_max) {
+            (None, None) => None,
+            (None, Some(_)) => return Err(Problem::bad_request("`topics_max` needs `interval`")),
+            (Some(milliseconds @ 100..=10_000), topics) => {
+                let topics_max = topics.unwrap_or(1000);
+                if !(1..=5000).contains(&topics_max) {
+                    return Err(Problem::bad_request("`topics_max` is 1 to 5000"));
+                }
+                Some(Sampled { interval: Duration::from_millis(milliseconds as u64), topics_max })
+            }
+            (Some(_), _) => return Err(Problem::bad_request("`interval` is 100 to 10000 milliseconds")),
+        };
+        let default = if sampled.is_some() { 4096 } else { 65_536 };
+        Ok(Self { filters, qos: qos(level)?, retained, payload_max: payload_max(bytes, default)?, sampled })
+    }
+
+    fn subscribe(&self) -> Subscribe {
+        let mut options = SubscriptionOptions::with_qos(self.qos);
+        if !self.retained {
+            options.retain_handling = RetainHandling::DoNotSend;
+        }
+        self.filters.iter().fold(Subscribe::default(), |all, filter| all.with(filter.as_str(), options))
+    }
+}
+
+fn judged(filter: &str) -> Result<String, Problem> {
+    let wrong = |error| Problem::bad_request(format!("`filter` `{}`: {error}", filter.escape_debug()));
+    let plain = split_share(filter).map_err(wrong)?.map_or(filter, |(_, filter)| filter);
+    validate_filter(plain).map_err(wrong)?;
+    Ok(filter.to_owned())
+}
+
+#[derive(Serialize)]
+struct Grant<'a> {
+    filter: &'a str,
+    granted: bool,
+}
+
+/// Live messages as Server-Sent Events; asked to upgrade, over WebSocket.
+///
+/// Without `interval` each message is an event `message`. With it, events `batch` bring of each topic that changed the
+/// last message. The first event is `ready`; the last one is `end` with a problem.
+#[utoipa::path(get, path = "/api/v1/messages", tag = "messages",
+    params(
+        ("filter" = Vec<String>, Query, description = "Topic Filters"),
+        ("qos" = Option<u8>, Query, minimum = 0, maximum = 2, description = "At most; default 0"),
+        ("retained" = Option<bool>, Query, description = "Whether retained messages come first; default true"),
+        ("payload_max" = Option<u32>, Query, maximum = 1_048_576, description = "Payload bytes shown of each message"),
+        ("interval" = Option<u32>, Query, minimum = 100, maximum = 10000, description = "Milliseconds between two batches"),
+        ("topics_max" = Option<u32>, Query, minimum = 1, maximum = 5000, description = "Topics in a batch")),
+    responses(
+        (status = 200, content_type = "text/event-stream", body = String),
+        (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn follow(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let wanted = Wanted::parse(&query.unwrap_or_default())?;
+    let upgrade = match upgrade {
+        Ok(upgrade) => Some(upgrade),
+        Err(error) if headers.contains_key(header::UPGRADE) => {
+            return Err(Problem::bad_request(format!("the upgrade to WebSocket: {error}")));
+        }
+        Err(_) => None,
+    };
+    let place = app.stream_place()?;
+    let client = app.reading_client(&caller).await?;
+    let subscription = match client.subscribe(wanted.subscribe()).await {
+        Ok(subscription) => subscription,
+        Err(error) => return Err(refused(&app, &caller, &wanted.filters, &error)),
+    };
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+    tokio::spawn(produce(app, caller, wanted, subscription, sender, place));
+    Ok(match upgrade {
+        Some(upgrade) => upgrade.on_upgrade(move |socket| over_websocket(socket, receiver)),
+        None => over_events(receiver),
+    })
+}
+
+fn refused(app: &App, caller: &Caller, filters: &[String], error: &SubscribeError) -> Problem {
+    match error {
+        SubscribeError::Refused(_) => {
+            let rights = app.operator.rights();
+            let rule = filters.iter().find_map(|filter| {
+                let plain = split_share(filter).ok().flatten().map_or(filter.as_str(), |(_, filter)| filter);
+                let decision = rights.explain_filter(caller.subject(), plain);
+                (!decision.allowed).then(|| decision.source.unwrap_or("the default of the rights").to_owned())
+            });
+            Problem::denied(match rule {
+                Some(rule) => format!("the rights do not allow this subscription: {rule}"),
+                None => "the broker refuses this subscription".to_owned(),
+            })
+        }
+        SubscribeError::Closed => Problem::unavailable("the broker ends"),
+        other => Problem::bad_request(other.to_string()),
+    }
+}
+
+/// Turns messages into events until the reader is gone, or the subscription ends.
+async fn produce(
+    app: Arc<App>,
+    caller: Caller,
+    wanted: Wanted,
+    mut subscription: Subscription,
+    sender: mpsc::Sender<Told>,
+    _place: OwnedSemaphorePermit,
+) {
+    let grants = wanted.filters.iter().zip(subscription.granted());
+    let grants: Vec<_> = grants.map(|(filter, code)| Grant { filter, granted: !code.is_error() }).collect();
+    if sender.send(("ready", json!({ "filters": grants }).to_string())).await.is_err() {
+        return;
+    }
+    let end = match wanted.sampled {
+        None => one_by_one(&app, &caller, wanted.payload_max, &mut subscription, &sender).await,
+        Some(sampled) => {
+            batch::run(&app, &caller, sampled, wanted.payload_max, &mut subscription, &sender).await
+        }
+    };
+    if let Some(problem) = end {
+        let _ = sender.send(("end", serde_json::to_string(&problem).unwrap_or_default())).await;
+    }
+}
+
+fn over() -> Option<Problem> {
+    Some(Problem::unavailable(
+        "the broker ended the subscription: it stops, or somebody disconnected this stream",
+    ))
+}
+
+fn no_longer() -> Option<Problem> {
+    Some(Problem::login_required("the login ended, or its role changed"))
+}
+
+/// None: the reader is gone.
+async fn one_by_one(
+    app: &App,
+    caller: &Caller,
+    payload_max: usize,
+    subscription: &mut Subscription,
+    sender: &mpsc::Sender<Told>,
+) -> Option<Problem> {
+    let mut checks = interval(CHECK_EVERY);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = subscription.next() => {
+                let Some(message) = message else { return over() };
+                let view = MessageView::live(&message, time::now(), payload_max);
+                let text = serde_json::to_string(&view).unwrap_or_default();
+                sender.send(("message", text)).await.ok()?;
+            }
+            _ = checks.tick() => {
+                if !app.still_holds(caller) {
+                    return no_longer();
+                }
+            }
+            () = sender.closed() => return None,
+        }
+    }
+}
+
+fn over_events(receiver: mpsc::Receiver<Told>) -> Response {
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        let (name, text) = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(Event::default().event(name).data(text)), receiver))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+async fn over_websocket(mut socket: WebSocket, mut receiver: mpsc::Receiver<Told>) {
+    loop {
+        tokio::select! {
+            told = receiver.recv() => {
+                let Some((name, text)) = told else { break };
+                let frame = format!("{{\"event\":\"{name}\",\"data\":{text}}}");
+                if socket.send(Frame::Text(frame.into())).await.is_err() {
+                    return;
+                }
+            }
+            // Pings are answered by it; nothing else is expected.
+            frame = socket.recv() => match frame {
+                Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+        }
+    }
+    let _ = socket.send(Frame::Close(None)).await;
+}

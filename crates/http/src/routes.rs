@@ -1,0 +1,118 @@
+//! Which path leads where, and the document that says so.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use utoipa::{OpenApi, openapi::OpenApi as Document};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
+    publish, retained, sessions, subscriptions, tokens, trace,
+};
+
+/// The longest body.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Corkboard",
+        description = "The HTTP API of the MQTT broker; see docs/http-api.md.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "login", description = "Who may"),
+        (name = "overview", description = "The broker at a glance"),
+        (name = "messages", description = "Messages, live and retained"),
+        (name = "sessions", description = "Clients, sessions, subscriptions"),
+        (name = "operating", description = "The log, the configuration, who changed what"),
+        (name = "boards", description = "What the dashboard saves"),
+        (name = "monitoring", description = "For programs that look after programs"),
+    )
+)]
+struct Api;
+
+fn described() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(metrics::healthz))
+        .routes(routes!(metrics::readyz))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(login::show, login::begin, login::end))
+        .routes(routes!(tokens::list, tokens::make))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(overview::show))
+        .routes(routes!(overview::follow))
+        .routes(routes!(overview::past))
+        .routes(routes!(messages::follow))
+        .routes(routes!(publish::publish))
+        .routes(routes!(publish::request))
+        .routes(routes!(retained::list, retained::delete))
+        .routes(routes!(sessions::clients))
+        .routes(routes!(sessions::kick))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::show, sessions::delete))
+        .routes(routes!(subscriptions::of_session))
+        .routes(routes!(subscriptions::all))
+        .routes(routes!(operate::config))
+        .routes(routes!(operate::reload))
+        .routes(routes!(operate::log))
+        .routes(routes!(operate::follow))
+        .routes(routes!(operate::set_level))
+        .routes(routes!(operate::audit))
+        .routes(routes!(explain::explain))
+        .routes(routes!(explain::users))
+        .routes(routes!(trace::trace))
+        .routes(routes!(boards::list))
+        .routes(routes!(boards::show, boards::save, boards::delete))
+}
+
+/// Everything that is served.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let (router, document) = described().split_for_parts();
+    let page = page(&document);
+    router
+        .route("/api/v1/openapi.json", get(move || async move { Json(document) }))
+        .route("/api/v1/docs", get(move || async move { Html(page) }))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(assets::serve)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
+        .with_state(Arc::clone(app))
+}
+
+async fn method_not_allowed() -> Response {
+    Problem::method_not_allowed("this path does not take this method").into_response()
+}
+
+/// The document for reading, without a script.
+fn page(document: &Document) -> String {
+    let json = serde_json::to_value(document).unwrap_or_default();
+    let mut rows = String::new();
+    for (path, methods) in json["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            let text = |key: &str| operation[key].as_str().unwrap_or_default();
+            let line = [text("summary"), text("description")].join(" ");
+            rows += &format!(
+                "<tr><td>{}<td><code>{}</code><td>{}",
+                method.to_uppercase(),
+                escaped(path),
+                escaped(line.trim())
+            );
+        }
+    }
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Corkboard: HTTP API</title><h1>HTTP API</h1>\
+         <p>For programs: <a href=\"openapi.json\">OpenAPI 3.1</a>.<table><tr><th>Method<th>Path<th>What{rows}</table></html>"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

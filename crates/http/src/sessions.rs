@@ -1,0 +1,273 @@
+//! Clients and Sessions: who is there, who is away and what is kept for them; and sending them off.
+//!
+//! A cursor names a shard and a slot in it. Shards are asked one after another, so a page is one question, or a few.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use cork_broker::{Answer, Query, SessionView as Found};
+use cork_packet::ProtocolVersion;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    extract::{Body, Page, Params, bad_cursor, limit},
+    guard::{Admin, Caller},
+    problem::Problem,
+    time,
+};
+
+/// Questions for one page, at most: a search that finds nothing answers with an empty page and goes on later.
+const QUESTIONS_MAX: usize = 64;
+
+/// A Session, with or without connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SessionView {
+    client_id: String,
+    user: Option<String>,
+    connected: bool,
+    /// Since when it is connected, or away.
+    since: String,
+    /// How long it lives without a connection; null: for ever.
+    expiry_seconds: Option<u32>,
+    /// When it ends, while it is away.
+    expires: Option<String>,
+    subscriptions: usize,
+    in_flight: usize,
+    queued_messages: u64,
+    queued_bytes: u64,
+    /// When the first message that waits came.
+    queued_since: Option<String>,
+    /// Topic of the Will.
+    will: Option<String>,
+    connection: Option<ConnectionView>,
+}
+
+/// A connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConnectionView {
+    address: String,
+    /// `3.1`, `3.1.1` or `5.0`.
+    protocol: &'static str,
+    /// Seconds; 0: none.
+    keep_alive: u16,
+    connected: String,
+    last_packet: String,
+    /// Bytes that wait for its socket.
+    output_bytes: usize,
+    /// PUBLISH packets from the client.
+    messages_in: u64,
+    /// PUBLISH packets to it.
+    messages_out: u64,
+    /// Bytes of MQTT from the client.
+    bytes_in: u64,
+    /// Bytes of MQTT to it.
+    bytes_out: u64,
+}
+
+impl From<Found> for SessionView {
+    fn from(found: Found) -> Self {
+        let Found { client_id, user_name, since, expiry_seconds, expires, will, connection, .. } = found;
+        Self {
+            client_id: client_id.into(),
+            user: user_name.map(Into::into),
+            connected: connection.is_some(),
+            since: time::text(since),
+            expiry_seconds: (expiry_seconds != u32::MAX).then_some(expiry_seconds),
+            expires: expires.map(time::text),
+            subscriptions: found.subscriptions,
+            in_flight: found.in_flight,
+            queued_messages: found.queued_messages,
+            queued_bytes: found.queued_bytes,
+            queued_since: found.queued_since.map(time::text),
+            will: will.map(Into::into),
+            connection: connection.map(|connection| ConnectionView {
+                address: connection.address.into(),
+                protocol: match connection.version {
+                    ProtocolVersion::V31 => "3.1",
+                    ProtocolVersion::V311 => "3.1.1",
+                    ProtocolVersion::V5 => "5.0",
+                },
+                keep_alive: connection.keep_alive,
+                connected: time::text(connection.connected),
+                last_packet: time::text(connection.last_packet),
+                output_bytes: connection.output_bytes,
+                messages_in: connection.messages.0,
+                messages_out: connection.messages.1,
+                bytes_in: connection.bytes.0,
+                bytes_out: connection.bytes.1,
+            }),
+        }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// 1 to 1000. Default: 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    cursor: Option<String>,
+    /// Part of the Client Identifier, the user name or the address.
+    search: Option<String>,
+    /// Only those that are there, or away.
+    connected: Option<bool>,
+}
+
+/// All Sessions.
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(Wanted), responses(
+    (status = 200, body = Page<SessionView>),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    Params(wanted): Params<Wanted>,
+) -> Result<Page<SessionView>, Problem> {
+    page(&app, wanted).await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedClients {
+    /// 1 to 1000. Default: 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    cursor: Option<String>,
+    /// Part of the Client Identifier, the user name or the address.
+    search: Option<String>,
+}
+
+/// Sessions with a connection.
+#[utoipa::path(get, path = "/api/v1/clients", tag = "sessions", params(WantedClients), responses(
+    (status = 200, body = Page<SessionView>),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn clients(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    Params(WantedClients { limit, cursor, search }): Params<WantedClients>,
+) -> Result<Page<SessionView>, Problem> {
+    page(&app, Wanted { limit, cursor, search, connected: Some(true) }).await
+}
+
+async fn page(app: &App, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
+    let limit = limit(wanted.limit)?;
+    let (mut shard, mut slot) = match wanted.cursor.as_deref() {
+        None => (0, 0),
+        Some(cursor) => cursor
+            .split_once('.')
+            .and_then(|(shard, slot)| Some((shard.parse().ok()?, slot.parse().ok()?)))
+            .ok_or_else(bad_cursor)?,
+    };
+    let (mut items, shards) = (Vec::new(), app.operator.probe().shards());
+    for _ in 0..QUESTIONS_MAX {
+        if items.len() >= limit || shard >= shards {
+            break;
+        }
+        let query = Query::Sessions {
+            from: slot,
+            limit: limit - items.len(),
+            connected: wanted.connected,
+            search: wanted.search.as_deref().map(Into::into),
+        };
+        let Answer::Sessions { items: found, next } = app.ask(shard, query).await? else {
+            return Err(Problem::internal("another answer than was asked for"));
+        };
+        items.extend(found.into_iter().map(SessionView::from));
+        (shard, slot) = next.map_or_else(|| (shard.saturating_add(1), 0), |slot| (shard, slot));
+    }
+    let next = (shard < shards).then(|| format!("{shard}.{slot}"));
+    Ok(Page { items, next })
+}
+
+async fn find(app: &App, client_id: &str) -> Result<Box<Found>, Problem> {
+    let shard = app.operator.probe().home(client_id);
+    match app.ask(shard, Query::Session { client_id: client_id.into() }).await? {
+        Answer::Session(Some(found)) => Ok(found),
+        _ => Err(Problem::not_found(format!("there is no session `{}`", client_id.escape_debug()))),
+    }
+}
+
+/// One Session.
+#[utoipa::path(get, path = "/api/v1/sessions/{client_id}", tag = "sessions",
+    params(("client_id" = String, Path, description = "Client Identifier")), responses(
+    (status = 200, body = SessionView),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    Path(client_id): Path<String>,
+) -> Result<Json<SessionView>, Problem> {
+    Ok(Json(SessionView::from(*find(&app, &client_id).await?)))
+}
+
+/// End a Session: its client is disconnected, and all that is kept for it is forgotten.
+#[utoipa::path(delete, path = "/api/v1/sessions/{client_id}", tag = "sessions",
+    params(("client_id" = String, Path, description = "Client Identifier")), responses(
+    (status = 204),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    Admin(caller): Admin,
+    Path(client_id): Path<String>,
+) -> Result<Response, Problem> {
+    find(&app, &client_id).await?;
+    app.operator.probe().end_session(&client_id, "the operator ended this session");
+    app.audit(&caller, "delete session", &client_id);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kick {
+    /// Told to the client (5.0) and the log.
+    reason: Option<String>,
+}
+
+/// Disconnect a client. Its Session stays if it outlives its connection; its Will is not sent.
+#[utoipa::path(post, path = "/api/v1/clients/{client_id}/kick", tag = "sessions", request_body = Kick,
+    params(("client_id" = String, Path, description = "Client Identifier")), responses(
+    (status = 204),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+    (status = 415, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn kick(
+    State(app): State<Arc<App>>,
+    Admin(caller): Admin,
+    Path(client_id): Path<String>,
+    Body(Kick { reason }): Body<Kick>,
+) -> Result<Response, Problem> {
+    if find(&app, &client_id).await?.connection.is_none() {
+        let detail = format!("the client `{}` is not connected", client_id.escape_debug());
+        return Err(Problem::not_found(detail));
+    }
+    let reason = reason.unwrap_or_else(|| "disconnected by the operator".to_owned());
+    if reason.len() > 1000 || reason.contains('\0') {
+        return Err(Problem::bad_request("`reason` has at most 1000 bytes, and no U+0000"));
+    }
+    app.operator.probe().kick(&client_id, &reason);
+    app.audit(&caller, "kick", &format!("{client_id}: {reason}"));
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

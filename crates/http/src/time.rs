@@ -1,0 +1,56 @@
+//! Times in answers: RFC 3339, UTC, milliseconds.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cork_store::WallTime;
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Now.
+pub(crate) fn now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// `2026-11-21T20:15:00.123Z`.
+pub(crate) fn text(at: WallTime) -> String {
+    let (seconds, milliseconds) = (at.0 / 1_000_000, at.0 / 1000 % 1000);
+    let (year, month, day) = date(seconds / SECONDS_PER_DAY);
+    let second = seconds % SECONDS_PER_DAY;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+/// Year, month and day of a number of days since 1970-01-01, counted in years that begin in March, so that a leap day is
+/// the last one of its year.
+const fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // since 0000-03-01
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_date_does() {
+        for (micros, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999_999, "2024-02-29T23:59:59.999Z"),
+            (1_709_251_200_000_000, "2024-03-01T00:00:00.000Z"),
+            (1_795_291_200_123_456, "2026-11-21T20:00:00.123Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(text(WallTime(micros)), expected);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Listening in on one client: a copy of every byte of MQTT it sends and gets, for a trace.
+//!
+//! A worker without taps has one look at an empty list for each read and each write, not for each packet. What a tap
+//! gets begins at a packet's first byte in each direction; after something had to be left out it begins again so.
+
+use std::collections::BTreeMap;
+
+use cork_core::{ConnId, Shard, hooks::ProtocolVersion};
+
+/// Taps of one shard at once.
+pub(crate) const TAPS_MAX: usize = 16;
+
+/// Bytes of a client that is traced.
+#[derive(Clone, Debug)]
+pub struct Tapped {
+    /// The shard it is on.
+    pub shard: u16,
+    /// Which of its connections.
+    pub conn: ConnId,
+    /// Whether the client sent them; else it gets them.
+    pub sent_by_client: bool,
+    /// What it speaks.
+    pub version: ProtocolVersion,
+    /// They do not follow on those before them: some were left out.
+    pub begins_anew: bool,
+    /// MQTT, in order.
+    pub bytes: Vec<u8>,
+}
+
+/// What whoever traces made of [`Tapped`].
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken.
+    Yes,
+    /// There is no room: what follows in this direction begins anew.
+    No,
+    /// Nobody listens any more.
+    Over,
+}
+
+/// Takes what a tap gets, on the shard's thread: must not block.
+pub type Tap = Box<dyn Fn(Tapped) -> Taken + Send>;
+
+/// One client that is listened in on.
+pub(crate) struct Listening {
+    client_id: Box<str>,
+    tap: Tap,
+    conns: BTreeMap<ConnId, InStep>,
+}
+
+/// How far the tap has everything of a connection.
+#[derive(Copy, Clone, Debug, Default)]
+struct InStep {
+    /// All that the client sent so far.
+    from_client: bool,
+    /// All that it was given so far.
+    to_client: bool,
+    /// What it is given next may begin in the middle of a packet.
+    cut: bool,
+}
+
+impl Listening {
+    /// Listens in on a client, whether it is there or not.
+    pub(crate) fn new(client_id: Box<str>, tap: Tap, shard: &Shard) -> Self {
+        let conn = shard.connection_of(&client_id);
+        let step = |conn| InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() };
+        Self { client_id, tap, conns: conn.into_iter().map(|conn| (conn, step(conn))).collect() }
+    }
+
+    /// Gives what was left in or out. False: nobody listens any more.
+    fn give(&mut self, shard: &Shard, moved: Moved<'_>) -> bool {
+        let Moved { number, conn, sent_by_client, bytes, whole, left } = moved;
+        let Some(step) = self.conns.get_mut(&conn) else { return true };
+        let whole = if sent_by_client { whole } else { !std::mem::replace(&mut step.cut, left) };
+        let in_step = if sent_by_client { &mut step.from_client } else { &mut step.to_client };
+        let begins_anew = !*in_step;
+        if begins_anew && !whole {
+            return true;
+        }
+        let (version, bytes) = (shard.version_of(conn), bytes.to_vec());
+        let tapped = Tapped { shard: number, conn, sent_by_client, version, begins_anew, bytes };
+        let taken = (self.tap)(tapped);
+        *in_step = taken == Taken::Yes;
+        taken != Taken::Over
+    }
+}
+
+/// Bytes that went in or out.
+#[derive(Copy, Clone)]
+pub(crate) struct Moved<'a> {
+    /// The shard's.
+    pub(crate) number: u16,
+    pub(crate) conn: ConnId,
+    pub(crate) sent_by_client: bool,
+    pub(crate) bytes: &'a [u8],
+    /// From the client: a packet begins with it.
+    pub(crate) whole: bool,
+    /// To the client: there is more.
+    pub(crate) left: bool,
+}
+
+/// Everybody who is listened in on.
+#[derive(Default)]
+pub(crate) struct Taps(Vec<Listening>);
+
+impl Taps {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more; the oldest one goes if there are too many.
+    pub(crate) fn add(&mut self, listening: Listening) {
+        if self.0.len() >= TAPS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(listening);
+    }
+
+    /// Looks whose connection it is. Once it was a client's it stays so: its last packet is not missed.
+    pub(crate) fn notice(&mut self, shard: &Shard, conn: ConnId) {
+        let Some(client_id) = shard.client_of(conn) else { return };
+        for one in self.0.iter_mut().filter(|one| &*one.client_id == client_id) {
+            one.conns.entry(conn).or_default();
+        }
+    }
+
+    /// Bytes went in or out.
+    pub(crate) fn give(&mut self, shard: &Shard, moved: Moved<'_>) {
+        self.0.retain_mut(|one| one.give(shard, moved));
+    }
+
+    /// A connection has ended.
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        for one in &mut self.0 {
+            one.conns.remove(&conn);
+        }
+    }
+}
