@@ -213,10 +213,10 @@ impl Shard {
             AuthOutcome::Denied { user } => {
                 let by_method = conn.auth_method.is_some();
                 let codes = [ReasonCode::BAD_USER_NAME_OR_PASSWORD, ReasonCode::NOT_AUTHORIZED];
-                self.refuse_waiting(id, codes[usize::from(by_method)], user);
+                self.refuse_waiting(id, codes[usize::from(by_method)], user.as_deref());
             }
             AuthOutcome::UnknownMethod => {
-                self.refuse_waiting(id, ReasonCode::BAD_AUTHENTICATION_METHOD, None)
+                self.refuse_waiting(id, ReasonCode::BAD_AUTHENTICATION_METHOD, None);
             }
             AuthOutcome::Busy => self.refuse_waiting(id, ReasonCode::SERVER_BUSY, None),
             AuthOutcome::Continue { data } => {

@@ -62,22 +62,17 @@ impl Shard {
     }
 
     /// The same for one that waits for an answer. `user`: whom the client said to be meanwhile.
-    pub(crate) fn refuse_waiting(&mut self, id: ConnId, code: ReasonCode, user: Option<Box<str>>) {
+    pub(crate) fn refuse_waiting(&mut self, id: ConnId, code: ReasonCode, user: Option<&str>) {
         let refused = self.refused_waiting(id, code, user);
         self.refuse(id, refused);
     }
 
-    pub(crate) fn refused_waiting(
-        &mut self,
-        id: ConnId,
-        code: ReasonCode,
-        user: Option<Box<str>>,
-    ) -> Refused {
+    pub(crate) fn refused_waiting(&mut self, id: ConnId, code: ReasonCode, user: Option<&str>) -> Refused {
         let Some(conn) = self.board.conn(id) else { return Refused::new("", None, code) };
         let Stage::Authenticating(waiting) = &conn.stage else { return Refused::new("", None, code) };
         let connect = decode_connect(&waiting.packet);
         let said = connect.as_ref().ok().and_then(|connect| connect.user_name);
-        Refused::new(&waiting.client_id, user.as_deref().or(conn.proven_user.as_deref()).or(said), code)
+        Refused::new(&waiting.client_id, user.or(conn.proven_user.as_deref()).or(said), code)
     }
 
     /// Ends a connection that was let in and failed to prove itself again.
