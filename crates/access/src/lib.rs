@@ -45,5 +45,5 @@ pub use authenticator::{
     AllowAnonymous, Authenticator, Credentials, CredentialsBuf, DenyReason, Exchange, ExchangeStep, Verdict,
 };
 pub use error::{FileError, FileErrors};
-pub use password_file::PasswordFile;
+pub use password_file::{PasswordFile, StoredUser};
 pub use scram::{SCRAM_SHA_256, ScramExchange};

@@ -22,7 +22,7 @@ use crate::{
     listeners::{Listeners, PlannedListeners},
     memory,
     operator::{InForce, Operator},
-    reload::{Access, Fingerprints},
+    reload::{Access, Fingerprints, address_bans},
     store,
     watch::{Watch, Watched},
 };
@@ -150,7 +150,7 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights, files } = Access::of(config)?;
         let data_dir = if config.in_memory { None } else { Some(DataDir::open(&config.data_dir)?) };
-        let in_force = InForce::new(config, &rights, &users);
+        let in_force = InForce::new(config, &rights, &users, config.managed_users()?);
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
@@ -173,6 +173,7 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
+        runtime.set_address_bans(address_bans(&config.managed.bans));
         let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
         let watched = Watched { store: kept, memory: config.memory, report: runtime.health_report() };
         let watch = Watch::start(watched, config.limits.disk_free_warning)?;

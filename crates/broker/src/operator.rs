@@ -1,7 +1,7 @@
 //! What whoever operates a running broker from another thread can ask and do: the foundation of the HTTP API.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -17,11 +17,19 @@ pub(crate) struct InForce {
     pub(crate) config: Arc<Config>,
     pub(crate) rights: Arc<Acl>,
     pub(crate) users: Option<Arc<BTreeSet<Box<str>>>>,
+    /// Those that stand in no password file, with their groups.
+    pub(crate) managed_users: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 impl InForce {
-    pub(crate) fn new(config: &Config, rights: &Arc<Acl>, users: &Users) -> Self {
-        Self { config: Arc::new(config.clone()), rights: Arc::clone(rights), users: users.names.clone() }
+    pub(crate) fn new(
+        config: &Config,
+        rights: &Arc<Acl>,
+        users: &Users,
+        managed_users: BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        let (config, managed_users) = (Arc::new(config.clone()), Arc::new(managed_users));
+        Self { config, rights: Arc::clone(rights), users: users.names.clone(), managed_users }
     }
 }
 
@@ -71,5 +79,11 @@ impl Operator {
     #[must_use]
     pub fn user_names(&self) -> Option<Arc<BTreeSet<Box<str>>>> {
         self.in_force().users.clone()
+    }
+
+    /// The users that stand in no password file, with their groups.
+    #[must_use]
+    pub fn managed_users(&self) -> Arc<BTreeMap<String, Vec<String>>> {
+        Arc::clone(&self.in_force().managed_users)
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) overview: watch::Receiver<Arc<Overview>>,
     pub(crate) history: Mutex<History>,
     pub(crate) streams: Arc<Semaphore>,
+    /// One backup at a time.
+    pub(crate) backups: Arc<Semaphore>,
     pub(crate) host: Option<Arc<dyn Host>>,
     pub(crate) log: LogBook,
     pub(crate) changes: Mutex<VecDeque<Change>>,

@@ -83,7 +83,7 @@ impl App {
     /// Whether there are users to log in as; if not, everybody is an administrator.
     pub(crate) fn is_open(&self) -> bool {
         let config = self.operator.config();
-        config.auth.password_file.is_none() && config.auth.anonymous_allowed()
+        !config.has_users() && config.anonymous_allowed()
     }
 
     /// The role of a user who has proven to be that user; none if there is no such user, or it has no role.
@@ -91,10 +91,15 @@ impl App {
         if !self.operator.user_names().is_some_and(|names| names.contains(user)) {
             return None;
         }
-        let rights = self.operator.rights();
-        let Some(groups) = rights.groups() else { return Some(Role::Viewer) };
-        let is_in =
-            |group: &str| groups.get(group).is_some_and(|members| members.iter().any(|name| name == user));
+        let (rights, managed) = (self.operator.rights(), self.operator.managed_users());
+        let is_in = |group: &str| match (managed.get(user), rights.groups()) {
+            (own, Some(groups)) => {
+                let listed = groups.get(group).is_some_and(|members| members.iter().any(|name| name == user));
+                listed || own.is_some_and(|own| own.iter().any(|own| own == group))
+            }
+            (Some(own), None) => own.iter().any(|own| own == group),
+            (None, None) => group == "viewer",
+        };
         match (is_in("admin"), is_in("viewer")) {
             (true, _) => Some(Role::Admin),
             (false, true) => Some(Role::Viewer),

@@ -97,6 +97,7 @@ impl Server {
             mqtt,
             overview,
             history: Mutex::new(History::default()),
+            backups: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             publishers: tokio::sync::Mutex::new(HashMap::new()),
         });

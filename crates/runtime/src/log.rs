@@ -60,6 +60,9 @@ pub(crate) fn log(event: &Event) {
                 Ended::Expelled(why) => {
                     info!(target: "access", client, %peer, %why, "connection closed: it would not be let in any more");
                 }
+                Ended::Kicked(why) => {
+                    info!(target: "client", client, %peer, %why, "connection closed by an administrator");
+                }
                 Ended::Shutdown => info!(target: "client", client, %peer, "connection closed: shutting down"),
                 other => info!(target: "client", client, %peer, cause = ?other, "connection ended"),
             }

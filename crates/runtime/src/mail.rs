@@ -36,6 +36,8 @@ pub(crate) enum Mail {
     Health(Health),
     /// What certificates must be changed: look at all connections.
     CheckCertificates,
+    /// Addresses were banned: look at all connections.
+    CheckAddresses,
     /// A question of the operator's.
     Query(Box<Query>, Reply),
     /// A client is to go, for this reason; `session`: with all that is kept for it.

@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     /// How long the answer to a CONNECT may take.
     pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
@@ -286,6 +286,7 @@ impl Worker {
                 }
                 Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
+                Mail::CheckAddresses => self.expel_banned(now),
                 Mail::Query(query, reply) => reply(self.shard.ask(&query)),
                 Mail::Expel { client_id, why, session: false } => {
                     self.shard.handle(now, Input::Kick { client_id, why });
