@@ -410,7 +410,7 @@ impl Report {
 /// May block, see [`Config::validate`].
 pub fn check(path: &Path) -> Report {
     let name = path.display().to_string();
-    let (config, mut errors) = match Config::text(path) {
+    let (mut config, mut errors) = match Config::text(path) {
         Ok(text) => Config::read(&text, &name),
         Err(errors) => return Report::of(&errors.0, Vec::new()),
     };
@@ -428,7 +428,13 @@ pub fn check(path: &Path) -> Report {
         errors.sort_by_key(|error| (elsewhere(error), error.origin.clone()));
         errors.dedup();
     }
-    let notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    let mut notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    if errors.is_empty() {
+        match config.load_managed() {
+            Ok(()) => notes.extend(config.managed.resting.iter().map(|line| format!("note: {line}"))),
+            Err(found) => errors.extend(found.0),
+        }
+    }
     Report::of(&errors, notes)
 }
 
