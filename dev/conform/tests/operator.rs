@@ -32,7 +32,7 @@ fn sessions(
         while let Some(slot) = from {
             let search = search.map(Into::into);
             let Answer::Sessions { items, next } =
-                lab.ask(shard, &Query::Sessions { from: slot, limit, connected, search })
+                lab.ask(shard, &Query::Sessions { from: slot, limit, connected, search, inside: true })
             else {
                 panic!("another answer");
             };
