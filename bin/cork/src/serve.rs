@@ -230,8 +230,8 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
     for (scheme, address) in broker.addresses() {
         text += &format!("  listening on  {}://{address}\n", scheme.as_str());
     }
-    for address in dashboard.addresses() {
-        text += &format!("  dashboard     http://{address}\n");
+    for (scheme, address) in dashboard.addresses() {
+        text += &format!("  dashboard     {}://{address}\n", scheme.as_str());
     }
     text += &format!("  data in       {}\n", config.data_dir.display());
     text += match config.durability {
@@ -250,11 +250,7 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
         };
         let by_certificate = !config.listeners.is_empty()
             && (!config.anonymous_allowed()
-                || config
-                    .listeners
-                    .iter()
-                    .filter(|listener| listener.url.scheme != Scheme::Http)
-                    .all(certified));
+                || config.listeners.iter().filter(|listener| !listener.url.scheme.is_http()).all(certified));
         text += match config.auth.acl_file {
             None if by_certificate => {
                 "  users         who has a client certificate may publish and subscribe\n"

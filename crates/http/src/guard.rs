@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cork_access::Subject;
-use cork_broker::config::{Host, Scheme};
+use cork_broker::config::Host;
 
 use crate::{app::App, login::COOKIE, problem::Problem};
 
@@ -52,6 +52,10 @@ impl Caller {
 /// Where a connection comes from; part of every request.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// That a connection is inside TLS; part of its requests.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Encrypted;
 
 /// A caller who is an administrator.
 pub(crate) struct Admin(pub(crate) Caller);
@@ -159,7 +163,7 @@ impl App {
         config
             .listeners
             .iter()
-            .filter(|listener| listener.url.scheme == Scheme::Http)
+            .filter(|listener| listener.url.scheme.is_http())
             .any(|listener| matches!(&listener.url.host, Host::Name(own) if own.eq_ignore_ascii_case(name)))
     }
 }

@@ -15,7 +15,7 @@
 //! for problem in server.listen(&config)? {
 //!     eprintln!("{problem}");
 //! }
-//! println!("http://{}", server.addresses()[0]);
+//! println!("http://{}", server.addresses()[0].1);
 //! # Ok(())
 //! # }
 //! ```

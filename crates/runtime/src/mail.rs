@@ -42,8 +42,8 @@ pub(crate) enum Mail {
     Query(Box<Query>, Reply),
     /// A client is to go, for this reason; `session`: with all that is kept for it.
     Expel { client_id: Box<str>, why: Box<str>, session: bool },
-    /// Listen in on a client.
-    Tap { client_id: Box<str>, tap: Tap },
+    /// Listen in on a client, or on all.
+    Tap { client_id: Option<Box<str>>, tap: Tap },
     /// Tell everybody and disconnect them.
     Drain,
     /// End the thread.

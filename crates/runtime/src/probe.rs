@@ -70,7 +70,14 @@ impl Probe {
     /// Listens in on a client from now on, whether it is there or comes later, until `tap` says that it is over.
     pub fn tap(&self, client_id: &str, tap: Tap) {
         if let Some(post) = self.posts.get(usize::from(self.home(client_id))) {
-            post.send(Mail::Tap { client_id: client_id.into(), tap });
+            post.send(Mail::Tap { client_id: Some(client_id.into()), tap });
+        }
+    }
+
+    /// The same for all clients; `tap` is asked for one for each shard. It costs each of their messages a copy.
+    pub fn tap_all(&self, tap: impl Fn() -> Tap) {
+        for post in &self.posts {
+            post.send(Mail::Tap { client_id: None, tap: tap() });
         }
     }
 

@@ -176,7 +176,7 @@ impl Config {
             return;
         }
         for listener in self.listeners.iter().filter(|listener| {
-            !listener.url.is_local() && !asks_certificates(listener) && listener.url.scheme != Scheme::Http
+            !listener.url.is_local() && !asks_certificates(listener) && !listener.url.scheme.is_http()
         }) {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
@@ -189,7 +189,7 @@ impl Config {
         if self.has_users() || self.auth.allow_anonymous == Some(false) {
             return;
         }
-        for listener in self.listeners.iter().filter(|listener| listener.url.scheme == Scheme::Http) {
+        for listener in self.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
             if !listener.url.is_local() {
                 let message = "can be reached from other machines, and everybody there would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth], or listen on 127.0.0.1";
                 errors.push(of_listener(listener, message));
@@ -223,10 +223,10 @@ impl Config {
 
     /// Whether a certificate is needed now where a changed listener takes none: at its own URL, or everywhere.
     fn asked_certificates_for(&self, new: &Listener) -> bool {
-        if new.url.scheme == Scheme::Http || asks_certificates(new) {
+        if new.url.scheme.is_http() || asks_certificates(new) {
             return false;
         }
-        let before = || self.listeners.iter().filter(|old| old.url.scheme != Scheme::Http);
+        let before = || self.listeners.iter().filter(|old| !old.url.scheme.is_http());
         if before().any(|old| old.url == new.url) {
             return before().filter(|old| old.url == new.url).all(asks_certificates);
         }
