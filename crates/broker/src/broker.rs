@@ -213,7 +213,8 @@ impl Broker {
     /// The way in for who operates it, from any thread.
     #[must_use]
     pub fn operator(&self) -> Operator {
-        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force))
+        let store = self.store.as_ref().map(Arc::downgrade);
+        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force), store)
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

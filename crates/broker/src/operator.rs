@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
 };
 
 use cork_access::Acl;
 use cork_core::Users;
+use cork_log::Keeper;
 use cork_runtime::{Connector, Probe};
+use cork_store::Histogram;
 
 use crate::Config;
 
@@ -40,11 +42,23 @@ pub struct Operator {
     probe: Probe,
     connector: Connector,
     in_force: Arc<RwLock<InForce>>,
+    store: Option<Weak<Keeper>>,
 }
 
 impl Operator {
-    pub(crate) fn new(probe: Probe, connector: Connector, in_force: Arc<RwLock<InForce>>) -> Self {
-        Self { probe, connector, in_force }
+    pub(crate) fn new(
+        probe: Probe,
+        connector: Connector,
+        in_force: Arc<RwLock<InForce>>,
+        store: Option<Weak<Keeper>>,
+    ) -> Self {
+        Self { probe, connector, in_force, store }
+    }
+
+    /// How long the store's commits took; none if everything is in memory.
+    #[must_use]
+    pub fn commit_times(&self) -> Option<Histogram> {
+        Some(self.store.as_ref()?.upgrade()?.commit_times())
     }
 
     /// Questions to the shards.

@@ -261,6 +261,12 @@ impl Shard {
         }
     }
 
+    /// All connections of clients that are in.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> {
+        let conns = self.board.conns.iter().flatten();
+        conns.filter(|conn| conn.is_open()).map(|conn| conn.id)
+    }
+
     /// The connection of a client.
     #[must_use]
     pub fn connection_of(&self, client_id: &str) -> Option<ConnId> {

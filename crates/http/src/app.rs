@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a shard may take for an answer. One that is alive takes a turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Streams at once, at most: each is an MQTT connection.
 pub(crate) const STREAMS_MAX: usize = 128;
 

@@ -22,6 +22,6 @@ mod worker;
 pub use connector::Connector;
 pub use gate::{AddressLimits, Network, NetworkError};
 pub use listeners::{ListenError, PreparedListeners};
-pub use probe::Probe;
+pub use probe::{Probe, Times};
 pub use runtime::{CertificateCheck, HealthReport, Runtime, RuntimeConfig, StoreMaker, Wake};
 pub use tap::{Taken, Tap, Tapped};

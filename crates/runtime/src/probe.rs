@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use cork_access::{Credentials, Verdict};
 use cork_core::{Answer, Query, home_shard};
+use cork_store::Histogram;
 
 use crate::{
     access::Keeper,
@@ -24,6 +25,15 @@ impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe").field("shards", &self.posts.len()).finish_non_exhaustive()
     }
+}
+
+/// How long things took on a shard, since the start.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Times {
+    /// Turns: so long somebody may have waited who came at its beginning.
+    pub turns: Histogram,
+    /// From when something was handed to the store until it was stored: so long acknowledgements wait that rely on it.
+    pub stored: Histogram,
 }
 
 impl Probe {
@@ -48,6 +58,13 @@ impl Probe {
     pub fn ask(&self, shard: u16, query: Query, reply: impl FnOnce(Answer) + Send + 'static) {
         if let Some(post) = self.posts.get(usize::from(shard)) {
             post.send(Mail::Query(Box::new(query), Box::new(reply)));
+        }
+    }
+
+    /// Asks a shard how long things took; `reply` as with [`Probe::ask`].
+    pub fn times(&self, shard: u16, reply: impl FnOnce(Times) + Send + 'static) {
+        if let Some(post) = self.posts.get(usize::from(shard)) {
+            post.send(Mail::Times(Box::new(reply)));
         }
     }
 

@@ -65,9 +65,12 @@ struct InStep {
 impl Listening {
     /// Listens in on a client, whether it is there or not; or on all.
     pub(crate) fn new(client_id: Option<Box<str>>, tap: Tap, shard: &Shard) -> Self {
-        let conn = client_id.as_deref().and_then(|client_id| shard.connection_of(client_id));
-        let step = |conn| InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() };
-        Self { client_id, tap, conns: conn.into_iter().map(|conn| (conn, step(conn))).collect() }
+        let step = |conn| (conn, InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() });
+        let conns = match client_id.as_deref() {
+            Some(client_id) => shard.connection_of(client_id).into_iter().map(step).collect(),
+            None => shard.connections().map(step).collect(),
+        };
+        Self { client_id, tap, conns }
     }
 
     /// Gives what was left in or out. False: nobody listens any more.
