@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from broker import HOST, PASSWORD, USER, Process, add_user, cork_bin, free_port
+from certificates import Authority
 
 pytestmark = pytest.mark.cork_only
 
@@ -598,23 +600,15 @@ def test_histograms_tell_how_long_things_take(open_broker):
 
 
 def test_the_api_inside_tls(workdir):
-    import ssl
-
-    import trustme
-
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(workdir / "ca.pem")
-    certificate = ca.issue_cert("localhost", HOST)
-    for at, pem in enumerate(certificate.cert_chain_pems):
-        pem.write_to_path(workdir / "server.pem", append=at > 0)
-    certificate.private_key_pem.write_to_path(workdir / "server.key")
+    authority = Authority(workdir)
+    certificate, key = authority.issue("broker")
     process, port = Served(workdir), free_port()
     config = workdir / "cork.toml"
-    tls = 'tls = { cert = "server.pem", key = "server.key" }\n'
+    tls = f'tls = {{ cert = "{certificate}", key = "{key}" }}\n'
     config.write_text(config.read_text() + f'[[listener]]\nurl = "https://{HOST}:{port}"\n{tls}')
     process.start()
     assert f"https://{HOST}:{port}" in process.log()
-    trusting = ssl.create_default_context(cafile=str(workdir / "ca.pem"))
+    trusting = ssl.create_default_context(cafile=str(authority.ca))
 
     def ask(method, path, body=None, headers=()):
         connection = http.client.HTTPSConnection(HOST, port, timeout=10, context=trusting)
