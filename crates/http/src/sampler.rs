@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cork_broker::{Answer, Operator, Query, Stats, Times, config::Durability};
+use cork_broker::{Answer, Operator, Query, Stats, Times, config::Durability, managed::Kind};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     app::{App, PATIENCE, ask},
-    overview::{Overview, StoreView},
+    overview::{Link, Overview, StoreView},
     process::{Process, folder_bytes},
     time,
 };
@@ -83,6 +83,11 @@ pub(crate) async fn run(app: Weak<App>, overview: watch::Sender<Arc<Overview>>) 
                 .collect(),
             ..Overview::default()
         };
+        // What cannot be told now is told in a second.
+        let links =
+            async |kind| app.links(kind).await.unwrap_or_default().into_iter().map(Link::from).collect();
+        next.bridges = links(Kind::Bridge).await;
+        next.sinks = links(Kind::Sink).await;
         next.count(&stats, &then, seconds);
         app.history().push(now, &next);
         overview.send_replace(Arc::new(next));
