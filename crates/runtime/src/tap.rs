@@ -79,7 +79,7 @@ impl Listening {
         let step = match &self.client_id {
             Some(_) => self.conns.get_mut(&conn),
             // Nobody knows how far the last packet to it got.
-            None => Some(self.conns.entry(conn).or_insert(InStep { cut: true, ..InStep::default() })),
+            None => Some(self.conns.entry(conn).or_insert_with(|| InStep { cut: true, ..InStep::default() })),
         };
         let Some(step) = step else { return true };
         let whole = if sent_by_client { whole } else { !std::mem::replace(&mut step.cut, left) };
