@@ -160,13 +160,15 @@ fn manage(
         let mut whole = base.clone();
         // As if the log level had been there all the time, until the next reload.
         whole.log = config.log.clone();
-        whole.take_managed(text, &base.data_dir.join(MANAGED_FILE)).map_err(without_place)?;
-        Ok(take(whole, config, running, log).map_err(without_place)?)
+        whole
+            .take_managed(text, &base.data_dir.join(MANAGED_FILE))
+            .map_err(|errors| without_place(&errors))?;
+        take(whole, config, running, log).map_err(|errors| without_place(&errors))
     })
 }
 
 /// Lines of `managed.toml` say nothing to who has not written it.
-fn without_place(errors: ConfigErrors) -> EditError {
+fn without_place(errors: &ConfigErrors) -> EditError {
     let is_managed = |error: &ConfigError| matches!(&error.origin, Origin::File { name, .. } if name.ends_with(MANAGED_FILE));
     let text = |error: &ConfigError| match (is_managed(error), error.key.as_str()) {
         (false, _) => error.to_string(),

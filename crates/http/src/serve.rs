@@ -105,7 +105,7 @@ impl Keys {
             }
             // Half a renewal; it is said once it matters, at a start or a reload.
             Err(errors) => {
-                tracing::debug!(target: "net", listener = %self.listener.url, %errors, "the old certificates stay")
+                tracing::debug!(target: "net", listener = %self.listener.url, %errors, "the old certificates stay");
             }
         }
     }
