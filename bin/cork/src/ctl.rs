@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -9,10 +10,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 mod http;
+mod manage;
 mod table;
 
 pub(crate) use http::Api;
 use http::encoded;
+use manage::{Acl, Links, Sinks, Users, Whom};
 use table::{Column, object, table};
 
 #[derive(Args)]
@@ -63,9 +66,49 @@ enum Ctl {
     /// Retained messages.
     #[command(subcommand)]
     Retained(Retained),
-    /// Questions about rights, asked of the running broker.
+    /// Rights: the rules in force, those managed over the API, and questions about them.
     #[command(subcommand)]
     Acl(Acl),
+    /// Users that the broker keeps itself.
+    #[command(subcommand)]
+    Users(Users),
+    /// Links to other brokers: how they are; making and removing them.
+    Bridges {
+        #[command(subcommand)]
+        command: Option<Links>,
+    },
+    /// Databases that messages are saved to, and what they refused.
+    Sinks {
+        #[command(subcommand)]
+        command: Option<Sinks>,
+    },
+    /// Filters by content that have names.
+    Filters {
+        #[command(subcommand)]
+        command: Option<Links>,
+    },
+    /// Let a client, a user or an address not come in any more; who is there is disconnected.
+    Ban {
+        #[command(flatten)]
+        whom: Whom,
+        /// How long; for ever without.
+        #[arg(long)]
+        seconds: Option<u32>,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// End a ban.
+    Unban {
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Who is banned.
+    Bans,
+    /// A copy of all that is kept, for `cork store import`; the broker goes on.
+    Backup {
+        /// A file that is not there yet.
+        file: PathBuf,
+    },
     /// Tokens for programs.
     #[command(subcommand)]
     Tokens(Tokens),
@@ -78,9 +121,13 @@ enum Ctl {
     Audit,
     /// Read the configuration again.
     Reload,
-    /// Every packet of one client, as it comes and goes.
+    /// Every packet of one client, as it comes and goes; or the messages of one topic, of all clients.
     Trace {
-        client_id: String,
+        #[arg(required_unless_present = "topic")]
+        client_id: Option<String>,
+        /// Messages of all clients on topics that fit this filter, and who subscribes for them.
+        #[arg(long, value_name = "FILTER", conflicts_with = "client_id")]
+        topic: Option<String>,
         /// How long.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
@@ -110,22 +157,6 @@ enum Retained {
         /// Only count.
         #[arg(long)]
         dry_run: bool,
-    },
-}
-
-#[derive(Subcommand)]
-enum Acl {
-    /// May somebody read or write a topic, and which rule says so?
-    Explain {
-        #[arg(value_parser = ["read", "write"])]
-        action: String,
-        topic: String,
-        /// User name of who would.
-        #[arg(long = "as", value_name = "USER")]
-        of: Option<String>,
-        /// Client identifier of who would.
-        #[arg(long, default_value = "")]
-        client_id: String,
     },
 }
 
@@ -186,7 +217,16 @@ impl ApiArgs {
 }
 
 pub(crate) fn ctl(args: &CtlArgs) -> ExitCode {
+    if let Ctl::Users(users) = &args.command
+        && let Some(done) = users.offline()
+    {
+        return ended(done);
+    }
     let done = args.api.open().and_then(|api| Terminal { api, json: args.json }.run(&args.command));
+    ended(done)
+}
+
+fn ended(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -239,15 +279,15 @@ impl Terminal {
                 ],
             ),
             Ctl::Retained(command) => self.retained(command),
-            Ctl::Acl(Acl::Explain { action, topic, of, client_id }) => {
-                let mut path = format!(
-                    "/acl/explain?action={action}&topic={}&client_id={}",
-                    encoded(topic),
-                    encoded(client_id)
-                );
-                path += &of.as_ref().map(|user| format!("&user={}", encoded(user))).unwrap_or_default();
-                self.show(&self.get(&path)?)
-            }
+            Ctl::Acl(command) => self.acl(command),
+            Ctl::Users(command) => self.users(command),
+            Ctl::Bridges { command } => self.links("bridges", command.as_ref().unwrap_or(&Links::List)),
+            Ctl::Filters { command } => self.links("filters", command.as_ref().unwrap_or(&Links::List)),
+            Ctl::Sinks { command } => self.sinks(command.as_ref().unwrap_or(&Sinks::Link(Links::List))),
+            Ctl::Ban { whom, seconds, reason } => self.ban(whom, *seconds, reason.as_deref()),
+            Ctl::Unban { whom } => self.unban(whom),
+            Ctl::Bans => self.bans(),
+            Ctl::Backup { file } => self.backup(file),
             Ctl::Tokens(command) => self.tokens(command),
             Ctl::Log(command) => self.log(command),
             Ctl::Config => self.list("/config", &[("KEY", "key"), ("VALUE", "value"), ("FROM", "origin")]),
@@ -262,8 +302,12 @@ impl Terminal {
                 ],
             ),
             Ctl::Reload => self.show(&self.call("POST", "/reload", None)?),
-            Ctl::Trace { client_id, seconds } => {
-                self.trace(&format!("/trace?client_id={}&seconds={seconds}", encoded(client_id)))
+            Ctl::Trace { client_id, topic, seconds } => {
+                let what = match (client_id, topic) {
+                    (Some(client), _) => format!("client_id={}", encoded(client)),
+                    (None, topic) => format!("topic={}", encoded(topic.as_deref().unwrap_or_default())),
+                };
+                self.trace(&format!("/trace?{what}&seconds={seconds}"), topic.is_some())
             }
         }
     }
@@ -333,13 +377,15 @@ impl Terminal {
         }
     }
 
-    fn trace(&self, path: &str) -> Result<(), String> {
+    fn trace(&self, path: &str, of_all: bool) -> Result<(), String> {
         self.follow(path, |name, data| {
             let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
             match name {
                 "packet" => {
                     let arrow = if text("direction") == "in" { "<-" } else { "->" };
-                    format!("{} {arrow} {}\n", text("time"), text("text"))
+                    let of =
+                        if of_all { format!("{} ", text("client_id").escape_debug()) } else { String::new() };
+                    format!("{} {of}{arrow} {}\n", text("time"), text("text"))
                 }
                 "end" => format!("trace ended: {}\n", text("reason")),
                 _ => format!("{name}: {data}\n"),
@@ -394,6 +440,13 @@ impl Terminal {
             cursor = format!("&cursor={}", encoded(next));
         }
         if self.json { Ok(()) } else { self.print(&table(columns, &rows)) }
+    }
+
+    fn rows(&self, rows: &[Value], columns: &[Column]) -> Result<(), String> {
+        if !self.json {
+            return self.print(&table(columns, rows));
+        }
+        rows.iter().try_for_each(|row| self.print(&format!("{row}\n")))
     }
 
     #[expect(clippy::unused_self, reason = "what a terminal does")]

@@ -42,7 +42,7 @@ impl Dashboard {
 
     /// Listens as the configuration says from now on.
     pub(crate) fn follow(&mut self, config: &Config, broker: &Broker) -> Result<(), DashboardError> {
-        let wanted = config.listeners.iter().any(|listener| listener.url.scheme == Scheme::Http);
+        let wanted = config.listeners.iter().any(|listener| listener.url.scheme.is_http());
         let server = match &self.server {
             Some(server) => server,
             None if !wanted => return Ok(()),
@@ -59,7 +59,7 @@ impl Dashboard {
     }
 
     /// Where it listens.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<(Scheme, SocketAddr)> {
         self.server.as_ref().map(Server::addresses).unwrap_or_default()
     }
 }

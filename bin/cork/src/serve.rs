@@ -6,7 +6,10 @@ use clap::Args;
 use cork_bridge::Bridges;
 use cork_broker::{
     Address, Broker, Config, Overrides, Reload,
-    config::{Change, ClientCert, ConfigErrors, Durability, Listener, Scheme},
+    config::{
+        Change, ClientCert, ConfigError, ConfigErrors, Durability, Listener, MANAGED_FILE, Origin, Scheme,
+    },
+    managed::{self, Edit, EditError},
 };
 use cork_http::Surroundings;
 use cork_sinks::Sinks;
@@ -18,7 +21,7 @@ use signal_hook::{
 use crate::{
     dashboard::Dashboard,
     log::Log,
-    orders::{self, Order},
+    orders::{self, Office, Order},
 };
 
 #[derive(Args, Default)]
@@ -55,7 +58,10 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 }
 
 fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = configuration(args)?;
+    // What was written by hand, and with it what `managed.toml` says.
+    let mut base = configuration(args)?;
+    let mut config = base.clone();
+    config.load_managed()?;
     let log = Log::start(&config.log)?;
     // Before the first client, so that a signal that comes early is not lost.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -66,17 +72,37 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut broker = Broker::start_closed(&config)?;
     let mut links = Links { bridges: Bridges::start(&broker)?, sinks: Sinks::start(&broker)? };
     broker.open();
-    let around = Surroundings { host: Some(Arc::new(desk)), log: log.book().clone() };
+    let office = Office { desk, letters: links.sinks.letters() };
+    let around = Surroundings { host: Some(Arc::new(office)), log: log.book().clone() };
     let mut dashboard = Dashboard::new(around);
     dashboard.follow(&config, &broker)?;
     welcome(&config, &broker, &dashboard);
+    say_resting(&config);
     for order in orders {
         match order {
             Order::End => break,
             Order::Reload(answer) => {
                 let running = (&mut broker, &mut links, &mut dashboard);
-                let done = reload(args, &mut config, running, &log);
+                let new = configuration(args).and_then(|new| {
+                    let mut whole = new.clone();
+                    whole.load_managed().map(|()| (new, whole))
+                });
+                let done = new.and_then(|(new, whole)| {
+                    let done = take(whole, &mut config, running, &log)?;
+                    base = new;
+                    Ok(done)
+                });
+                let done = done.map_err(|errors| {
+                    for error in &errors.0 {
+                        tracing::error!(target: "broker", %error, "not reloaded, nothing changed");
+                    }
+                    errors.to_string()
+                });
                 let _ = answer.map(|answer| answer.send(done)); // whoever asked may have gone
+            }
+            Order::Manage(edit, answer) => {
+                let running = (&mut broker, &mut links, &mut dashboard);
+                let _ = answer.send(manage(&edit, &base, &mut config, running, &log));
             }
             Order::LogLevel { subsystem, level } => {
                 let before = config.log.clone();
@@ -117,53 +143,87 @@ struct Links {
     sinks: Sinks,
 }
 
-/// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
-fn reload(
-    args: &ServeArgs,
+/// Changes `managed.toml`. The hand-written configuration stays as it was read last: a change over HTTP is no reload.
+fn manage(
+    edit: &Edit,
+    base: &Config,
     config: &mut Config,
     running: (&mut Broker, &mut Links, &mut Dashboard),
     log: &Log,
-) -> Result<Reload, String> {
-    let (broker, links, dashboard) = running;
-    let new = configuration(args).and_then(|new| {
-        cork_bridge::judge(&new)?;
-        cork_sinks::judge(&new)?;
-        broker.reload(&new).map(|done| (new, done))
-    });
-    match new {
-        Ok((new, mut done)) => {
-            match links.bridges.reload(&new) {
-                Ok(changed) => done.changed.extend(changed),
-                // It was judged a moment ago; a file may have changed since.
-                Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
-            }
-            match links.sinks.reload(&new) {
-                Ok(changed) => done.changed.extend(changed),
-                Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
-            }
-            log.change(&config.log, &new.log);
-            config.log = new.log.clone();
-            let answer = done.clone();
-            match done.changed.as_slice() {
-                [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
-                changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
-            }
-            if let Err(errors) = dashboard.follow(&new, broker) {
-                tracing::error!(target: "broker", %errors, "the HTTP listeners stay as they were");
-            }
-            for Change { key, old, new } in done.needs_restart {
-                tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
-            }
-            Ok(answer)
-        }
-        Err(errors) => {
-            let answer = errors.to_string();
-            for error in errors.0 {
-                tracing::error!(target: "broker", %error, "not reloaded, nothing changed");
-            }
-            Err(answer)
-        }
+) -> Result<Reload, EditError> {
+    if base.in_memory {
+        return Err(EditError::Conflict("everything is kept in memory".to_owned()));
     }
+    let before = config.clone();
+    let change = |table: &mut _| edit.apply(table, &before);
+    managed::change(&base.data_dir, change, |text| {
+        let mut whole = base.clone();
+        // As if the log level had been there all the time, until the next reload.
+        whole.log = config.log.clone();
+        whole
+            .take_managed(text, &base.data_dir.join(MANAGED_FILE))
+            .map_err(|errors| without_place(&errors))?;
+        take(whole, config, running, log).map_err(|errors| without_place(&errors))
+    })
+}
+
+/// Lines of `managed.toml` say nothing to who has not written it.
+fn without_place(errors: &ConfigErrors) -> EditError {
+    let is_managed = |error: &ConfigError| matches!(&error.origin, Origin::File { name, .. } if name.ends_with(MANAGED_FILE));
+    let text = |error: &ConfigError| match (is_managed(error), error.key.as_str()) {
+        (false, _) => error.to_string(),
+        (true, "") => error.message.clone(),
+        (true, key) => format!("`{key}` {}", error.message),
+    };
+    let conflict = errors.0.iter().any(|error| !is_managed(error));
+    let text: Vec<String> = errors.0.iter().map(text).collect();
+    if conflict { EditError::Conflict(text.join("; ")) } else { EditError::Wrong(text.join("; ")) }
+}
+
+/// Says what in `managed.toml` a hand-written file stands over.
+fn say_resting(config: &Config) {
+    for line in &config.managed.resting {
+        tracing::warn!(target: "broker", "{line}");
+    }
+}
+
+/// Takes a changed configuration over, if all of it can be; else nothing changes.
+fn take(
+    new: Config,
+    config: &mut Config,
+    running: (&mut Broker, &mut Links, &mut Dashboard),
+    log: &Log,
+) -> Result<Reload, ConfigErrors> {
+    let (broker, links, dashboard) = running;
+    cork_bridge::judge(&new)?;
+    cork_sinks::judge(&new)?;
+    let mut done = broker.reload(&new)?;
+    match links.bridges.reload(&new) {
+        Ok(changed) => done.changed.extend(changed),
+        // It was judged a moment ago; a file may have changed since.
+        Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
+    }
+    match links.sinks.reload(&new) {
+        Ok(changed) => done.changed.extend(changed),
+        Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
+    }
+    log.change(&config.log, &new.log);
+    let answer = done.clone();
+    match done.changed.as_slice() {
+        [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
+        changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
+    }
+    if let Err(errors) = dashboard.follow(&new, broker) {
+        tracing::error!(target: "broker", %errors, "the HTTP listeners stay as they were");
+    }
+    for Change { key, old, new } in done.needs_restart {
+        tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");
+    }
+    if new.managed.resting != config.managed.resting {
+        say_resting(&new);
+    }
+    *config = new;
+    Ok(answer)
 }
 
 /// Tells a newcomer where the broker is and what to try.
@@ -172,8 +232,8 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
     for (scheme, address) in broker.addresses() {
         text += &format!("  listening on  {}://{address}\n", scheme.as_str());
     }
-    for address in dashboard.addresses() {
-        text += &format!("  dashboard     http://{address}\n");
+    for (scheme, address) in dashboard.addresses() {
+        text += &format!("  dashboard     {}://{address}\n", scheme.as_str());
     }
     text += &format!("  data in       {}\n", config.data_dir.display());
     text += match config.durability {
@@ -186,17 +246,13 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
     for bridge in &config.bridges {
         text += &format!("  bridge        {} to {}\n", bridge.name, bridge.urls.join(", "));
     }
-    if config.auth.password_file.is_none() {
+    if !config.has_users() {
         let certified = |listener: &Listener| {
             listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
         };
         let by_certificate = !config.listeners.is_empty()
-            && (!config.auth.anonymous_allowed()
-                || config
-                    .listeners
-                    .iter()
-                    .filter(|listener| listener.url.scheme != Scheme::Http)
-                    .all(certified));
+            && (!config.anonymous_allowed()
+                || config.listeners.iter().filter(|listener| !listener.url.scheme.is_http()).all(certified));
         text += match config.auth.acl_file {
             None if by_certificate => {
                 "  users         who has a client certificate may publish and subscribe\n"
@@ -218,7 +274,7 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
         let host =
             if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
         let port = address.port();
-        let login = if config.auth.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
+        let login = if config.anonymous_allowed() { "" } else { " -u USER -P PASSWORD" };
         text += &format!(
             "Try it, in two terminals:\n  cork sub -h {host} -p {port}{login} -v -t '#'\n  cork pub -h {host} -p {port}{login} -t hello -m world\n"
         );

@@ -72,7 +72,12 @@ pub enum Who {
     /// One Client Identifier, exactly.
     ClientId(String),
     /// The users of a group, by exact name.
-    Group(Vec<String>),
+    Group {
+        /// What the group is called.
+        name: String,
+        /// Its users.
+        users: Vec<String>,
+    },
 }
 
 /// One line of the rights, in the order the operator wrote them.
@@ -148,9 +153,7 @@ pub(crate) struct Draft {
 #[derive(Clone, Debug)]
 struct Compiled {
     pattern: Pattern,
-    actions: Actions,
-    allow: bool,
-    source: String,
+    rule: Rule,
 }
 
 impl Acl {
@@ -175,20 +178,75 @@ impl Acl {
         default_allow: bool,
     ) -> Result<Self, RuleError> {
         let mut acl = Self::empty(default_allow);
-        for (position, Draft { rule, names }) in drafts.into_iter().enumerate() {
-            let Rule { who, actions, allow, topic, source } = rule;
-            let pattern = match Pattern::compile(&topic, names) {
-                Ok(pattern) => pattern,
-                Err(reason) => return Err(RuleError { source, topic, reason }),
-            };
-            acl.rules.push(Compiled { pattern, actions, allow, source });
-            acl.index(who, position);
+        for draft in drafts {
+            acl.append(draft)?;
         }
         Ok(acl)
     }
 
+    fn append(&mut self, Draft { rule, names }: Draft) -> Result<(), RuleError> {
+        let pattern = match Pattern::compile(&rule.topic, names) {
+            Ok(pattern) => pattern,
+            Err(reason) => return Err(RuleError { source: rule.source, topic: rule.topic, reason }),
+        };
+        self.index(rule.who.clone(), self.rules.len());
+        self.rules.push(Compiled { pattern, rule });
+        Ok(())
+    }
+
+    /// The same rights, and behind them other rules: `groups` says who else is in a group, also for the rules that are
+    /// there. So what comes here never decides where an older rule fits.
+    ///
+    /// # Errors
+    /// The first of `rules` whose topic isn't a valid Topic Filter.
+    pub fn with_rules(
+        mut self,
+        rules: Vec<Rule>,
+        groups: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, RuleError> {
+        for position in 0..self.rules.len() {
+            let Who::Group { name, users } = &self.rules[position].rule.who else { continue };
+            let others = groups.get(name).into_iter().flatten();
+            for user in others.filter(|user| !users.contains(user)) {
+                let positions = self.users.entry(user.clone()).or_default();
+                if let Err(place) = positions.binary_search(&position) {
+                    positions.insert(place, position);
+                }
+            }
+        }
+        if let Some(known) = &mut self.groups {
+            for (name, users) in groups {
+                known.entry(name.clone()).or_default().extend(users.iter().cloned());
+            }
+        }
+        for rule in rules {
+            let names = if rule.allow { Names::Plain } else { Names::Any };
+            self.append(Draft { names, rule })?;
+        }
+        Ok(self)
+    }
+
+    /// The same rights with another default: what holds where no rule fits.
+    #[must_use]
+    pub fn with_default(self, allow: bool) -> Self {
+        Self { default_allow: allow, ..self }
+    }
+
+    /// Whether what no rule speaks about is allowed (but for writing to `$SYS`).
+    pub const fn default_allows(&self) -> bool {
+        self.default_allow
+    }
+
+    /// All rules, in the order in which they are asked.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|compiled| &compiled.rule)
+    }
+
     /// Whether a text can be the topic of a rule; what keeps it from being one, if not.
-    pub(crate) fn judge_topic(topic: &str) -> Result<(), &'static str> {
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn judge_topic(topic: &str) -> Result<(), &'static str> {
         Pattern::compile(topic, Names::Plain).map(|_| ())
     }
 
@@ -222,8 +280,8 @@ impl Acl {
             Who::Anonymous => self.anonymous.push(position),
             Who::User(name) => self.users.entry(name).or_default().push(position),
             Who::ClientId(id) => self.clients.entry(id).or_default().push(position),
-            Who::Group(names) => {
-                for name in names {
+            Who::Group { users, .. } => {
+                for name in users {
                     let positions = self.users.entry(name).or_default();
                     // A name that stands twice in its group needs only one look.
                     if positions.last() != Some(&position) {
@@ -289,7 +347,7 @@ impl Acl {
         let mut named: Vec<(usize, &str)> =
             self.users.iter().filter_map(|(user, rules)| Some((*rules.first()?, user.as_str()))).collect();
         named.sort_unstable();
-        named.into_iter().map(|(rule, user)| (user, self.rules[rule].source.as_str())).collect()
+        named.into_iter().map(|(rule, user)| (user, self.rules[rule].rule.source.as_str())).collect()
     }
 
     /// Whether nobody may do anything, as by a file without a rule.
@@ -309,7 +367,7 @@ impl Acl {
         self.default_allow && (action == Action::Read || !is_sys(topic))
     }
 
-    fn first_fit(&self, who: Subject<'_>, action: Action, topic: &str) -> Option<&Compiled> {
+    fn first_fit(&self, who: Subject<'_>, action: Action, topic: &str) -> Option<&Rule> {
         let of_user = match who.user {
             Some(user) => self.users.get(user),
             None => Some(&self.anonymous),
@@ -319,7 +377,8 @@ impl Acl {
             [Some(&self.everybody), of_user, of_client].map(|list| list.map_or(&[][..], |list| list));
         Merged(positions)
             .map(|position| &self.rules[position])
-            .find(|rule| rule.actions.include(action) && rule.pattern.fits(who, topic))
+            .find(|at| at.rule.actions.include(action) && at.pattern.fits(who, topic))
+            .map(|at| &at.rule)
     }
 }
 

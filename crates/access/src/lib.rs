@@ -47,5 +47,5 @@ pub use authenticator::{
 };
 pub use decoy::keep_decoys_in;
 pub use error::{FileError, FileErrors};
-pub use password_file::PasswordFile;
+pub use password_file::{PasswordFile, StoredUser};
 pub use scram::{SCRAM_SHA_256, ScramExchange};

@@ -82,6 +82,23 @@ impl std::error::Error for PasswdError {
 /// # Errors
 /// See [`PasswdError`]; the file is unchanged then.
 pub fn set_password(path: &Path, user: &str, password: &[u8], scram: bool) -> Result<Change, PasswdError> {
+    let [hash, secret] = stored_forms(user, password)?;
+    replace::edit(path, replace::Missing::Create, |old| {
+        let of_user: Vec<&str> = old.lines().filter_map(|line| hash_of(line, user)).collect();
+        let mut new_lines = format!("{user}:{hash}\n");
+        if scram || of_user.iter().any(|stored| stored.starts_with(scram::PREFIX)) {
+            new_lines.push_str(&format!("{user}:{secret}\n"));
+        }
+        let change = if of_user.is_empty() { Change::Added } else { Change::Changed };
+        (Some(with_lines(old, user, new_lines)), change)
+    })
+}
+
+/// What is kept of a password: its hash, and its SCRAM secret. Takes a while, on purpose.
+///
+/// # Errors
+/// The name or the password can't be kept, or there is no randomness.
+pub fn stored_forms(user: &str, password: &[u8]) -> Result<[String; 2], PasswdError> {
     if let Some(fault) = user_name_fault(user) {
         return Err(PasswdError::UserName(fault));
     }
@@ -95,15 +112,7 @@ pub fn set_password(path: &Path, user: &str, password: &[u8], scram: bool) -> Re
     }
     let hash = StoredPassword::create(password).map_err(PasswdError::Random)?.to_text();
     let secret = ScramSecret::create(password).map_err(PasswdError::Random)?.to_text();
-    replace::edit(path, replace::Missing::Create, |old| {
-        let of_user: Vec<&str> = old.lines().filter_map(|line| hash_of(line, user)).collect();
-        let mut new_lines = format!("{user}:{hash}\n");
-        if scram || of_user.iter().any(|stored| stored.starts_with(scram::PREFIX)) {
-            new_lines.push_str(&format!("{user}:{secret}\n"));
-        }
-        let change = if of_user.is_empty() { Change::Added } else { Change::Changed };
-        (Some(with_lines(old, user, new_lines)), change)
-    })
+    Ok([hash, secret])
 }
 
 /// Takes all lines of `user` out of the file at `path`; `false` if there are none.

@@ -65,15 +65,23 @@ impl PasswordFile {
     /// All faults of the file: it can't be read, isn't a regular file, isn't UTF-8, has no users, or has lines that are
     /// not accepted.
     pub fn load(path: &Path, allow_anonymous: bool) -> Result<Self, FileErrors> {
-        let file = path.display().to_string();
-        let bytes = read_regular(path).map_err(|error| {
-            let todo = "name a file that the broker may read; `cork passwd` makes one";
-            FileErrors::whole_file(&file, format!("the password file can't be read ({error}); {todo}"))
-        })?;
-        let text = str::from_utf8(&bytes)
-            .map_err(|error| FileErrors::not_utf8(&file, "the password file", &bytes, error))?;
-        let mut users = Parser::run(text, &file)?;
-        users.mock_key = *MOCK_KEY.get_or_init(|| users.mock_key);
+        Ok(Self { users: Arc::new(read(path)?), allow_anonymous })
+    }
+
+    /// As [`load`](Self::load), and users that are kept elsewhere. One that stands in the file, too, is the file's. Without
+    /// a file there must be one of them.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and everything that is wrong with the others.
+    pub fn load_with(
+        path: Option<&Path>,
+        others: &[StoredUser],
+        allow_anonymous: bool,
+    ) -> Result<Self, FileErrors> {
+        let mut users = path.map_or_else(|| Ok(Users::none()), read)?;
+        if !others.is_empty() {
+            users.add(others)?;
+        }
         Ok(Self { users: Arc::new(users), allow_anonymous })
     }
 
@@ -85,6 +93,11 @@ impl PasswordFile {
     pub fn parse(text: &str, file: &str, allow_anonymous: bool) -> Result<Self, FileErrors> {
         let users = Parser::run(text, file)?;
         Ok(Self { users: Arc::new(users), allow_anonymous })
+    }
+
+    /// Whether a user has a SCRAM secret.
+    pub fn has_scram(&self, user: &str) -> bool {
+        self.users.scram_secret(user).is_some()
     }
 
     /// How many users the file has; never 0.
@@ -138,7 +151,99 @@ impl Authenticator for PasswordFile {
     }
 }
 
+/// A user that is not kept in a password file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredUser {
+    /// The user name.
+    pub name: String,
+    /// What stands behind the colon in a password file: a password's hash, a SCRAM secret, or both.
+    pub stored: Vec<String>,
+    /// The file it stands in, for errors.
+    pub file: String,
+    /// The line.
+    pub line: usize,
+}
+
+impl fmt::Debug for StoredUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl StoredUser {
+    /// Whether it has a SCRAM secret.
+    #[must_use]
+    pub fn has_scram(&self) -> bool {
+        self.stored.iter().any(|stored| stored.starts_with(scram::PREFIX))
+    }
+}
+
 impl Users {
+    fn none() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            secrets: Vec::new(),
+            scram_kinds: BTreeSet::new(),
+            refusal: Effort::default(),
+            mock_key: [0; 32],
+        }
+    }
+
+    /// Takes others in, behind those of a file.
+    fn add(&mut self, others: &[StoredUser]) -> Result<(), FileErrors> {
+        let mut errors = Vec::new();
+        let in_file = self.by_name.len();
+        for other in others {
+            if self.by_name.get(&other.name).is_some_and(|at| *at < in_file) {
+                continue;
+            }
+            if let Err(message) = self.add_one(other) {
+                errors.push(FileError { file: other.file.clone(), line: Some(other.line), message });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(FileErrors(errors));
+        }
+        self.finish();
+        if self.mock_key == [0; 32] {
+            self.mock_key = *MOCK_KEY.get_or_init(|| mock_key(&self.secrets));
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, other: &StoredUser) -> Result<(), String> {
+        let name = &other.name;
+        if let Some(fault) = user_name_fault(name) {
+            return Err(format!("the user name {fault}"));
+        }
+        if self.by_name.contains_key(name) {
+            return Err(format!("there is another user `{name}`"));
+        }
+        let mut secrets = Secrets::default();
+        for stored in &other.stored {
+            let why = |why: &dyn fmt::Display| format!("user `{name}`: {why}");
+            match stored.strip_prefix(scram::PREFIX) {
+                Some(rest) => secrets.scram = Some(ScramSecret::parse(rest).map_err(|error| why(&error))?),
+                None => secrets.password = Some(StoredPassword::parse(stored).map_err(|error| why(&error))?),
+            }
+        }
+        if secrets.password.is_none() && secrets.scram.is_none() {
+            return Err(format!("user `{name}` has no password"));
+        }
+        self.by_name.insert(name.clone(), self.secrets.len());
+        self.secrets.push(secrets);
+        Ok(())
+    }
+
+    /// What follows from all secrets.
+    fn finish(&mut self) {
+        let scram = self.secrets.iter().filter_map(|secrets| secrets.scram.as_ref());
+        self.scram_kinds = scram.map(ScramSecret::kind).collect();
+        for secrets in &self.secrets {
+            self.refusal.raise_to(&secrets.effort());
+        }
+    }
+
     /// A refusal costs the same whatever is asked, so that the time taken says nothing about the name; who is let in
     /// does not wait for that.
     fn verify(&self, user: &str, password: Option<&[u8]>) -> bool {
@@ -188,6 +293,19 @@ impl Secrets {
     }
 }
 
+fn read(path: &Path) -> Result<Users, FileErrors> {
+    let file = path.display().to_string();
+    let bytes = read_regular(path).map_err(|error| {
+        let todo = "name a file that the broker may read; `cork passwd` makes one";
+        FileErrors::whole_file(&file, format!("the password file can't be read ({error}); {todo}"))
+    })?;
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| FileErrors::not_utf8(&file, "the password file", &bytes, error))?;
+    let mut users = Parser::run(text, &file)?;
+    users.mock_key = *MOCK_KEY.get_or_init(|| users.mock_key);
+    Ok(users)
+}
+
 /// Reads a file that is one: a directory, or a pipe that would make us wait, is refused.
 pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
@@ -207,13 +325,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn run(text: &'a str, file: &'a str) -> Result<Users, FileErrors> {
-        let users = Users {
-            by_name: HashMap::new(),
-            secrets: Vec::new(),
-            scram_kinds: BTreeSet::new(),
-            refusal: Effort::default(),
-            mock_key: [0; 32],
-        };
+        let users = Users::none();
         let mut parser = Self { file, users, lines: BTreeMap::new(), errors: Vec::new() };
         if text.starts_with('\u{feff}') {
             parser.fault(
@@ -237,9 +349,7 @@ impl<'a> Parser<'a> {
                 "the password file has no users, so nobody could log in; `cork passwd` adds one".into();
             return Err(FileErrors::whole_file(file, message));
         }
-        let scram = users.secrets.iter().filter_map(|secrets| secrets.scram.as_ref());
-        users.scram_kinds = scram.map(ScramSecret::kind).collect();
-        users.secrets.iter().for_each(|secrets| users.refusal.raise_to(&secrets.effort()));
+        users.finish();
         users.mock_key = mock_key(&users.secrets);
         Ok(users)
     }

@@ -22,7 +22,7 @@ use crate::{
     listeners::{Listeners, PlannedListeners},
     memory,
     operator::{InForce, Operator},
-    reload::{Access, Fingerprints},
+    reload::{Access, Fingerprints, address_bans},
     store,
     watch::{Watch, Watched},
 };
@@ -154,7 +154,7 @@ impl Broker {
             // A full disk is no reason not to start, and opens nothing.
             let _ = cork_access::keep_decoys_in(&config.data_dir.join("decoy.key"));
         }
-        let in_force = InForce::new(config, &rights, &users);
+        let in_force = InForce::new(config, &rights, &users, config.managed_users()?);
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
@@ -177,6 +177,7 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
+        runtime.set_address_bans(address_bans(&config.managed.bans));
         let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
         let watched = Watched { store: kept, memory: config.memory, report: runtime.health_report() };
         let watch = Watch::start(watched, config.limits.disk_free_warning)?;
@@ -216,7 +217,8 @@ impl Broker {
     /// The way in for who operates it, from any thread.
     #[must_use]
     pub fn operator(&self) -> Operator {
-        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force))
+        let store = self.store.as_ref().map(Arc::downgrade);
+        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force), store)
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.

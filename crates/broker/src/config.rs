@@ -34,6 +34,7 @@ pub use changes::Change;
 use cork_core::FilterTable;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub use managed::{Ban, Banned, MANAGED_FILE, Managed, ManagedUser};
 pub use overrides::Overrides;
 pub use url::{Host, ListenerUrl, Scheme, UrlError};
 pub(crate) use validate::UserNames;
@@ -43,6 +44,7 @@ mod bridge;
 mod changes;
 mod file;
 mod filters;
+mod managed;
 mod overrides;
 pub mod sinks;
 mod url;
@@ -81,10 +83,14 @@ pub struct Config {
     /// `[[filter]]` and `[[attach]]`: filters by content and type that have names, and those that somebody's
     /// subscriptions have. Default: none.
     pub filters: Arc<FilterTable>,
+    /// Where each `[[filter]]` was said, by name.
+    pub filter_origins: BTreeMap<String, Origin>,
     /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
     pub sinks: Vec<sinks::Sink>,
     /// `[presence]`: whether the broker says who is there.
     pub presence: Presence,
+    /// What `managed.toml` in the data directory says; see [`load_managed`](Self::load_managed).
+    pub managed: Managed,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -104,8 +110,10 @@ impl Default for Config {
             log: Log::default(),
             drain: Drain::default(),
             filters: Arc::default(),
+            filter_origins: BTreeMap::new(),
             sinks: Vec::new(),
             presence: Presence::default(),
+            managed: Managed::default(),
             places: Places::default(),
         }
     }
@@ -178,13 +186,6 @@ pub struct Auth {
     pub password_file: Option<PathBuf>,
     /// `acl_file`: who may read and write what. Default: none; then users may do everything except write to `$SYS`.
     pub acl_file: Option<PathBuf>,
-}
-
-impl Auth {
-    /// Whether clients without a user name may in.
-    pub fn anonymous_allowed(&self) -> bool {
-        self.allow_anonymous.unwrap_or_else(|| self.password_file.is_none())
-    }
 }
 
 /// `[limits]`: what clients may use up. Sizes are bytes.

@@ -22,6 +22,7 @@ mod broker;
 pub mod config;
 mod data_dir;
 mod listeners;
+pub mod managed;
 mod memory;
 mod operator;
 mod reload;
@@ -39,8 +40,8 @@ pub use cork_core::{
     SubscriptionView,
 };
 pub use cork_net::Address;
-pub use cork_runtime::{Connector, Probe, Taken, Tap, Tapped};
-pub use cork_store::Facts;
+pub use cork_runtime::{Connector, Network, Probe, Taken, Tap, Tapped, Times};
+pub use cork_store::{Facts, Histogram};
 pub use operator::Operator;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

@@ -50,7 +50,7 @@ impl Listeners {
         let (mut wanted, mut schemes, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut certificates, mut renewed) = (Vec::new(), Vec::new());
         for (at, listener) in config.listeners.iter().enumerate() {
-            if listener.url.scheme == Scheme::Http {
+            if listener.url.scheme.is_http() {
                 continue; // the program's own affair
             }
             let earlier = &config.listeners[..at];
@@ -95,7 +95,7 @@ fn listens(listener: &Listener, tls: Option<Arc<TlsAcceptor>>) -> io::Result<Vec
     let url = &listener.url;
     let transport = match url.scheme {
         Scheme::Ws | Scheme::Wss => Transport::WebSocket,
-        Scheme::Mqtt | Scheme::Mqtts | Scheme::Unix | Scheme::Http => Transport::Tcp,
+        Scheme::Mqtt | Scheme::Mqtts | Scheme::Unix | Scheme::Http | Scheme::Https => Transport::Tcp,
     };
     let wrap = Wrap { transport, tls, proxy: listener.proxy };
     let addresses = match &url.host {

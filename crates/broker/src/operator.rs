@@ -1,13 +1,15 @@
 //! What whoever operates a running broker from another thread can ask and do: the foundation of the HTTP API.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
 };
 
 use cork_access::Acl;
 use cork_core::Users;
+use cork_log::Keeper;
 use cork_runtime::{Connector, Probe};
+use cork_store::Histogram;
 
 use crate::Config;
 
@@ -17,11 +19,19 @@ pub(crate) struct InForce {
     pub(crate) config: Arc<Config>,
     pub(crate) rights: Arc<Acl>,
     pub(crate) users: Option<Arc<BTreeSet<Box<str>>>>,
+    /// Those that stand in no password file, with their groups.
+    pub(crate) managed_users: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 impl InForce {
-    pub(crate) fn new(config: &Config, rights: &Arc<Acl>, users: &Users) -> Self {
-        Self { config: Arc::new(config.clone()), rights: Arc::clone(rights), users: users.names.clone() }
+    pub(crate) fn new(
+        config: &Config,
+        rights: &Arc<Acl>,
+        users: &Users,
+        managed_users: BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        let (config, managed_users) = (Arc::new(config.clone()), Arc::new(managed_users));
+        Self { config, rights: Arc::clone(rights), users: users.names.clone(), managed_users }
     }
 }
 
@@ -32,11 +42,23 @@ pub struct Operator {
     probe: Probe,
     connector: Connector,
     in_force: Arc<RwLock<InForce>>,
+    store: Option<Weak<Keeper>>,
 }
 
 impl Operator {
-    pub(crate) fn new(probe: Probe, connector: Connector, in_force: Arc<RwLock<InForce>>) -> Self {
-        Self { probe, connector, in_force }
+    pub(crate) fn new(
+        probe: Probe,
+        connector: Connector,
+        in_force: Arc<RwLock<InForce>>,
+        store: Option<Weak<Keeper>>,
+    ) -> Self {
+        Self { probe, connector, in_force, store }
+    }
+
+    /// How long the store's commits took; none if everything is in memory.
+    #[must_use]
+    pub fn commit_times(&self) -> Option<Histogram> {
+        Some(self.store.as_ref()?.upgrade()?.commit_times())
     }
 
     /// Questions to the shards.
@@ -71,5 +93,11 @@ impl Operator {
     #[must_use]
     pub fn user_names(&self) -> Option<Arc<BTreeSet<Box<str>>>> {
         self.in_force().users.clone()
+    }
+
+    /// The users that stand in no password file, with their groups.
+    #[must_use]
+    pub fn managed_users(&self) -> Arc<BTreeMap<String, Vec<String>>> {
+        Arc::clone(&self.in_force().managed_users)
     }
 }

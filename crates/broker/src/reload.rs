@@ -3,18 +3,20 @@
 use std::{
     collections::BTreeSet,
     fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher as _},
     path::Path,
     sync::{Arc, PoisonError},
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{Door, Users};
+use cork_core::{Bans, Door, Users};
+use cork_runtime::Network;
+use cork_store::WallTime;
 
 use crate::{
     Broker,
     broker::{address_limits, settings},
-    config::{Change, Config, ConfigErrors, Listener, UserNames},
+    config::{Ban, Banned, Change, Config, ConfigErrors, Listener, UserNames},
     operator::InForce,
 };
 
@@ -40,8 +42,13 @@ impl Access {
         let auth = &config.auth;
         let (of_users, of_rights) =
             (fingerprint(auth.password_file.as_deref()), fingerprint(auth.acl_file.as_deref()));
+        let managed = &config.managed;
+        let hashes = managed.users.iter().flat_map(|user| user.stored.stored.iter()).collect::<Vec<_>>();
+        let groups: Vec<_> = managed.users.iter().map(|user| (&user.stored.name, &user.groups)).collect();
+        let rules = format!("{:?} {:?} {groups:?}", managed.default_allow, managed.rules);
+        let (of_users, of_rights) = (mixed(of_users, &hashes), mixed(of_rights, &rules));
         let (authenticator, names) = config.users()?;
-        let door = match (config.auth.password_file.is_some(), config.auth.anonymous_allowed()) {
+        let door = match (config.has_users(), config.anonymous_allowed()) {
             (false, true) => Door::Open,
             (true, true) => Door::Anonymous,
             // Without a password file: nobody but who a certificate names.
@@ -49,8 +56,42 @@ impl Access {
         };
         let rights = Arc::new(config.rights()?);
         let files = Fingerprints { users: of_users, names: names.clone(), rights: of_rights };
-        Ok(Self { authenticator, users: Users { door, names: names.map(Arc::new) }, rights, files })
+        Ok(Self {
+            authenticator,
+            users: Users { door, names: names.map(Arc::new), bans: Arc::new(bans(&config.managed.bans)) },
+            rights,
+            files,
+        })
     }
+}
+
+/// Bans by name, as the shards take them.
+fn bans(bans: &[Ban]) -> Bans {
+    let mut found = Bans::default();
+    for ban in bans {
+        let until = WallTime(ban.until.map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000_000)));
+        match &ban.whom {
+            Banned::Client(name) => found.clients.insert(name.as_str().into(), until),
+            Banned::User(name) => found.users.insert(name.as_str().into(), until),
+            Banned::Address(_) => None,
+        };
+    }
+    found
+}
+
+/// Bans of addresses, as the gate takes them.
+pub(crate) fn address_bans(bans: &[Ban]) -> Vec<(Network, Option<u64>)> {
+    let of_address = |ban: &Ban| match ban.whom {
+        Banned::Address(network) => Some((network, ban.until)),
+        Banned::Client(_) | Banned::User(_) => None,
+    };
+    bans.iter().filter_map(of_address).collect()
+}
+
+fn mixed(before: u64, what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, what).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn fingerprint(path: Option<&Path>) -> u64 {
@@ -92,6 +133,7 @@ impl Broker {
         self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);
         let Access { authenticator, users, rights, files } = Access::of(config)?;
+        let managed_users = config.managed_users()?;
         let listeners = self.listeners.plan(config, &self.runtime)?;
         // From here on nothing can fail.
         let mut changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -100,13 +142,14 @@ impl Broker {
         changed.extend(listeners.renewed.iter().map(|url| format!("listener {url}: other certificates")));
         // Rights first: a user who is new must not meet the old ones.
         self.runtime.set_rights(&rights);
-        let now = InForce::new(config, &rights, &users);
+        let now = InForce::new(config, &rights, &users, managed_users);
         self.runtime.set_users(authenticator, &users);
         let mut in_force = config.clone();
         in_force.memory = self.config.memory;
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
         self.runtime.set_settings(&settings(&in_force, shards), config.limits.max_connections as usize);
         self.runtime.set_address_limits(address_limits(config));
+        self.runtime.set_address_bans(address_bans(&config.managed.bans));
         self.watch.set_warn_below(config.limits.disk_free_warning);
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;

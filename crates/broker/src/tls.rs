@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use cork_net::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
+use cork_net::{ClientFiles, Identity, ServerConfig, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 
-use crate::config::{CertIdentity, ClientCert, Listener, Scheme, Tls};
+use crate::config::{CertIdentity, ClientCert, ConfigError, ConfigErrors, Listener, Scheme, Tls};
 
 /// What is wrong with one of the files: under which key of `tls` it is named, and what, beginning with the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,32 @@ pub(crate) struct Problem {
 /// Judges the files of a listener.
 pub(crate) fn judge(tls: &Tls, scheme: Scheme) -> Result<(), Vec<Problem>> {
     Contents::read(tls)?.settings(tls, scheme).map(|_| ())
+}
+
+impl Listener {
+    /// What a server that speaks TLS itself begins with: none if this listener does not. `known`: what an earlier call
+    /// told of the files; if they are the same, nothing is made of them. May block.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub fn tls_server(&self, known: Option<u64>) -> Result<Option<(u64, Arc<ServerConfig>)>, ConfigErrors> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let wrong = |problems: Vec<Problem>| {
+            let error = |problem: Problem| ConfigError {
+                origin: self.origin.clone(),
+                key: format!("listener.tls.{}", problem.key),
+                message: problem.message,
+            };
+            ConfigErrors(problems.into_iter().map(error).collect())
+        };
+        let contents = Contents::read(tls).map_err(wrong)?;
+        let fingerprint = contents.fingerprint(tls);
+        if known == Some(fingerprint) {
+            return Ok(None);
+        }
+        let settings = contents.settings(tls, self.url.scheme).map_err(wrong)?;
+        Ok(Some((fingerprint, settings.server())))
+    }
 }
 
 /// The files as they are now.
@@ -68,7 +94,7 @@ impl Contents {
             },
         });
         let files = TlsFiles { cert: &self.cert, key: &self.key, clients };
-        TlsSettings::new(&files, scheme == Scheme::Wss)
+        TlsSettings::new(&files, scheme == Scheme::Wss || scheme.is_http())
             .map_err(|faults| faults.iter().map(|fault| problem(tls, fault)).collect())
     }
 

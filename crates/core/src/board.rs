@@ -184,7 +184,7 @@ impl Board {
             looking: cork_filter::Scratch::default(),
             rights: Arc::new(Acl::permissive()),
             hooks: None,
-            users: Users { door: config.door, names: None },
+            users: Users { door: config.door, names: None, bans: Arc::default() },
             again: VecDeque::new(),
             ending: BTreeMap::new(),
             last_arrival: config.last_arrival,

@@ -27,13 +27,13 @@ impl Shard {
     }
 
     /// The operator wants a client gone. It is told, and its Will is not sent, as after the removal of its user.
-    pub(crate) fn on_expel(&mut self, id: ConnId, why: Box<str>) {
+    pub(crate) fn on_expel(&mut self, id: ConnId, cause: Ended) {
         if let Some(six) = self.board.conn(id).map(|conn| conn.session)
             && self.board.sessions.get(six as usize).is_some()
         {
             self.disarm_will(six);
         }
-        self.end(id, Ended::Expelled(why));
+        self.end(id, cause);
     }
 
     /// The operator wants the client of this name gone.
@@ -41,7 +41,7 @@ impl Shard {
         let conn = self.session_of(client_id).map(|six| self.board.sessions[six as usize].conn);
         if let Some(conn) = conn.and_then(|index| self.board.conn_at(index)) {
             let id = conn.id;
-            self.on_expel(id, why);
+            self.on_expel(id, Ended::Kicked(why));
         }
     }
 

@@ -1,6 +1,10 @@
 //! What an operator can set, as the shard sees it: plain numbers, checked before they get here.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use cork_store::{Proof, Publisher, WallTime};
 
@@ -24,6 +28,27 @@ pub struct Users {
     pub door: Door,
     /// Every user there is; `None`: the access port alone knows.
     pub names: Option<Arc<BTreeSet<Box<str>>>>,
+    /// Who may not come in all the same.
+    pub bans: Arc<Bans>,
+}
+
+/// Who may not come in, by name, and until when; `u64::MAX` microseconds: for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bans {
+    /// By Client Identifier.
+    pub clients: BTreeMap<Box<str>, WallTime>,
+    /// By User Name.
+    pub users: BTreeMap<Box<str>, WallTime>,
+}
+
+impl Bans {
+    /// Whether somebody may not be here now.
+    pub(crate) fn hold_for(&self, publisher: &Publisher, now: WallTime) -> bool {
+        let holds = |until: Option<&WallTime>| until.is_some_and(|until| until.0 > now.0);
+        publisher.proof != Proof::Inside
+            && (holds(self.clients.get(&*publisher.client_id))
+                || publisher.user_name.as_deref().is_some_and(|user| holds(self.users.get(user))))
+    }
 }
 
 impl Users {

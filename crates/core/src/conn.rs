@@ -277,6 +277,11 @@ impl Conn {
         self.held.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
+    /// Whether it comes from the program the broker is part of, as the driver names it.
+    pub(crate) fn is_of_program(&self) -> bool {
+        self.inside || &*self.peer == "in-process"
+    }
+
     /// Whether messages may be sent to it.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {

@@ -90,7 +90,7 @@ impl Shard {
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
             Ended::Refused(refused) => (refused.code, Some(refused.why.to_string())),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
-            Ended::Expelled(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
+            Ended::Expelled(why) | Ended::Kicked(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
         };
         let mut properties = PropertiesBuf::default();

@@ -36,8 +36,10 @@ pub enum Ended {
     Refused(Box<Refused>),
     /// The user may not be here any more: it was taken out of the user database.
     UserRemoved,
-    /// The operator wants it gone, for this reason.
+    /// It would not be let in any more, for this reason: its certificate, its address.
     Expelled(Box<str>),
+    /// Somebody who operates the broker wants it gone, for this reason.
+    Kicked(Box<str>),
     /// The broker shuts down.
     Shutdown,
 }
@@ -61,6 +63,7 @@ impl Ended {
             | Self::TakenOver { .. }
             | Self::UserRemoved
             | Self::Expelled(_)
+            | Self::Kicked(_)
             | Self::Shutdown => false,
         }
     }

@@ -72,7 +72,7 @@ mod subscribe;
 mod subscriptions;
 mod sys;
 
-pub use config::{Door, Limits, Settings, ShardConfig, Users};
+pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
 pub use event::{Ended, Event, Refused};
 pub use filters::{Attachment, FilterCounts, FilterTable, Who};

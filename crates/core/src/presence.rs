@@ -331,7 +331,7 @@ const fn reason_of(cause: &Ended) -> &'static str {
         Ended::TakenOver { .. } => "taken over",
         Ended::Rule(PeerError::Decode(_)) => "malformed packet",
         Ended::Rule(_) | Ended::Transport(_) => "protocol error",
-        Ended::Refused(_) | Ended::UserRemoved | Ended::Expelled(_) => "not authorized",
+        Ended::Refused(_) | Ended::UserRemoved | Ended::Expelled(_) | Ended::Kicked(_) => "not authorized",
         Ended::Shutdown => "broker shut down",
         Ended::PacketTimeout => "packet timeout",
         Ended::Lost | Ended::ConnectTimeout | Ended::NoRoomForStrangers => "connection lost",

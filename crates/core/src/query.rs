@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cork_access::{Action, Subject};
 use cork_packet::ProtocolVersion;
 use cork_proto::Time;
-use cork_store::{Message, MessageId, WallTime};
+use cork_store::{Message, MessageId, Proof, WallTime};
 use cork_topic::{FilterId, Retained as _, Scan};
 
 use crate::{
@@ -41,6 +41,8 @@ pub enum Query {
         connected: Option<bool>,
         /// Only those with this in Client Identifier, User Name or address.
         search: Option<Box<str>>,
+        /// Those of the broker's own parts and of the program around it, too.
+        inside: bool,
     },
     /// One Session.
     Session {
@@ -162,6 +164,8 @@ pub struct SessionView {
     pub client_id: Box<str>,
     /// User Name.
     pub user_name: Option<Box<str>>,
+    /// Whether it is of the broker's own parts, or of the program around it.
+    pub inside: bool,
     /// Since when it has, or has not, a connection.
     pub since: WallTime,
     /// Seconds it lives without a connection; `u32::MAX`: for ever.
@@ -226,8 +230,8 @@ impl Shard {
     pub fn ask(&self, query: &Query) -> Answer {
         match query {
             Query::Stats => Answer::Stats(Box::new(self.stats())),
-            Query::Sessions { from, limit, connected, search } => {
-                self.ask_sessions(*from, *limit, *connected, search.as_deref())
+            Query::Sessions { from, limit, connected, search, inside } => {
+                self.ask_sessions((*from, *limit), *connected, search.as_deref(), *inside)
             }
             Query::Session { client_id } => {
                 let session = self.session_of(client_id).map(|six| &*self.board.sessions[six as usize]);
@@ -257,6 +261,12 @@ impl Shard {
         }
     }
 
+    /// All connections of clients that are in.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> {
+        let conns = self.board.conns.iter().flatten();
+        conns.filter(|conn| conn.is_open()).map(|conn| conn.id)
+    }
+
     /// The connection of a client.
     #[must_use]
     pub fn connection_of(&self, client_id: &str) -> Option<ConnId> {
@@ -278,13 +288,20 @@ impl Shard {
         conn.is_none_or(|conn| conn.inbox.is_empty())
     }
 
-    fn ask_sessions(&self, from: u32, limit: usize, connected: Option<bool>, search: Option<&str>) -> Answer {
+    fn ask_sessions(
+        &self,
+        (from, limit): (u32, usize),
+        connected: Option<bool>,
+        search: Option<&str>,
+        inside: bool,
+    ) -> Answer {
         let sessions = &self.board.sessions;
         let (mut items, mut at) = (Vec::new(), from as usize);
         let end = sessions.capacity().min(at.saturating_add(STEPS_MAX));
         while at < end && items.len() < limit {
             if let Some(session) = sessions.get(at).filter(|session| !session.over)
                 && connected.is_none_or(|wanted| session.is_online() == wanted)
+                && (inside || !self.is_inside(session))
                 && search.is_none_or(|part| self.has_part(session, part))
             {
                 items.push(self.view(session));
@@ -293,6 +310,12 @@ impl Shard {
         }
         let next = (at < sessions.capacity()).then(|| u32::try_from(at).unwrap_or(u32::MAX));
         Answer::Sessions { items, next }
+    }
+
+    /// Whether it is nobody from outside.
+    fn is_inside(&self, session: &Session) -> bool {
+        let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
+        session.publisher.proof == Proof::Inside || conn.is_some_and(|conn| conn.is_of_program())
     }
 
     fn has_part(&self, session: &Session, part: &str) -> bool {
@@ -325,6 +348,7 @@ impl Shard {
         SessionView {
             client_id: session.client_id().into(),
             user_name: session.publisher.user_name.clone(),
+            inside: self.is_inside(session),
             since: session.since,
             expiry_seconds: session.expiry_seconds,
             expires: (session.expires != Time::NEVER && connection.is_none())

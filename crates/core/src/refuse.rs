@@ -160,6 +160,7 @@ fn words(reason: ReasonCode) -> &'static str {
         ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
         ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",
         ReasonCode::PACKET_TOO_LARGE => "the CONNECT packet is too large",
+        ReasonCode::BANNED => "an administrator has banned this client",
         other => explanation(other),
     }
 }

@@ -45,6 +45,10 @@ impl Shard {
             let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
             return self.refuse(id, refused.saying("the users changed while this one was being checked"));
         }
+        if self.board.users.bans.hold_for(&publisher, self.board.wall()) {
+            // What tells a client of 3.1.1 most of it is `not authorized`.
+            return self.refuse(id, Refused::publisher(&publisher, ReasonCode::BANNED));
+        }
         if let Some(refused) = self.refusal_of_will(connect, &publisher) {
             return self.refuse(id, refused);
         }

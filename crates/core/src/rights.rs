@@ -185,14 +185,25 @@ impl Shard {
     /// owner might not send it any more either.
     pub(crate) fn on_users(&mut self, users: Users) {
         self.board.users = users;
+        let now = self.board.wall();
         let gone = |conn: &Conn| {
             let session = self.board.sessions.get(conn.session as usize)?;
-            let stays = self.board.users.may_stay(&session.publisher);
-            (matches!(conn.stage, Stage::Connected { .. }) && !stays).then_some(conn.id)
+            let cause = if !self.board.users.may_stay(&session.publisher) {
+                Ended::UserRemoved
+            } else if self.board.users.bans.hold_for(&session.publisher, now) {
+                Ended::Kicked("banned".into())
+            } else {
+                return None;
+            };
+            matches!(conn.stage, Stage::Connected { .. }).then_some((conn.id, cause))
         };
-        let gone: Vec<ConnId> = self.board.conns.iter().flatten().filter_map(|conn| gone(conn)).collect();
-        for id in gone {
-            self.end(id, Ended::UserRemoved);
+        let gone: Vec<(ConnId, Ended)> =
+            self.board.conns.iter().flatten().filter_map(|conn| gone(conn)).collect();
+        for (id, cause) in gone {
+            match cause {
+                Ended::Kicked(why) => self.on_expel(id, Ended::Kicked(why)),
+                cause => self.end(id, cause),
+            }
         }
     }
 }

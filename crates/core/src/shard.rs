@@ -119,7 +119,7 @@ impl Shard {
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
             Input::Settings(settings) => self.on_settings(*settings),
-            Input::Expel { conn, why } => self.on_expel(conn, why),
+            Input::Expel { conn, why } => self.on_expel(conn, Ended::Expelled(why)),
             Input::Kick { client_id, why } => self.on_kick(&client_id, why),
             Input::EndSession { client_id, why } => self.on_end_session(&client_id, why),
             Input::Health(health) => {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a shard may take for an answer. One that is alive takes a turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Streams at once, at most: each is an MQTT connection.
 pub(crate) const STREAMS_MAX: usize = 128;
 
@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) overview: watch::Receiver<Arc<Overview>>,
     pub(crate) history: Mutex<History>,
     pub(crate) streams: Arc<Semaphore>,
+    /// One backup at a time.
+    pub(crate) backups: Arc<Semaphore>,
     pub(crate) host: Option<Arc<dyn Host>>,
     pub(crate) log: LogBook,
     pub(crate) changes: Mutex<VecDeque<Change>>,

@@ -1,4 +1,4 @@
-//! Who there is, and may somebody do something: which rule says so?
+//! May somebody do something: which rule says so?
 
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     extract::Params,
-    guard::{Admin, Caller, Role},
-    operate::Items,
+    guard::{Caller, Role},
     problem::Problem,
 };
 
@@ -83,31 +82,4 @@ pub(crate) async fn explain(
     };
     let rule = decision.source.map(str::to_owned);
     Ok(Json(Explanation { allowed: decision.allowed, rule, detail }))
-}
-
-/// A user of the broker.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct UserView {
-    user: String,
-    /// Groups of the rights file.
-    groups: Vec<String>,
-    /// Null: may not log in here.
-    role: Option<Role>,
-}
-
-/// The broker's users, by name.
-#[utoipa::path(get, path = "/api/v1/users", tag = "operating", responses(
-    (status = 200, body = Items<UserView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn users(State(app): State<Arc<App>>, _: Admin) -> Json<Items<UserView>> {
-    let (names, rights) = (app.operator.user_names().unwrap_or_default(), app.operator.rights());
-    let groups_of = |user: &str| {
-        let groups = rights.groups().into_iter().flatten();
-        let of_user = groups.filter(|(_, members)| members.iter().any(|name| name == user));
-        of_user.map(|(group, _)| group.clone()).collect()
-    };
-    let view =
-        |user: &str| UserView { user: user.to_owned(), groups: groups_of(user), role: app.role_of(user) };
-    Json(Items { items: names.iter().map(|user| view(user)).collect() })
 }

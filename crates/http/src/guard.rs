@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cork_access::Subject;
-use cork_broker::config::{Host, Scheme};
+use cork_broker::config::Host;
 
 use crate::{app::App, login::COOKIE, problem::Problem};
 
@@ -53,6 +53,10 @@ impl Caller {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// That a connection is inside TLS; part of its requests.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Encrypted;
+
 /// A caller who is an administrator.
 pub(crate) struct Admin(pub(crate) Caller);
 
@@ -83,7 +87,7 @@ impl App {
     /// Whether there are users to log in as; if not, everybody is an administrator.
     pub(crate) fn is_open(&self) -> bool {
         let config = self.operator.config();
-        config.auth.password_file.is_none() && config.auth.anonymous_allowed()
+        !config.has_users() && config.anonymous_allowed()
     }
 
     /// The role of a user who has proven to be that user; none if there is no such user, or it has no role.
@@ -91,10 +95,15 @@ impl App {
         if !self.operator.user_names().is_some_and(|names| names.contains(user)) {
             return None;
         }
-        let rights = self.operator.rights();
-        let Some(groups) = rights.groups() else { return Some(Role::Viewer) };
-        let is_in =
-            |group: &str| groups.get(group).is_some_and(|members| members.iter().any(|name| name == user));
+        let (rights, managed) = (self.operator.rights(), self.operator.managed_users());
+        let is_in = |group: &str| match (managed.get(user), rights.groups()) {
+            (own, Some(groups)) => {
+                let listed = groups.get(group).is_some_and(|members| members.iter().any(|name| name == user));
+                listed || own.is_some_and(|own| own.iter().any(|own| own == group))
+            }
+            (Some(own), None) => own.iter().any(|own| own == group),
+            (None, None) => group == "viewer",
+        };
         match (is_in("admin"), is_in("viewer")) {
             (true, _) => Some(Role::Admin),
             (false, true) => Some(Role::Viewer),
@@ -154,7 +163,7 @@ impl App {
         config
             .listeners
             .iter()
-            .filter(|listener| listener.url.scheme == Scheme::Http)
+            .filter(|listener| listener.url.scheme.is_http())
             .any(|listener| matches!(&listener.url.host, Host::Name(own) if own.eq_ignore_ascii_case(name)))
     }
 }

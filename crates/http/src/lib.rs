@@ -15,7 +15,7 @@
 //! for problem in server.listen(&config)? {
 //!     eprintln!("{problem}");
 //! }
-//! println!("http://{}", server.addresses()[0]);
+//! println!("http://{}", server.addresses()[0].1);
 //! # Ok(())
 //! # }
 //! ```
@@ -23,15 +23,21 @@
 
 mod app;
 mod assets;
+mod backup;
+mod bans;
 mod boards;
 mod explain;
 mod extract;
+mod filters;
 mod guard;
 mod history;
 mod host;
 mod keep;
+mod letters;
+mod links;
 mod logbook;
 mod login;
+mod manage;
 mod message;
 mod messages;
 mod metrics;
@@ -41,6 +47,7 @@ mod problem;
 mod process;
 mod publish;
 mod retained;
+mod rights;
 mod routes;
 mod sampler;
 mod serve;
@@ -50,7 +57,8 @@ mod subscriptions;
 mod time;
 mod tokens;
 mod trace;
+mod users;
 
-pub use host::Host;
+pub use host::{Host, Letter, LettersPage};
 pub use logbook::{LogBook, LogLine};
 pub use server::{Server, Surroundings};

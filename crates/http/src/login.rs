@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     extract::Body,
-    guard::{Caller, Peer, Role, cookie},
+    guard::{Caller, Encrypted, Peer, Role, cookie},
     problem::Problem,
 };
 
@@ -207,6 +207,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, headers: H
 pub(crate) async fn begin(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
+    encrypted: Option<Extension<Encrypted>>,
     Body(credential): Body<Credential>,
 ) -> Result<Response, Problem> {
     if app.is_open() {
@@ -255,7 +256,9 @@ pub(crate) async fn begin(
     tracing::info!(target: "access", user, %peer, "logged in over HTTP");
     let caller = Caller { user: Some(user), role, peer };
     let mut response = Json(LoginView::of(&app, &caller, Some(login.csrf))).into_response();
-    response.headers_mut().insert(header::SET_COOKIE, set_cookie(&cookie, IDLE.as_secs()));
+    response
+        .headers_mut()
+        .insert(header::SET_COOKIE, set_cookie(&cookie, IDLE.as_secs(), encrypted.is_some()));
     Ok(response)
 }
 
@@ -268,10 +271,11 @@ pub(crate) async fn end(State(app): State<Arc<App>>, _: Caller, headers: HeaderM
     if let Some(cookie) = cookie(&headers) {
         app.logins().end(cookie);
     }
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0))]).into_response()
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0, false))]).into_response()
 }
 
-fn set_cookie(value: &str, seconds: u64) -> HeaderValue {
-    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}");
+fn set_cookie(value: &str, seconds: u64, secure: bool) -> HeaderValue {
+    let secure = if secure { "; Secure" } else { "" };
+    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("cork_session="))
 }

@@ -7,11 +7,12 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use cork_broker::Stats;
+use cork_broker::{Histogram, Stats, Times};
+use cork_store::BOUNDS_MICROS;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
 
@@ -22,6 +23,9 @@ use crate::{app::App, guard::Caller, overview::Overview, problem::Problem, sampl
 struct Scrape {
     stats: Stats,
     overview: Arc<Overview>,
+    /// By shard.
+    times: Vec<(u16, Times)>,
+    commits: Option<Histogram>,
 }
 
 type Fail = Result<(), std::fmt::Error>;
@@ -44,11 +48,47 @@ impl Collector for Scrape {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        self.encode_times(&mut encoder)?;
         self.encode_process(&mut encoder)
     }
 }
 
+/// Adds a histogram to a family.
+fn encode_histogram(mut encoder: MetricEncoder<'_>, times: &Histogram) -> Fail {
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let bounds = BOUNDS_MICROS.map(seconds).into_iter().chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(times.counts).collect();
+    encoder.encode_histogram::<NoLabelSet>(seconds(times.sum_micros), times.count(), &buckets, None)
+}
+
 impl Scrape {
+    fn encode_times(&self, encoder: &mut DescriptorEncoder<'_>) -> Fail {
+        type Of = fn(&Times) -> &Histogram;
+        let families: [(&str, &str, Of); 2] = [
+            ("cork_shard_turn_seconds", "Turns of a shard: so long its sockets may have waited", |times| {
+                &times.turns
+            }),
+            (
+                "cork_acknowledgement_wait_seconds",
+                "How long acknowledgements waited for the store",
+                |times| &times.stored,
+            ),
+        ];
+        for (name, help, of) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (shard, times) in &self.times {
+                let shard = [("shard", shard.to_string())];
+                encode_histogram(family.encode_family(&shard)?, of(times))?;
+            }
+        }
+        if let Some(commits) = &self.commits {
+            let (name, help) = ("cork_store_commit_seconds", "Commits of the store");
+            encode_histogram(encoder.encode_descriptor(name, help, None, MetricType::Histogram)?, commits)?;
+        }
+        Ok(())
+    }
+
     fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Fail {
         let process = &self.overview.process;
         let cpu = ConstCounter::new(process.cpu_seconds);
@@ -193,7 +233,8 @@ pub(crate) async fn metrics(
     let (stats, _) = sampler::stats(&app.operator).await;
     let overview = Arc::clone(&app.overview.borrow());
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { stats, overview }));
+    let (times, commits) = (sampler::times(&app.operator).await, app.operator.commit_times());
+    registry.register_collector(Box::new(Scrape { stats, overview, times, commits }));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Problem::internal(error.to_string()))?;
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -12,7 +12,10 @@ use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{app::App, extract::Params, guard::Caller, history::Series, problem::Problem, process::Process};
+use crate::{
+    app::App, extract::Params, guard::Caller, history::Series, links::LinkView, problem::Problem,
+    process::Process,
+};
 
 /// The broker at a glance.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
@@ -38,9 +41,7 @@ pub(crate) struct Overview {
     pub(crate) store: Option<StoreView>,
     /// Where the broker listens.
     pub(crate) listeners: Vec<String>,
-    /// None yet.
     pub(crate) bridges: Vec<Link>,
-    /// None yet.
     pub(crate) sinks: Vec<Link>,
     /// The counters this was made from.
     #[serde(skip)]
@@ -65,6 +66,13 @@ pub(crate) struct Link {
     state: String,
     backlog: u64,
     error: Option<String>,
+}
+
+impl From<LinkView> for Link {
+    fn from(link: LinkView) -> Self {
+        let LinkView { name, state, backlog_messages: backlog, last_error: error, .. } = link;
+        Self { name, state, backlog, error }
+    }
 }
 
 impl Overview {

@@ -21,6 +21,9 @@ pub(crate) struct Problem {
     code: &'static str,
     /// What is wrong and what to do.
     detail: String,
+    /// Of a text that is not understood: the character, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
     /// Seconds after which to try again.
     #[serde(skip)]
     retry_after: Option<u64>,
@@ -54,6 +57,8 @@ impl Problem {
         unsupported_media_type UNSUPPORTED_MEDIA_TYPE "unsupported-media-type"
         /// A request for another host, as DNS rebinding makes them.
         wrong_host MISDIRECTED_REQUEST "wrong-host"
+        /// An expression.
+        not_understood UNPROCESSABLE_ENTITY "not-understood"
         too_many_attempts TOO_MANY_REQUESTS "too-many-attempts"
         too_many_streams TOO_MANY_REQUESTS "too-many-streams"
         internal INTERNAL_SERVER_ERROR "internal"
@@ -64,7 +69,21 @@ impl Problem {
 
     fn new(status: StatusCode, code: &'static str, detail: String) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", title, status: status.as_u16(), code, detail, retry_after: None }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            code,
+            detail,
+            position: None,
+            retry_after: None,
+        }
+    }
+
+    /// The same, with where in the text the fault is.
+    pub(crate) const fn at(mut self, position: Option<usize>) -> Self {
+        self.position = position;
+        self
     }
 
     /// The same, with what to wait in seconds.

@@ -13,8 +13,9 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
-    publish, retained, sessions, subscriptions, tokens, trace,
+    app::App, assets, backup, bans, boards, explain, filters, guard, letters, links, login, messages,
+    metrics, operate, overview, problem::Problem, publish, retained, rights, sessions, subscriptions, tokens,
+    trace, users,
 };
 
 /// The longest body.
@@ -33,6 +34,7 @@ const BODY_BYTES_MAX: usize = 4 << 20;
         (name = "messages", description = "Messages, live and retained"),
         (name = "sessions", description = "Clients, sessions, subscriptions"),
         (name = "operating", description = "The log, the configuration, who changed what"),
+        (name = "links", description = "Bridges, sinks, filters"),
         (name = "boards", description = "What the dashboard saves"),
         (name = "monitoring", description = "For programs that look after programs"),
     )
@@ -67,7 +69,20 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operate::set_level))
         .routes(routes!(operate::audit))
         .routes(routes!(explain::explain))
-        .routes(routes!(explain::users))
+        .routes(routes!(users::list))
+        .routes(routes!(users::put, users::delete))
+        .routes(routes!(rights::show, rights::put))
+        .routes(routes!(bans::list, bans::put, bans::delete))
+        .routes(routes!(links::list_bridges))
+        .routes(routes!(links::show_bridge, links::put_bridge, links::delete_bridge))
+        .routes(routes!(links::list_sinks))
+        .routes(routes!(links::show_sink, links::put_sink, links::delete_sink))
+        .routes(routes!(letters::list, letters::discard))
+        .routes(routes!(letters::replay))
+        .routes(routes!(filters::list))
+        .routes(routes!(filters::put, filters::delete))
+        .routes(routes!(filters::attempt))
+        .routes(routes!(backup::backup))
         .routes(routes!(trace::trace))
         .routes(routes!(boards::list))
         .routes(routes!(boards::show, boards::save, boards::delete))

@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cork_broker::{Answer, Operator, Query, Stats, config::Durability};
-use tokio::sync::watch;
+use cork_broker::{Answer, Operator, Query, Stats, Times, config::Durability, managed::Kind};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
-    app::{App, ask},
-    overview::{Overview, StoreView},
+    app::{App, PATIENCE, ask},
+    overview::{Link, Overview, StoreView},
     process::{Process, folder_bytes},
     time,
 };
@@ -29,6 +32,21 @@ pub(crate) async fn stats(operator: &Operator) -> (Stats, u16) {
         }
     }
     (sum, silent)
+}
+
+/// How long things took, by shard; of those that answer.
+pub(crate) async fn times(operator: &Operator) -> Vec<(u16, Times)> {
+    let mut found = Vec::new();
+    for shard in 0..operator.probe().shards() {
+        let (sender, receiver) = oneshot::channel();
+        operator.probe().times(shard, move |times| {
+            let _ = sender.send(times); // whoever asked may have gone
+        });
+        if let Ok(Ok(times)) = timeout(PATIENCE, receiver).await {
+            found.push((shard, times));
+        }
+    }
+    found
 }
 
 /// Goes on until nobody holds the application any more.
@@ -65,6 +83,11 @@ pub(crate) async fn run(app: Weak<App>, overview: watch::Sender<Arc<Overview>>) 
                 .collect(),
             ..Overview::default()
         };
+        // What cannot be told now is told in a second.
+        let links =
+            async |kind| app.links(kind).await.unwrap_or_default().into_iter().map(Link::from).collect();
+        next.bridges = links(Kind::Bridge).await;
+        next.sinks = links(Kind::Sink).await;
         next.count(&stats, &then, seconds);
         app.history().push(now, &next);
         overview.send_replace(Arc::new(next));

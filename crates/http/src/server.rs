@@ -12,7 +12,7 @@ use std::{
 use axum::Router;
 use cork_broker::{
     Address, Config, Operator,
-    config::{ConfigError, ConfigErrors, Listener, Origin, Scheme},
+    config::{ConfigError, ConfigErrors, Listener, Origin, Scheme, Tls},
 };
 use tokio::{
     runtime::{Builder, Handle},
@@ -29,7 +29,7 @@ use crate::{
     login::Logins,
     overview::Overview,
     routes, sampler,
-    serve::{CONNECTIONS_MAX, serve},
+    serve::{CONNECTIONS_MAX, Keys, serve},
     tokens::Tokens,
 };
 
@@ -66,7 +66,16 @@ struct Open {
     /// As it was asked for; the port may be 0.
     wanted: SocketAddr,
     address: SocketAddr,
-    task: AbortHandle,
+    tasks: Vec<AbortHandle>,
+    keys: Option<Keys>,
+    /// What it was opened as; with other words it is opened anew.
+    tls: Option<Tls>,
+}
+
+impl Open {
+    fn close(self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -97,6 +106,7 @@ impl Server {
             mqtt,
             overview,
             history: Mutex::new(History::default()),
+            backups: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             publishers: tokio::sync::Mutex::new(HashMap::new()),
         });
@@ -128,15 +138,26 @@ impl Server {
     pub fn listen(&self, config: &Config) -> Result<Vec<String>, ConfigErrors> {
         let (mut warnings, mut fresh, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for listener in config.listeners.iter().filter(|listener| listener.url.scheme == Scheme::Http) {
+        for listener in config.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
             let addresses = listener.url.resolve().map_err(|error| of_listener(listener, &error))?;
             for wanted in addresses {
-                if let Some(at) = open.iter().position(|open| open.wanted == wanted) {
+                let same = |open: &Open| open.wanted == wanted && open.tls == listener.tls;
+                if let Some(at) = open.iter().position(same) {
                     kept.push(at);
+                    if let Some(keys) = &open[at].keys {
+                        keys.look();
+                    }
                     continue;
                 }
+                // One that stays at its address but speaks otherwise gives the socket free first.
+                if let Some(at) = open.iter().position(|open| open.wanted == wanted) {
+                    Keys::read(listener)?;
+                    open.remove(at).close();
+                    kept = kept.iter().map(|kept| if *kept > at { kept - 1 } else { *kept }).collect();
+                    Self::until_free(wanted);
+                }
                 match bind(wanted) {
-                    Ok(socket) => fresh.push((wanted, socket)),
+                    Ok(socket) => fresh.push((wanted, socket, Keys::read(listener)?, listener.tls.clone())),
                     Err(error) if listener.origin == Origin::Default => warnings.push(format!(
                         "no dashboard and no HTTP API: {wanted} cannot be listened on ({error}); name another port with `--listen http://127.0.0.1:PORT`"
                     )),
@@ -149,20 +170,22 @@ impl Server {
             let stays = kept.contains(&at);
             at += 1;
             if !stays {
-                open.task.abort();
+                open.tasks.iter().for_each(AbortHandle::abort);
             }
             stays
         });
         let _inside = self.handle.enter();
-        for (wanted, socket) in fresh {
+        for (wanted, socket, keys, tls) in fresh {
             let taken = socket
                 .local_addr()
                 .and_then(|address| Ok((address, tokio::net::TcpListener::from_std(socket)?)));
             match taken {
                 Ok((address, listener)) => {
-                    let task =
-                        self.handle.spawn(serve(listener, self.router.clone(), Arc::clone(&self.places)));
-                    open.push(Open { wanted, address, task: task.abort_handle() });
+                    let (router, places) = (self.router.clone(), Arc::clone(&self.places));
+                    let serving = self.handle.spawn(serve(listener, keys.clone(), router, places));
+                    let watching = keys.clone().map(|keys| self.handle.spawn(keys.watch()).abort_handle());
+                    let tasks = std::iter::once(serving.abort_handle()).chain(watching).collect();
+                    open.push(Open { wanted, address, tasks, keys, tls });
                 }
                 Err(error) => warnings.push(format!("{wanted} cannot be served: {error}")),
             }
@@ -170,11 +193,22 @@ impl Server {
         Ok(warnings)
     }
 
-    /// Where it listens, with the port the system chose where 0 was asked.
+    /// Waits until the task that had an address has ended; it takes a turn of its thread.
+    fn until_free(address: SocketAddr) {
+        for _ in 0..100 {
+            if TcpListener::bind(address).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Where it listens, with the port the system chose where 0 was asked, and whether inside TLS.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<(Scheme, SocketAddr)> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter().map(|open| open.address).collect()
+        let scheme = |open: &Open| if open.keys.is_some() { Scheme::Https } else { Scheme::Http };
+        open.iter().map(|open| (scheme(open), open.address)).collect()
     }
 }
 

@@ -31,6 +31,8 @@ const QUESTIONS_MAX: usize = 64;
 pub(crate) struct SessionView {
     client_id: String,
     user: Option<String>,
+    /// Whether it is a part of the broker itself: a link, a sink, this API.
+    inside: bool,
     connected: bool,
     /// Since when it is connected, or away.
     since: String,
@@ -77,6 +79,7 @@ impl From<Found> for SessionView {
         Self {
             client_id: client_id.into(),
             user: user_name.map(Into::into),
+            inside: found.inside,
             connected: connection.is_some(),
             since: time::text(since),
             expiry_seconds: (expiry_seconds != u32::MAX).then_some(expiry_seconds),
@@ -119,6 +122,9 @@ pub(crate) struct Wanted {
     search: Option<String>,
     /// Only those that are there, or away.
     connected: Option<bool>,
+    /// Those of the broker's own parts, too.
+    #[serde(default)]
+    inside: bool,
 }
 
 /// All Sessions.
@@ -145,6 +151,9 @@ pub(crate) struct WantedClients {
     cursor: Option<String>,
     /// Part of the Client Identifier, the user name or the address.
     search: Option<String>,
+    /// Those of the broker's own parts, too.
+    #[serde(default)]
+    inside: bool,
 }
 
 /// Sessions with a connection.
@@ -156,9 +165,9 @@ pub(crate) struct WantedClients {
 pub(crate) async fn clients(
     State(app): State<Arc<App>>,
     _: Caller,
-    Params(WantedClients { limit, cursor, search }): Params<WantedClients>,
+    Params(WantedClients { limit, cursor, search, inside }): Params<WantedClients>,
 ) -> Result<Page<SessionView>, Problem> {
-    page(&app, Wanted { limit, cursor, search, connected: Some(true) }).await
+    page(&app, Wanted { limit, cursor, search, connected: Some(true), inside }).await
 }
 
 async fn page(app: &App, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
@@ -180,6 +189,7 @@ async fn page(app: &App, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
             limit: limit - items.len(),
             connected: wanted.connected,
             search: wanted.search.as_deref().map(Into::into),
+            inside: wanted.inside,
         };
         let Answer::Sessions { items: found, next } = app.ask(shard, query).await? else {
             return Err(Problem::internal("another answer than was asked for"));

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cork_broker::{config::MANAGED_FILE, managed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
@@ -29,8 +30,6 @@ use crate::{
     time,
 };
 
-/// The file in the data directory.
-const FILE: &str = "managed.toml";
 /// What a token begins with, so that one that got lost is known for what it is.
 const PREFIX: &str = "cork_";
 /// Tokens there may be.
@@ -41,14 +40,14 @@ const NAME_MAX: usize = 100;
 /// All tokens, and where they are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    /// None: in memory only.
-    file: Option<PathBuf>,
+    /// The data directory; none: in memory only.
+    folder: Option<PathBuf>,
     kept: Kept,
 }
 
-/// The file's contents.
+/// What the file has of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 struct Kept {
     token: Vec<Token>,
 }
@@ -107,7 +106,8 @@ fn hash(token: &str) -> String {
 impl Tokens {
     /// Those of a data directory; without one they are kept in memory.
     pub(crate) fn open(folder: Option<&FilePath>) -> io::Result<Self> {
-        let Some(file) = folder.map(|folder| folder.join(FILE)) else { return Ok(Self::default()) };
+        let Some(folder) = folder else { return Ok(Self::default()) };
+        let file = folder.join(MANAGED_FILE);
         let kept = match keep::read(&file)? {
             None => Kept::default(),
             Some(bytes) => String::from_utf8(bytes)
@@ -117,7 +117,7 @@ impl Tokens {
                     io::Error::other(format!("`{}` is not accepted: {error}", file.display()))
                 })?,
         };
-        Ok(Self { file: Some(file), kept })
+        Ok(Self { folder: Some(folder.to_owned()), kept })
     }
 
     /// For whom a token acts, and with which role at most.
@@ -135,13 +135,14 @@ impl Tokens {
     ) -> Result<T, Problem> {
         let mut kept = self.kept.clone();
         let done = change(&mut kept.token)?;
-        if let Some(file) = &self.file {
-            let text = format!(
-                "# Written by the HTTP API; changes by hand are read at the start.\n{}",
-                toml::to_string(&kept).map_err(|error| Problem::internal(error.to_string()))?
-            );
-            keep::write(file, text.as_bytes())
-                .map_err(|error| Problem::unavailable(format!("`{FILE}` cannot be written: {error}")))?;
+        if let Some(folder) = &self.folder {
+            let table = toml::Table::try_from(&kept).map_err(|error| Problem::internal(error.to_string()))?;
+            let replace = |file: &mut toml::Table| {
+                file.remove("token");
+                file.extend(table);
+                Ok(())
+            };
+            managed::change(folder, replace, |_| Ok(()))?;
         }
         self.kept = kept;
         Ok(done)

@@ -1,14 +1,22 @@
-//! Every packet of one client, decoded, as it comes and goes.
+//! Every packet of one client, decoded, as it comes and goes; or the messages of a topic, whoever sends and gets them.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
-use cork_broker::{Taken, Tapped};
+use cork_broker::{Taken, Tap, Tapped};
 use cork_client::Direction;
-use cork_packet::{Packet, Receiver, decode};
+use cork_packet::{Packet, Receiver, decode, matches, split_share, validate_filter};
 use cork_proto::Inbound;
 use cork_store::WallTime;
 use cork_tools::packets::describe;
@@ -34,6 +42,10 @@ use crate::{
 const PIECES_WAITING_MAX: usize = 512;
 /// The longest piece of a packet that is put together.
 const PACKET_BYTES_MAX: usize = 32 << 20;
+/// Bytes of pieces that may wait.
+const BYTES_WAITING_MAX: usize = 8 << 20;
+/// Directions of connections a trace of a topic keeps track of.
+const LANES_MAX: usize = 20_000;
 /// Packets told as they are, at most; then the trace ends.
 const PACKETS_MAX: usize = 100_000;
 
@@ -41,8 +53,10 @@ const PACKETS_MAX: usize = 100_000;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
-    /// Client Identifier; the client need not be there yet.
-    client_id: String,
+    /// Client Identifier; the client need not be there yet. Either this or `topic`.
+    client_id: Option<String>,
+    /// Topic Filter: the PUBLISH packets of all clients on such topics, and the SUBSCRIBE packets for them.
+    topic: Option<String>,
     /// How long, 1 to 3600. Default: 60.
     #[param(minimum = 1, maximum = 3600)]
     seconds: Option<u64>,
@@ -72,7 +86,7 @@ pub(crate) struct PacketView {
     message: Option<MessageView>,
 }
 
-/// Trace one client: each packet is an event `packet`; `skipped` where some are left out; `end` is the last one.
+/// Trace one client, or one topic: each packet is an event `packet`; `skipped` where some are left out; `end` is the last one.
 #[utoipa::path(get, path = "/api/v1/trace", tag = "operating", params(Wanted), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -90,18 +104,48 @@ pub(crate) async fn trace(
     }
     let payload_max = payload_max(wanted.payload_max, 256)?;
     let place = app.stream_place()?;
-    let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
-    let tap = move |tapped: Tapped| match sender.try_send((time::now(), tapped)) {
-        Ok(()) => Taken::Yes,
-        Err(mpsc::error::TrySendError::Full(_)) => Taken::No,
-        Err(mpsc::error::TrySendError::Closed(_)) => Taken::Over,
+    let of = match (wanted.client_id, wanted.topic) {
+        (Some(client_id), None) => Of::Client(client_id),
+        (None, Some(topic)) => {
+            validate_filter(&topic).map_err(|error| {
+                Problem::bad_request(format!("`topic` `{}`: {error}", topic.escape_debug()))
+            })?;
+            Of::Topic(topic)
+        }
+        _ => return Err(Problem::bad_request("either `client_id` or `topic` says what is traced")),
     };
-    app.operator.probe().tap(&wanted.client_id, Box::new(tap));
-    app.audit(&caller, "trace", &wanted.client_id);
+    let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let make = || {
+        let (sender, waiting) = (sender.clone(), Arc::clone(&waiting));
+        Box::new(move |tapped: Tapped| {
+            let size = tapped.bytes.len();
+            if waiting.load(Ordering::Relaxed) + size > BYTES_WAITING_MAX
+                && waiting.load(Ordering::Relaxed) > 0
+            {
+                return if sender.is_closed() { Taken::Over } else { Taken::No };
+            }
+            match sender.try_send((time::now(), tapped)) {
+                Ok(()) => {
+                    waiting.fetch_add(size, Ordering::Relaxed);
+                    Taken::Yes
+                }
+                Err(mpsc::error::TrySendError::Full(_)) => Taken::No,
+                Err(mpsc::error::TrySendError::Closed(_)) => Taken::Over,
+            }
+        }) as Tap
+    };
+    match &of {
+        Of::Client(client_id) => app.operator.probe().tap(client_id, make()),
+        Of::Topic(_) => app.operator.probe().tap_all(make),
+    }
+    drop(sender);
+    app.audit(&caller, "trace", of.name());
     let trace = Trace {
         app,
         caller,
-        client_id: wanted.client_id,
+        of,
+        waiting,
         pieces,
         until: Instant::now() + Duration::from_secs(seconds),
         left: limit,
@@ -115,17 +159,87 @@ pub(crate) async fn trace(
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
+/// What is traced.
+enum Of {
+    Client(String),
+    Topic(String),
+}
+
+impl Of {
+    fn name(&self) -> &str {
+        match self {
+            Self::Client(name) | Self::Topic(name) => name,
+        }
+    }
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+struct Lane {
+    inbox: Inbound,
+    client_id: Box<str>,
+    /// What Topic Aliases stand for, as far as it was seen.
+    aliases: BTreeMap<u16, String>,
+}
+
+impl Lane {
+    /// Whether a packet is one of a topic's.
+    fn concerns(&mut self, filter: &str, packet: &Packet<'_>) -> bool {
+        match packet {
+            Packet::Publish(publish) => {
+                let alias = publish.properties.topic_alias();
+                if let (Some(alias), false) = (alias, publish.topic.is_empty()) {
+                    self.aliases.insert(alias, publish.topic.to_owned());
+                }
+                let topic = match alias {
+                    Some(alias) if publish.topic.is_empty() => self.aliases.get(&alias).map(String::as_str),
+                    _ => Some(publish.topic),
+                };
+                topic.is_some_and(|topic| matches(filter, topic))
+            }
+            Packet::Subscribe(subscribe) => {
+                subscribe.filters().any(|other| overlap(filter, plain(other.filter)))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A Topic Filter without what stands before it: a share, a content filter.
+fn plain(filter: &str) -> &str {
+    let filter = split_share(filter).ok().flatten().map_or(filter, |(_, filter)| filter);
+    let mut parts = filter.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("$filter" | "$where" | "$history"), Some(_), Some(rest)) => rest,
+        _ => filter,
+    }
+}
+
+/// Whether some topic fits both filters.
+fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(left), Some(right)) if left == right || left == "+" || right == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// A running trace.
 struct Trace {
     app: Arc<App>,
     caller: Caller,
-    client_id: String,
+    of: Of,
+    /// Bytes that wait in `pieces`.
+    waiting: Arc<AtomicUsize>,
     pieces: mpsc::Receiver<(WallTime, Tapped)>,
     until: Instant,
     left: usize,
     payload_max: usize,
     /// What is unfinished, by shard, connection and direction.
-    lanes: BTreeMap<(u16, u32, u32, bool), Inbound>,
+    lanes: BTreeMap<(u16, u32, u32, bool), Lane>,
     /// Events that are still to be told, the next one last.
     ready: Vec<Event>,
     over: bool,
@@ -149,6 +263,7 @@ impl Trace {
                     Ok(None) => "the broker ends, or too many traces began after this one",
                     Ok(Some(_)) if !self.app.still_holds(&self.caller) => "the login ended",
                     Ok(Some((at, tapped))) => {
+                        self.waiting.fetch_sub(tapped.bytes.len(), Ordering::Relaxed);
                         self.take_in(at, &tapped);
                         continue;
                     }
@@ -161,17 +276,23 @@ impl Trace {
 
     /// Cuts packets off and makes events of them.
     fn take_in(&mut self, at: WallTime, tapped: &Tapped) {
-        let Tapped { shard, conn, sent_by_client, version, begins_anew, bytes } = tapped;
+        let Tapped { shard, conn, client_id, sent_by_client, version, begins_anew, bytes } = tapped;
         let key = (*shard, conn.index, conn.generation, *sent_by_client);
         let mut told = Vec::new();
-        if *begins_anew && self.lanes.insert(key, Inbound::default()).is_some() {
+        if *begins_anew && self.lanes.insert(key, Lane::default()).is_some() {
             told.push(event("skipped", &json!({ "direction": direction(*sent_by_client) })));
         }
+        if matches!(self.of, Of::Topic(_)) && self.lanes.len() > LANES_MAX {
+            self.lanes.clear(); // most of them have gone
+        }
         let lane = self.lanes.entry(key).or_default();
+        if !client_id.is_empty() {
+            lane.client_id.clone_from(client_id);
+        }
         let mut rest = &bytes[..];
         let receiver = if *sent_by_client { Receiver::Server } else { Receiver::Client };
         while self.left > 0 {
-            let packet = match cut(lane, &mut rest) {
+            let packet = match cut(&mut lane.inbox, &mut rest) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
                 Err(error) => {
@@ -183,17 +304,26 @@ impl Trace {
                     break;
                 }
             };
+            let decoded = decode(*version, receiver, &packet);
+            if let Of::Topic(filter) = &self.of
+                && !decoded.as_ref().is_ok_and(|decoded| lane.concerns(filter, decoded))
+            {
+                continue;
+            }
             self.left -= 1;
             let mut view = PacketView {
                 time: time::text(at),
-                client_id: self.client_id.clone(),
+                client_id: match &self.of {
+                    Of::Client(client_id) => client_id.clone(),
+                    Of::Topic(_) => lane.client_id.to_string(),
+                },
                 direction: direction(*sent_by_client),
                 packet: String::new(),
                 text: String::new(),
                 size: packet.len(),
                 message: None,
             };
-            match decode(*version, receiver, &packet) {
+            match decoded {
                 Ok(decoded) => {
                     let way = if *sent_by_client { Direction::Received } else { Direction::Sent };
                     let line = describe(way, *version, &decoded);
@@ -222,4 +352,31 @@ const fn direction(sent_by_client: bool) -> &'static str {
 
 fn event(name: &str, data: &impl Serialize) -> Event {
     Event::default().event(name).json_data(data).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_overlap_if_a_topic_fits_both() {
+        for (one, other, both) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/c", false),
+            ("a/+", "+/b", true),
+            ("#", "a", true),
+            ("a/#", "a", true),
+            ("a/#", "b/#", false),
+            ("a/b", "a", false),
+            ("a/+/c", "a/b/#", true),
+        ] {
+            assert_eq!(overlap(one, other), both, "{one} {other}");
+            assert_eq!(overlap(other, one), both, "{other} {one}");
+        }
+        for (filter, rest) in
+            [("$share/g/a/b", "a/b"), ("$where/x/a/b", "a/b"), ("$share/g/$filter/f/a", "a"), ("a", "a")]
+        {
+            assert_eq!(plain(filter), rest);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cork_store::{Answer, Recovered, Store, StoreError};
+use cork_store::{Answer, Histogram, Recovered, Store, StoreError};
 
 use crate::{
     disk::{RealDisk, RealFile},
@@ -36,6 +36,7 @@ pub const LOG_FOLDER: &str = "log";
 pub struct Keeper {
     desk: Arc<Desk>,
     stats: Arc<Mutex<Stats>>,
+    commits: Arc<Mutex<Histogram>>,
     writer: Option<JoinHandle<Result<(), StoreError>>>,
     others: Vec<JoinHandle<()>>,
 }
@@ -64,6 +65,7 @@ impl Keeper {
         let (to_read, located) = channel::<ToRead>();
         let desk = Arc::new(Desk::default());
         let stats = Arc::new(Mutex::new(log.stats()));
+        let commits = Arc::default();
         let mut others = vec![start("cork-segments").spawn(helper).map_err(failed())?];
         let answers = Arc::clone(&desk);
         let read = move || {
@@ -79,6 +81,7 @@ impl Keeper {
             log,
             desk: Arc::clone(&desk),
             stats: Arc::clone(&stats),
+            commits: Arc::clone(&commits),
             to_read,
             options,
             unsynced_since: None,
@@ -89,7 +92,7 @@ impl Keeper {
         writer.look();
         writer.desk.set_full(writer.is_full());
         let writer = start("cork-store").spawn(move || writer.run()).map_err(failed())?;
-        Ok((Self { desk, stats, writer: Some(writer), others }, recovered, report))
+        Ok((Self { desk, stats, commits, writer: Some(writer), others }, recovered, report))
     }
 
     /// The end of one shard. `wake` is called, from any thread, when there are answers, and not again until they were
@@ -109,6 +112,12 @@ impl Keeper {
     #[must_use]
     pub fn stats(&self) -> Stats {
         lock(&self.stats).clone()
+    }
+
+    /// How long commits took, those that waited for space not counted.
+    #[must_use]
+    pub fn commit_times(&self) -> Histogram {
+        *lock(&self.commits)
     }
 
     /// Writes and syncs everything and ends the threads.
@@ -150,6 +159,7 @@ struct Writer {
     log: Log<RealDisk>,
     desk: Arc<Desk>,
     stats: Arc<Mutex<Stats>>,
+    commits: Arc<Mutex<Histogram>>,
     to_read: Sender<ToRead>,
     options: Options,
     unsynced_since: Option<Instant>,
@@ -236,6 +246,7 @@ impl Writer {
 
     fn write_group(&mut self, group: &[Op], bytes: usize) {
         let result = loop {
+            let begun = Instant::now();
             match self.log.commit(group) {
                 Err(StoreError::Full) if !self.stop => {
                     // What was appended is kept, be it later.
@@ -243,7 +254,11 @@ impl Writer {
                     thread::sleep(FULL_RETRY);
                     self.log.retry();
                 }
-                result => break result,
+                result => {
+                    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    lock(&self.commits).record(micros);
+                    break result;
+                }
             }
         };
         self.desk.unanswered_bytes.fetch_sub(bytes, Ordering::Relaxed);

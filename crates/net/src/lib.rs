@@ -48,6 +48,7 @@ mod wire;
 
 pub use listener::{Address, Listen, Listener, SocketFile, Transport, Wrap, bind, bind_unix};
 pub use proxy::{ProxyError, ProxyHeader};
+pub use rustls::ServerConfig;
 pub use stream::{ReadOutcome, Stream};
 pub use tls::{
     ClientFiles, Identity, Lenient, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings,

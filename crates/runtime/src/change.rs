@@ -42,6 +42,17 @@ impl Worker {
         self.shard.handle(now, Input::Settings(settings));
     }
 
+    /// Ends the connections from addresses that may not come in.
+    pub(crate) fn expel_banned(&mut self, now: Time) {
+        for slot in self.connections.slots() {
+            let Some(connection) = self.connections.at(slot) else { continue };
+            if connection.ending == Ending::No && self.gate.is_banned_by_hand(connection.stream.origin()) {
+                let conn = connection.id;
+                self.shard.handle(now, Input::Expel { conn, why: "its address is banned".into() });
+            }
+        }
+    }
+
     /// From now on, a few in each turn, all connections are asked whether their certificate still does. Those that come
     /// meanwhile are judged by the new settings anyway.
     pub(crate) fn begin_checks(&mut self) {

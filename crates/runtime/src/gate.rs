@@ -3,6 +3,7 @@
 //! One [`Gate`] serves all shards. Its tables are bounded: a crowd of addresses makes it forget quiet ones, never grow.
 
 mod book;
+mod network;
 mod site;
 
 use std::{
@@ -11,13 +12,14 @@ use std::{
         Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use cork_core::Ended;
 use cork_proto::Time;
 
 use book::Book;
+pub use network::{Network, NetworkError};
 pub(crate) use site::Site;
 
 /// Limits that hold for each network address: an IPv4 address, or the /64 of an IPv6 one.
@@ -72,13 +74,20 @@ enum Fault {
 pub(crate) struct Gate {
     limits: RwLock<AddressLimits>,
     book: Mutex<Book>,
+    /// Those an operator banned, until seconds since 1970 or for ever.
+    by_hand: RwLock<Vec<(Network, Option<u64>)>>,
     /// When the book is to be looked at again, in microseconds; `u64::MAX`: nothing is due.
     due: AtomicU64,
 }
 
 impl Gate {
     pub(crate) fn new(limits: AddressLimits) -> Self {
-        Self { limits: RwLock::new(limits), book: Mutex::default(), due: AtomicU64::new(u64::MAX) }
+        Self {
+            limits: RwLock::new(limits),
+            book: Mutex::default(),
+            by_hand: RwLock::default(),
+            due: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Other limits. Bans that were pronounced last as long as was said.
@@ -95,8 +104,24 @@ impl Gate {
         self.limits().loopback || !site.is_loopback()
     }
 
+    /// Addresses that may not come in. These hold for loopback, too: somebody named it.
+    pub(crate) fn set_bans(&self, bans: Vec<(Network, Option<u64>)>) {
+        *self.by_hand.write().unwrap_or_else(PoisonError::into_inner) = bans;
+    }
+
+    /// Whether an operator banned this address.
+    pub(crate) fn is_banned_by_hand(&self, from: Option<IpAddr>) -> bool {
+        let bans = self.by_hand.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = from.filter(|_| !bans.is_empty()) else { return false };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        bans.iter().any(|(network, until)| network.has(from) && until.is_none_or(|until| until > now))
+    }
+
     /// Somebody connects. `None`: over a socket without an address.
     pub(crate) fn enter(&self, from: Option<IpAddr>, now: Time) -> Entry {
+        if self.is_banned_by_hand(from) {
+            return Entry::Banned;
+        }
         let Some(site) = from.map(Site::of).filter(|site| self.holds_for(*site)) else {
             return Entry::Welcome;
         };

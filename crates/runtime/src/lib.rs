@@ -20,8 +20,8 @@ mod tap;
 mod worker;
 
 pub use connector::Connector;
-pub use gate::AddressLimits;
+pub use gate::{AddressLimits, Network, NetworkError};
 pub use listeners::{ListenError, PreparedListeners};
-pub use probe::Probe;
+pub use probe::{Probe, Times};
 pub use runtime::{CertificateCheck, HealthReport, Runtime, RuntimeConfig, StoreMaker, Wake};
 pub use tap::{Taken, Tap, Tapped};

@@ -7,13 +7,19 @@
 use std::borrow::Cow;
 
 use cork_core::{Ended, Event, Refused};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// Characters shown of a Client Identifier, user name, topic or filter.
 const SHOWN_CHARS_MAX: usize = 256;
 
 pub(crate) fn log(event: &Event) {
     match event {
+        Event::Connected { client_id, user_name, peer, .. } if is_of_program(peer) => {
+            debug!(target: "client", client = &*short(client_id), user = &*user_of(user_name), %peer, "client connected");
+        }
+        Event::Disconnected { client_id, peer, cause, .. } if is_of_program(peer) && is_usual(cause) => {
+            debug!(target: "client", client = &*short(client_id), %peer, ?cause, "client disconnected");
+        }
         Event::Connected { client_id, user_name, peer, version, keep_alive, session_present } => {
             info!(target: "client",
                 client = &*short(client_id),
@@ -60,6 +66,9 @@ pub(crate) fn log(event: &Event) {
                 Ended::Expelled(why) => {
                     info!(target: "access", client, %peer, %why, "connection closed: it would not be let in any more");
                 }
+                Ended::Kicked(why) => {
+                    info!(target: "client", client, %peer, %why, "connection closed by an administrator");
+                }
                 Ended::Shutdown => info!(target: "client", client, %peer, "connection closed: shutting down"),
                 other => info!(target: "client", client, %peer, cause = ?other, "connection ended"),
             }
@@ -105,6 +114,18 @@ pub(crate) fn log(event: &Event) {
         }
         other => info!(target: "broker", event = ?other, "event"),
     }
+}
+
+/// Whether somebody is a part of the broker, or of the program around it: their coming and going is no news.
+fn is_of_program(peer: &str) -> bool {
+    matches!(peer, "inside" | "in-process")
+}
+
+fn is_usual(cause: &Ended) -> bool {
+    matches!(
+        cause,
+        Ended::ByClient | Ended::ByClientWithWill | Ended::Lost | Ended::TakenOver { .. } | Ended::Shutdown
+    )
 }
 
 /// A CONNECT that was refused, with the topic and rule of its Will where that was the reason.

@@ -11,7 +11,7 @@ use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Settings, Use
 use cork_net::Stream;
 use mio::Waker;
 
-use crate::{listeners::ListenerChanges, tap::Tap};
+use crate::{listeners::ListenerChanges, probe::Times, tap::Tap};
 
 /// Takes an answer, on the worker's thread.
 pub(crate) type Reply = Box<dyn FnOnce(Answer) + Send>;
@@ -36,12 +36,16 @@ pub(crate) enum Mail {
     Health(Health),
     /// What certificates must be changed: look at all connections.
     CheckCertificates,
+    /// Addresses were banned: look at all connections.
+    CheckAddresses,
     /// A question of the operator's.
     Query(Box<Query>, Reply),
+    /// How long things took.
+    Times(Box<dyn FnOnce(Times) + Send>),
     /// A client is to go, for this reason; `session`: with all that is kept for it.
     Expel { client_id: Box<str>, why: Box<str>, session: bool },
-    /// Listen in on a client.
-    Tap { client_id: Box<str>, tap: Tap },
+    /// Listen in on a client, or on all.
+    Tap { client_id: Option<Box<str>>, tap: Tap },
     /// Tell everybody and disconnect them.
     Drain,
     /// End the thread.

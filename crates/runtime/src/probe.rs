@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use cork_access::{Credentials, Verdict};
 use cork_core::{Answer, Query, home_shard};
+use cork_store::Histogram;
 
 use crate::{
     access::Keeper,
@@ -24,6 +25,15 @@ impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Probe").field("shards", &self.posts.len()).finish_non_exhaustive()
     }
+}
+
+/// How long things took on a shard, since the start.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Times {
+    /// Turns: so long somebody may have waited who came at its beginning.
+    pub turns: Histogram,
+    /// From when something was handed to the store until it was stored: so long acknowledgements wait that rely on it.
+    pub stored: Histogram,
 }
 
 impl Probe {
@@ -51,6 +61,13 @@ impl Probe {
         }
     }
 
+    /// Asks a shard how long things took; `reply` as with [`Probe::ask`].
+    pub fn times(&self, shard: u16, reply: impl FnOnce(Times) + Send + 'static) {
+        if let Some(post) = self.posts.get(usize::from(shard)) {
+            post.send(Mail::Times(Box::new(reply)));
+        }
+    }
+
     /// Disconnects a client, which is told `why` (5.0 0x87); its Will is not sent. Nothing happens if it is not there.
     pub fn kick(&self, client_id: &str, why: &str) {
         self.expel(client_id, why, false);
@@ -70,7 +87,14 @@ impl Probe {
     /// Listens in on a client from now on, whether it is there or comes later, until `tap` says that it is over.
     pub fn tap(&self, client_id: &str, tap: Tap) {
         if let Some(post) = self.posts.get(usize::from(self.home(client_id))) {
-            post.send(Mail::Tap { client_id: client_id.into(), tap });
+            post.send(Mail::Tap { client_id: Some(client_id.into()), tap });
+        }
+    }
+
+    /// The same for all clients; `tap` is asked for one for each shard. It costs each of their messages a copy.
+    pub fn tap_all(&self, tap: impl Fn() -> Tap) {
+        for post in &self.posts {
+            post.send(Mail::Tap { client_id: None, tap: tap() });
         }
     }
 

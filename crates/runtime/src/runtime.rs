@@ -224,6 +224,18 @@ impl Runtime {
         self.gate.set_limits(limits);
     }
 
+    /// Addresses that may not come in, each until seconds since 1970, or for ever. Who is connected from there is
+    /// disconnected.
+    pub fn set_address_bans(&self, bans: Vec<(crate::Network, Option<u64>)>) {
+        let any = !bans.is_empty();
+        self.gate.set_bans(bans);
+        if any {
+            for post in &self.posts {
+                post.send(Mail::CheckAddresses);
+            }
+        }
+    }
+
     /// What makes the shards look at the certificates of their connections again.
     #[must_use]
     pub fn certificate_check(&self) -> CertificateCheck {

@@ -1,4 +1,4 @@
-//! Listening in on one client: a copy of every byte of MQTT it sends and gets, for a trace.
+//! Listening in on one client, or on all: a copy of every byte of MQTT it sends and gets, for a trace.
 //!
 //! A worker without taps has one look at an empty list for each read and each write, not for each packet. What a tap
 //! gets begins at a packet's first byte in each direction; after something had to be left out it begins again so.
@@ -17,6 +17,8 @@ pub struct Tapped {
     pub shard: u16,
     /// Which of its connections.
     pub conn: ConnId,
+    /// Its Client Identifier; empty if nobody knows it any more.
+    pub client_id: Box<str>,
     /// Whether the client sent them; else it gets them.
     pub sent_by_client: bool,
     /// What it speaks.
@@ -43,7 +45,8 @@ pub type Tap = Box<dyn Fn(Tapped) -> Taken + Send>;
 
 /// One client that is listened in on.
 pub(crate) struct Listening {
-    client_id: Box<str>,
+    /// None: all of them.
+    client_id: Option<Box<str>>,
     tap: Tap,
     conns: BTreeMap<ConnId, InStep>,
 }
@@ -60,17 +63,25 @@ struct InStep {
 }
 
 impl Listening {
-    /// Listens in on a client, whether it is there or not.
-    pub(crate) fn new(client_id: Box<str>, tap: Tap, shard: &Shard) -> Self {
-        let conn = shard.connection_of(&client_id);
-        let step = |conn| InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() };
-        Self { client_id, tap, conns: conn.into_iter().map(|conn| (conn, step(conn))).collect() }
+    /// Listens in on a client, whether it is there or not; or on all.
+    pub(crate) fn new(client_id: Option<Box<str>>, tap: Tap, shard: &Shard) -> Self {
+        let step = |conn| (conn, InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() });
+        let conns = match client_id.as_deref() {
+            Some(client_id) => shard.connection_of(client_id).into_iter().map(step).collect(),
+            None => shard.connections().map(step).collect(),
+        };
+        Self { client_id, tap, conns }
     }
 
     /// Gives what was left in or out. False: nobody listens any more.
     fn give(&mut self, shard: &Shard, moved: Moved<'_>) -> bool {
         let Moved { number, conn, sent_by_client, bytes, whole, left } = moved;
-        let Some(step) = self.conns.get_mut(&conn) else { return true };
+        let step = match &self.client_id {
+            Some(_) => self.conns.get_mut(&conn),
+            // Nobody knows how far the last packet to it got.
+            None => Some(self.conns.entry(conn).or_insert_with(|| InStep { cut: true, ..InStep::default() })),
+        };
+        let Some(step) = step else { return true };
         let whole = if sent_by_client { whole } else { !std::mem::replace(&mut step.cut, left) };
         let in_step = if sent_by_client { &mut step.from_client } else { &mut step.to_client };
         let begins_anew = !*in_step;
@@ -78,7 +89,8 @@ impl Listening {
             return true;
         }
         let (version, bytes) = (shard.version_of(conn), bytes.to_vec());
-        let tapped = Tapped { shard: number, conn, sent_by_client, version, begins_anew, bytes };
+        let client_id = shard.client_of(conn).map(Box::from).unwrap_or_default();
+        let tapped = Tapped { shard: number, conn, client_id, sent_by_client, version, begins_anew, bytes };
         let taken = (self.tap)(tapped);
         *in_step = taken == Taken::Yes;
         taken != Taken::Over
@@ -120,8 +132,15 @@ impl Taps {
     /// Looks whose connection it is. Once it was a client's it stays so: its last packet is not missed.
     pub(crate) fn notice(&mut self, shard: &Shard, conn: ConnId) {
         let Some(client_id) = shard.client_of(conn) else { return };
-        for one in self.0.iter_mut().filter(|one| &*one.client_id == client_id) {
-            one.conns.entry(conn).or_default();
+        for one in &mut self.0 {
+            match one.client_id.as_deref() {
+                Some(wanted) if wanted == client_id => drop(one.conns.entry(conn).or_default()),
+                Some(_) => {}
+                None => {
+                    let cut = || InStep { cut: shard.waiting_bytes(conn) > 0, ..InStep::default() };
+                    one.conns.entry(conn).or_insert_with(cut);
+                }
+            }
         }
     }
 

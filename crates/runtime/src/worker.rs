@@ -1,7 +1,7 @@
 //! One shard's thread: wait, read, let the shard work, write, wait.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     net::IpAddr,
     sync::Arc,
@@ -13,7 +13,7 @@ use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedA
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
-use cork_store::{Answer, Recovered, Store, Volatile};
+use cork_store::{Answer, Recovered, Store, Ticket, Volatile};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
+    probe::Times,
     tap::{Listening, Moved, Taps},
 };
 
@@ -68,7 +69,7 @@ pub(crate) struct Worker {
     mailbox: Mailbox,
     posts: Vec<Post>,
     desk: AccessDesk,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     /// How long the answer to a CONNECT may take.
     pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
@@ -86,6 +87,10 @@ pub(crate) struct Worker {
     exchanges: BTreeMap<ConnId, Box<dyn Exchange>>,
     /// Who is listened in on.
     taps: Taps,
+    /// How long things took.
+    times: Times,
+    /// What the store has and did not answer, and since when.
+    storing: VecDeque<(Ticket, Time)>,
     buffer: Vec<u8>,
     started: Instant,
     draining: bool,
@@ -121,6 +126,8 @@ impl Worker {
             rest_reported: false,
             exchanges: BTreeMap::new(),
             taps: Taps::default(),
+            times: Times::default(),
+            storing: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
             started,
             draining: false,
@@ -156,6 +163,7 @@ impl Worker {
                 self.on_event(event);
             }
             self.turn(now);
+            self.times.turns.record(micros(self.now().since(now)));
         }
     }
 
@@ -286,7 +294,9 @@ impl Worker {
                 }
                 Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
+                Mail::CheckAddresses => self.expel_banned(now),
                 Mail::Query(query, reply) => reply(self.shard.ask(&query)),
+                Mail::Times(reply) => reply(self.times),
                 Mail::Expel { client_id, why, session: false } => {
                     self.shard.handle(now, Input::Kick { client_id, why });
                 }
@@ -563,6 +573,7 @@ impl Worker {
                 Output::Move { conn, shard, bytes } => self.send_away(conn, shard, bytes),
                 Output::Forward { shard, batch } => self.posts[usize::from(shard)].send(Mail::Batch(batch)),
                 Output::Store { ticket, records } => {
+                    self.storing.push_back((ticket, now));
                     self.store.append(ticket, records);
                     self.take_stored(now);
                 }
@@ -603,7 +614,14 @@ impl Worker {
     fn take_stored(&mut self, now: Time) {
         while let Some(answer) = self.store.poll() {
             let input = match answer {
-                Answer::Stored { ticket, result } => Input::Stored { ticket, result },
+                Answer::Stored { ticket, result } => {
+                    // They are answered in order.
+                    while self.storing.front().is_some_and(|(other, _)| other.0 <= ticket.0) {
+                        let since = self.storing.pop_front().map_or(now, |(_, since)| since);
+                        self.times.stored.record(micros(now.since(since)));
+                    }
+                    Input::Stored { ticket, result }
+                }
                 Answer::Loaded(loaded) => Input::Loaded(loaded),
                 Answer::Fetched(fetched) => Input::Fetched(fetched),
                 Answer::Full(full) => Input::Full(full),
@@ -686,6 +704,10 @@ impl Worker {
             self.connections.mark_readable(id.index as usize);
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Hands bytes to the shard, and a copy to who listens in: the shard may learn from them, or forget by them, whose they

@@ -45,6 +45,12 @@ pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
     own.into_iter().chain(user).fold(publish, |publish, (name, value)| publish.user_property(name, value))
 }
 
+/// Why a letter is one.
+pub(crate) fn reason(letter: &Row) -> Option<String> {
+    let mut named = letter.user_properties.iter().rev().filter(|(name, _)| &**name == "dead-reason");
+    named.next().map(|(_, value)| value.to_string())
+}
+
 /// The row of a letter; `None` if it is none.
 pub(crate) fn read(letter: &Row) -> Option<Row> {
     let own = |name: &str| {

@@ -32,6 +32,7 @@ mod batch;
 mod desk;
 mod figures;
 mod letter;
+mod letters;
 mod make;
 mod registry;
 mod runner;
@@ -47,6 +48,8 @@ use cork_broker::{
 };
 use tokio::{runtime::Builder, sync::mpsc};
 
+use letters::Locks;
+pub use letters::{LETTERS_MAX, Letter, Letters, LettersPage};
 use registry::Registry;
 use supervisor::{Command, Place, Supervisor};
 
@@ -79,6 +82,7 @@ impl Sinks {
             connector: broker.connector().inside(),
             folder: (!config.in_memory).then(|| config.data_dir.clone()),
             sys_interval: config.limits.sys_interval,
+            locks: Locks::default(),
         };
         let mut sinks = Self { place, running: None, now: Vec::new() };
         sinks.take(&config.sinks)?;
@@ -93,6 +97,12 @@ impl Sinks {
         let changes = changes(&self.now, &config.sinks);
         self.take(&config.sinks)?;
         Ok(changes)
+    }
+
+    /// The way to the dead letters.
+    #[must_use]
+    pub fn letters(&self) -> Letters {
+        Letters::new(self.place.connector.clone(), self.place.locks.clone())
     }
 
     fn take(&mut self, sinks: &[SinkConfig]) -> io::Result<()> {

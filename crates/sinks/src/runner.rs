@@ -1,9 +1,12 @@
 //! One sink at work: from its Session to its target.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use cork_broker::Connector;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 use crate::{
     backoff::Backoff,
@@ -11,6 +14,7 @@ use crate::{
     desk::Desk,
     figures::Figures,
     letter,
+    letters::LETTERS_MAX,
     saver::{Refused, Saver},
     session::{self, Delivery, Session},
 };
@@ -30,6 +34,40 @@ pub(crate) struct Runner {
     pub(crate) figures: Figures,
     /// Becomes true when it is to end.
     pub(crate) stop: watch::Receiver<bool>,
+    /// One at a time reads the dead letters.
+    pub(crate) letters: Arc<Mutex<()>>,
+}
+
+/// Which dead letters are to be tried again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    All,
+    /// By the ids of the messages they are.
+    These(BTreeSet<String>),
+}
+
+impl Replay {
+    /// Of an order's payload: an id a line; none: all.
+    fn of(payload: &[u8]) -> Self {
+        let ids: BTreeSet<String> =
+            String::from_utf8_lossy(payload).lines().filter(|id| !id.is_empty()).map(str::to_owned).collect();
+        if ids.is_empty() { Self::All } else { Self::These(ids) }
+    }
+
+    /// Both orders as one.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::These(one), Self::These(other)) => Self::These(&one | &other),
+            _ => Self::All,
+        }
+    }
+
+    fn wants(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ids) => ids.contains(id),
+        }
+    }
 }
 
 /// The Session of a sink.
@@ -91,7 +129,7 @@ impl Runner {
             () = self.saver.open() => {}
             lost = rest(&mut session) => return Err(lost),
         }
-        let (mut batch, mut replay) = (Batch::new(), false);
+        let (mut batch, mut replay) = (Batch::new(), None);
         loop {
             if !self.gather(&mut session, &mut batch, &mut replay, stop).await? {
                 return session.close().await;
@@ -105,8 +143,8 @@ impl Runner {
                 session.acknowledge(receipt);
             }
             batch = next;
-            if std::mem::take(&mut replay) {
-                self.replay(stop).await?;
+            if let Some(replay) = replay.take() {
+                self.replay(&replay, stop).await?;
             }
         }
     }
@@ -116,7 +154,7 @@ impl Runner {
         &mut self,
         session: &mut Session,
         batch: &mut Batch,
-        replay: &mut bool,
+        replay: &mut Option<Replay>,
         stop: &mut watch::Receiver<bool>,
     ) -> io::Result<bool> {
         loop {
@@ -126,7 +164,7 @@ impl Runner {
                 return Ok(true);
             }
             // An order to replay waits for nothing.
-            if *replay {
+            if replay.is_some() {
                 return Ok(true);
             }
             tokio::select! {
@@ -144,7 +182,7 @@ impl Runner {
         session: &mut Session,
         batch: &Batch,
         next: &mut Batch,
-        replay: &mut bool,
+        replay: &mut Option<Replay>,
         stop: &mut watch::Receiver<bool>,
     ) -> io::Result<Option<Refused>> {
         let (name, batch_max, figures) = (&self.name, self.batch_max, &self.figures);
@@ -170,7 +208,7 @@ impl Runner {
         }
     }
 
-    fn take(&self, session: &mut Session, batch: &mut Batch, replay: &mut bool) {
+    fn take(&self, session: &mut Session, batch: &mut Batch, replay: &mut Option<Replay>) {
         while !batch.is_full(self.batch_max)
             && let Some(delivery) = session.ready()
         {
@@ -189,15 +227,19 @@ impl Runner {
     }
 
     /// Tries all dead letters again that are there now. Those that are refused again are new ones.
-    async fn replay(&mut self, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+    async fn replay(&mut self, which: &Replay, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+        let lock = Arc::clone(&self.letters);
+        let _alone = lock.lock().await;
         let asked = session::wall_time();
         let mut letters = Session::open(&self.connector, &self.letters()).await?;
-        let (mut tried, mut failed, mut over) = (0, 0, false);
+        let (mut tried, mut failed, mut passed, mut over) = (0, 0, 0, false);
         while !over {
             let mut batch = Batch::new();
             while !batch.is_full(self.batch_max) && !over {
                 match letters.ready() {
                     Some(Delivery { row, .. }) if row.time >= asked => over = true,
+                    // What is not acknowledged waits on; with many of them the rest is out of reach this time.
+                    Some(Delivery { row, .. }) if !which.wants(&row.id) => passed += 1,
                     Some(Delivery { row, receipt }) => match letter::read(&row) {
                         Some(row) => batch.push(Delivery { row, receipt }),
                         None => letters.acknowledge(receipt),
@@ -218,7 +260,7 @@ impl Runner {
             self.bury(&batch, refused).await;
             batch.receipts.into_iter().for_each(|receipt| letters.acknowledge(receipt));
         }
-        tracing::info!(target: "sink", sink = self.name, tried, failed, "dead letters were tried again");
+        tracing::info!(target: "sink", sink = self.name, tried, failed, passed, "dead letters were tried again");
         letters.close().await
     }
 
@@ -237,15 +279,26 @@ impl Runner {
             client_id: letters_client_id(&self.name),
             filters: vec![letter::filter(&self.name)],
             unwanted: Vec::new(),
-            receive_maximum: u16::try_from(self.batch_max).unwrap_or(u16::MAX),
+            // Those that are passed over stay under way until the end.
+            receive_maximum: u16::try_from(self.batch_max.max(LETTERS_MAX)).unwrap_or(u16::MAX),
         }
     }
 }
 
 /// Takes a message in; an order to replay is none to be saved.
-fn admit(name: &str, session: &mut Session, batch: &mut Batch, delivery: Delivery, replay: &mut bool) {
+fn admit(
+    name: &str,
+    session: &mut Session,
+    batch: &mut Batch,
+    delivery: Delivery,
+    replay: &mut Option<Replay>,
+) {
     if *delivery.row.topic == *replay_topic(name) {
-        *replay = true;
+        let order = Replay::of(&delivery.row.payload);
+        *replay = Some(match replay.take() {
+            Some(before) => before.and(order),
+            None => order,
+        });
         session.acknowledge(delivery.receipt);
     } else {
         batch.push(delivery);

@@ -17,7 +17,9 @@ use tokio::{
 use crate::{
     desk::Desk,
     figures::Figures,
-    letter, make,
+    letter,
+    letters::Locks,
+    make,
     registry::Registry,
     runner::{Runner, client_id, letters_client_id, replay_topic},
     saver::Saver,
@@ -40,6 +42,8 @@ pub(crate) struct Place {
     pub(crate) folder: Option<PathBuf>,
     /// How often figures are shown; 0: never.
     pub(crate) sys_interval: Duration,
+    /// Who reads dead letters.
+    pub(crate) locks: Locks,
 }
 
 pub(crate) struct Supervisor {
@@ -48,6 +52,7 @@ pub(crate) struct Supervisor {
     registry: Registry,
     running: BTreeMap<String, Running>,
     sys_interval: Duration,
+    locks: Locks,
 }
 
 struct Running {
@@ -63,8 +68,8 @@ struct Running {
 
 impl Supervisor {
     pub(crate) fn new(place: &Place, registry: Registry, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
-        let Place { connector, folder: _, sys_interval } = place.clone();
-        Self { connector, inbox, registry, running: BTreeMap::new(), sys_interval }
+        let Place { connector, folder: _, sys_interval, locks } = place.clone();
+        Self { connector, inbox, registry, running: BTreeMap::new(), sys_interval, locks }
     }
 
     pub(crate) async fn run(mut self) {
@@ -133,6 +138,7 @@ impl Supervisor {
             desk: desk.clone(),
             figures: figures.clone(),
             stop: stopped,
+            letters: self.locks.of(&sink.name),
         };
         // Now, so that nothing is published before.
         let session = runner.subscribe().await?;

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod facts;
+mod histogram;
 mod message;
 #[cfg(feature = "model")]
 mod model;
@@ -23,6 +24,7 @@ mod record;
 mod recovered;
 
 pub use facts::{Facts, NoMessageId};
+pub use histogram::{BOUNDS_MICROS, Histogram};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

@@ -144,11 +144,11 @@ fn names_that_nobody_checked_do_not_pass_for_users_once_there_is_a_user_database
         let ann = lab.connect_with(version, &connect);
         let nobody = lab.connect(version, "n");
         let names: BTreeSet<Box<str>> = [Box::from("ann")].into();
-        let checked = |door| Users { door, names: Some(Arc::new(names.clone())) };
+        let checked = |door| Users { door, names: Some(Arc::new(names.clone())), bans: Default::default() };
         lab.set_users(&checked(Door::Anonymous));
         assert!(lab.is_closed(ann), "{version:?}: she never said the password");
         assert!(!lab.is_closed(nobody));
-        lab.set_users(&Users { door: Door::Open, names: None });
+        lab.set_users(&Users { door: Door::Open, names: None, bans: Default::default() });
         assert!(!lab.is_closed(nobody));
         lab.set_users(&checked(Door::Checked));
         assert!(lab.is_closed(nobody));

@@ -32,7 +32,7 @@ fn sessions(
         while let Some(slot) = from {
             let search = search.map(Into::into);
             let Answer::Sessions { items, next } =
-                lab.ask(shard, &Query::Sessions { from: slot, limit, connected, search })
+                lab.ask(shard, &Query::Sessions { from: slot, limit, connected, search, inside: true })
             else {
                 panic!("another answer");
             };
@@ -230,4 +230,71 @@ fn a_session_that_was_ended_is_gone_with_all_that_waited_for_it() {
             assert_eq!(left, BTreeSet::from(["c".to_owned()]), "only the new one is stored");
         }
     }
+}
+
+/// How long some pages take from here on, the fastest of a few tries, and where they lead.
+fn pages<T: Clone>(begin: &T, count: usize, ask: impl Fn(T) -> Option<T>) -> (Duration, Option<T>) {
+    let mut best = Duration::MAX;
+    let mut next = None;
+    for _ in 0..5 {
+        let started = std::time::Instant::now();
+        next = Some(begin.clone());
+        for _ in 0..count {
+            next = next.and_then(&ask);
+        }
+        best = best.min(started.elapsed());
+    }
+    (best, next)
+}
+
+/// All that there are: the first page's time, and the last one's.
+fn first_and_last<T: Clone>(begin: T, ask: impl Fn(T) -> Option<T>) -> (Duration, Duration) {
+    let (first, mut at) = pages(&begin, 20, &ask);
+    let mut twenty_before = begin;
+    while let Some(from) = at {
+        twenty_before = from.clone();
+        let (mut next, mut steps) = (Some(from), 0);
+        while steps < 20 {
+            next = next.and_then(&ask);
+            steps += 1;
+        }
+        at = next;
+    }
+    (first, pages(&twenty_before, 20, &ask).0)
+}
+
+#[test]
+fn a_page_costs_the_same_at_the_end_of_a_hundred_thousand_sessions() {
+    const SESSIONS: usize = 100_000;
+    let mut lab = lab(1);
+    for number in 0..SESSIONS {
+        let client = lab.connect(V311, &format!("client{number}"));
+        lab.send(client, &wire::subscribe(V311, 1, &[("a/+/b", 0), (&format!("own/{number}"), 0)]));
+    }
+    let of_sessions = |from| {
+        let query = Query::Sessions { from, limit: 100, connected: None, search: None, inside: false };
+        match lab.ask(0, &query) {
+            Answer::Sessions { items, next } => {
+                assert!(items.len() <= 100);
+                next
+            }
+            _ => panic!("another answer"),
+        }
+    };
+    let of_subscriptions = |from| {
+        let reader = Reader::Anybody;
+        let query = Query::Subscriptions { client_id: None, from, limit: 100, search: None, reader };
+        match lab.ask(0, &query) {
+            Answer::Subscriptions { items, next } => {
+                assert!(items.len() <= 100);
+                next
+            }
+            _ => panic!("another answer"),
+        }
+    };
+    // A factor that a busy machine does not make up, and a page that begins at the beginning does by far.
+    let (first, last) = first_and_last(0, of_sessions);
+    assert!(last < first * 5 + Duration::from_millis(1), "sessions: {first:?}, then {last:?}");
+    let (first, last) = first_and_last(SubscriptionPlace::default(), of_subscriptions);
+    assert!(last < first * 5 + Duration::from_millis(1), "subscriptions: {first:?}, then {last:?}");
 }

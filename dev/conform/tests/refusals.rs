@@ -96,7 +96,7 @@ fn a_refusal_names_client_user_and_reason() {
 fn a_user_that_goes_while_its_password_is_checked_is_named() {
     let mut lab = lab();
     let names = Some(Arc::new(BTreeSet::from([Box::from("ann")])));
-    lab.set_users(&Users { door: Door::Checked, names });
+    lab.set_users(&Users { door: Door::Checked, names, bans: Default::default() });
     let (found, _) = refusal(&mut lab, &as_user(V5, "lamp", "bob"));
     let why = "the users changed while this one was being checked";
     assert_eq!(found, refused(NOT_AUTHORIZED, "lamp", Some("bob"), why));

@@ -358,7 +358,7 @@ fn subscribe_again(lab: &mut Lab, client: ClientIx) {
 
 fn users(lab: &mut Lab, door: Door, names: &[&str]) {
     let names: BTreeSet<Box<str>> = names.iter().map(|name| Box::from(*name)).collect();
-    lab.set_users(&Users { door, names: Some(Arc::new(names)) });
+    lab.set_users(&Users { door, names: Some(Arc::new(names)), bans: Default::default() });
 }
 
 #[test]

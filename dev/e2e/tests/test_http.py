@@ -4,7 +4,9 @@ import base64
 import http.client
 import json
 import os
+import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from broker import HOST, PASSWORD, USER, Process, add_user, cork_bin, free_port
+from certificates import Authority
 
 pytestmark = pytest.mark.cork_only
 
@@ -346,12 +349,12 @@ DESCRIBED_BUT_OPEN = {("get", "/healthz"), ("get", "/readyz"), ("post", "/api/v1
 def test_every_path_wants_a_login_where_there_are_users(closed_broker):
     headers = log_in(closed_broker, ADMIN)
     document = closed_broker.get("/openapi.json", **headers)
-    assert document["openapi"].startswith("3.1") and len(document["paths"]) > 25
+    assert document["openapi"].startswith("3.1") and len(document["paths"]) > 40
     for path, methods in document["paths"].items():
         for method in methods:
             if (method, path) in DESCRIBED_BUT_OPEN:
                 continue
-            filled = path.replace("{client_id}", "x").replace("{id}", "x")
+            filled = re.sub(r"\{[a-z_]+\}", "x", path)
             for bad in ({}, {"Authorization": "Bearer cork_x"}, {"Cookie": "cork_session=x"}, {"Authorization": "Basic eDp5"}):
                 status, _, problem = closed_broker.ask(method.upper(), filled, headers=bad)
                 assert (status, problem["code"]) == (401, "login-required"), (method, path, bad)
@@ -527,6 +530,103 @@ def test_the_same_from_a_terminal(open_broker, paho):
     assert ctl(open_broker, "retained", "delete", "a/#").stdout.split() == ["deleted", "1"]
     assert ctl(open_broker, "kick", "nobody").returncode == 1
     assert ctl(open_broker, "sessions", "delete", "lamp").stdout == "done\n"
+
+
+def test_a_trace_of_a_topic_shows_who_sends_and_gets_it(open_broker, paho):
+    paho("reader", clean=True, filters=["home/+"])
+    paho("other", clean=True, filters=["garden/#"])
+
+    def act():
+        paho("late", clean=True, filters=["home/lamp", "garden/x"])
+        for topic in ("garden/gate", "home/lamp"):
+            open_broker.ask("POST", "/api/v1/publish", {"topic": topic, "payload": topic, "qos": 1})
+
+    found = []
+    connection = http.client.HTTPConnection(HOST, open_broker.http, timeout=10)
+    connection.request("GET", "/api/v1/trace?topic=home/%23&seconds=3&limit=4")
+    answer = connection.getresponse()
+    time.sleep(0.2)
+    act()
+    name = None
+    while name != "end":
+        line = answer.readline().decode().rstrip("\n")
+        if line.startswith("event: "):
+            name = line[7:]
+        elif line.startswith("data: ") and name == "packet":
+            found.append(json.loads(line[6:]))
+    connection.close()
+    told = sorted((one["packet"], one["direction"], one["client_id"]) for one in found)
+    publisher = [one[2] for one in told if one[:2] == ("PUBLISH", "in")]
+    assert len(publisher) == 1 and told == sorted([
+        ("PUBLISH", "in", publisher[0]), ("PUBLISH", "out", "late"), ("PUBLISH", "out", "reader"), ("SUBSCRIBE", "in", "late"),
+    ]), told
+    assert all(one["message"]["topic"] == "home/lamp" for one in found if one["packet"] == "PUBLISH")
+    for wrong in ("/trace", "/trace?topic=a&client_id=b", "/trace?topic=a/%23/b"):
+        assert open_broker.ask("GET", "/api/v1" + wrong)[0] == 400, wrong
+
+
+def test_the_brokers_own_parts_are_shown_only_to_who_asks(open_broker, paho):
+    paho("lamp", clean=True, filters=["a"])
+    connection = http.client.HTTPConnection(HOST, open_broker.http, timeout=10)
+    connection.request("GET", "/api/v1/messages?filter=%23")
+    connection.getresponse().readline()
+    names = lambda query: [(one["client_id"], one["inside"]) for one in open_broker.get("/clients" + query)["items"]]  # noqa: E731
+    assert names("") == [("lamp", False)]
+    with_them = names("?inside=true")
+    assert ("lamp", False) in with_them and sum(inside for _, inside in with_them) == 1
+    connection.close()
+    open_broker.ask("POST", "/api/v1/publish", {"topic": "a"})
+    assert open_broker.ask("POST", "/api/v1/clients/lamp/kick", {"reason": "enough"})[0] == 204
+    deadline = time.monotonic() + 5
+    while "enough" not in open_broker.log():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    lines = [line for line in open_broker.log().splitlines() if "client" in line]
+    assert not any("in-process" in line or "peer=inside" in line for line in lines), lines
+    kicked = next(line for line in lines if "enough" in line)
+    assert "an administrator" in kicked and "certificate" not in kicked and "let in" not in kicked
+
+
+def test_histograms_tell_how_long_things_take(open_broker):
+    for _ in range(3):
+        open_broker.ask("POST", "/api/v1/publish", {"topic": "a", "payload": "x", "qos": 1, "retain": True})
+    text = open_broker.ask("GET", "/metrics")[2].decode()
+    for name in ("cork_shard_turn_seconds", "cork_acknowledgement_wait_seconds", "cork_store_commit_seconds"):
+        buckets = [float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + "_bucket")]
+        counts = [float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + "_count")]
+        assert counts and counts[0] >= 3 and len(buckets) == 17 * len(counts), name
+        shard = buckets[:17]
+        assert shard == sorted(shard) and shard[-1] == counts[0], "they add up"
+
+
+def test_the_api_inside_tls(workdir):
+    authority = Authority(workdir)
+    certificate, key = authority.issue("broker")
+    process, port = Served(workdir), free_port()
+    config = workdir / "cork.toml"
+    tls = f'tls = {{ cert = "{certificate}", key = "{key}" }}\n'
+    config.write_text(config.read_text() + f'[[listener]]\nurl = "https://{HOST}:{port}"\n{tls}')
+    process.start()
+    assert f"https://{HOST}:{port}" in process.log()
+    trusting = ssl.create_default_context(cafile=str(authority.ca))
+
+    def ask(method, path, body=None, headers=()):
+        connection = http.client.HTTPSConnection(HOST, port, timeout=10, context=trusting)
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, answer.headers, text
+
+    assert ask("GET", "/api/v1/overview")[0] == 200
+    user = json.dumps({"password": PASSWORD, "groups": ["admin"]})
+    assert ask("PUT", "/api/v1/users/ann", user, {"Content-Type": "application/json"})[0] == 201
+    login = json.dumps({"user": "ann", "password": PASSWORD})
+    status, headers, _ = ask("POST", "/api/v1/session", login, {"Content-Type": "application/json"})
+    assert status == 200 and "; Secure" in headers["Set-Cookie"]
+    with pytest.raises(ssl.SSLError):
+        http.client.HTTPSConnection(HOST, port, timeout=10, context=ssl.create_default_context()).request("GET", "/")
+    process.stop()
 
 
 # What other people's tools say

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import HOST, cork_bin
+from broker import HOST, PASSWORD, cork_bin
 from test_http import Served
 
 pytestmark = pytest.mark.cork_only
@@ -42,15 +42,17 @@ def lively(workdir):
     process.stop()
 
 
-def test_each_command_of_the_page_does_what_it_says(lively):
-    environment = os.environ | {"CORK_URL": f"http://{HOST}:{lively.http}"}
+def test_each_command_of_the_page_does_what_it_says(lively, tmp_path):
+    passwords = {"CORK_NEW_PASSWORD": PASSWORD, "CORK_PASSWORD": PASSWORD}
+    environment = os.environ | {"CORK_URL": f"http://{HOST}:{lively.http}"} | passwords
     lines = commands()
-    assert len(lines) > 20
+    assert len(lines) > 50
     for line in lines:
         words = shlex.split(line)
         assert words[0] == "cork", line
         for _ in range(50):  # who was kicked comes back by itself
-            done = subprocess.run([cork_bin(), *words[1:]], capture_output=True, text=True, timeout=30, env=environment)
+            command = [cork_bin(), *words[1:]]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, cwd=tmp_path)
             if "there is no session" not in done.stderr and "not connected" not in done.stderr:
                 break
             time.sleep(0.1)
@@ -76,7 +78,8 @@ def test_alert_rules_and_the_dashboard_name_what_metrics_there_are(lively):
     there = set(re.findall(r"^([a-z_]+)[ {]", text, re.M))
     named = set()
     for file in ("alerts.yml", "grafana-dashboard.json"):
-        named |= set(re.findall(r"\b(?:cork|process)_[a-z_]+\b", (ROOT / "deploy" / file).read_text()))
+        text = (ROOT / "deploy" / file).read_text().replace("\\n", " ")
+        named |= set(re.findall(r"\b(?:cork|process)_[a-z_]+\b", text))
     assert named and named <= there | {"cork_build_info"}, named - there
     json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
     promtool = os.environ.get("PROMTOOL")

@@ -59,6 +59,15 @@ impl Api {
         self.send(method, path, body)?.json()
     }
 
+    /// Writes the body of an answer somewhere; how many bytes that are.
+    pub(crate) fn fetch(&self, path: &str, into: &mut dyn Write) -> Result<u64, String> {
+        let mut answer = self.send("GET", path, None)?;
+        if answer.status != 200 {
+            return answer.json().map(|_| 0);
+        }
+        io::copy(&mut answer.body, into).map_err(|error| format!("it broke off: {error}"))
+    }
+
     /// Follows a stream of events: `told` gets the name and data of each until it says that it has enough.
     pub(crate) fn follow(
         &self,
@@ -183,7 +192,7 @@ impl<R: BufRead> Read for Chunks<R> {
                 line.clear();
             }
             if self.from.read_line(&mut line)? == 0 {
-                return Ok(0);
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let size = usize::from_str_radix(line.trim().split(';').next().unwrap_or_default(), 16);
             self.left = size.map_err(|_| io::Error::other("a chunk without a size"))?;
@@ -193,6 +202,9 @@ impl<R: BufRead> Read for Chunks<R> {
         }
         let most = buffer.len().min(self.left);
         let read = self.from.read(&mut buffer[..most])?;
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.left -= read;
         Ok(read)
     }

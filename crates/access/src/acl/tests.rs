@@ -67,7 +67,12 @@ fn the_first_rule_that_fits_decides_across_kinds_of_rules() {
         rule(Who::ClientId("lamp".into()), Actions::WRITE, false, "home/secret"),
         rule(Who::User("ann".into()), Actions::BOTH, true, "home/#"),
         rule(Who::Everybody, Actions::READ, false, "home/secret"),
-        rule(Who::Group(vec!["bob".into(), "bob".into()]), Actions::READ, true, "home/+"),
+        rule(
+            Who::Group { name: "g".into(), users: vec!["bob".into(), "bob".into()] },
+            Actions::READ,
+            true,
+            "home/+",
+        ),
         rule(Who::Everybody, Actions::READ, true, "weather"),
     ]);
     let cases = [
@@ -224,4 +229,25 @@ proptest! {
         let merged: Vec<usize> = Merged([&lists[0], &lists[1], &lists[2]]).collect();
         prop_assert_eq!(merged, std::mem::take(&mut all).into_keys().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn what_is_added_comes_behind_and_knows_more_members() {
+    let file = "[groups]\nstaff = ['ann']\n[[rule]]\ngroup = 'staff'\nallow = ['read']\ntopic = 'a'\n[[rule]]\nuser = 'cid'\ndeny = ['read']\ntopic = 'b'";
+    let groups = std::collections::BTreeMap::from([("staff".to_owned(), vec!["bob".to_owned()])]);
+    let added =
+        |who| Rule { who, actions: Actions::BOTH, allow: true, topic: "b".into(), source: "m:1".into() };
+    let acl =
+        Acl::from_toml(file, "acl.toml").unwrap().with_rules(vec![added(Who::Everybody)], &groups).unwrap();
+    let may = |user, topic| acl.explain(Subject { user: Some(user), client_id: "" }, Action::Read, topic);
+    assert!(may("ann", "a").allowed && may("bob", "a").allowed && !may("cid", "a").allowed);
+    assert!(!may("cid", "b").allowed, "the older rule decides");
+    assert_eq!(may("bob", "b"), Decision { allowed: true, source: Some("m:1") });
+    assert_eq!(acl.groups().unwrap()["staff"], ["ann", "bob"]);
+    assert_eq!(acl.rules().map(|rule| rule.topic.as_str()).collect::<Vec<_>>(), ["a", "b", "b"]);
+    assert!(!Acl::permissive().with_default(false).allows(
+        Subject { user: None, client_id: "" },
+        Action::Read,
+        "a"
+    ));
 }

@@ -176,7 +176,7 @@ impl Reader<'_> {
                 "user" => Who::User(name.to_owned()),
                 "client_id" => Who::ClientId(name.to_owned()),
                 _ => match self.groups.get(name) {
-                    Some(names) => Who::Group(names.clone()),
+                    Some(names) => Who::Group { name: name.to_owned(), users: names.clone() },
                     None => {
                         let message = format!(
                             "there is no group `{}`; name its users in [groups]",

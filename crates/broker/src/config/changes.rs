@@ -87,7 +87,8 @@ impl Config {
             data_dir, shards, durability, memory, auth, limits, log, drain, presence, filters, ..
         } = self;
         // Not keys, or shown elsewhere.
-        let Self { in_memory: _, listeners: _, bridges: _, places: _, .. } = self;
+        let Self { in_memory: _, listeners: _, bridges: _, managed: _, filter_origins: _, places: _, .. } =
+            self;
         let shards = match shards {
             Shards::Auto => "auto".to_owned(),
             Shards::Fixed(count) => count.to_string(),

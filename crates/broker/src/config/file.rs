@@ -146,7 +146,8 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
         .collect();
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
-    config.filters = read_filters(&mut root).into();
+    let (filters, origins) = read_filters(&mut root);
+    (config.filters, config.filter_origins) = (filters.into(), origins);
     config.sinks = read_sinks(&mut root, folder);
     config.presence = read_presence(root.section("presence"));
     root.finish();

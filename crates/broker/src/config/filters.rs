@@ -1,5 +1,6 @@
 //! `[[filter]]` and `[[attach]]`: filters by content and type.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,25 +8,41 @@ use cork_core::{Attachment, FilterTable, Who};
 use cork_filter::Rule;
 use toml::de::DeValue;
 
+use super::error::Origin;
 use super::read::{Section, nearest};
 use super::values::text;
 
 /// What a filter is made of, wherever it stands.
 const RULE_KEYS: [&str; 4] = ["when", "changed", "deadband", "every"];
 
-pub(super) fn read_filters(root: &mut Section<'_, '_>) -> FilterTable {
+pub(super) fn read_filters(root: &mut Section<'_, '_>) -> (FilterTable, BTreeMap<String, Origin>) {
     let mut table = FilterTable::default();
-    for (span, section) in root.sections("filter") {
-        read_filter(section, &span, &mut table);
+    let mut origins = BTreeMap::new();
+    for (name, (rule, origin)) in read_named(root) {
+        table.named.insert(name.as_str().into(), Arc::new(rule));
+        origins.insert(name, origin);
     }
     for (span, section) in root.sections("attach") {
         let attachment = read_attachment(section, &span, &table);
         table.attached.extend(attachment);
     }
-    table
+    (table, origins)
 }
 
-fn read_filter(mut section: Section<'_, '_>, span: &Range<usize>, table: &mut FilterTable) {
+/// `[[filter]]` by name, and where each stands.
+pub(super) fn read_named(root: &mut Section<'_, '_>) -> BTreeMap<String, (Rule, Origin)> {
+    let mut named = BTreeMap::new();
+    for (span, section) in root.sections("filter") {
+        read_filter(section, &span, &mut named);
+    }
+    named
+}
+
+fn read_filter(
+    mut section: Section<'_, '_>,
+    span: &Range<usize>,
+    named: &mut BTreeMap<String, (Rule, Origin)>,
+) {
     let faults = section.faults();
     let name = section.read("name", filter_name);
     let named_wrongly = section.faults() > faults;
@@ -34,7 +51,7 @@ fn read_filter(mut section: Section<'_, '_>, span: &Range<usize>, table: &mut Fi
         (None, _) if named_wrongly => {}
         (None, _) => section.fault(span, "name", "a filter needs a name, as in name = \"hot\"".to_owned()),
         (Some(name), Some(rule)) => {
-            if table.named.insert(name.as_str().into(), Arc::new(rule)).is_some() {
+            if named.insert(name.clone(), (rule, section.origin(span))).is_some() {
                 section.fault(span, "name", format!("there is another filter named `{name}`"));
             }
         }

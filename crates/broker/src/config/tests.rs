@@ -61,7 +61,7 @@ fn an_empty_file_is_the_default_and_the_default_is_closed_to_other_machines() {
     let defaults = [ListenerUrl::DEFAULT, ListenerUrl::DEFAULT_HTTP].map(Listener::new);
     assert_eq!(Config::default().listeners, defaults);
     assert!(Config::default().listeners[0].url.is_local());
-    assert!(Config::default().auth.anonymous_allowed());
+    assert!(Config::default().anonymous_allowed());
     assert_eq!(Config::default().durability, Durability::Always);
 }
 

@@ -21,10 +21,13 @@ pub enum Scheme {
     Unix,
     /// The dashboard and its API.
     Http,
+    /// The same inside TLS.
+    Https,
 }
 
 impl Scheme {
-    const ALL: [Self; 6] = [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix, Self::Http];
+    const ALL: [Self; 7] =
+        [Self::Mqtt, Self::Mqtts, Self::Ws, Self::Wss, Self::Unix, Self::Http, Self::Https];
 
     /// The word before `://`.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Scheme {
             Self::Wss => "wss",
             Self::Unix => "unix",
             Self::Http => "http",
+            Self::Https => "https",
         }
     }
 
@@ -46,13 +50,19 @@ impl Scheme {
             Self::Ws => 8083,
             Self::Wss => 8084,
             Self::Http => 8080,
+            Self::Https => 8443,
             Self::Unix => 0,
         }
     }
 
     /// Whether a listener of this kind takes a `tls` table.
     pub const fn has_tls(self) -> bool {
-        matches!(self, Self::Mqtts | Self::Wss)
+        matches!(self, Self::Mqtts | Self::Wss | Self::Https)
+    }
+
+    /// Whether it is for the dashboard and its API, which the program serves and not the broker.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
     }
 }
 
@@ -148,7 +158,7 @@ impl FromStr for ListenerUrl {
         };
         let Some(scheme) = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme) else {
             return Err(UrlError(format!(
-                "has the unknown scheme `{}`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://` and `http://`",
+                "has the unknown scheme `{}`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://`, `http://` and `https://`",
                 scheme.escape_debug()
             )));
         };
@@ -258,6 +268,7 @@ mod tests {
             ("mqtts://192.0.2.7", "mqtts://192.0.2.7:8883", &["192.0.2.7:8883"], false),
             ("wss://192.0.2.7", "wss://192.0.2.7:8084", &["192.0.2.7:8084"], false),
             ("http://127.0.0.1", "http://127.0.0.1:8080", &["127.0.0.1:8080"], true),
+            ("https://10.0.0.1", "https://10.0.0.1:8443", &["10.0.0.1:8443"], false),
         ];
         for (text, shown, addresses, local) in cases {
             let url: ListenerUrl = text.parse().unwrap();
@@ -289,7 +300,7 @@ mod tests {
             ("mqtt:127.0.0.1", "is not a URL"),
             (
                 "tcp://127.0.0.1:1883",
-                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://` and `http://`",
+                "unknown scheme `tcp`; accepted are `mqtt://`, `mqtts://`, `ws://`, `wss://`, `unix://`, `http://` and `https://`",
             ),
             ("MQTT://127.0.0.1", "unknown scheme `MQTT`"),
             ("mqtt://", "no valid host"),

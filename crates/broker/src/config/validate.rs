@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use cork_access::{
-    Acl, AllowAnonymous, Authenticator, Credentials, DenyReason, FileErrors, PasswordFile, Verdict,
-};
+use cork_access::{Acl, AllowAnonymous, Authenticator, Credentials, DenyReason, FileErrors, Verdict};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
-use super::{ClientCert, Config, Durability, Host, Listener, Scheme, Shards};
+use super::{ClientCert, Config, Durability, Host, Listener, Managed, Scheme, Shards};
 use crate::tls;
 
 /// All users by name, where there is a password file.
@@ -42,8 +40,8 @@ impl Config {
 
     /// The same, with the names of all users if there is a password file.
     pub(crate) fn users(&self) -> Result<(Arc<dyn Authenticator>, UserNames), ConfigErrors> {
-        let anonymous = self.auth.anonymous_allowed();
-        let Some(path) = &self.auth.password_file else {
+        let anonymous = self.anonymous_allowed();
+        if !self.has_users() {
             if anonymous {
                 return Ok((Arc::new(AllowAnonymous), None));
             }
@@ -53,14 +51,8 @@ impl Config {
             }
             let message = "nobody could log in: it is false and there is no `password_file`; make one with `cork passwd` and name it, or set it to true";
             return Err(ConfigErrors(vec![self.error("auth.allow_anonymous", message.to_owned())]));
-        };
-        match PasswordFile::load(path, anonymous) {
-            Ok(file) => {
-                let names = file.user_names().into_iter().map(Box::from).collect();
-                Ok((Arc::new(file), Some(names)))
-            }
-            Err(errors) => Err(self.of_file("auth.password_file", errors)),
         }
+        self.all_users(anonymous).map(|(file, names)| (Arc::new(file) as Arc<dyn Authenticator>, names))
     }
 
     /// What clients may do, by this configuration: a rights file, or everything except writing to `$SYS`.
@@ -68,12 +60,15 @@ impl Config {
     /// # Errors
     /// The rights file is refused.
     pub fn rights(&self) -> Result<Acl, ConfigErrors> {
-        let Some(path) = &self.auth.acl_file else { return Ok(Acl::permissive()) };
-        Acl::load(path).map_err(|errors| self.of_file("auth.acl_file", errors))
+        let acl = match &self.auth.acl_file {
+            Some(path) => Acl::load(path).map_err(|errors| self.of_file("auth.acl_file", errors))?,
+            None => Acl::permissive().with_default(self.managed.default_allow.unwrap_or(true)),
+        };
+        if self.managed == Managed::default() { Ok(acl) } else { self.with_managed_rules(acl) }
     }
 
     /// Faults within a file keep their own place; that it can't be used at all belongs to the key.
-    fn of_file(&self, key: &str, errors: FileErrors) -> ConfigErrors {
+    pub(super) fn of_file(&self, key: &str, errors: FileErrors) -> ConfigErrors {
         let own = |error: cork_access::FileError| match error.line {
             Some(line) => ConfigError {
                 origin: Origin::File { name: error.file, line },
@@ -177,11 +172,11 @@ impl Config {
             errors.extend(found.0);
         }
         self.judge_http(errors);
-        if self.auth.password_file.is_some() || self.auth.allow_anonymous.is_some() {
+        if self.has_users() || self.auth.allow_anonymous.is_some() {
             return;
         }
         for listener in self.listeners.iter().filter(|listener| {
-            !listener.url.is_local() && !asks_certificates(listener) && listener.url.scheme != Scheme::Http
+            !listener.url.is_local() && !asks_certificates(listener) && !listener.url.scheme.is_http()
         }) {
             let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
             errors.push(of_listener(listener, message));
@@ -191,10 +186,10 @@ impl Config {
     /// Who reaches the API without a password is an administrator, so nobody may reach it from elsewhere; not even where
     /// everybody may publish.
     fn judge_http(&self, errors: &mut Vec<ConfigError>) {
-        if self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false) {
+        if self.has_users() || self.auth.allow_anonymous == Some(false) {
             return;
         }
-        for listener in self.listeners.iter().filter(|listener| listener.url.scheme == Scheme::Http) {
+        for listener in self.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
             if !listener.url.is_local() {
                 let message = "can be reached from other machines, and everybody there would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth], or listen on 127.0.0.1";
                 errors.push(of_listener(listener, message));
@@ -208,8 +203,8 @@ impl Config {
     /// A running broker that knows its users, or what they may do, does not forget it because a file lost some lines.
     pub(crate) fn judge_opening(&self, new: &Self) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
-        let asked = new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some();
-        let had = self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false);
+        let asked = new.has_users() || new.auth.allow_anonymous.is_some();
+        let had = self.has_users() || self.auth.allow_anonymous == Some(false);
         if had && !asked {
             let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
             errors.push(new.error("auth.password_file", message.to_owned()));
@@ -228,10 +223,10 @@ impl Config {
 
     /// Whether a certificate is needed now where a changed listener takes none: at its own URL, or everywhere.
     fn asked_certificates_for(&self, new: &Listener) -> bool {
-        if new.url.scheme == Scheme::Http || asks_certificates(new) {
+        if new.url.scheme.is_http() || asks_certificates(new) {
             return false;
         }
-        let before = || self.listeners.iter().filter(|old| old.url.scheme != Scheme::Http);
+        let before = || self.listeners.iter().filter(|old| !old.url.scheme.is_http());
         if before().any(|old| old.url == new.url) {
             return before().filter(|old| old.url == new.url).all(asks_certificates);
         }
@@ -415,7 +410,7 @@ impl Report {
 /// May block, see [`Config::validate`].
 pub fn check(path: &Path) -> Report {
     let name = path.display().to_string();
-    let (config, mut errors) = match Config::text(path) {
+    let (mut config, mut errors) = match Config::text(path) {
         Ok(text) => Config::read(&text, &name),
         Err(errors) => return Report::of(&errors.0, Vec::new()),
     };
@@ -433,7 +428,13 @@ pub fn check(path: &Path) -> Report {
         errors.sort_by_key(|error| (elsewhere(error), error.origin.clone()));
         errors.dedup();
     }
-    let notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    let mut notes = if errors.is_empty() { config.notes() } else { Vec::new() };
+    if errors.is_empty() {
+        match config.load_managed() {
+            Ok(()) => notes.extend(config.managed.resting.iter().map(|line| format!("note: {line}"))),
+            Err(found) => errors.extend(found.0),
+        }
+    }
     Report::of(&errors, notes)
 }
 

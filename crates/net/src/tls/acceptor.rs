@@ -142,6 +142,12 @@ impl TlsSettings {
     pub fn new(files: &TlsFiles<'_>, web: bool) -> Result<Self, Vec<TlsFault>> {
         build(files, web)
     }
+
+    /// The same for a server that drives rustls itself.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
 }
 
 impl TlsAcceptor {
