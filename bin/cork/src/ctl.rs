@@ -12,7 +12,7 @@ mod http;
 mod table;
 
 pub(crate) use http::Api;
-use http::encoded;
+pub(crate) use http::encoded;
 use table::{Column, object, table};
 
 #[derive(Args)]

@@ -7,6 +7,7 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::Users;
+use cork_history::{Counters, Vault};
 use cork_runtime::{Connector, Probe};
 
 use crate::Config;
@@ -32,11 +33,29 @@ pub struct Operator {
     probe: Probe,
     connector: Connector,
     in_force: Arc<RwLock<InForce>>,
+    history: Option<(Arc<Vault>, Arc<Counters>)>,
 }
 
 impl Operator {
-    pub(crate) fn new(probe: Probe, connector: Connector, in_force: Arc<RwLock<InForce>>) -> Self {
-        Self { probe, connector, in_force }
+    pub(crate) fn new(
+        probe: Probe,
+        connector: Connector,
+        in_force: Arc<RwLock<InForce>>,
+        history: Option<(Arc<Vault>, Arc<Counters>)>,
+    ) -> Self {
+        Self { probe, connector, in_force, history }
+    }
+
+    /// What is kept; none where everything is in memory only. Whoever asks it does the work.
+    #[must_use]
+    pub fn history(&self) -> Option<&Arc<Vault>> {
+        self.history.as_ref().map(|(vault, _)| vault)
+    }
+
+    /// What became of messages that are to be kept.
+    #[must_use]
+    pub fn history_counters(&self) -> Option<&Counters> {
+        self.history.as_ref().map(|(_, counters)| &**counters)
     }
 
     /// Questions to the shards.

@@ -131,7 +131,7 @@ impl Drop for Engine {
         let _ = self.jobs.send(Job::Stop);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!(target: "history", "a thread of the history ended by a panic");
+                tracing::error!(target: "store", "a thread of the history ended by a panic");
             }
         }
     }
@@ -154,7 +154,7 @@ impl History for Handle {
             self.counters.left_out.fetch_add(messages.len() as u64, Ordering::Relaxed);
             if !std::mem::replace(&mut self.late, true) {
                 let count = messages.len();
-                tracing::warn!(target: "history", count, "the history cannot keep up: messages are left out of it");
+                tracing::warn!(target: "store", count, "the history cannot keep up: messages are left out of it");
             }
             return;
         }
@@ -226,7 +226,7 @@ impl Writer {
                 }
                 Job::Rules(rules) => {
                     if let Err(error) = self.vault.set_rules(&rules) {
-                        tracing::error!(target: "history", %error, "the history cannot follow its new rules");
+                        tracing::error!(target: "store", %error, "the history cannot follow its new rules");
                     }
                 }
                 Job::Stop => return false,
@@ -249,7 +249,7 @@ impl Writer {
             Err(error) => {
                 self.counters.left_out.fetch_add(count, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(target: "history", %error, "the history cannot be written: messages are left out of it");
+                    tracing::error!(target: "store", %error, "the history cannot be written: messages are left out of it");
                 }
             }
         }
@@ -263,7 +263,7 @@ impl Writer {
         if let Err(error) = synced.and(retained)
             && !std::mem::replace(&mut self.failing, true)
         {
-            tracing::error!(target: "history", %error, "the history's disk failed");
+            tracing::error!(target: "store", %error, "the history's disk failed");
         }
     }
 }

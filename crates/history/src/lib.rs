@@ -43,7 +43,7 @@ pub use number::{fields, plain};
 pub use options::{OpenError, Rule, Rules};
 pub use page::Cache;
 pub use query::{Point, Series, SeriesAnswer, SeriesQuery};
-pub use vault::{Report, Vault};
+pub use vault::{Lacking, Report, Vault};
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ impl Cache {
             return messages;
         }
         let Some(body) = place.head.read(&place.file).ok().flatten() else {
-            tracing::warn!(target: "history", "a block of the history cannot be read: it is left out");
+            tracing::warn!(target: "store", "a block of the history cannot be read: it is left out");
             return Arc::default();
         };
         let messages = Block::open(&body).and_then(|block| {
@@ -56,7 +56,7 @@ impl Cache {
                 messages
             }
             Err(_) => {
-                tracing::warn!(target: "history", "a block of the history is damaged: it is left out");
+                tracing::warn!(target: "store", "a block of the history is damaged: it is left out");
                 Arc::default()
             }
         }

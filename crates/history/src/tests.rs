@@ -115,7 +115,7 @@ fn cut_rows(folder: &Path, lost: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn it_gives_back_what_it_took(steps in steps()) {

@@ -145,6 +145,12 @@ impl Vault {
         Ok(messages.len())
     }
 
+    /// For finding what is missing.
+    #[must_use]
+    pub fn lacking(&self, now: WallTime) -> Lacking<'_> {
+        Lacking { vault: self, now, known: Known::default() }
+    }
+
     fn misses(&self, message: &Message, now: WallTime, known: &mut Known) -> bool {
         let mut shelves = self.shelves();
         let place = shelves.place_of(message);
@@ -190,6 +196,29 @@ impl Vault {
     /// What there is between two times, in microseconds since 1970.
     pub(crate) fn snapshots(&self, since: u64, until: u64, now: WallTime) -> Vec<Snapshot> {
         self.shelves().all().map(|shelf| shelf.snapshot(since, until, now)).collect()
+    }
+}
+
+/// Tells which messages are missing, one after another.
+pub struct Lacking<'a> {
+    vault: &'a Vault,
+    now: WallTime,
+    known: Known,
+}
+
+impl std::fmt::Debug for Lacking<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lacking").finish_non_exhaustive()
+    }
+}
+
+impl Lacking<'_> {
+    /// Whether a message that is to be kept is not here, though it should be.
+    pub fn lacks(&mut self, topic: &str, id: MessageId) -> bool {
+        let shelves = self.vault.shelves();
+        let place = shelves.configured.iter().find(|shelf| shelf.rule.wants(topic));
+        let place = place.or(shelves.retained.as_ref());
+        place.is_some_and(|shelf| shelf.misses(id, self.now, &mut self.known))
     }
 }
 

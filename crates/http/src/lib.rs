@@ -30,6 +30,7 @@ mod guard;
 mod history;
 mod host;
 mod keep;
+mod kept;
 mod logbook;
 mod login;
 mod message;

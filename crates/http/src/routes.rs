@@ -13,8 +13,8 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, boards, explain, guard, login, messages, metrics, operate, overview, problem::Problem,
-    publish, retained, sessions, subscriptions, tokens, trace,
+    app::App, assets, boards, explain, guard, kept, login, messages, metrics, operate, overview,
+    problem::Problem, publish, retained, sessions, subscriptions, tokens, trace,
 };
 
 /// The longest body.
@@ -54,6 +54,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(publish::publish))
         .routes(routes!(publish::request))
         .routes(routes!(retained::list, retained::delete))
+        .routes(routes!(kept::numbers))
+        .routes(routes!(kept::messages))
         .routes(routes!(sessions::clients))
         .routes(routes!(sessions::kick))
         .routes(routes!(sessions::list))
