@@ -1,13 +1,16 @@
 //! `/metrics` for Prometheus, `/healthz`, `/readyz`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use cork_broker::Stats;
+use cork_broker::{Operator, Stats};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
@@ -22,6 +25,26 @@ use crate::{app::App, guard::Caller, overview::Overview, problem::Problem, sampl
 struct Scrape {
     stats: Stats,
     overview: Arc<Overview>,
+    history: Option<Kept>,
+}
+
+/// What is kept of what was published.
+#[derive(Copy, Clone, Debug)]
+struct Kept {
+    written: u64,
+    left_out: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Kept {
+    fn of(operator: &Operator) -> Option<Self> {
+        let (vault, counters) = (operator.history()?, operator.history_counters()?);
+        let (messages, bytes) = vault.sizes();
+        let (written, left_out) =
+            (counters.written.load(Ordering::Relaxed), counters.left_out.load(Ordering::Relaxed));
+        Some(Self { written, left_out, messages, bytes })
+    }
 }
 
 type Fail = Result<(), std::fmt::Error>;
@@ -43,6 +66,22 @@ impl Collector for Scrape {
         for (name, help, value) in gauges(stats) {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        if let Some(kept) = self.history {
+            for (name, help, value) in [
+                ("cork_history_written", "Messages written to the history", kept.written),
+                ("cork_history_left_out", "Messages that the history could not take", kept.left_out),
+            ] {
+                let counter = ConstCounter::new(value);
+                counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+            }
+            for (name, help, value) in [
+                ("cork_history_messages", "Messages in the history", kept.messages),
+                ("cork_history_bytes", "Bytes of the history on disk", kept.bytes),
+            ] {
+                let gauge = ConstGauge::new(as_gauge(value));
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
         }
         self.encode_process(&mut encoder)
     }
@@ -193,7 +232,8 @@ pub(crate) async fn metrics(
     let (stats, _) = sampler::stats(&app.operator).await;
     let overview = Arc::clone(&app.overview.borrow());
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { stats, overview }));
+    let history = Kept::of(&app.operator);
+    registry.register_collector(Box::new(Scrape { stats, overview, history }));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Problem::internal(error.to_string()))?;
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
