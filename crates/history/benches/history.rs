@@ -4,13 +4,16 @@
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cork_history::{Rule, Rules, SeriesQuery, Vault};
 use cork_store::{Message, MessageId, Publisher, WallTime};
+
+/// Makes the message with this number.
+type Make = fn(u64) -> Arc<Message>;
 
 const SECOND: u64 = 1_000_000;
 const BEGIN: u64 = 1_790_000_000 * SECOND;
@@ -20,7 +23,7 @@ fn main() {
     let base = env::var_os("CORK_BENCH_DIR").map_or_else(env::temp_dir, PathBuf::from);
     let folder = base.join(format!("cork-bench-history-{}", std::process::id()));
     println!("| Values | values/s on one core | bytes per value |\n| --- | --- | --- |");
-    let shapes: [(&str, fn(u64) -> Arc<Message>); 4] = [
+    let shapes: [(&str, Make); 4] = [
         ("one series, a value each second", |n| value(n, n * SECOND, "t/1", 0)),
         ("one series, arrivals that jitter by 2 ms", |n| value(n, n * SECOND + jitter(n), "t/1", 0)),
         ("100 series, 100 values a second each", |n| value(n, n * 100, &format!("t/{}", n % 100), n % 100)),
@@ -58,14 +61,14 @@ fn json(n: u64) -> Arc<Message> {
     message(0, n * SECOND, "t/1", text.as_bytes())
 }
 
-fn open(folder: &PathBuf) -> Vault {
+fn open(folder: &Path) -> Vault {
     let rule = Rule { filter: "#".into(), keep: Duration::from_secs(100 * 366 * 86_400), max_bytes: 4 << 30 };
     Vault::open(folder, &Rules { rules: vec![rule], retained_bytes: 0 }, true)
         .expect("the folder can be written")
         .0
 }
 
-fn ingest(folder: &PathBuf, name: &str, count: u64, make: fn(u64) -> Arc<Message>) {
+fn ingest(folder: &Path, name: &str, count: u64, make: Make) {
     let _ = fs::remove_dir_all(folder);
     let vault = open(folder);
     let mut took = Duration::ZERO;
@@ -83,7 +86,7 @@ fn ingest(folder: &PathBuf, name: &str, count: u64, make: fn(u64) -> Arc<Message
 }
 
 /// A week at a value a second, as a thousand points.
-fn chart(folder: &PathBuf) {
+fn chart(folder: &Path) {
     let _ = fs::remove_dir_all(folder);
     let vault = open(folder);
     for first in (0..WEEK).step_by(1000) {
