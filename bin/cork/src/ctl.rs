@@ -14,7 +14,7 @@ mod manage;
 mod table;
 
 pub(crate) use http::Api;
-use http::encoded;
+pub(crate) use http::encoded;
 use manage::{Acl, Links, Sinks, Users, Whom};
 use table::{Column, object, table};
 

@@ -13,6 +13,7 @@ mod check;
 mod ctl;
 mod dashboard;
 mod generate;
+mod history;
 mod log;
 mod matching;
 mod mqtt;
@@ -75,6 +76,8 @@ enum Command {
     Ctl(Box<ctl::CtlArgs>),
     /// Watch a running broker: rates, busiest topics and clients, once a second.
     Top(top::TopArgs),
+    /// What was published: numbers over time, as CSV, JSON or Parquet.
+    History(Box<history::HistoryArgs>),
     /// Look after what the broker keeps on disk.
     Store(store::StoreArgs),
 }
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Man(args) => generate::man(&args, mqtt::tidy_up(Cork::command())),
         Command::Top(args) => top::top(&args),
         Command::Ctl(args) => ctl::ctl(&args),
+        Command::History(args) => history::history(&args),
         Command::Store(args) => store::store(&args),
     }
 }

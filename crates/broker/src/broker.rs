@@ -9,16 +9,18 @@ use std::{
 };
 
 use cork_core::{Door, INSIDE_PREFIX, Limits, Settings, ShardConfig, hooks::Hooks};
+use cork_history::Engine;
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
-use cork_runtime::{AddressLimits, Connector, Runtime, RuntimeConfig, StoreMaker};
-use cork_store::{Recovered, RecoveredSession, Volatile, WallTime};
+use cork_runtime::{AddressLimits, Connector, HistoryMaker, Runtime, RuntimeConfig, StoreMaker};
+use cork_store::{Forgetful, Recovered, RecoveredSession, Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
+    history::{self, HistoryError},
     listeners::{Listeners, PlannedListeners},
     memory,
     operator::{InForce, Operator},
@@ -37,6 +39,8 @@ pub enum StartError {
     Io(io::Error),
     /// The store cannot be opened; the text says what is wrong, and where.
     Store(OpenError),
+    /// The history cannot be opened.
+    History(HistoryError),
 }
 
 impl fmt::Display for StartError {
@@ -44,6 +48,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::Io(error) => error.fmt(f),
+            Self::History(error) => write!(f, "the history cannot be opened: {error}"),
             Self::Store(error) => write!(f, "the store cannot be opened: {error}"),
         }
     }
@@ -60,6 +65,12 @@ impl From<ConfigErrors> for StartError {
 impl From<OpenError> for StartError {
     fn from(error: OpenError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<HistoryError> for StartError {
+    fn from(error: HistoryError) -> Self {
+        Self::History(error)
     }
 }
 
@@ -86,6 +97,8 @@ pub struct Broker {
     pub(crate) watch: Watch,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
     store: Option<Arc<Keeper>>,
+    /// Ends behind the shards, too.
+    pub(crate) history: Option<Arc<Engine>>,
     _data_dir: Option<DataDir>,
     inside: Vec<InsideSession>,
 }
@@ -155,11 +168,11 @@ impl Broker {
             let _ = cork_access::keep_decoys_in(&config.data_dir.join("decoy.key"));
         }
         let in_force = InForce::new(config, &rights, &users, config.managed_users()?);
-        let (store, recovered) = match data_dir {
-            None => (None, Recovered::default()),
+        let (store, history, recovered) = match data_dir {
+            None => (None, None, Recovered::default()),
             Some(_) => {
-                let (store, recovered) = store::open(config)?;
-                (Some(Arc::new(store)), recovered)
+                let (store, history, recovered) = open_kept(config)?;
+                (Some(Arc::new(store)), Some(Arc::new(history)), recovered)
             }
         };
         let inside = recovered.sessions.iter().filter_map(InsideSession::of).collect();
@@ -171,6 +184,7 @@ impl Broker {
             users,
             rights,
             store: store_maker(store.clone()),
+            history: history_maker(history.clone()),
             recovered,
             hooks,
             mesh: Box::new(|_| Box::new(Alone::default())),
@@ -197,6 +211,7 @@ impl Broker {
             files,
             watch,
             store,
+            history,
             _data_dir: data_dir,
             inside,
         })
@@ -218,7 +233,8 @@ impl Broker {
     #[must_use]
     pub fn operator(&self) -> Operator {
         let store = self.store.as_ref().map(Arc::downgrade);
-        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force), store)
+        let history = self.history.as_ref().map(|engine| (engine.vault(), engine.counters()));
+        Operator::new(self.runtime.probe(), self.connector(), Arc::clone(&self.in_force), store, history)
     }
 
     /// Where it listens, with the port the system chose where 0 was asked.
@@ -237,9 +253,27 @@ impl Broker {
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
         drop(self.watch);
+        drop(self.history);
         if let Some(Err(error)) = self.store.and_then(Arc::into_inner).map(Keeper::stop) {
             tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
+    }
+}
+
+/// Opens the store, and the history beside it, which takes over what only the store has of it.
+fn open_kept(config: &Config) -> Result<(Keeper, Engine, Recovered), StartError> {
+    let vault = history::open(config)?;
+    let mut lacking = vault.lacking(cork_history::wall());
+    let (store, mut recovered, lost) = store::open(config, &mut |topic, id| lacking.lacks(topic, id))?;
+    drop(lacking);
+    recovered.last_arrival = recovered.last_arrival.max(vault.last_arrival());
+    Ok((store, history::start(vault, lost)?, recovered))
+}
+
+fn history_maker(history: Option<Arc<Engine>>) -> HistoryMaker {
+    match history {
+        Some(history) => Box::new(move |wake| history.handle(wake)),
+        None => Box::new(|_| Box::new(Forgetful::default())),
     }
 }
 
@@ -253,7 +287,7 @@ fn store_maker(store: Option<Arc<Keeper>>) -> StoreMaker {
 fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardConfig> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = getrandom::u64().map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let Settings { limits, server_reference, filters } = settings(config, shards);
+    let Settings { limits, server_reference, filters, history } = settings(config, shards);
     Ok(ShardConfig {
         shards,
         seed,
@@ -261,6 +295,7 @@ fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardCon
         door,
         limits,
         filters,
+        history,
         presence: config.presence.enabled,
         presence_keep_seconds: u32::try_from(config.presence.keep.as_secs()).unwrap_or(u32::MAX),
         server_reference,
@@ -298,7 +333,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         memory::cut(&mut cut, memory, share);
     }
     let (server_reference, filters) = (config.drain.server_reference.clone(), Arc::clone(&config.filters));
-    Settings { limits: cut, server_reference, filters }
+    Settings { limits: cut, server_reference, filters, history: history::table(config) }
 }
 
 pub(crate) fn address_limits(config: &Config) -> AddressLimits {

@@ -44,6 +44,7 @@ mod bridge;
 mod changes;
 mod file;
 mod filters;
+mod history;
 mod managed;
 mod overrides;
 pub mod sinks;
@@ -85,6 +86,8 @@ pub struct Config {
     pub filters: Arc<FilterTable>,
     /// Where each `[[filter]]` was said, by name.
     pub filter_origins: BTreeMap<String, Origin>,
+    /// `[[history]]`: what is kept beyond its delivery, and for how long.
+    pub history: Vec<cork_history::Rule>,
     /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
     pub sinks: Vec<sinks::Sink>,
     /// `[presence]`: whether the broker says who is there.
@@ -111,6 +114,7 @@ impl Default for Config {
             drain: Drain::default(),
             filters: Arc::default(),
             filter_origins: BTreeMap::new(),
+            history: Vec::new(),
             sinks: Vec::new(),
             presence: Presence::default(),
             managed: Managed::default(),
@@ -227,6 +231,9 @@ pub struct Limits {
     /// `store_max_bytes`: what the store may need; beyond it publishers that need the store are refused as on a full disk.
     /// 0: what the disk has. Default: 0.
     pub store_max_bytes: u64,
+    /// `retained_history`: bytes on disk for the past of retained messages that no `[[history]]` wants; the oldest goes
+    /// first. 0: none is kept. Default: `"16MB"`.
+    pub retained_history: u64,
     /// `disk_free_warning`: with less than this left on the disk of the data directory the log says so once; 0: never.
     /// Default: `"1GiB"`.
     pub disk_free_warning: u64,
@@ -272,6 +279,7 @@ impl Default for Limits {
             max_session_expiry: Duration::from_secs(30 * 86_400),
             queue_max_bytes: 1 << 30,
             store_max_bytes: 0,
+            retained_history: 16_000_000,
             disk_free_warning: 1 << 30,
             queue_qos0: false,
             max_keep_alive: 0,

@@ -21,6 +21,7 @@
 mod broker;
 pub mod config;
 mod data_dir;
+pub mod history;
 mod listeners;
 pub mod managed;
 mod memory;

@@ -7,6 +7,7 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::Users;
+use cork_history::{Counters, Vault};
 use cork_log::Keeper;
 use cork_runtime::{Connector, Probe};
 use cork_store::Histogram;
@@ -43,6 +44,7 @@ pub struct Operator {
     connector: Connector,
     in_force: Arc<RwLock<InForce>>,
     store: Option<Weak<Keeper>>,
+    history: Option<(Arc<Vault>, Arc<Counters>)>,
 }
 
 impl Operator {
@@ -51,14 +53,27 @@ impl Operator {
         connector: Connector,
         in_force: Arc<RwLock<InForce>>,
         store: Option<Weak<Keeper>>,
+        history: Option<(Arc<Vault>, Arc<Counters>)>,
     ) -> Self {
-        Self { probe, connector, in_force, store }
+        Self { probe, connector, in_force, store, history }
     }
 
     /// How long the store's commits took; none if everything is in memory.
     #[must_use]
     pub fn commit_times(&self) -> Option<Histogram> {
         Some(self.store.as_ref()?.upgrade()?.commit_times())
+    }
+
+    /// What is kept; none where everything is in memory only. Whoever asks it does the work.
+    #[must_use]
+    pub fn history(&self) -> Option<&Arc<Vault>> {
+        self.history.as_ref().map(|(vault, _)| vault)
+    }
+
+    /// What became of messages that are to be kept.
+    #[must_use]
+    pub fn history_counters(&self) -> Option<&Counters> {
+        self.history.as_ref().map(|(_, counters)| &**counters)
     }
 
     /// Questions to the shards.

@@ -17,6 +17,7 @@ use crate::{
     Broker,
     broker::{address_limits, settings},
     config::{Ban, Banned, Change, Config, ConfigErrors, Listener, UserNames},
+    history,
     operator::InForce,
 };
 
@@ -146,6 +147,9 @@ impl Broker {
         self.runtime.set_users(authenticator, &users);
         let mut in_force = config.clone();
         in_force.memory = self.config.memory;
+        if let Some(history) = &self.history {
+            history.set_rules(&history::rules(config)); // before the shards hand over by them
+        }
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
         self.runtime.set_settings(&settings(&in_force, shards), config.limits.max_connections as usize);
         self.runtime.set_address_limits(address_limits(config));

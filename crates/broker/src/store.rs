@@ -4,10 +4,11 @@ use std::{
     fmt,
     io::{self, BufRead},
     path::Path,
+    sync::Arc,
 };
 
 use cork_log::{ImportError, Keeper, Options};
-use cork_store::Recovered;
+use cork_store::{Message, Recovered};
 
 use crate::{
     config::{Config, Durability},
@@ -62,7 +63,10 @@ pub fn import(data_dir: &Path, from: &mut dyn BufRead) -> Result<usize, ToolErro
 }
 
 /// Opens the store in the data directory.
-pub(crate) fn open(config: &Config) -> Result<(Keeper, Recovered), OpenError> {
+pub(crate) fn open(
+    config: &Config,
+    wants: &mut cork_log::Wants<'_>,
+) -> Result<(Keeper, Recovered, Vec<Arc<Message>>), OpenError> {
     let durability = match config.durability {
         Durability::Always => cork_log::Durability::Always,
         Durability::Interval(time) => cork_log::Durability::Interval(time),
@@ -72,7 +76,7 @@ pub(crate) fn open(config: &Config) -> Result<(Keeper, Recovered), OpenError> {
     let live_bytes_max = Some(config.limits.store_max_bytes).filter(|bytes| *bytes > 0);
     let retained_bytes_max = config.memory.map_or(u64::MAX, memory::retained_bytes);
     let options = Options { durability, live_bytes_max, retained_bytes_max, ..Options::default() };
-    let (keeper, recovered, report) = Keeper::open(&config.data_dir, options)?;
+    let (keeper, recovered, report) = Keeper::open_with(&config.data_dir, options, wants)?;
     if let Some(cut) = &report.cut {
         tracing::warn!(
             target: "store", "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
@@ -87,5 +91,5 @@ pub(crate) fn open(config: &Config) -> Result<(Keeper, Recovered), OpenError> {
         let milliseconds = begun.elapsed().as_millis();
         tracing::info!(target: "store", sessions, retained, queued, milliseconds, "taken up from the store");
     }
-    Ok((keeper, recovered))
+    Ok((keeper, recovered, report.remembered))
 }

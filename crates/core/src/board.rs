@@ -23,6 +23,7 @@ use crate::{
     filters::Filters,
     gather::Elsewhere,
     gone::Gone,
+    history::Past,
     hooks::Hooks,
     io::{ConnId, Output},
     outbuf::Pool,
@@ -122,6 +123,8 @@ pub(crate) struct Board {
     pub(crate) filters: Filters,
     /// Memory for looking at one message after another.
     pub(crate) looking: cork_filter::Scratch,
+    /// What is kept, and asked for again.
+    pub(crate) past: Past,
     pub(crate) rights: Arc<Acl>,
     /// What the program around the broker wants to be asked.
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
@@ -182,6 +185,7 @@ impl Board {
             gone: Gone::default(),
             filters: Filters::new(config.seed, Arc::clone(&config.filters)),
             looking: cork_filter::Scratch::default(),
+            past: Past::default(),
             rights: Arc::new(Acl::permissive()),
             hooks: None,
             users: Users { door: config.door, names: None, bans: Arc::default() },
@@ -212,6 +216,11 @@ impl Board {
     pub(crate) fn next_message_id(&mut self) -> MessageId {
         self.last_arrival = self.wall().0.max(self.last_arrival + 1);
         MessageId { arrived: WallTime(self.last_arrival), shard: self.config.shard, epoch: self.config.epoch }
+    }
+
+    /// Arrival of the last message that has an identity, in microseconds since 1970.
+    pub(crate) fn last_arrival(&self) -> u64 {
+        self.last_arrival
     }
 
     /// A Session number never used before, on any shard.

@@ -8,7 +8,7 @@ use std::{
 
 use cork_store::{Proof, Publisher, WallTime};
 
-use crate::filters::FilterTable;
+use crate::{filters::FilterTable, history::HistoryTable};
 
 /// Who is let in without asking the access port.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -160,6 +160,8 @@ pub struct Settings {
     pub server_reference: Option<String>,
     /// Filters that have names, or are attached to somebody's subscriptions.
     pub filters: Arc<FilterTable>,
+    /// What is kept of what is published.
+    pub history: Arc<HistoryTable>,
 }
 
 /// Limits that a client was told of, and that hold for it as long as it is connected.
@@ -203,6 +205,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Filters that have names, or are attached to somebody's subscriptions.
     pub filters: Arc<FilterTable>,
+    /// What is kept of what is published.
+    pub history: Arc<HistoryTable>,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
     pub server_reference: Option<String>,
     /// Version text for `$SYS/broker/version`.
@@ -225,6 +229,7 @@ impl Default for ShardConfig {
             presence_keep_seconds: 86_400,
             limits: Limits::default(),
             filters: Arc::default(),
+            history: Arc::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),
         }

@@ -150,11 +150,14 @@ impl Board {
         if how.qos == QoS::AtMostOnce {
             // 5.0 [MQTT-4.6.0-6]: behind those of QoS 0 that were queued while the client was away.
             let behind = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_qos0());
+            let replaying = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.replays.is_some());
             let open =
                 self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
-            if open && !behind {
+            if open && !behind && !replaying {
                 self.deliver_at_most_once(index, publication, how);
-            } else if self.config.limits.queue_qos0 && session.is_persistent() {
+            } else if (open && (behind || replaying))
+                || (self.config.limits.queue_qos0 && session.is_persistent())
+            {
                 // What says that it was sent must not be stored before it.
                 let elsewhere = publication.once.filter(|ticket| is_elsewhere(*ticket));
                 self.enqueue(six, publication, how, elsewhere.unwrap_or_default());
@@ -209,6 +212,7 @@ impl Board {
             && conn.out.len() < OUTPUT_HIGH_BYTES
             && session.outgoing.as_ref().is_none_or(|outgoing| {
                 outgoing.queue.is_empty()
+                    && outgoing.replays.is_none()
                     && !outgoing.inflight.is_resending()
                     && outgoing.inflight.open() < usize::from(conn.window)
             })
@@ -262,6 +266,18 @@ impl Board {
         conn.packet_bytes_max == u32::MAX
             || frame.to_wire(conn.version, now, Some(PacketId::FIRST), None).encoded_len()
                 <= conn.packet_bytes_max as usize
+    }
+
+    /// Sends a publication at QoS 0, as it is.
+    pub(crate) fn write_publication(
+        &mut self,
+        index: u32,
+        publication: &Publication<'_>,
+        message: &Arc<Message>,
+        how: How<'_>,
+    ) {
+        let frame = Frame::of_publication(publication, Some(message), how);
+        self.write(index, &frame, None);
     }
 
     /// Encodes a PUBLISH into a connection's output.
@@ -335,6 +351,13 @@ impl Board {
                 conn.list.is_some() || conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
             if outgoing.inflight.is_resending() {
                 if !self.resend(six, index, window) {
+                    return;
+                }
+                continue;
+            }
+            if outgoing.replays.is_some() {
+                // Nothing of the present before the past, and nothing of the past before SUBACK.
+                if suback_waits || !self.send_replay(six, index) {
                     return;
                 }
                 continue;
@@ -547,7 +570,7 @@ impl Board {
 
 impl How<'_> {
     /// What a hook is shown.
-    fn shown<'a>(&self, publication: &Publication<'a>) -> Shown<'a> {
+    pub(crate) fn shown<'a>(&self, publication: &Publication<'a>) -> Shown<'a> {
         let Publication { topic, payload, publisher, .. } = publication;
         Shown { topic, payload, qos: self.qos, retain: self.retain, from: &publisher.client_id }
     }
@@ -625,7 +648,10 @@ impl Session {
     /// Whether something waits to be sent on.
     pub(crate) fn has_waiting(&self) -> bool {
         self.outgoing.as_ref().is_some_and(|outgoing| {
-            outgoing.inflight.is_resending() || !outgoing.queue.is_empty() || !outgoing.cursors.is_empty()
+            outgoing.inflight.is_resending()
+                || !outgoing.queue.is_empty()
+                || !outgoing.cursors.is_empty()
+                || outgoing.replays.is_some()
         })
     }
 }

@@ -135,6 +135,9 @@ impl Shard {
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
         session.conn = NO_CONN;
+        if let Some(outgoing) = session.outgoing.as_deref_mut() {
+            outgoing.replays = None;
+        }
         session.since = wall;
         let (key, expiry) = (session.key, session.expiry_seconds);
         if session.is_persistent() {

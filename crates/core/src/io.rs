@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
+use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, StoreError, Ticket};
 
 use crate::{Event, FilterCounts, Pressure, Settings, Stats, Users};
 
@@ -84,6 +84,8 @@ pub enum Input<'a> {
     Loaded(Loaded),
     /// The store's answer to [`Output::Fetch`].
     Fetched(Fetched),
+    /// The history's answer to [`Output::Replay`].
+    Replayed(Replayed),
     /// The store has no space for new messages, or has some again.
     Full(bool),
     /// What other shards have for this one.
@@ -209,6 +211,11 @@ pub enum Output {
     Load(Load),
     /// Give these retained messages back; answer with [`Input::Fetched`].
     Fetch(Fetch),
+    /// Keep these messages beyond their delivery, in this order; nobody waits for it.
+    Remember(Vec<Arc<Message>>),
+    /// Give a page of what was kept back; answer with [`Input::Replayed`]. Whatever any shard wanted kept before, in
+    /// the order in which the driver heard of it, is in the page.
+    Replay(Replay),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.
@@ -326,8 +333,8 @@ pub enum Item {
     },
     /// Asks for [`Item::Noted`]: everything `from` said before is known then.
     Ask(Waiter),
-    /// The answer to [`Item::Ask`].
-    Noted(Waiter),
+    /// The answer to [`Item::Ask`], with the arrival of the last message that came to `from` before.
+    Noted(Waiter, u64),
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
     /// What named filters did on `from`, for `$SYS`.

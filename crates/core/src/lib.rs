@@ -46,6 +46,7 @@ mod event;
 mod filters;
 mod gather;
 mod gone;
+mod history;
 pub mod hooks;
 mod io;
 mod list;
@@ -76,6 +77,7 @@ pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
 pub use event::{Ended, Event, Refused};
 pub use filters::{Attachment, FilterCounts, FilterTable, Who};
+pub use history::HistoryTable;
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
 pub use pressure::Pressure;
 pub use query::{

@@ -152,6 +152,9 @@ impl Shard {
                             self.deliver_to_group(group, &mut publication);
                         }
                     }
+                    if self.board.records.len() > mark && !self.board.config.history.is_empty() {
+                        self.board.record_remembered(&mut publication);
+                    }
                     if let (Some(gather), Some((part, _))) = (gather, part) {
                         let records = self.board.records.split_off(mark);
                         self.peers.tell(from, Item::Gathered { gather, part, records });
@@ -160,7 +163,7 @@ impl Shard {
                         if self.board.records.len() > mark {
                             self.peers.owed.push_back((self.board.ticket, from, waiter));
                         } else {
-                            self.peers.tell(from, Item::Noted(waiter));
+                            self.peers.tell(from, Item::Noted(waiter, 0));
                         }
                     }
                 }
@@ -182,8 +185,11 @@ impl Shard {
                     }
                 }
                 Item::Members { group, online, all } => self.on_members(from, &group, online, all),
-                Item::Ask(waiter) => self.peers.tell(from, Item::Noted(waiter)),
-                Item::Noted(waiter) => self.on_noted(waiter),
+                Item::Ask(waiter) => {
+                    let last = self.board.last_arrival();
+                    self.peers.tell(from, Item::Noted(waiter, last));
+                }
+                Item::Noted(waiter, last) => self.on_noted(from, waiter, last),
                 Item::Filters(counts) => {
                     if let Some(slot) = self.peers.filters.get_mut(usize::from(from)) {
                         *slot = counts;
@@ -203,7 +209,7 @@ impl Shard {
         while let Some((_, shard, waiter)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            self.peers.tell(shard, Item::Noted(waiter));
+            self.peers.tell(shard, Item::Noted(waiter, 0));
         }
     }
 
@@ -236,12 +242,14 @@ impl Shard {
     }
 
     /// Another shard knows the routes an answer waited for.
-    fn on_noted(&mut self, waiter: Waiter) {
+    fn on_noted(&mut self, from: u16, waiter: Waiter, last: u64) {
         let Waiter { conn: id, number } = waiter;
         if let Some(conn) = self.board.conn(id)
             && let Some(held) = conn.held_by_number(number)
         {
             held.waits = held.waits.saturating_sub(1);
+            let session = conn.session;
+            self.note_present(session, number, from, last);
         }
         self.release(id);
     }

@@ -169,6 +169,10 @@ impl Shard {
         }
         let anybody = self.publish(&mut publication, six);
         let asked = publication.asked;
+        let persistent = exactly && session_persistent;
+        if (persistent || self.board.records.len() > mark) && !self.board.config.history.is_empty() {
+            self.board.record_remembered(&mut publication); // with what the acknowledgement waits for anyway
+        }
         let reason = if anybody { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         let kind = if exactly { PacketType::PubRec } else { PacketType::PubAck };
         if exactly {
@@ -264,6 +268,9 @@ impl Shard {
     pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
         if publication.retain {
             self.retain(publication, true);
+        }
+        if !self.board.config.history.is_empty() {
+            self.board.remember(publication);
         }
         let here = self.route(publication, from, true);
         self.forward(publication, here)

@@ -9,7 +9,10 @@ use cork_store::{
 };
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue, subscriptions::Subscriptions};
+use crate::{
+    conn::NO_SESSION, cursors::Cursors, drops::Drops, history::Replays, queue::Queue,
+    subscriptions::Subscriptions,
+};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -57,6 +60,8 @@ pub(crate) struct Outgoing {
     /// From a delivery on, what is added to its number: `(from, shift)`, ascending. Nearly always empty.
     pub(crate) shifts: Vec<(u64, u64)>,
     pub(crate) cursors: Cursors,
+    /// What is replayed to it; everything else waits behind that.
+    pub(crate) replays: Option<Box<Replays>>,
 }
 
 impl Outgoing {

@@ -114,6 +114,7 @@ impl Shard {
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Loaded(loaded) => self.on_loaded(loaded),
             Input::Fetched(fetched) => self.on_fetched(fetched),
+            Input::Replayed(replayed) => self.on_replayed(replayed),
             Input::Full(full) => self.on_full(full),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
@@ -139,6 +140,7 @@ impl Shard {
             self.board.close_batch();
             self.board.close_loads();
             self.board.close_fetches();
+            self.board.close_past(); // before other shards hear of anything
             self.close_forwards();
         }
         self.board.outputs.pop_front()

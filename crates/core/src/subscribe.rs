@@ -16,6 +16,7 @@ use crate::{
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
     filters::{Asked, Parsed, Prefix, Refused, Spec, parse},
+    history::Wish,
     hooks::Client,
     io::{ConnId, Waiter},
     list::{LIST_STEPS_MAX, List, ListAction},
@@ -79,6 +80,10 @@ impl Shard {
             }
             let allowed = self.may_subscribe(six, &parsed, options);
             let spec = allowed.and_then(|()| {
+                if wish_of(&parsed, asked).is_some() && !self.keeps_history() {
+                    list.why.get_or_insert_with(|| NO_HISTORY.to_owned());
+                    return Err(ReasonCode::TOPIC_FILTER_INVALID);
+                }
                 self.spec_of(six, &parsed, asked).map_err(|Refused { code, why }| {
                     list.why.get_or_insert(why);
                     code
@@ -88,7 +93,9 @@ impl Shard {
                 Ok(spec) => {
                     let value = SubValue { options: options.bits(), sub_id };
                     let new = self.insert_subscription(six, &parsed, value, spec);
-                    if parsed.group.is_none() && wants_retained(options, new, list.version) {
+                    if let Some(wish) = wish_of(&parsed, asked) {
+                        self.begin_replay(six, parsed.text, parsed.filter, wish, value);
+                    } else if parsed.group.is_none() && wants_retained(options, new, list.version) {
                         cursors.push(self.cursor(six, &parsed, value));
                     }
                     options.qos as u8
@@ -112,6 +119,9 @@ impl Shard {
         // may still be on its way, and SUBACK says that nothing is missed from now on.
         let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
         let waits = self.ask_others(Waiter { conn: id, number });
+        if let Some(six) = self.board.conn(id).map(|conn| conn.session) {
+            self.name_replays(six, number);
+        }
         self.board.answer_after(id.index, list.ticket, waits, Answer::Packet(bytes.into()));
     }
 
@@ -396,5 +406,16 @@ fn refused_code(version: ProtocolVersion, reason: ReasonCode, asked: QoS) -> u8 
         ProtocolVersion::V5 => reason.0,
         ProtocolVersion::V311 => 0x80,
         ProtocolVersion::V31 => asked as u8,
+    }
+}
+
+const NO_HISTORY: &str = "this broker keeps no history: its configuration has no [[history]]";
+
+/// How far a subscription reaches into the past, if it does.
+fn wish_of(parsed: &Parsed<'_>, asked: &Asked) -> Option<Wish> {
+    match (parsed.prefix, asked) {
+        (Prefix::History(text), _) => Wish::parse(text).ok(),
+        (_, Asked::Replay(wish, _)) => Some(*wish),
+        _ => None,
     }
 }

@@ -33,6 +33,7 @@ mod guard;
 mod history;
 mod host;
 mod keep;
+mod kept;
 mod letters;
 mod links;
 mod logbook;

@@ -38,7 +38,7 @@ pub(crate) struct MessageView {
     /// Its content is on the disk only, for the broker's memory is short.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) away: bool,
-    /// Who published a retained message.
+    /// Who published a retained message, or one of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) author: Option<Author>,
     /// In a batch: messages of this topic since the last batch it was in.
@@ -146,6 +146,11 @@ impl MessageView {
                 ..Self::new(topic, b"", payload_max, Properties::EMPTY)
             },
         }
+    }
+
+    /// A message of the past.
+    pub(crate) fn of_kept(message: &cork_store::Message, payload_max: usize, now: WallTime) -> Self {
+        Self { retain: message.retain, ..Self::retained(message, payload_max, now) }
     }
 
     fn retained(message: &cork_store::Message, payload_max: usize, now: WallTime) -> Self {

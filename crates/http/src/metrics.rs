@@ -1,13 +1,16 @@
 //! `/metrics` for Prometheus, `/healthz`, `/readyz`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use cork_broker::{Histogram, Stats, Times};
+use cork_broker::{Histogram, Operator, Stats, Times};
 use cork_store::BOUNDS_MICROS;
 use prometheus_client::{
     collector::Collector,
@@ -26,6 +29,26 @@ struct Scrape {
     /// By shard.
     times: Vec<(u16, Times)>,
     commits: Option<Histogram>,
+    history: Option<Kept>,
+}
+
+/// What is kept of what was published.
+#[derive(Copy, Clone, Debug)]
+struct Kept {
+    written: u64,
+    left_out: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Kept {
+    fn of(operator: &Operator) -> Option<Self> {
+        let (vault, counters) = (operator.history()?, operator.history_counters()?);
+        let (messages, bytes) = vault.sizes();
+        let (written, left_out) =
+            (counters.written.load(Ordering::Relaxed), counters.left_out.load(Ordering::Relaxed));
+        Some(Self { written, left_out, messages, bytes })
+    }
 }
 
 type Fail = Result<(), std::fmt::Error>;
@@ -49,6 +72,22 @@ impl Collector for Scrape {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         self.encode_times(&mut encoder)?;
+        if let Some(kept) = self.history {
+            for (name, help, value) in [
+                ("cork_history_written", "Messages written to the history", kept.written),
+                ("cork_history_left_out", "Messages that the history could not take", kept.left_out),
+            ] {
+                let counter = ConstCounter::new(value);
+                counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+            }
+            for (name, help, value) in [
+                ("cork_history_messages", "Messages in the history", kept.messages),
+                ("cork_history_bytes", "Bytes of the history on disk", kept.bytes),
+            ] {
+                let gauge = ConstGauge::new(as_gauge(value));
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
+        }
         self.encode_process(&mut encoder)
     }
 }
@@ -234,7 +273,8 @@ pub(crate) async fn metrics(
     let overview = Arc::clone(&app.overview.borrow());
     let mut registry = Registry::default();
     let (times, commits) = (sampler::times(&app.operator).await, app.operator.commit_times());
-    registry.register_collector(Box::new(Scrape { stats, overview, times, commits }));
+    let history = Kept::of(&app.operator);
+    registry.register_collector(Box::new(Scrape { stats, overview, times, commits, history }));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Problem::internal(error.to_string()))?;
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

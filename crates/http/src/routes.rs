@@ -13,7 +13,7 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, backup, bans, boards, explain, filters, guard, letters, links, login, messages,
+    app::App, assets, backup, bans, boards, explain, filters, guard, kept, letters, links, login, messages,
     metrics, operate, overview, problem::Problem, publish, retained, rights, sessions, subscriptions, tokens,
     trace, users,
 };
@@ -56,6 +56,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(publish::publish))
         .routes(routes!(publish::request))
         .routes(routes!(retained::list, retained::delete))
+        .routes(routes!(kept::numbers))
+        .routes(routes!(kept::messages))
         .routes(routes!(sessions::clients))
         .routes(routes!(sessions::kick))
         .routes(routes!(sessions::list))

@@ -13,7 +13,6 @@ use crate::{
     error::{Cut, Damage, OpenError},
     format::segment_number,
     group::Op,
-    index::Index,
     keeper::LOG_FOLDER,
     log::Log,
     open::Replay,
@@ -53,7 +52,7 @@ pub struct CheckReport {
 
 /// Counts while it takes in.
 struct Count {
-    replay: Replay,
+    replay: Replay<'static>,
     records: BTreeMap<&'static str, u64>,
 }
 
@@ -98,9 +97,9 @@ pub fn check(data_dir: &Path) -> Result<CheckReport, OpenError> {
 
 pub(crate) fn look(disk: &RealDisk) -> Result<(CheckReport, Snapshot<RealDisk>), OpenError> {
     let survey = survey(disk)?;
-    let mut count = Count { replay: Replay { index: Index::new(1) }, records: BTreeMap::new() };
+    let mut count = Count { replay: Replay::new(1, None), records: BTreeMap::new() };
     let walked = walk(&survey, &mut count)?;
-    let Count { replay: Replay { mut index }, records } = count;
+    let Count { replay: Replay { mut index, .. }, records } = count;
     while index.bury(usize::MAX) {}
     let names = disk.list().map_err(OpenError::io("list the log's files"))?;
     let (used_bytes, live_bytes) = index.books.bytes();

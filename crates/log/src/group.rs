@@ -157,7 +157,9 @@ impl Group {
             }
             let run = match first {
                 Record::Queued { queued, .. } => self.publish(&queued.message, rest, index, builder),
-                Record::Retained { message } => self.publish(message, rest, index, builder),
+                Record::Retained { message } | Record::Remembered { message } => {
+                    self.publish(message, rest, index, builder)
+                }
                 Record::Done { session, .. } => self.done(*session, rest, builder),
                 _ => {
                     self.one(first, index, builder);
@@ -179,24 +181,28 @@ impl Group {
         self.latest_arrival = self.latest_arrival.max(message.id.arrived.0);
         let of_message = |record: &Record| match record {
             Record::Queued { queued, .. } => Arc::ptr_eq(&queued.message, message),
-            Record::Retained { message: other } => Arc::ptr_eq(other, message),
+            Record::Retained { message: other } | Record::Remembered { message: other } => {
+                Arc::ptr_eq(other, message)
+            }
             _ => false,
         };
         let run = records.iter().take_while(|record| of_message(record)).count().max(1);
         let mut retained = false;
+        let mut remembered = false;
         let mut wait = false;
         for record in &records[..run] {
             match record {
                 Record::Retained { .. } => retained |= self.retains(message, index),
+                Record::Remembered { .. } => remembered = true,
                 Record::Queued { session, queued } => {
                     wait |= !self.passes(*session, queued.delivery) && !self.has_ended(*session, index);
                 }
                 _ => {}
             }
         }
-        if retained || wait {
+        if retained || remembered || wait {
             builder.record(|into| {
-                put_publish(into, retained, message);
+                put_publish(into, retained, remembered, message);
                 for record in &records[..run] {
                     if let Record::Queued { session, queued } = record
                         && !self.passes(*session, queued.delivery)
@@ -270,8 +276,9 @@ impl Group {
             }
             Record::WillDisarmed { session } => put_will_disarmed(into, *session),
             // These come in runs.
-            Record::Queued { queued, .. } => put_publish(into, false, &queued.message),
-            Record::Retained { message } => put_publish(into, true, message),
+            Record::Queued { queued, .. } => put_publish(into, false, false, &queued.message),
+            Record::Retained { message } => put_publish(into, true, false, message),
+            Record::Remembered { message } => put_publish(into, false, true, message),
             Record::Done { session, delivery } => put_done(into, *session, [*delivery].into_iter()),
         });
     }

@@ -188,6 +188,9 @@ impl Index {
                 self.books.release(before);
             }
         }
+        if publish.remembered && !publish.retained && publish.receivers().next().is_none() {
+            self.books.add_dead(place.segment, place.weight);
+        }
         if !publish.retained {
             return;
         }

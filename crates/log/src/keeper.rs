@@ -24,6 +24,7 @@ use crate::{
     group::Op,
     handle::{Desk, Waiting, lock},
     log::{Log, OpenReport, Stats},
+    open::Wants,
     options::{Durability, Options},
     restore::Located,
 };
@@ -55,10 +56,22 @@ impl Keeper {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(data_dir: &Path, options: Options) -> Result<(Self, Recovered, OpenReport), OpenError> {
+        Self::open_with(data_dir, options, &mut |_, _| false)
+    }
+
+    /// The same for a log beside a history: the report has the messages that the history should have and `wants`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with<'a>(
+        data_dir: &Path,
+        options: Options,
+        wants: &'a mut Wants<'a>,
+    ) -> Result<(Self, Recovered, OpenReport), OpenError> {
         let folder = data_dir.join(LOG_FOLDER);
         let disk = RealDisk::new(&folder)
             .map_err(OpenError::io(format!("open the log's folder {}", folder.display())))?;
-        let (mut log, recovered, report) = Log::open(disk, options)?;
+        let (mut log, recovered, report) = Log::open_with(disk, options, wants)?;
         let start = |name: &str| thread::Builder::new().name(name.to_owned());
         let failed = || OpenError::io("start the store's threads");
         let helper = log.ahead.by_helper();

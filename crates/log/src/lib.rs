@@ -48,5 +48,6 @@ pub use format::FORMAT_VERSION;
 pub use group::Op;
 pub use keeper::{Keeper, LOG_FOLDER};
 pub use log::{Log, OpenReport, Stats};
+pub use open::Wants;
 pub use options::{Durability, Options};
 pub use restore::Located;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use cork_store::{Fetch, Load, Recovered, StoreError};
+use cork_store::{Fetch, Load, Message, Recovered, StoreError};
 
 use crate::{
     ahead::{Ahead, Made, is_full},
@@ -42,6 +42,8 @@ pub struct OpenReport {
     pub cut: Option<Cut>,
     /// There is no space for new segments: reading and draining go on.
     pub full: bool,
+    /// Messages that the history should have and lacks.
+    pub remembered: Vec<Arc<Message>>,
 }
 
 /// Figures of a log.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use cork_store::Recovered;
+use cork_store::{Message, MessageId, Publisher, Recovered};
 
 use crate::{
     ahead::{Ahead, is_full},
@@ -20,11 +20,24 @@ use crate::{
 };
 
 /// Takes commits into an index.
-pub(crate) struct Replay {
+pub(crate) struct Replay<'a> {
     pub(crate) index: Index,
+    /// Of messages that the history should have: those it wants.
+    wants: Option<&'a mut Wants<'a>>,
+    remembered: Vec<Arc<Message>>,
+    publisher: Arc<Publisher>,
 }
 
-impl<F: DiskFile> Visit<F> for Replay {
+impl<'a> Replay<'a> {
+    pub(crate) fn new(seed: u64, wants: Option<&'a mut Wants<'a>>) -> Self {
+        Self { index: Index::new(seed), wants, remembered: Vec::new(), publisher: Arc::default() }
+    }
+}
+
+/// Says whether the history lacks a message of this topic.
+pub type Wants<'a> = dyn FnMut(&str, MessageId) -> bool + 'a;
+
+impl<F: DiskFile> Visit<F> for Replay<'_> {
     fn segment(&mut self, number: u32, first_commit: u64) {
         self.index.books.open(number, first_commit, SEGMENT_HEADER_BYTES as u64);
     }
@@ -39,6 +52,13 @@ impl<F: DiskFile> Visit<F> for Replay {
                 let what = "a record that does not read as one";
                 return Ok(Some(Fault { offset: u64::from(offset), what, header: None }));
             };
+            if let View::Publish(publish) = &view
+                && publish.remembered
+                && let Some(wants) = &mut self.wants
+                && wants(publish.message.topic, publish.message.id)
+            {
+                self.remembered.push(Arc::new(publish.message.to_message(&mut self.publisher)));
+            }
             self.index.apply(&view, Place { segment, offset, weight });
         }
         Ok(None)
@@ -95,7 +115,19 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`OpenError`]. Nothing is changed then, except that what a crash left unfinished may have been cut off.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovered, OpenReport), OpenError> {
-        Self::open_from(disk, options, 0)
+        Self::open_from(disk, options, 0, &mut |_, _| false)
+    }
+
+    /// The same for a log beside a history: the report has the messages that the history should have and `wants`.
+    ///
+    /// # Errors
+    /// See [`Log::open`].
+    pub fn open_with<'a>(
+        disk: D,
+        options: Options,
+        wants: &'a mut Wants<'a>,
+    ) -> Result<(Self, Recovered, OpenReport), OpenError> {
+        Self::open_from(disk, options, 0, wants)
     }
 
     /// Makes a log, and counts its starts from this epoch on.
@@ -104,20 +136,21 @@ impl<D: Disk> Log<D> {
         if names.iter().any(|name| segment_number(name).is_some()) {
             return Err(OpenError::NotEmpty);
         }
-        Ok(Self::open_from(disk, options, epoch)?.0)
+        Ok(Self::open_from(disk, options, epoch, &mut |_, _| false)?.0)
     }
 
-    fn open_from(
+    fn open_from<'a>(
         disk: D,
         options: Options,
         first_epoch: u32,
+        wants: &'a mut Wants<'a>,
     ) -> Result<(Self, Recovered, OpenReport), OpenError> {
         let disk = Arc::new(disk);
         // What is there may be what another process wrote a moment ago.
         disk.sync_dir().map_err(OpenError::io("sync the log's folder"))?;
         let survey = survey(&*disk)?;
         let (fresh, seed) = random(&options)?;
-        let mut replay = Replay { index: Index::new(seed) };
+        let mut replay = Replay::new(seed, Some(wants));
         let walked = walk(&survey, &mut replay)?;
         if !walked.damages.is_empty() {
             return Err(OpenError::Damaged(walked.damages));
@@ -140,6 +173,7 @@ impl<D: Disk> Log<D> {
         // A removed file that is open still takes space, and on a full disk none is left for the next segment.
         drop(survey);
         let sizes = (options.segment_bytes, options.spare_segments.max(1));
+        let remembered = replay.remembered;
         let mut log = Self::new(options, id, replay.index, Ahead::new(disk, id, epoch, number, sizes));
         log.files = files;
         if let Some(End { last: Some(last), .. }) = walked.end {
@@ -154,8 +188,13 @@ impl<D: Disk> Log<D> {
             }
             shortage => shortage.is_some(),
         };
-        let report =
-            OpenReport { segments: walked.needed.len(), commits: walked.commits, cut: walked.cut, full };
+        let report = OpenReport {
+            segments: walked.needed.len(),
+            commits: walked.commits,
+            cut: walked.cut,
+            full,
+            remembered,
+        };
         Ok((log, recovered, report))
     }
 }

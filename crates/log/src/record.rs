@@ -25,6 +25,9 @@ const FORGOTTEN: u8 = 10;
 const WILL_ARMED: u8 = 11;
 const WILL_DISARMED: u8 = 12;
 
+/// Of a message.
+const RETAINED: u8 = 1 << 0;
+const REMEMBERED: u8 = 1 << 1;
 /// Of a receiver.
 const RETAIN: u8 = 1 << 2;
 const SHARE: u8 = 1 << 3;
@@ -57,6 +60,8 @@ pub(crate) enum View<'a> {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct PublishView<'a> {
     pub(crate) retained: bool,
+    /// The history has it, too, or should.
+    pub(crate) remembered: bool,
     pub(crate) message: MessageView<'a>,
     /// The bytes of `message`.
     pub(crate) raw: &'a [u8],
@@ -176,11 +181,11 @@ fn packet_id(from: &mut Cursor<'_>) -> Result<PacketId, Malformed> {
 
 impl<'a> PublishView<'a> {
     fn read(mut from: Cursor<'a>) -> Result<Self, Malformed> {
-        let retained = match from.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(Malformed),
-        };
+        let flags = from.u8()?;
+        let (retained, remembered) = (flags & RETAINED != 0, flags & REMEMBERED != 0);
+        if flags > RETAINED | REMEMBERED {
+            return Err(Malformed);
+        }
         let before = from.rest();
         let message = MessageView::read(&mut from)?;
         let raw = &before[..before.len() - from.rest().len()];
@@ -188,7 +193,7 @@ impl<'a> PublishView<'a> {
         while !from.is_empty() {
             ReceiverView::read(&mut from)?;
         }
-        Ok(Self { retained, message, raw, receivers })
+        Ok(Self { retained, remembered, message, raw, receivers })
     }
 
     pub(crate) fn receivers(&self) -> impl Iterator<Item = ReceiverView<'a>> + use<'a> {
@@ -280,12 +285,13 @@ fn head(into: &mut Vec<u8>, kind: u8, session: SessionKey) {
 }
 
 /// A message before its receivers, each of which follows by [`put_receiver`].
-pub(crate) fn put_publish(into: &mut Vec<u8>, retained: bool, message: &Message) {
-    into.extend_from_slice(&[PUBLISH, u8::from(retained)]);
+pub(crate) fn put_publish(into: &mut Vec<u8>, retained: bool, remembered: bool, message: &Message) {
+    let remembered = if remembered { REMEMBERED } else { 0 };
+    into.extend_from_slice(&[PUBLISH, u8::from(retained) | remembered]);
     put_message(into, message);
 }
 
-/// The same for a message that is copied.
+/// The same for a message that is copied: by then the history has it.
 pub(crate) fn put_publish_again(into: &mut Vec<u8>, retained: bool, raw: &[u8]) {
     into.extend_from_slice(&[PUBLISH, u8::from(retained)]);
     into.extend_from_slice(raw);

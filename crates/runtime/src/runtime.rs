@@ -11,7 +11,7 @@ use cork_access::{Acl, Authenticator};
 use cork_core::{Health, Settings, ShardConfig, Users, hooks::Hooks, share_out};
 use cork_mesh::Mesh;
 use cork_net::{Address, Listen};
-use cork_store::{Recovered, Store};
+use cork_store::{History, Recovered, Store};
 use mio::{Poll, Registry, Waker};
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct RuntimeConfig {
     pub rights: Arc<Acl>,
     /// Makes the store of a shard, which calls what it is given when it has answers.
     pub store: StoreMaker,
+    /// Makes the history of a shard, likewise.
+    pub history: HistoryMaker,
     /// What the store gave back, for the shards to take up.
     pub recovered: Recovered,
     /// Makes a shard's door to the cluster.
@@ -50,6 +52,8 @@ pub struct RuntimeConfig {
 
 /// Makes the store of a shard, by its number; what it is given wakes the shard.
 pub type StoreMaker = Box<dyn Fn(u16, Wake) -> Box<dyn Store>>;
+/// Makes the history of a shard; what it is given wakes the shard.
+pub type HistoryMaker = Box<dyn Fn(Wake) -> Box<dyn History>>;
 /// Wakes somebody who waits.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -136,7 +140,8 @@ impl Runtime {
             let (post, mailbox) = mailbox(waker);
             let number = u16::try_from(posts.len()).unwrap_or(u16::MAX);
             let waked = post.clone();
-            stores.push((config.store)(number, Arc::new(move || waked.wake())));
+            let wake: Wake = Arc::new(move || waked.wake());
+            stores.push(((config.store)(number, Arc::clone(&wake)), (config.history)(wake)));
             posts.push(post);
             registries.push(poll.registry().try_clone()?);
             mailboxes.push((poll, mailbox));
@@ -147,7 +152,7 @@ impl Runtime {
         let started = Instant::now();
         let recovered = share_out(config.recovered, shards, config.shard.seed);
         let mut workers = Vec::new();
-        for (((number, (poll, mailbox)), store), recovered) in
+        for (((number, (poll, mailbox)), (store, history)), recovered) in
             (0..shards).zip(mailboxes).zip(stores).zip(recovered)
         {
             let loads = store.can_load();
@@ -166,6 +171,7 @@ impl Runtime {
             );
             worker.connections_max = connections_max;
             worker.store = store;
+            worker.history = history;
             worker.mesh = (config.mesh)(number);
             worker.set_rights(Arc::clone(&config.rights));
             worker.set_users(config.users.clone());

@@ -13,7 +13,7 @@ use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedA
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
-use cork_store::{Answer, Recovered, Store, Ticket, Volatile};
+use cork_store::{Answer, Forgetful, History, Recovered, Store, Ticket, Volatile};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::{
@@ -73,6 +73,7 @@ pub(crate) struct Worker {
     /// How long the answer to a CONNECT may take.
     pub(crate) connect_timeout: Duration,
     pub(crate) store: Box<dyn Store>,
+    pub(crate) history: Box<dyn History>,
     pub(crate) mesh: Box<dyn Mesh>,
     pub(crate) connections_max: usize,
     pub(crate) connections: Connections,
@@ -117,6 +118,7 @@ impl Worker {
             desk,
             gate,
             store: Box::new(Volatile::default()),
+            history: Box::new(Forgetful::default()),
             mesh: Box::new(Alone::default()),
             connections_max: 0,
             connections: Connections::default(),
@@ -217,6 +219,7 @@ impl Worker {
     fn turn(&mut self, now: Time) {
         self.open_mail(now);
         self.take_stored(now);
+        self.take_replayed(now);
         self.take_claims(now);
         self.accept(now);
         self.check_some(now);
@@ -585,6 +588,11 @@ impl Worker {
                     self.store.fetch(fetch);
                     self.take_stored(now);
                 }
+                Output::Remember(messages) => self.history.remember(messages),
+                Output::Replay(replay) => {
+                    self.history.replay(replay);
+                    self.take_replayed(now);
+                }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
                 Output::Authenticate { conn, credentials } => {
                     self.ask(conn, Question::Password { credentials });
@@ -627,6 +635,13 @@ impl Worker {
                 Answer::Full(full) => Input::Full(full),
             };
             self.shard.handle(now, input);
+        }
+    }
+
+    /// Hands the history's answers to the shard.
+    fn take_replayed(&mut self, now: Time) {
+        while let Some(replayed) = self.history.poll() {
+            self.shard.handle(now, Input::Replayed(replayed));
         }
     }
 

@@ -17,6 +17,7 @@
 
 mod facts;
 mod histogram;
+mod history;
 mod message;
 #[cfg(feature = "model")]
 mod model;
@@ -25,6 +26,7 @@ mod recovered;
 
 pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
+pub use history::{Forgetful, History, Replay, ReplayFrom, Replayed};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

@@ -14,6 +14,24 @@ impl WallTime {
     pub const fn plus_seconds(self, seconds: u32) -> Self {
         Self(self.0 + seconds as u64 * 1_000_000)
     }
+
+    /// As RFC 3339 with microseconds, as `2026-11-21T20:07:43.000001Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        const DAYS_IN_400_YEARS: u64 = 146_097;
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        // Years begin in March here, so that the day that leap years add is their last.
+        let days = seconds / 86_400 + 719_468; // from 0000-03-01
+        let (era, day) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + next;
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
 }
 
 /// Which message this is, stable across restarts.
@@ -125,5 +143,22 @@ impl Message {
     #[must_use]
     pub fn is_expired(&self, now: WallTime) -> bool {
         self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400_000_001, "2000-02-29T00:00:00.000001Z"),
+            (1_709_164_799_999_999, "2024-02-28T23:59:59.999999Z"),
+            (1_790_000_000_500_000, "2026-09-21T14:13:20.500000Z"),
+        ] {
+            assert_eq!(WallTime(micros).to_rfc3339(), text);
+        }
     }
 }

@@ -39,6 +39,10 @@ impl ModelStore {
     pub fn apply(&mut self, record: &Record) {
         let key = match record {
             Record::Retained { message } => return self.retain(message),
+            Record::Remembered { message } => {
+                self.last_arrival = self.last_arrival.max(message.id.arrived.0);
+                return;
+            }
             Record::SessionEnded { session } => {
                 self.sessions.remove(session);
                 self.ended.insert(*session);
@@ -168,7 +172,7 @@ impl Session {
             }
             Record::WillArmed { will, .. } => self.will = Some(will.clone()),
             Record::WillDisarmed { .. } => self.will = None,
-            Record::SessionEnded { .. } | Record::Retained { .. } => {}
+            Record::SessionEnded { .. } | Record::Retained { .. } | Record::Remembered { .. } => {}
         }
     }
 

@@ -181,6 +181,11 @@ pub enum Record {
         /// The message.
         message: Arc<Message>,
     },
+    /// A message belongs to the history too; a start gives those back that the history does not have.
+    Remembered {
+        /// The message.
+        message: Arc<Message>,
+    },
     /// A Will was armed; for a Session that ends with its connection this may be all that is known of it.
     WillArmed {
         /// Whose.
@@ -202,7 +207,7 @@ impl Record {
         const HEAD: usize = 64;
         HEAD + match self {
             Self::Queued { queued, .. } => queued.message.cost_bytes(),
-            Self::Retained { message } => message.cost_bytes(),
+            Self::Retained { message } | Self::Remembered { message } => message.cost_bytes(),
             Self::WillArmed { will, .. } => will.message.cost_bytes(),
             Self::Subscribed { filter, .. } | Self::Unsubscribed { filter, .. } => filter.len(),
             _ => 0,

@@ -12,8 +12,9 @@ use cork_core::{
     AuthOutcome, Batch, Claim, ConnId, Event, Health, Input, Output, Settings, Shard, ShardConfig, Users,
     share_out,
 };
+use cork_packet::matches;
 use cork_proto::Time;
-use cork_store::{ModelStore, Record, Ticket};
+use cork_store::{Message, ModelStore, Record, Replay, ReplayFrom, Replayed, Ticket};
 
 use crate::{
     received::{Ack, Published, Received, split},
@@ -57,6 +58,12 @@ pub struct Lab {
     pub stored: Vec<(usize, Vec<Record>)>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// What was handed to the history, in order.
+    pub history: Vec<Arc<Message>>,
+    /// Messages in one page of it, at most.
+    pub page_max: usize,
+    replayed: VecDeque<(usize, Replayed)>,
+    replays_paused: bool,
     store_paused: bool,
     unanswered: VecDeque<(usize, Ticket, Vec<Record>)>,
     /// What is stored.
@@ -102,6 +109,10 @@ impl Lab {
             loads_paused: false,
             stored: Vec::new(),
             events: Vec::new(),
+            history: Vec::new(),
+            page_max: usize::MAX,
+            replayed: VecDeque::new(),
+            replays_paused: false,
             store_paused: false,
             unanswered: VecDeque::new(),
             disk: ModelStore::default(),
@@ -230,6 +241,8 @@ impl Lab {
         self.mail.clear();
         self.loaded.clear();
         self.loads_paused = false;
+        self.replayed.clear();
+        self.replays_paused = false;
         self.by_conn.clear();
         self.store_paused = false;
         for client in &mut self.clients {
@@ -239,7 +252,9 @@ impl Lab {
         let passed = self.now.since(Time::ZERO) + after;
         self.config.started.0 += u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         self.now = Time::from_micros(1);
-        let recovered = self.disk.restart();
+        let mut recovered = self.disk.restart();
+        let last = self.history.iter().map(|message| message.id.arrived.0).max();
+        recovered.last_arrival = recovered.last_arrival.max(last.unwrap_or(0));
         self.config = ShardConfig {
             shards,
             epoch: recovered.epoch,
@@ -477,6 +492,41 @@ impl Lab {
         }
     }
 
+    /// A page of what was handed over so far.
+    fn page(&self, replay: &Replay) -> Replayed {
+        let wanted =
+            |message: &&Arc<Message>| replay.counts(message.id) && matches(&replay.filter, &message.topic);
+        let mut all: Vec<Arc<Message>> = self.history.iter().filter(wanted).cloned().collect();
+        all.sort_by_key(|message| message.id);
+        match replay.from {
+            ReplayFrom::Last(count) => drop(all.drain(..all.len().saturating_sub(count as usize))),
+            ReplayFrom::Since(at) => all.retain(|message| message.id.arrived >= at),
+            ReplayFrom::After(id) => all.retain(|message| message.id > id),
+        }
+        let most = (replay.messages_max as usize).min(self.page_max);
+        let next = (all.len() > most).then(|| all[most - 1].id);
+        all.truncate(most);
+        Replayed { token: replay.token, messages: all, next }
+    }
+
+    fn give_replayed(&mut self) {
+        while let Some((shard, replayed)) = self.replayed.pop_front() {
+            self.input(shard, Input::Replayed(replayed));
+        }
+    }
+
+    /// From now on pages of the history stay under way.
+    pub fn pause_replays(&mut self) {
+        self.replays_paused = true;
+    }
+
+    /// Those that are under way arrive; so do later ones.
+    pub fn replays_arrive(&mut self) {
+        self.replays_paused = false;
+        self.give_replayed();
+        self.settle();
+    }
+
     fn carry_out(&mut self, shard: usize, output: Output) {
         match output {
             Output::Close { conn, .. } => {
@@ -525,6 +575,14 @@ impl Lab {
             Output::Claim { conn, client_id } => {
                 let claim = (self.claim)(&client_id);
                 self.input(shard, Input::Claimed { conn, claim });
+            }
+            Output::Remember(messages) => self.history.extend(messages),
+            Output::Replay(replay) => {
+                let replayed = self.page(&replay);
+                self.replayed.push_back((shard, replayed));
+                if !self.replays_paused {
+                    self.give_replayed();
+                }
             }
             Output::Event(event) => self.events.push(event),
             Output::Reading { .. } | Output::Announce { .. } => {}

@@ -337,6 +337,12 @@ impl Net {
                 }
             }
             Output::Event(event) => self.on_event(now, event),
+            // Nothing is kept in the storm; whoever asks is told so.
+            Output::Remember(_) => {}
+            Output::Replay(asked) => {
+                let replayed = cork_store::Replayed { token: asked.token, ..Default::default() };
+                self.nodes[shard].handle(now, Input::Replayed(replayed));
+            }
             Output::Announce { .. } | Output::Claim { .. } => {}
         }
     }

@@ -183,6 +183,9 @@ fn is_target(plant: Plant, record: &Record) -> bool {
         Record::Retained { .. } => plant == Plant::RetainedLost,
         Record::WillArmed { .. } => plant == Plant::WillArmedLost,
         Record::WillDisarmed { .. } => plant == Plant::WillDisarmedLost,
-        Record::Queued { .. } | Record::Shifted { .. } | Record::Received { .. } => false,
+        Record::Queued { .. }
+        | Record::Shifted { .. }
+        | Record::Received { .. }
+        | Record::Remembered { .. } => false,
     }
 }

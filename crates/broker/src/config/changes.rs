@@ -84,7 +84,18 @@ impl Config {
     /// Every key but those of listeners, with its value. Every field by name: one that is new must be shown, too.
     fn values(&self) -> Vec<(&'static str, String)> {
         let Self {
-            data_dir, shards, durability, memory, auth, limits, log, drain, presence, filters, ..
+            data_dir,
+            shards,
+            durability,
+            memory,
+            auth,
+            limits,
+            log,
+            drain,
+            presence,
+            filters,
+            history,
+            ..
         } = self;
         // Not keys, or shown elsewhere.
         let Self { in_memory: _, listeners: _, bridges: _, managed: _, filter_origins: _, places: _, .. } =
@@ -109,6 +120,7 @@ impl Config {
         values.extend(log.values());
         values.extend(drain.values());
         values.extend(super::filters::values(filters));
+        values.extend(super::history::values(history));
         values.extend(presence.values());
         values
     }
@@ -126,7 +138,7 @@ impl Auth {
 }
 
 impl Limits {
-    fn values(&self) -> [(&'static str, String); 25] {
+    fn values(&self) -> [(&'static str, String); 26] {
         let Self {
             max_connections,
             connects_per_second_per_address,
@@ -143,6 +155,7 @@ impl Limits {
             max_session_expiry,
             queue_max_bytes,
             store_max_bytes,
+            retained_history,
             disk_free_warning,
             queue_qos0,
             max_keep_alive,
@@ -170,6 +183,7 @@ impl Limits {
             ("limits.max_session_expiry", show_duration(*max_session_expiry)),
             ("limits.queue_max_bytes", show_size(*queue_max_bytes)),
             ("limits.store_max_bytes", show_size(*store_max_bytes)),
+            ("limits.retained_history", show_size(*retained_history)),
             ("limits.disk_free_warning", show_size(*disk_free_warning)),
             ("limits.queue_qos0", queue_qos0.to_string()),
             ("limits.max_keep_alive", max_keep_alive.to_string()),

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use super::bridge::read_bridge;
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::filters::read_filters;
+use super::history::read_history;
 use super::read::{Findings, Section};
 use super::sinks::{self, Sink};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
@@ -148,6 +149,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     config.drain = read_drain(root.section("drain"));
     let (filters, origins) = read_filters(&mut root);
     (config.filters, config.filter_origins) = (filters.into(), origins);
+    config.history = read_history(&mut root);
     config.sinks = read_sinks(&mut root, folder);
     config.presence = read_presence(root.section("presence"));
     root.finish();
@@ -199,6 +201,7 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
     s.set("store_max_bytes", &mut limits.store_max_bytes, size(0..=u64::MAX));
+    s.set("retained_history", &mut limits.retained_history, size(0..=u64::MAX));
     s.set("disk_free_warning", &mut limits.disk_free_warning, size(0..=u64::MAX));
     s.set("queue_qos0", &mut limits.queue_qos0, boolean);
     s.set("max_keep_alive", &mut limits.max_keep_alive, number(0..=U16_MAX));

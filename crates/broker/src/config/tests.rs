@@ -92,6 +92,7 @@ fn every_key_arrives_where_it_belongs() {
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
         store_max_bytes = "22GB"
+        retained_history = "5MB"
         disk_free_warning = "23MB"
         queue_qos0 = true
         max_keep_alive = 8
@@ -147,6 +148,7 @@ fn every_key_arrives_where_it_belongs() {
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
         store_max_bytes: 22_000_000_000,
+        retained_history: 5_000_000,
         disk_free_warning: 23_000_000,
         queue_qos0: true,
         max_keep_alive: 8,
@@ -163,7 +165,7 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 39 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 40 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -793,5 +795,25 @@ fn a_wrong_filter_is_told_with_its_line() {
     ];
     for (text, expected) in cases {
         assert_eq!(errors(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn histories_say_what_is_kept_and_for_how_long() {
+    let text =
+        "[[history]]\nfilter = 'sensor/#'\n[[history]]\nfilter = '+/state'\nkeep = '30d'\nmax_bytes = '20MB'";
+    let rules = config(text).history;
+    let seen: Vec<_> = rules.iter().map(|one| (&*one.filter, one.keep.as_secs(), one.max_bytes)).collect();
+    assert_eq!(seen, [("sensor/#", 604_800, 1_000_000_000), ("+/state", 2_592_000, 20_000_000)]);
+    for (text, line, wrong) in [
+        ("[[history]]\nkeep = '1d'", 1, "says which topics are kept"),
+        ("[[history]]\nfilter = 'a/#/b'", 2, "accepted is a topic filter"),
+        ("[[history]]\nfilter = 'a'\nkeep = '1s'", 3, "1m"),
+        ("[[history]]\nfilter = 'a'\nmax_bytes = '1kB'", 3, "accepted"),
+        ("[[history]]\nfilter = 'a'\n[[history]]\nfilter = 'a'", 3, "already"),
+        ("[[history]]\nfilter = 'a'\nkepp = '1d'", 3, "keep"),
+    ] {
+        let errors = Config::from_toml(text, "cork.toml").unwrap_err().to_string();
+        assert!(errors.contains(&format!("cork.toml:{line}")) && errors.contains(wrong), "{text}: {errors}");
     }
 }

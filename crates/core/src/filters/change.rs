@@ -11,6 +11,7 @@ use super::{Asked, FILTERED_PER_SESSION_MAX, FilterTable, Parsed, Prefix, Refuse
 use crate::{
     conn::SessionIx,
     cursors::Cursors,
+    history::Wish,
     presence,
     session::{GROUP_BIT, NO_GROUP, Own, SubValue, Subscription},
     shard::Shard,
@@ -39,12 +40,25 @@ impl Shard {
         let spec = match (parsed.prefix, asked) {
             (Prefix::Refused(why), _) => return Err(Refused::invalid(why)),
             (_, Asked::Wrong(why)) => return Err(Refused::invalid(&**why)),
-            (Prefix::Where(_) | Prefix::Named(_), Asked::Rule(..)) => {
+            (
+                Prefix::Where(_) | Prefix::Named(_) | Prefix::History(_),
+                Asked::Rule(..) | Asked::Replay(..),
+            ) => {
                 let why = "a filter stands in the topic filter or in the user properties, not in both";
                 return Err(Refused::invalid(why));
             }
             (Prefix::None, Asked::Nothing) => return Ok(self.attached_spec(six, parsed)),
             (Prefix::None, Asked::Rule(rule, prefix)) => self.property_spec(parsed, rule, prefix),
+            (Prefix::None, Asked::Replay(_, prefix)) => {
+                if parsed.group.is_some() {
+                    return Err(Refused::invalid("a shared subscription has no history"));
+                }
+                self.history_spec(format!("{}{MARK}{prefix}", parsed.text))
+            }
+            (Prefix::History(text), Asked::Nothing) => {
+                Wish::parse(text).map_err(Refused::invalid)?;
+                self.history_spec(parsed.text.to_owned())
+            }
             (Prefix::Where(text), Asked::Nothing) => {
                 let key = format!("$where/{text}");
                 let rules = &mut self.board.filters.rules;
@@ -73,6 +87,12 @@ impl Shard {
             return Err(Refused { code: ReasonCode::QUOTA_EXCEEDED, why });
         }
         Ok(Some(spec))
+    }
+
+    /// The past first; of the present everything passes.
+    fn history_spec(&mut self, record: String) -> Spec {
+        let rule = self.board.filters.rules.of_rule("$history", &Arc::default());
+        Spec { rule, record: record.into(), group: None }
     }
 
     fn named_spec(&mut self, parsed: &Parsed<'_>, name: &str) -> Spec {
@@ -113,6 +133,9 @@ impl Shard {
             record.split_once(MARK).map_or((record, None), |(text, prefix)| (text, Some(prefix)));
         let Ok(parsed) = parse(text) else { return };
         let spec = match (prefix, parsed.prefix) {
+            (Some(prefix), _) if prefix.starts_with("$history/") => {
+                Some(self.history_spec(record.to_owned()))
+            }
             (Some(prefix), _) => match Rule::from_prefix(prefix) {
                 Ok(rule) => Some(self.property_spec(&parsed, &Arc::new(rule), prefix)),
                 Err(_) => Some(Spec { record: record.into(), ..self.named_spec(&parsed, prefix) }),
@@ -225,7 +248,7 @@ impl Shard {
         let parsed = parse(&text).ok()?;
         let rule = match parsed.prefix {
             Prefix::None => return Some(self.router.group_or_new(name, parsed.filter)),
-            Prefix::Refused(_) => return None,
+            Prefix::Refused(_) | Prefix::History(_) => return None,
             Prefix::Named(filter) => {
                 let table = Arc::clone(&self.board.filters.table);
                 self.board.filters.rules.named(filter, &table)
@@ -272,6 +295,10 @@ impl Shard {
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             if own.key.is_some() {
                 outgoing.cursors.remove(text);
+                let left = outgoing.replays.as_deref_mut().is_some_and(|replays| replays.remove(text));
+                if !left {
+                    outgoing.replays = None;
+                }
             } else {
                 outgoing.leave_group(own.group);
             }

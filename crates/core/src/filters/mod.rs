@@ -46,6 +46,8 @@ pub(crate) struct Filtered {
     pub(crate) value: SubValue,
     bundle: u32,
     watches: Watches,
+    /// Shards whose present has not begun for it: what comes from there is replayed.
+    pub(crate) awaits: BTreeSet<u16>,
 }
 
 /// All subscriptions of one Topic Filter with one rule.
@@ -130,7 +132,8 @@ impl Filters {
             self.bundles.insert(Bundle { filter: id, rule, members: BTreeSet::new() });
             vacant
         });
-        let subscription = Filtered { target, value, bundle, watches: Watches::default() };
+        let watches = Watches::default();
+        let subscription = Filtered { target, value, bundle, watches, awaits: BTreeSet::new() };
         let key = u32::try_from(self.subscriptions.insert(subscription))
             .expect("fewer than 2^32 subscriptions fit into memory");
         self.bundles[bundle as usize].members.insert(key);

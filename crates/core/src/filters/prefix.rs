@@ -7,6 +7,8 @@ use cork_filter::{FilterError, Rule};
 use cork_packet::{Properties, ReasonCode, split_share, validate_filter};
 use cork_proto::PeerError;
 
+use crate::history::Wish;
+
 /// What stands between a Topic Filter and its share.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Prefix<'a> {
@@ -15,6 +17,8 @@ pub(crate) enum Prefix<'a> {
     Where(&'a str),
     /// `$filter/…/`: the name.
     Named(&'a str),
+    /// `$history/…/`: how far back.
+    History(&'a str),
     /// Something with the form of a prefix that is none, and why.
     Refused(&'static str),
 }
@@ -60,7 +64,10 @@ fn parse_prefixed(text: &str) -> Option<Result<Parsed<'_>, PeerError>> {
         Some(group) => group.split_once('/').map(|(share, rest)| (Some(share), rest))?,
         None => (None, text),
     };
-    let (prefix, filter) = split_prefix(rest)?;
+    let (mut prefix, filter) = split_prefix(rest)?;
+    if share.is_some() && matches!(prefix, Prefix::History(_)) {
+        prefix = Prefix::Refused(NOT_SHARED);
+    }
     // 5.0 [MQTT-4.8.2-1], [MQTT-4.8.2-2]
     let share_is_wrong = share.is_some_and(|share| share.is_empty() || share.contains(['+', '#', '\0']));
     let is_wrong = text.len() > cork_packet::MAX_TOPIC_LEN || text.contains('\0') || share_is_wrong;
@@ -72,15 +79,15 @@ fn parse_prefixed(text: &str) -> Option<Result<Parsed<'_>, PeerError>> {
 }
 
 const NO_TOPIC: &str = "a prefix is followed by a topic filter, as in $filter/<name>/sensors/#";
-const ONE_PREFIX: &str = "there may be one of $filter/ and $where/, and $share/ comes before it";
-const NO_HISTORY: &str = "this broker has no $history/ to subscribe to";
+const ONE_PREFIX: &str = "there may be one of $filter/, $where/ and $history/, and $share/ comes before it";
+const NOT_SHARED: &str = "a shared subscription has no history: who of its members would get it?";
 
 fn split_prefix(rest: &str) -> Option<(Prefix<'_>, &str)> {
     type Make = for<'a> fn(&'a str) -> Prefix<'a>;
     let known: [(&str, Make); 3] = [
         ("$where/", |text| Prefix::Where(text)),
         ("$filter/", |name| Prefix::Named(name)),
-        ("$history/", |_| Prefix::Refused(NO_HISTORY)),
+        ("$history/", |wish| Prefix::History(wish)),
     ];
     let (make, rest) = known.iter().find_map(|(mark, make)| Some((make, rest.strip_prefix(mark)?)))?;
     let Some((inside, filter)) = rest.split_once('/').filter(|(_, filter)| !filter.is_empty()) else {
@@ -96,6 +103,8 @@ pub(crate) enum Asked {
     Nothing,
     /// The rule, and the prefix that means the same.
     Rule(Arc<Rule>, Arc<str>),
+    /// The past first: how far back, and the prefix that means the same.
+    Replay(Wish, Arc<str>),
     /// It is wrong; every Topic Filter is refused.
     Wrong(Box<str>),
 }
@@ -107,11 +116,19 @@ impl Asked {
         let mut rule = Rule::default();
         let (mut any, mut filters) = (false, 0);
         let mut wrong: Option<FilterError> = None;
+        let mut replay = None;
         for (name, value) in properties.user_properties() {
             let result = match name {
                 "filter" => {
                     filters += 1;
                     rule.when(value)
+                }
+                "replay" if replay.is_some() => {
+                    return Ok(Self::Wrong("there may be one user property replay".into()));
+                }
+                "replay" => {
+                    replay = Some(value);
+                    continue;
                 }
                 "changed" | "deadband" | "every" => rule.option(name, value),
                 _ => continue,
@@ -122,8 +139,18 @@ impl Asked {
         if filters > 1 {
             return Err(PeerError::SecondContentFilter);
         }
-        if !any {
-            return Ok(Self::Nothing);
+        match (any, replay) {
+            (false, None) => return Ok(Self::Nothing),
+            (false, Some(text)) => {
+                return Ok(match Wish::parse(text) {
+                    Ok(wish) => Self::Replay(wish, format!("$history/{text}/").into()),
+                    Err(why) => Self::Wrong(why.into()),
+                });
+            }
+            (true, Some(_)) => {
+                return Ok(Self::Wrong("replay goes with no filter in the same SUBSCRIBE".into()));
+            }
+            (true, None) => {}
         }
         Ok(match wrong.map_or_else(|| rule.checked(), Err) {
             Ok(rule) => {

@@ -143,7 +143,9 @@ impl Board {
             let mut scratch = std::mem::take(&mut self.looking);
             let seen = scratch.look(looked_at(publication, &lazy));
             for (bundle, ()) in &bundles {
-                self.filter_bundle(*bundle, &seen, publication.topic, (from, shares), passed, &mut holds);
+                let origin = publication.message.as_ref().map_or(self.config.shard, |it| it.id.shard);
+                let to = (from, shares, origin);
+                self.filter_bundle(*bundle, &seen, publication.topic, to, passed, &mut holds);
             }
             scratch.take_back(seen);
             self.looking = scratch;
@@ -160,7 +162,7 @@ impl Board {
         bundle: u32,
         seen: &cork_filter::Seen<'_>,
         topic: &str,
-        (from, shares): (SessionIx, bool),
+        (from, shares, origin): (SessionIx, bool, u16),
         passed: &mut Vec<(u32, SubValue)>,
         holds: &mut Vec<Hold>,
     ) {
@@ -189,7 +191,7 @@ impl Board {
             let Some(one) = self.filters.get(key) else { continue };
             let (target, value) = (one.target, one.value);
             let is_group = target & GROUP_BIT != 0;
-            if (is_group && !shares) || (target == from && value.no_local()) {
+            if (is_group && !shares) || (target == from && value.no_local()) || one.awaits.contains(&origin) {
                 continue;
             }
             // What somebody may not read must leave no trace in what counts as passed on.

@@ -115,3 +115,20 @@ fn space_comes_back() {
     let queue = recovered.sessions[0].queue;
     assert_eq!((queue.first, queue.last, queue.messages), (1995, 1999, 5));
 }
+
+#[test]
+fn what_belongs_to_the_history_comes_back_if_it_is_wanted() {
+    let disk = SimDisk::new(1);
+    let (mut log, ..) = Log::open(disk.clone(), options()).unwrap();
+    let all: Vec<_> = (1..=3).map(|n| message(n, "a", b"x")).collect();
+    for message in &all {
+        let mine = Record::Remembered { message: Arc::clone(message) };
+        log.commit(&append(vec![queued(7, message.id.arrived.0, message), mine])).unwrap();
+    }
+    drop(log);
+    disk.crash();
+    let mut wants = |topic: &str, id: MessageId| topic == "a" && id.arrived.0 > 1;
+    let (log, _, report) = Log::open_with(disk, options(), &mut wants).unwrap();
+    assert_eq!(report.remembered, all[1..]);
+    assert_eq!(log.locate(0, load(7)).read().deliveries.len(), 3, "and waits as before");
+}

@@ -119,6 +119,7 @@ impl Model {
             }
             Record::WillArmed { session, will } => self.session(*session).will = Some(will.clone()),
             Record::WillDisarmed { session } => self.session(*session).will = None,
+            Record::Remembered { .. } => {} // the history's
         }
     }
 
@@ -269,7 +270,10 @@ impl Driver {
                     records.push(Record::Queued { session, queued });
                 }
                 if number % 5 == 2 {
-                    records.push(Record::Retained { message });
+                    records.push(Record::Retained { message: Arc::clone(&message) });
+                }
+                if number % 3 == 1 {
+                    records.push(Record::Remembered { message });
                 }
             }
             5..=7 => {

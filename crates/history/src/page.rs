@@ -1,0 +1,172 @@
+//! Whole messages, a page at a time, in the order of their identities.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cork_packet::matches;
+use cork_store::{Message, MessageId, Replay, ReplayFrom, Replayed, WallTime};
+
+use crate::{
+    block::Block,
+    shelf::{Place, Snapshot},
+    vault::{Vault, just_before},
+};
+
+/// Blocks that stay read for the next page.
+const BLOCKS_CACHED: usize = 4;
+/// Blocks looked into for one page, at most: others get their turn then.
+const BLOCKS_PER_PAGE: usize = 256;
+/// Bytes of a page's messages, at most (one message more).
+const PAGE_BYTES_MAX: usize = 512 << 10;
+
+/// A block that was read.
+type Cached = (Place, Arc<Vec<Arc<Message>>>);
+
+/// Blocks that were read lately, for who reads page after page.
+#[derive(Debug, Default)]
+pub struct Cache(Mutex<Vec<Cached>>);
+
+impl Cache {
+    fn get(&self, place: &Place, filter: &str) -> Arc<Vec<Arc<Message>>> {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |other: &Place| Arc::ptr_eq(&other.file, &place.file) && other.head.at == place.head.at;
+        if let Some(at) = cached.iter().position(|(other, _)| same(other)) {
+            let found = cached.remove(at);
+            let messages = Arc::clone(&found.1);
+            cached.push(found);
+            return messages;
+        }
+        let Some(body) = place.head.read(&place.file).ok().flatten() else {
+            tracing::warn!(target: "store", "a block of the history cannot be read: it is left out");
+            return Arc::default();
+        };
+        let messages = Block::open(&body).and_then(|block| {
+            if !block.groups.iter().any(|group| matches(filter, &group.topic)) {
+                return Ok(None); // nothing for this one; another may find something
+            }
+            block.messages().map(Some)
+        });
+        match messages {
+            Ok(None) => Arc::default(),
+            Ok(Some(messages)) => {
+                let messages = Arc::new(messages);
+                cached.push((place.clone(), Arc::clone(&messages)));
+                if cached.len() > BLOCKS_CACHED {
+                    cached.remove(0);
+                }
+                messages
+            }
+            Err(_) => {
+                tracing::warn!(target: "store", "a block of the history is damaged: it is left out");
+                Arc::default()
+            }
+        }
+    }
+}
+
+impl Vault {
+    /// A page of messages.
+    #[must_use]
+    pub fn page(&self, replay: &Replay, now: WallTime, cache: &Cache) -> Replayed {
+        let since = match replay.from {
+            ReplayFrom::Since(at) => at.0,
+            ReplayFrom::After(id) => id.arrived.0,
+            ReplayFrom::Last(_) => 0,
+        };
+        let snapshots = self.snapshots(since, u64::MAX, now);
+        let after = match replay.from {
+            ReplayFrom::After(id) => id,
+            ReplayFrom::Since(at) => just_before(MessageId { arrived: at, shard: 0, epoch: 0 }),
+            ReplayFrom::Last(0) => return Replayed { token: replay.token, ..Replayed::default() },
+            ReplayFrom::Last(count) => match nth_from_the_end(&snapshots, replay, count as usize) {
+                Some(first) => just_before(first),
+                None => return Replayed { token: replay.token, ..Replayed::default() },
+            },
+        };
+        page_after(&snapshots, replay, after, cache)
+    }
+}
+
+/// The first of the last so many messages that are wanted, or of all if there are fewer.
+fn nth_from_the_end(snapshots: &[Snapshot], replay: &Replay, count: usize) -> Option<MessageId> {
+    let mut ids: Vec<MessageId> = Vec::new();
+    let keep = |ids: &mut Vec<MessageId>| {
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        ids.truncate(count);
+    };
+    let mut places = Vec::new();
+    for snapshot in snapshots {
+        let rows = snapshot.rows.iter().filter(|message| wanted(snapshot, replay, message));
+        ids.extend(rows.map(|message| message.id));
+        places.extend(snapshot.places.iter().map(|place| (place, snapshot.cutoff)));
+    }
+    places.sort_by_key(|(place, _)| std::cmp::Reverse(place.head.last));
+    keep(&mut ids);
+    for (place, cutoff) in places {
+        if ids.len() >= count && ids.last().is_some_and(|last| place.head.last < *last) {
+            break;
+        }
+        let body = place.head.read(&place.file).ok().flatten().unwrap_or_default();
+        let Ok(block) = Block::open(&body) else { continue };
+        let Ok(all) = block.ids() else { continue };
+        for group in block.groups.iter().filter(|group| matches(&replay.filter, &group.topic)) {
+            let own = all.get(group.first..group.first + group.rows).unwrap_or_default();
+            ids.extend(own.iter().filter(|id| replay.counts(**id) && id.arrived.0 >= cutoff));
+        }
+        keep(&mut ids);
+    }
+    ids.last().copied()
+}
+
+fn wanted(snapshot: &Snapshot, replay: &Replay, message: &Message) -> bool {
+    message.id.arrived.0 >= snapshot.cutoff
+        && replay.counts(message.id)
+        && matches(&replay.filter, &message.topic)
+}
+
+fn page_after(snapshots: &[Snapshot], replay: &Replay, after: MessageId, cache: &Cache) -> Replayed {
+    let most = replay.messages_max.max(1) as usize;
+    let mut found: Vec<Arc<Message>> = Vec::new();
+    let mut places = Vec::new();
+    for snapshot in snapshots {
+        let rows = snapshot.rows.iter().filter(|message| message.id > after);
+        found.extend(rows.filter(|message| wanted(snapshot, replay, message)).cloned());
+        let these = snapshot.places.iter().filter(|place| place.head.last > after);
+        places.extend(these.map(|place| (place, snapshot)));
+    }
+    places.sort_by_key(|(place, _)| place.head.first);
+    let mut end = None;
+    for (looked, (place, snapshot)) in places.into_iter().enumerate() {
+        if found.len() > most {
+            found.sort_by_key(|message| message.id);
+            found.truncate(most + 1);
+            if place.head.first > found[most].id {
+                break;
+            }
+        }
+        if looked >= BLOCKS_PER_PAGE {
+            end = Some(just_before(place.head.first).max(after));
+            break;
+        }
+        let messages = cache.get(place, &replay.filter);
+        let from = messages.partition_point(|message| message.id <= after);
+        let rest = messages[from..].iter().filter(|message| wanted(snapshot, replay, message));
+        found.extend(rest.take(most + 1).cloned());
+    }
+    found.sort_by_key(|message| message.id);
+    found.dedup_by_key(|message| message.id);
+    if let Some(end) = end {
+        found.retain(|message| message.id <= end);
+    }
+    let mut bytes = 0;
+    let fit = found.iter().take(most).take_while(|message| {
+        let before = bytes;
+        bytes += message.cost_bytes();
+        before < PAGE_BYTES_MAX
+    });
+    let fit = fit.count();
+    let more = found.len() > fit;
+    found.truncate(fit);
+    let next = if more { found.last().map(|message| message.id) } else { end };
+    Replayed { token: replay.token, messages: found, next }
+}

@@ -1,0 +1,295 @@
+//! What one rule keeps: a folder of segments, oldest first, and the open part.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use cork_store::{Message, MessageId, WallTime};
+
+use crate::{
+    block::{self, Block},
+    open_part::{OpenPart, open_number, read_rows},
+    options::{OpenError, Rule},
+    segment::{BlockHead, Fault, Segment, segment_number},
+};
+
+/// Rows of a block, at most.
+const BLOCK_ROWS_MAX: usize = 16_384;
+/// A shelf is cut into so many parts, of which the oldest goes when its time or space is up.
+const PARTS: u64 = 16;
+
+pub(crate) struct Shelf {
+    pub(crate) rule: Rule,
+    folder: PathBuf,
+    segments: Vec<Segment>,
+    open: OpenPart,
+    /// Bytes of the messages in the open part.
+    open_weight: usize,
+    syncs: bool,
+}
+
+/// What a crash left behind in a shelf.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Bytes that were cut off.
+    pub(crate) cut_bytes: u64,
+    /// Files that could not be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// A block and where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<File>,
+    pub(crate) head: BlockHead,
+}
+
+/// What a query looks at; it stays whole whatever becomes of the shelf.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Blocks that overlap the time in question, oldest first.
+    pub(crate) places: Vec<Place>,
+    /// Of the open part.
+    pub(crate) rows: Vec<Arc<Message>>,
+    /// What arrived before is not kept any more.
+    pub(crate) cutoff: u64,
+}
+
+impl Shelf {
+    pub(crate) fn open(folder: PathBuf, rule: Rule, syncs: bool) -> Result<(Self, Left), OpenError> {
+        let at = |path: &Path| OpenError::at(path);
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let (mut blocks, mut rows) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+            let path = entry.map_err(at(&folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            blocks.extend(segment_number(&name).map(|number| (number, path.clone())));
+            rows.extend(open_number(&name).map(|number| (number, path.clone())));
+        }
+        blocks.sort();
+        rows.sort();
+        let (mut left, mut segments, newest) = (Left::default(), Vec::new(), blocks.len());
+        for (nth, (number, path)) in (1..).zip(blocks) {
+            match Segment::open(path.clone(), number, nth == newest) {
+                Ok((segment, cut)) => {
+                    left.cut_bytes += cut;
+                    segments.push(segment);
+                }
+                Err(Fault::Io(error)) => return Err(at(&path)(error)),
+                Err(Fault::Foreign(why)) => left.unreadable.push(format!("{}: {why}", path.display())),
+            }
+        }
+        let sealed = segments.iter().rev().find_map(|segment| segment.blocks.last());
+        let mut next = sealed.map_or(0, |block| block.first_row + u64::from(block.rows));
+        let mut unsealed = Vec::new();
+        for (first, path) in &rows {
+            let (found, unsound) = read_rows(path).map_err(at(path))?;
+            left.cut_bytes += unsound;
+            let end = first + found.len() as u64;
+            let known = usize::try_from(next.saturating_sub(*first)).unwrap_or(usize::MAX);
+            unsealed.extend(found.into_iter().skip(known));
+            next = next.max(end);
+        }
+        let first = next - unsealed.len() as u64;
+        let mut open = OpenPart::create(&folder, next).map_err(at(&folder))?;
+        open.rows = unsealed;
+        let mut shelf = Self { rule, folder, segments, open, open_weight: 0, syncs };
+        shelf.seal_rows(first).map_err(at(&shelf.folder))?;
+        shelf.write_about().map_err(at(&shelf.folder))?;
+        for (number, path) in rows.iter().filter(|(number, _)| *number != next) {
+            debug_assert!(*number < next);
+            fs::remove_file(path).map_err(at(path))?;
+        }
+        Ok((shelf, left))
+    }
+
+    /// The rule stands beside its data: what nobody configures any more ends as it was promised.
+    fn write_about(&self) -> io::Result<()> {
+        fs::write(self.folder.join("about"), self.rule.to_text())
+    }
+
+    pub(crate) fn set_rule(&mut self, rule: Rule) -> io::Result<()> {
+        if self.rule != rule {
+            self.rule = rule;
+            self.write_about()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.open.bytes
+    }
+
+    /// Rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        let sealed = self.segments.iter().flat_map(|segment| &segment.blocks);
+        sealed.map(|block| u64::from(block.rows)).sum::<u64>() + self.open.rows.len() as u64
+    }
+
+    /// Latest arrival in it, in microseconds since 1970.
+    pub(crate) fn last_arrival(&self) -> u64 {
+        let sealed = self.segments.iter().flat_map(|segment| &segment.blocks).map(|block| block.last);
+        let open = self.open.rows.iter().map(|message| message.id);
+        sealed.chain(open).map(|id| id.arrived.0).max().unwrap_or(0)
+    }
+
+    fn block_weight_max(&self) -> usize {
+        usize::try_from((self.rule.max_bytes / (2 * PARTS)).clamp(16 << 10, 2 << 20)).unwrap_or(2 << 20)
+    }
+
+    /// Takes messages in.
+    pub(crate) fn append(&mut self, messages: &[Arc<Message>]) -> io::Result<()> {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let (most, mut weight, mut count) = (self.block_weight_max(), self.open_weight, 0);
+            let room = BLOCK_ROWS_MAX.saturating_sub(self.open.rows.len()).max(1);
+            while count < rest.len().min(room) && (weight < most || count == 0) {
+                weight += rest[count].cost_bytes();
+                count += 1;
+            }
+            self.open.append(&rest[..count])?;
+            self.open_weight = weight;
+            rest = &rest[count..];
+            if self.open.rows.len() >= BLOCK_ROWS_MAX || weight >= most {
+                self.seal()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a block of the open part and begins another one.
+    fn seal(&mut self) -> io::Result<()> {
+        if self.open.rows.is_empty() {
+            return Ok(());
+        }
+        let first = self.open.first_row;
+        let count = self.open.rows.len();
+        self.seal_rows(first)?;
+        let next = OpenPart::create(&self.folder, first + count as u64)?;
+        if self.syncs {
+            File::open(&self.folder)?.sync_all()?; // the new file's name, before the old one goes
+        }
+        std::mem::replace(&mut self.open, next).remove()
+    }
+
+    fn seal_rows(&mut self, first_row: u64) -> io::Result<()> {
+        self.open_weight = 0;
+        let rows = std::mem::take(&mut self.open.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids = || rows.iter().map(|message| message.id);
+        let range = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
+        let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
+        let body = block::seal(&rows);
+        if self.needs_segment(range.1) {
+            let number = self.segments.last().map_or(0, |segment| segment.number) + 1;
+            self.segments.push(Segment::create(&self.folder, number)?);
+            if self.syncs {
+                File::open(&self.folder)?.sync_all()?;
+            }
+        }
+        let Some(segment) = self.segments.last_mut() else { return Ok(()) };
+        let appended = segment.append(&body, count, first_row, range);
+        if appended.is_ok() && self.syncs {
+            segment.file.sync_data()?;
+        }
+        if appended.is_err() {
+            self.open.rows = rows; // they are still in their own file
+        }
+        appended
+    }
+
+    /// Whether the next block begins a new segment: the last one is large, or spans long.
+    fn needs_segment(&self, last: MessageId) -> bool {
+        let Some(segment) = self.segments.last() else { return true };
+        let most = (self.rule.max_bytes / PARTS).clamp(32 << 10, 16 << 20);
+        let span = micros(self.rule.keep) / PARTS;
+        let began = segment.blocks.first().map_or(last, |block| block.first);
+        segment.bytes >= most || last.arrived.0.saturating_sub(began.arrived.0) > span
+    }
+
+    /// Lets go of what is too old or too much. A part goes as a whole: nothing is copied, nobody waits.
+    pub(crate) fn retain(&mut self, now: WallTime) -> io::Result<()> {
+        let cutoff = self.cutoff(now);
+        let oldest = self.open.rows.first().map_or(u64::MAX, |message| message.id.arrived.0);
+        if now.0.saturating_sub(oldest.min(now.0)) > micros(self.rule.keep) / PARTS {
+            self.seal()?;
+        }
+        while let Some(segment) = self.segments.first() {
+            let last = segment.blocks.iter().map(|block| block.last.arrived.0).max().unwrap_or(0);
+            let too_much = self.bytes() + self.block_weight_max() as u64 > self.rule.max_bytes;
+            if last >= cutoff && !too_much {
+                break;
+            }
+            fs::remove_file(&segment.path)?;
+            self.segments.remove(0);
+        }
+        Ok(())
+    }
+
+    fn cutoff(&self, now: WallTime) -> u64 {
+        now.0.saturating_sub(micros(self.rule.keep))
+    }
+
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.open.sync()
+    }
+
+    /// What there is between two times, in microseconds since 1970.
+    pub(crate) fn snapshot(&self, since: u64, until: u64, now: WallTime) -> Snapshot {
+        let cutoff = self.cutoff(now);
+        let from = since.max(cutoff);
+        let blocks = self.segments.iter().flat_map(|segment| {
+            segment.blocks.iter().map(|head| Place { file: Arc::clone(&segment.file), head: *head })
+        });
+        let places =
+            blocks.filter(|place| place.head.last.arrived.0 >= from && place.head.first.arrived.0 < until);
+        Snapshot { places: places.collect(), rows: self.open.rows.clone(), cutoff }
+    }
+
+    /// Whether a message that a crash may have kept from here is missing; `known` remembers the block looked at last.
+    pub(crate) fn misses(&self, id: MessageId, now: WallTime, known: &mut Known) -> bool {
+        let blocks = || self.segments.iter().flat_map(|segment| &segment.blocks);
+        // What was let go shall not come back.
+        let gone = blocks().next().is_some_and(|block| block.first_row > 0 && id < block.first);
+        if gone || id.arrived.0 < self.cutoff(now) || self.open.rows.iter().any(|row| row.id == id) {
+            return false;
+        }
+        for segment in &self.segments {
+            for block in segment.blocks.iter().filter(|block| block.first <= id && id <= block.last) {
+                if known.block != Some((block.first, block.at)) {
+                    let body = block.read(&segment.file).ok().flatten().unwrap_or_default();
+                    let ids = Block::open(&body).and_then(|block| block.ids()).unwrap_or_default();
+                    *known = Known { block: Some((block.first, block.at)), ids: ids.into_iter().collect() };
+                }
+                if known.ids.contains(&id) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Removes a shelf that nobody asks for any more, once it is empty. Whether it is gone.
+    pub(crate) fn remove_if_empty(&self) -> bool {
+        self.rows() == 0 && fs::remove_dir_all(&self.folder).is_ok()
+    }
+}
+
+/// Identities of the rows of one block.
+#[derive(Default)]
+pub(crate) struct Known {
+    block: Option<(MessageId, u64)>,
+    ids: BTreeSet<MessageId>,
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

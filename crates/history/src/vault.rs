@@ -1,0 +1,295 @@
+//! All shelves together: where a message goes, and what is looked at for an answer.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cork_store::{Message, MessageId, WallTime};
+
+use crate::{
+    options::{OpenError, RETAINED_FOLDER, Rule, Rules},
+    shelf::{Known, Left, Shelf, Snapshot},
+};
+
+/// What is kept. Can be asked from any thread; whoever asks does the work.
+pub struct Vault {
+    folder: PathBuf,
+    shelves: Mutex<Shelves>,
+}
+
+struct Shelves {
+    /// In the order of the rules.
+    configured: Vec<Shelf>,
+    /// For retained messages that no rule wants.
+    retained: Option<Shelf>,
+    /// What nobody configures any more: it ends as it was promised.
+    retired: Vec<Shelf>,
+    syncs: bool,
+}
+
+/// What was found at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Messages there are.
+    pub messages: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that a crash left unfinished; they are cut off.
+    pub cut_bytes: u64,
+    /// Files that are no history, each with what is wrong; they are left alone.
+    pub unreadable: Vec<String>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Opens what is kept below `folder`, and makes what is missing. `syncs`: what is taken in is made durable.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written.
+    pub fn open(folder: &Path, rules: &Rules, syncs: bool) -> Result<(Self, Report), OpenError> {
+        let shelves = Shelves { configured: Vec::new(), retained: None, retired: Vec::new(), syncs };
+        let vault = Self { folder: folder.to_owned(), shelves: Mutex::new(shelves) };
+        let mut report = Report::default();
+        let found = vault.find()?;
+        let mut shelves = vault.shelves();
+        for rule in found {
+            let folder = vault.folder_of(&rule.0);
+            let (shelf, left) = Shelf::open(folder, rule.1, syncs)?;
+            note(&mut report, left);
+            if rule.0 == RETAINED_FOLDER {
+                shelves.retained = Some(shelf);
+            } else {
+                shelves.retired.push(shelf);
+            }
+        }
+        shelves.arrange(&vault.folder, rules)?;
+        report.messages = shelves.all().map(Shelf::rows).sum();
+        report.bytes = shelves.all().map(Shelf::bytes).sum();
+        drop(shelves);
+        Ok((vault, report))
+    }
+
+    /// Folders that are there, with their rules.
+    fn find(&self) -> Result<Vec<(String, Rule)>, OpenError> {
+        let at = || OpenError::at(&self.folder);
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(at())?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(at())?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let rule = fs::read_to_string(entry.path().join("about")).ok();
+            found.extend(rule.and_then(|text| Rule::from_text(&text)).map(|rule| (name, rule)));
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    fn folder_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps by other rules from now on. What was kept by one that is gone stays as long as that one promised.
+    ///
+    /// # Errors
+    /// A folder cannot be made.
+    pub fn set_rules(&self, rules: &Rules) -> Result<(), OpenError> {
+        self.shelves().arrange(&self.folder, rules)
+    }
+
+    /// Takes messages in, in their order.
+    ///
+    /// # Errors
+    /// The disk does not take them; those of other rules may be in.
+    pub fn append(&self, messages: &[Arc<Message>]) -> io::Result<()> {
+        let mut shelves = self.shelves();
+        let mut rest = messages;
+        let mut result = Ok(());
+        while let Some(first) = rest.first() {
+            let place = shelves.place_of(first);
+            let many = 1 + rest[1..].iter().take_while(|message| shelves.place_of(message) == place).count();
+            let (these, others) = rest.split_at(many);
+            rest = others;
+            if let Some(shelf) = place.and_then(|place| shelves.at(place)) {
+                let appended = shelf.append(these);
+                result = result.and(appended);
+            }
+        }
+        result
+    }
+
+    /// Takes in what a crash kept from here, of messages that the store has: those that are missing. How many those were.
+    ///
+    /// # Errors
+    /// As [`Vault::append`].
+    pub fn recover(&self, mut messages: Vec<Arc<Message>>, now: WallTime) -> io::Result<usize> {
+        messages.sort_by_key(|message| message.id);
+        messages.dedup_by_key(|message| message.id);
+        let mut known = Known::default();
+        messages.retain(|message| self.misses(message, now, &mut known));
+        self.append(&messages)?;
+        self.sync()?;
+        Ok(messages.len())
+    }
+
+    /// For finding what is missing.
+    #[must_use]
+    pub fn lacking(&self, now: WallTime) -> Lacking<'_> {
+        Lacking { vault: self, now, known: Known::default() }
+    }
+
+    fn misses(&self, message: &Message, now: WallTime, known: &mut Known) -> bool {
+        let mut shelves = self.shelves();
+        let place = shelves.place_of(message);
+        place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id, now, known))
+    }
+
+    /// Makes durable what was taken in.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&self) -> io::Result<()> {
+        let mut shelves = self.shelves();
+        if !shelves.syncs {
+            return Ok(());
+        }
+        shelves.all_mut().map(Shelf::sync).fold(Ok(()), Result::and)
+    }
+
+    /// Lets go of what is too old or too much.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn retain(&self, now: WallTime) -> io::Result<()> {
+        let mut shelves = self.shelves();
+        let result = shelves.all_mut().map(|shelf| shelf.retain(now)).fold(Ok(()), Result::and);
+        shelves.retired.retain(|shelf| !shelf.remove_if_empty());
+        result
+    }
+
+    /// Messages and bytes on disk.
+    #[must_use]
+    pub fn sizes(&self) -> (u64, u64) {
+        let shelves = self.shelves();
+        (shelves.all().map(Shelf::rows).sum(), shelves.all().map(Shelf::bytes).sum())
+    }
+
+    /// Latest arrival of a message, in microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn last_arrival(&self) -> u64 {
+        self.shelves().all().map(Shelf::last_arrival).max().unwrap_or(0)
+    }
+
+    /// What there is between two times, in microseconds since 1970.
+    pub(crate) fn snapshots(&self, since: u64, until: u64, now: WallTime) -> Vec<Snapshot> {
+        self.shelves().all().map(|shelf| shelf.snapshot(since, until, now)).collect()
+    }
+}
+
+/// Tells which messages are missing, one after another.
+pub struct Lacking<'a> {
+    vault: &'a Vault,
+    now: WallTime,
+    known: Known,
+}
+
+impl std::fmt::Debug for Lacking<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lacking").finish_non_exhaustive()
+    }
+}
+
+impl Lacking<'_> {
+    /// Whether a message that is to be kept is not here, though it should be.
+    pub fn lacks(&mut self, topic: &str, id: MessageId) -> bool {
+        let shelves = self.vault.shelves();
+        let place = shelves.configured.iter().find(|shelf| shelf.rule.wants(topic));
+        let place = place.or(shelves.retained.as_ref());
+        place.is_some_and(|shelf| shelf.misses(id, self.now, &mut self.known))
+    }
+}
+
+fn note(report: &mut Report, left: Left) {
+    report.cut_bytes += left.cut_bytes;
+    report.unreadable.extend(left.unreadable);
+}
+
+/// A shelf among those that take messages in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum PlaceOf {
+    Rule(usize),
+    Retained,
+}
+
+impl Shelves {
+    fn all(&self) -> impl Iterator<Item = &Shelf> {
+        self.configured.iter().chain(&self.retained).chain(&self.retired)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Shelf> {
+        self.configured.iter_mut().chain(&mut self.retained).chain(&mut self.retired)
+    }
+
+    fn place_of(&self, message: &Message) -> Option<PlaceOf> {
+        let place = self.configured.iter().position(|shelf| shelf.rule.wants(&message.topic));
+        let retained = (message.retain && self.retained.is_some()).then_some(PlaceOf::Retained);
+        place.map(PlaceOf::Rule).or(retained)
+    }
+
+    fn at(&mut self, place: PlaceOf) -> Option<&mut Shelf> {
+        match place {
+            PlaceOf::Rule(at) => self.configured.get_mut(at),
+            PlaceOf::Retained => self.retained.as_mut(),
+        }
+    }
+
+    fn arrange(&mut self, folder: &Path, rules: &Rules) -> Result<(), OpenError> {
+        let mut there: Vec<Shelf> = self.configured.drain(..).chain(self.retired.drain(..)).collect();
+        for rule in &rules.rules {
+            let at = there.iter().position(|shelf| shelf.rule.filter == rule.filter);
+            let mut shelf = match at {
+                Some(at) => there.remove(at),
+                None => Shelf::open(folder.join(rule.folder()), rule.clone(), self.syncs)?.0,
+            };
+            shelf.set_rule(rule.clone()).map_err(OpenError::at(folder))?;
+            self.configured.push(shelf);
+        }
+        self.retired.extend(there);
+        match (rules.for_retained(), self.retained.take()) {
+            (Some(rule), Some(mut shelf)) => {
+                shelf.set_rule(rule).map_err(OpenError::at(folder))?;
+                self.retained = Some(shelf);
+            }
+            (Some(rule), None) => {
+                let shelf = Shelf::open(folder.join(RETAINED_FOLDER), rule, self.syncs)?.0;
+                self.retained = Some(shelf);
+            }
+            (None, shelf) => self.retired.extend(shelf),
+        }
+        Ok(())
+    }
+}
+
+/// The moment before a message.
+pub(crate) fn just_before(id: MessageId) -> MessageId {
+    match (id.epoch, id.shard) {
+        (0, 0) => {
+            MessageId { arrived: WallTime(id.arrived.0.saturating_sub(1)), shard: u16::MAX, epoch: u32::MAX }
+        }
+        (0, shard) => MessageId { shard: shard - 1, epoch: u32::MAX, ..id },
+        (epoch, _) => MessageId { epoch: epoch - 1, ..id },
+    }
+}

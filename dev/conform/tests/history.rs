@@ -1,0 +1,371 @@
+//! Subscribing into the past: what was published before, in order, then what is published, without a gap or a double.
+#![forbid(unsafe_code)]
+
+use std::{sync::Arc, time::Duration};
+
+use cork_access::Acl;
+use cork_conform::{
+    ClientIx, Lab, Published, Received,
+    wire::{self, Connect, V5, V311, Version},
+};
+use cork_core::HistoryTable;
+use cork_store::Record;
+use proptest::prelude::*;
+
+const BOTH: [Version; 2] = [V311, V5];
+
+fn lab(shards: u16) -> Lab {
+    Lab::with(|config| {
+        config.shards = shards;
+        config.history = Arc::new(HistoryTable { filters: vec!["#".into()], retained: false });
+    })
+}
+
+fn user(name: &str, value: &str) -> Vec<u8> {
+    [vec![0x26], wire::string(name), wire::string(value)].concat()
+}
+
+fn publish(lab: &mut Lab, publisher: ClientIx, topic: &str, payload: &str) {
+    lab.send(publisher, &wire::publish(V311, 0, topic, None, payload.as_bytes()));
+}
+
+/// Sends a SUBSCRIBE; its codes and Reason String.
+fn subscribe(lab: &mut Lab, version: Version, client: ClientIx, filter: &str, qos: u8) -> (Vec<u8>, String) {
+    lab.send(client, &wire::subscribe(version, 1, &[(filter, qos)]));
+    match lab.take_one(client) {
+        Some(Received::SubAck { codes, props, .. }) => (codes, props.text(0x1F).unwrap_or_default()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn texts(published: &[Published]) -> Vec<String> {
+    published.iter().map(|one| String::from_utf8_lossy(&one.payload).into_owned()).collect()
+}
+
+fn got(lab: &mut Lab, client: ClientIx) -> Vec<String> {
+    texts(&lab.publishes(client))
+}
+
+/// The user property `time`.
+fn time_of(one: &Published) -> Option<String> {
+    let pair = one.props.text(0x26)?;
+    Some(pair.strip_prefix("time\0")?.to_owned())
+}
+
+#[test]
+fn the_last_messages_come_then_what_is_published() {
+    for version in BOTH {
+        for shards in [1, 3] {
+            let mut lab = lab(shards);
+            let sensor = lab.connect(V311, "sensor");
+            for n in 0..5 {
+                publish(&mut lab, sensor, "t/1", &format!("old {n}"));
+                publish(&mut lab, sensor, "other", "no");
+            }
+            let client = lab.connect(version, "reader");
+            assert_eq!(subscribe(&mut lab, version, client, "$history/last=3/t/+", 1).0, [1]);
+            let came = lab.publishes(client);
+            assert_eq!(texts(&came), ["old 2", "old 3", "old 4"]);
+            assert!(came.iter().all(|one| !one.retain && one.topic == "t/1"), "{came:?}");
+            if version == V5 {
+                let time = time_of(&came[0]).expect("the original time");
+                assert!(time.starts_with("2023-11-14T22:13:20.0") && time.ends_with('Z'), "{time}");
+            }
+            publish(&mut lab, sensor, "t/1", "new");
+            let came = lab.publishes(client);
+            assert_eq!(texts(&came), ["new"]);
+            assert_eq!(time_of(&came[0]), None, "only of the past");
+            lab.send(client, &wire::unsubscribe(version, 2, &["$history/last=3/t/+"]));
+            publish(&mut lab, sensor, "t/1", "not wanted");
+            assert_eq!(got(&mut lab, client), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn since_a_time_means_since_then() {
+    let mut lab = lab(1);
+    let sensor = lab.connect(V311, "sensor");
+    for n in 0..4 {
+        publish(&mut lab, sensor, "t", &n.to_string());
+        lab.advance(Duration::from_secs(20));
+    }
+    let client = lab.connect(V311, "reader");
+    subscribe(&mut lab, V311, client, "$history/since=1m/t", 0);
+    assert_eq!(got(&mut lab, client), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_user_property_asks_for_the_same() {
+    let mut lab = lab(1);
+    let sensor = lab.connect(V311, "sensor");
+    publish(&mut lab, sensor, "t", "1");
+    publish(&mut lab, sensor, "t", "2");
+    let client = lab.connect(V5, "reader");
+    let ask = |replay: &str| wire::subscribe_with(V5, 1, &user("replay", replay), &[("t", 0)]);
+    lab.send(client, &ask("last=1"));
+    assert_eq!(got(&mut lab, client), ["2"]);
+    publish(&mut lab, sensor, "t", "3");
+    assert_eq!(got(&mut lab, client), ["3"]);
+    lab.send(client, &ask("last"));
+    match lab.take_one(client) {
+        Some(Received::SubAck { codes, .. }) => assert_eq!(codes, [0x8F]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_said() {
+    let mut lab = lab(1);
+    let wrong = [
+        ("$history/last=0/t", "last=100"),
+        ("$history/last=x/t", "last=100"),
+        ("$history/since=1/t", "unit"),
+        ("$history/t", "prefix is followed"),
+        ("$share/g/$history/last=1/t", "shared"),
+        ("$history/last=1/$where/true/t", "one of"),
+    ];
+    let client = lab.connect(V5, "five");
+    let old = lab.connect(V311, "four");
+    for (filter, why) in wrong {
+        let (codes, said) = subscribe(&mut lab, V5, client, filter, 0);
+        assert_eq!(codes, [0x8F], "{filter}");
+        assert!(said.contains(why), "{filter}: {said}");
+        assert_eq!(subscribe(&mut lab, V311, old, filter, 0).0, [0x80], "{filter}");
+    }
+    let mut without = Lab::new();
+    let client = without.connect(V5, "five");
+    let (codes, said) = subscribe(&mut without, V5, client, "$history/last=1/t", 0);
+    assert_eq!((codes, said.contains("[[history]]")), (vec![0x8F], true), "{said}");
+}
+
+#[test]
+fn no_retained_message_is_sent_and_retain_is_0() {
+    let mut lab = lab(1);
+    let sensor = lab.connect(V311, "sensor");
+    lab.send(sensor, &wire::publish(V311, 1, "t", None, b"kept"));
+    let client = lab.connect(V311, "reader");
+    subscribe(&mut lab, V311, client, "$history/last=9/t", 0);
+    let came = lab.publishes(client);
+    assert_eq!((came.len(), came[0].retain), (1, false));
+}
+
+#[test]
+fn what_may_not_be_read_is_not_replayed() {
+    let mut lab = lab(1);
+    let rules = "default = 'deny'\n[[rule]]\nallow = ['read', 'write']\ntopic = 'open/#'\n\
+                 [[rule]]\nclient_id = 'sensor'\nallow = ['write']\ntopic = '#'\n\
+                 [[rule]]\nallow = ['read']\ntopic = 'open/#'\n";
+    lab.set_rights(&Arc::new(Acl::from_toml(rules, "acl.toml").unwrap()));
+    let sensor = lab.connect(V311, "sensor");
+    publish(&mut lab, sensor, "open/a", "yes");
+    publish(&mut lab, sensor, "shut/a", "no");
+    let client = lab.connect(V5, "reader");
+    let (codes, _) = subscribe(&mut lab, V5, client, "$history/last=9/shut/a", 0);
+    assert_eq!(codes, [0x87]);
+    subscribe(&mut lab, V5, client, "$history/last=9/open/#", 0);
+    assert_eq!(got(&mut lab, client), ["yes"]);
+}
+
+#[test]
+fn a_replay_ends_with_its_connection_and_the_subscription_goes_on() {
+    let mut lab = lab(1);
+    lab.page_max = 2;
+    let sensor = lab.connect(V311, "sensor");
+    for n in 0..5 {
+        publish(&mut lab, sensor, "t", &n.to_string());
+    }
+    let keep = Connect::persistent(V5, "reader");
+    let client = lab.connect_with(V5, &keep);
+    lab.pause_replays();
+    lab.send(client, &wire::subscribe(V5, 1, &[("$history/last=5/t", 1)]));
+    lab.send(sensor, &wire::publish(V311, 2, "t", Some(1), b"while it is on its way"));
+    assert_eq!(got(&mut lab, client), [""; 0], "the past comes first");
+    lab.cut(client);
+    lab.replays_arrive();
+    let client = lab.connect_with(V5, &keep);
+    assert_eq!(
+        got(&mut lab, client),
+        ["while it is on its way"],
+        "kept in the queue; the past is not repeated"
+    );
+    lab.crash(Duration::from_secs(1));
+    let sensor = lab.connect(V311, "sensor");
+    publish(&mut lab, sensor, "t", "after a restart");
+    let client = lab.connect_with(V5, &keep);
+    publish(&mut lab, sensor, "t", "live");
+    let came = got(&mut lab, client);
+    assert_eq!(came.last().map(String::as_str), Some("live"), "{came:?}");
+    assert!(!came.contains(&"3".to_owned()), "{came:?}");
+}
+
+#[test]
+fn records_say_that_a_message_belongs_to_the_history_only_where_somebody_waits_anyway() {
+    let mut lab = lab(1);
+    let keep = Connect::persistent(V5, "reader");
+    let client = lab.connect_with(V5, &keep);
+    subscribe(&mut lab, V5, client, "kept/#", 1);
+    lab.stored.clear();
+    let sensor = lab.connect(V311, "sensor");
+    lab.send(sensor, &wire::publish(V311, 2, "nobody", Some(1), b"1"));
+    assert_eq!(lab.stored.len(), 0, "nothing waits, nothing is written");
+    lab.send(sensor, &wire::publish(V311, 2, "kept/a", Some(2), b"2"));
+    let kinds: Vec<_> = lab.stored.iter().flat_map(|(_, records)| records).collect();
+    assert!(matches!(kinds[..], [Record::Queued { .. }, Record::Remembered { .. }]), "{kinds:?}");
+    assert_eq!(lab.history.len(), 2, "but the history has both");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish { by: u8, topic: u8, qos: u8, many: u8 },
+    Subscribe { reader: u8, past: Past, topic: u8, qos: u8 },
+    Mail(bool),
+    Pages(bool),
+    Window(u8),
+    Crash { shards: u16 },
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Past {
+    All,
+    Last(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let past = prop_oneof![2 => Just(Past::All), 1 => (1..20_u8).prop_map(Past::Last)];
+    let subscribe = (0..2_u8, past, 0..3_u8, 0..3_u8)
+        .prop_map(|(reader, past, topic, qos)| Step::Subscribe { reader, past, topic, qos });
+    let publish = (0..4_u8, 0..2_u8, 0..2_u8, 1..9_u8).prop_map(|(by, topic, qos, many)| Step::Publish {
+        by,
+        topic,
+        qos,
+        many,
+    });
+    let step = prop_oneof![
+        10 => publish,
+        4 => subscribe,
+        3 => any::<bool>().prop_map(Step::Mail),
+        3 => any::<bool>().prop_map(Step::Pages),
+        2 => (0..3_u8).prop_map(Step::Window),
+        1 => (1..4_u16).prop_map(|shards| Step::Crash { shards }),
+    ];
+    proptest::collection::vec(step, 1..50)
+}
+
+/// What one reader is to get: a subscription of its own connection.
+struct Reader {
+    client: ClientIx,
+    filter: String,
+    past: Past,
+    /// How much was published when it subscribed.
+    from: usize,
+}
+
+fn wanted(all: &[(String, String)], reader: &Reader) -> Vec<String> {
+    let filter = reader.filter.as_str();
+    let fits = |(topic, _): &&(String, String)| cork_packet::matches(filter, topic);
+    let before: Vec<&String> = all[..reader.from].iter().filter(fits).map(|(_, text)| text).collect();
+    let skip = match reader.past {
+        Past::All => 0,
+        Past::Last(count) => before.len().saturating_sub(usize::from(count)),
+    };
+    let after = all[reader.from..].iter().filter(fits).map(|(_, text)| text);
+    before.into_iter().skip(skip).chain(after).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Publishers on every shard, pages and mail between shards that come late, sockets that are full, crashes.
+    #[test]
+    fn the_past_then_the_present_is_the_log(steps in steps(), shards in 1..4_u16, page in 1..6_usize) {
+        let mut lab = lab(shards);
+        lab.page_max = page;
+        let connect_all = |lab: &mut Lab| -> Vec<ClientIx> {
+            (0..4).map(|n| lab.connect(V311, &format!("publisher {n}"))).collect()
+        };
+        let mut publishers = connect_all(&mut lab);
+        let mut all: Vec<(String, String)> = Vec::new();
+        let mut readers: Vec<Reader> = Vec::new();
+        let mut names = 0;
+        let mut single = shards == 1;
+        for step in steps {
+            match step {
+                Step::Publish { by, topic, qos, many } => for _ in 0..many {
+                    let (topic, text) = (format!("t/{topic}"), format!("{by} {}", all.len()));
+                    let id = u16::try_from(all.len() + 1).unwrap();
+                    let packet = wire::publish(V311, qos << 1, &topic, (qos > 0).then_some(id), text.as_bytes());
+                    lab.send(publishers[usize::from(by)], &packet);
+                    all.push((topic, text));
+                },
+                Step::Subscribe { reader, past, topic, qos } => {
+                    names += 1;
+                    let client = lab.connect(BOTH[usize::from(reader)], &format!("reader {names}"));
+                    let filter = if topic == 2 { "t/#".to_owned() } else { format!("t/{topic}") };
+                    let from = match past {
+                        Past::All => "since=1d".to_owned(),
+                        Past::Last(count) => format!("last={count}"),
+                    };
+                    let text = format!("$history/{from}/{filter}");
+                    lab.send(client, &wire::subscribe(BOTH[usize::from(reader)], 1, &[(&text, qos)]));
+                    readers.push(Reader { client, filter, past, from: all.len() });
+                }
+                Step::Mail(true) => lab.pause_mail(),
+                Step::Mail(false) => lab.mail_arrives(),
+                Step::Pages(true) => lab.pause_replays(),
+                Step::Pages(false) => lab.replays_arrive(),
+                Step::Window(which) => if let Some(last) = readers.last() {
+                    lab.set_window(last.client, [0, 50, usize::MAX][usize::from(which)]);
+                },
+                Step::Crash { shards } => {
+                    check(&mut lab, &all, &mut readers, single)?;
+                    single &= shards == 1;
+                    lab.crash_to(Duration::from_secs(1), shards);
+                    publishers = connect_all(&mut lab);
+                }
+            }
+        }
+        check(&mut lab, &all, &mut readers, single)?;
+    }
+}
+
+/// Lets everything arrive, and looks at what every reader got.
+fn check(
+    lab: &mut Lab,
+    all: &[(String, String)],
+    readers: &mut Vec<Reader>,
+    one_shard: bool,
+) -> Result<(), TestCaseError> {
+    lab.mail_arrives();
+    lab.replays_arrive();
+    for reader in readers.iter() {
+        lab.set_window(reader.client, usize::MAX);
+    }
+    lab.advance(Duration::from_millis(1));
+    for reader in readers.drain(..) {
+        let (mut came, mut right) = (got(lab, reader.client), wanted(all, &reader));
+        if matches!(reader.past, Past::Last(_)) && !one_shard {
+            // Which were the last ones of several shards is the history's word; nothing behind them is missing.
+            let from = right.len().min(came.len());
+            right.drain(..right.len() - from);
+        }
+        // Each publisher's messages in its order.
+        for by in 0..4 {
+            let of = |texts: &[String]| -> Vec<String> {
+                texts.iter().filter(|text| text.starts_with(&format!("{by} "))).cloned().collect()
+            };
+            let (ours, theirs) = (of(&came), of(&right));
+            if matches!(reader.past, Past::All) || one_shard {
+                prop_assert_eq!(ours, theirs, "{}, publisher {}", reader.filter, by);
+            } else {
+                prop_assert!(ours.ends_with(&theirs) || theirs.ends_with(&ours), "{ours:?} {theirs:?}");
+            }
+        }
+        if matches!(reader.past, Past::All) || one_shard {
+            came.sort();
+            right.sort();
+            prop_assert_eq!(came, right);
+        }
+    }
+    Ok(())
+}
