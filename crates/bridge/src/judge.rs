@@ -47,12 +47,12 @@ impl Judged {
 impl Judged {
     /// What is subscribed here.
     pub(crate) fn filters_out(&self) -> Vec<String> {
-        self.plan.out.rules().iter().map(|rule| rule.filter.clone()).collect()
+        self.plan.out.rules().iter().map(Rule::subscription).collect()
     }
 
     /// What is subscribed there.
     pub(crate) fn filters_in(&self) -> Vec<String> {
-        self.plan.into.rules().iter().map(|rule| rule.filter.clone()).collect()
+        self.plan.into.rules().iter().map(Rule::subscription).collect()
     }
 }
 
@@ -162,10 +162,10 @@ fn rules(bridge: &Bridge, errors: &mut Vec<ConfigError>) -> (Vec<Rule>, Vec<Rule
             }
         }
         let sides = [
-            (topic.direction != Direction::In, &mut out, local, remote),
-            (topic.direction != Direction::Out, &mut into, remote, local),
+            (topic.direction != Direction::In, &mut out, local, remote, topic.through.as_str()),
+            (topic.direction != Direction::Out, &mut into, remote, local, ""),
         ];
-        for (wanted, rules, strip, add) in sides {
+        for (wanted, rules, strip, add, through) in sides {
             if !wanted || wild(strip) {
                 continue;
             }
@@ -174,7 +174,8 @@ fn rules(bridge: &Bridge, errors: &mut Vec<ConfigError>) -> (Vec<Rule>, Vec<Rule
                 errors.push(fault(&topic.origin, "topic.filter", message));
             } else {
                 let qos = QoS::from_bits(topic.qos).unwrap_or_default();
-                rules.push(Rule { filter, strip: strip.clone(), add: add.clone(), qos });
+                let (strip, add, through) = (strip.clone(), add.clone(), through.to_owned());
+                rules.push(Rule { filter, through, strip, add, qos });
             }
         }
     }
@@ -258,8 +259,12 @@ pub fn notes(config: &Config) -> Vec<String> {
         let servers: Vec<String> = link.servers.iter().map(ToString::to_string).collect();
         for (rules, way) in [(link.plan.out.rules(), "to"), (link.plan.into.rules(), "from")] {
             for rule in rules {
+                let some = match rule.through.as_str() {
+                    "" => String::new(),
+                    through => format!(" what passes `{}` of", through.trim_end_matches('/')),
+                };
                 notes.push(format!(
-                    "bridge `{name}`: `{}` {way} {}, as `{}`, QoS {} at most",
+                    "bridge `{name}`:{some} `{}` {way} {}, as `{}`, QoS {} at most",
                     rule.filter,
                     servers.join(" or "),
                     rule.filter.replacen(&rule.strip, &rule.add, 1),
@@ -298,6 +303,7 @@ mod tests {
         let found = judged(&config(text)).unwrap().remove(0);
         let rule = |filter: &str, strip: &str, add: &str| Rule {
             filter: filter.into(),
+            through: String::new(),
             strip: strip.into(),
             add: add.into(),
             qos: QoS::ExactlyOnce,
@@ -350,6 +356,51 @@ mod tests {
         ] {
             assert!(!first.is_as(&judged(&config(&other)).unwrap()[0]), "{other}");
         }
+    }
+
+    #[test]
+    fn what_goes_out_may_go_through_a_filter() {
+        let topic = |keys: &str| link("").replace("filter = '#'", keys);
+        let named = "\n[[filter]]\nname = 'warm'\nwhen = 'payload > 25'";
+        let both = topic(
+            "filter = 's/#'\ndirection = 'both'\nlocal_prefix = 'l/'\nwhen = 'payload / 2 > 1'\nevery = '10s'",
+        );
+        let found = judged(&config(&both)).unwrap().remove(0);
+        assert_eq!(found.filters_out(), ["$where/payload %2F 2 > 1;every=10000ms/l/s/#"]);
+        assert_eq!(
+            (found.filters_in(), found.plan.out.rules()[0].filter.as_str()),
+            (vec!["s/#".into()], "l/s/#")
+        );
+        let prefixed = topic("filter = '$filter/warm/s/#'") + named;
+        assert_eq!(judged(&config(&prefixed)).unwrap()[0].filters_out(), ["$filter/warm/s/#"]);
+        assert!(
+            notes(&config(&prefixed))[0]
+                .contains("bridge `a`: what passes `$filter/warm` of `s/#` to mqtt://b")
+        );
+        for (text, told) in [
+            (
+                topic("filter = '#'\nwhen = 'payload >'"),
+                "cork.toml:7: key `bridge.topic.when`: at character 10",
+            ),
+            (topic("filter = '#'\nevery = 5"), "bridge.topic.every`: a time in quotes"),
+            (topic("filter = '#'\nchanged = false"), "bridge.topic.when`: there is no condition"),
+            (
+                topic("filter = '#'\nwhen = 'payload > 1'\ndirection = 'in'"),
+                "this broker filters what goes out",
+            ),
+            (topic("filter = '$filter/wram/s/#'") + named, "there is no filter `wram`; did you mean `warm`?"),
+            (topic("filter = '$where/payload >/s/#'"), "at character 10"),
+            (topic("filter = '$filter/warm/s/#'\nwhen = 'payload > 1'") + named, "there are two filters"),
+            (topic("filter = '$filter/warm'") + named, "ends behind its prefix"),
+            (topic("filter = '$history/last=1/s'"), "asks for history"),
+        ] {
+            let error = Config::from_toml(&text, "cork.toml").unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(
+            !judged(&config(&topic("filter = '#'"))).unwrap()[0]
+                .is_as(&judged(&config(&topic("filter = '#'\nwhen = 'payload > 1'"))).unwrap()[0])
+        );
     }
 
     #[test]

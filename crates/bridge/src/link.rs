@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     judge::Judged,
+    map::Rule,
     relay::{End, Note, Opening, Plan, Relay, Side},
     session,
     status::{Shared, State},
@@ -87,7 +88,7 @@ impl Link {
         let rules = plan.out.rules();
         match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
             Ok(true) => {}
-            Ok(false) => self.new_local = rules.iter().map(|rule| rule.filter.clone()).collect(),
+            Ok(false) => self.new_local = rules.iter().map(Rule::subscription).collect(),
             Err(error) => {
                 // The next connection meets the same and says so again.
                 let name = &self.judged.bridge.name;

@@ -163,10 +163,10 @@ impl Relay {
         let mut filters = SubscribeBuf::new();
         let mut any = false;
         for rule in plan.out.rules() {
-            if !self.remote.present || self.opening.new_filters.contains(&rule.filter) {
-                any |= filters
-                    .push(&rule.filter, local_options(rule.qos, RetainHandling::SendAtSubscribe))
-                    .is_ok();
+            let filter = rule.subscription();
+            if !self.remote.present || self.opening.new_filters.contains(&filter) {
+                any |=
+                    filters.push(&filter, local_options(rule.qos, RetainHandling::SendAtSubscribe)).is_ok();
             }
         }
         if any {

@@ -7,13 +7,18 @@ use std::{
     time::Duration,
 };
 
+use cork_core::FilterTable;
 use cork_settings::{
     read::Section,
     values::{number, text, whole_seconds, word},
 };
-use toml::de::DeValue;
+use toml::{Spanned, de::DeValue};
 
-use super::{error::Origin, file::path};
+use super::{
+    error::Origin,
+    file::path,
+    filters::{read_prefix, split_prefix},
+};
 
 /// One link to another broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,9 @@ pub struct Bridge {
 pub struct BridgeTopic {
     /// `filter`: which topics, without the prefixes.
     pub filter: String,
+    /// `when`, `changed`, `deadband` and `every`, as the prefix that means the same: `$where/…/`, or `$filter/…/`. Empty:
+    /// all messages pass.
+    pub through: String,
     /// `direction`. Default: `"out"`.
     pub direction: Direction,
     /// `qos`: the most that is passed on. Default: 1.
@@ -164,6 +172,7 @@ pub(super) fn read_bridge(
     mut section: Section<'_, '_>,
     span: &Range<usize>,
     folder: &Path,
+    table: &FilterTable,
 ) -> Option<Bridge> {
     let faults = section.faults();
     let s = &mut section;
@@ -194,7 +203,7 @@ pub(super) fn read_bridge(
     if topics.is_empty() && s.faults() == faults {
         s.fault(span, "topic", "is missing; nothing would pass without a [[bridge.topic]]".to_owned());
     }
-    let topics = topics.into_iter().filter_map(|(span, section)| read_topic(section, &span)).collect();
+    let topics = topics.into_iter().filter_map(|(span, section)| read_topic(section, &span, table)).collect();
     let origin = section.origin(span);
     let is_whole = section.faults() == faults;
     section.finish();
@@ -217,19 +226,49 @@ pub(super) fn read_bridge(
     })
 }
 
-fn read_topic(mut section: Section<'_, '_>, span: &Range<usize>) -> Option<BridgeTopic> {
+fn read_topic(mut section: Section<'_, '_>, span: &Range<usize>, table: &FilterTable) -> Option<BridgeTopic> {
     let s = &mut section;
-    let filter = s.read("filter", text);
+    let through = read_prefix(s, span);
+    let filter = match s.take("filter") {
+        Some(value) => read_filter(s, &value, through, table),
+        None => {
+            s.fault(span, "filter", "is missing; `#` is for everything".to_owned());
+            None
+        }
+    };
     let direction = s.read("direction", word(DIRECTIONS)).unwrap_or_default();
     let qos = s.read("qos", number(0..=2)).unwrap_or(1);
     let local_prefix = s.read("local_prefix", any_text).unwrap_or_default();
     let remote_prefix = s.read("remote_prefix", any_text).unwrap_or_default();
     let origin = section.origin(span);
-    if filter.is_none() {
-        section.fault(span, "filter", "is missing; `#` is for everything".to_owned());
+    if direction == Direction::In && filter.as_ref().is_some_and(|(through, _)| !through.is_empty()) {
+        let message = "is \"in\", but this broker filters what goes out: take `when`, `changed`, `deadband` and \
+                       `every` away";
+        section.fault(span, "direction", message.to_owned());
     }
     section.finish();
-    Some(BridgeTopic { filter: filter?, direction, qos, local_prefix, remote_prefix, origin })
+    let (through, filter) = filter?;
+    Some(BridgeTopic { filter, through, direction, qos, local_prefix, remote_prefix, origin })
+}
+
+/// A topic filter, and behind what prefix.
+fn read_filter(
+    s: &Section<'_, '_>,
+    value: &Spanned<DeValue<'_>>,
+    through: String,
+    table: &FilterTable,
+) -> Option<(String, String)> {
+    let parts = text(value.get_ref()).and_then(|text| {
+        let (prefix, filter) = split_prefix(&text, table)?;
+        match (prefix.is_empty(), through.is_empty()) {
+            (true, _) => Ok((through, filter.to_owned())),
+            (false, true) => Ok((prefix.to_owned(), filter.to_owned())),
+            (false, false) => {
+                Err("there are two filters: keep the prefix, or `when` and the like".to_owned())
+            }
+        }
+    });
+    parts.map_err(|message| s.fault(&value.span(), "filter", format!("is not accepted; {message}"))).ok()
 }
 
 fn read_password(s: &mut Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Secret> {
