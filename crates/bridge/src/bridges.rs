@@ -80,7 +80,7 @@ impl Bridges {
             earlier: earlier.collect(),
             thread: None,
         };
-        let links = judged(broker.config())?;
+        let links = bridges.with_lanes(judged(broker.config())?);
         bridges.give(links, broker.config())?;
         Ok(bridges)
     }
@@ -91,7 +91,7 @@ impl Bridges {
     /// # Errors
     /// As [`Bridges::start`]; nothing has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<String>, StartError> {
-        let links = judged(config)?;
+        let links = self.with_lanes(judged(config)?);
         let mut changed = Vec::new();
         for link in &links {
             let name = &link.bridge.name;
@@ -117,6 +117,11 @@ impl Bridges {
     /// Everything that is wrong.
     pub fn judge(&self, config: &Config) -> Result<(), ConfigErrors> {
         crate::judge(config)
+    }
+
+    fn with_lanes(&self, links: Vec<Judged>) -> Vec<Judged> {
+        let runs = |name: &str| self.links.iter().any(|link| link.bridge.name == name);
+        crate::judge::with_lanes(links, |name| runs(name) || self.earlier.contains_key(name))
     }
 
     fn give(&mut self, links: Vec<Judged>, config: &Config) -> io::Result<()> {

@@ -9,10 +9,11 @@ use std::{
 
 use cork_broker::{
     Config,
-    config::{Bridge, BridgeTopic, BridgeVersion, ConfigError, ConfigErrors, Direction, Origin},
+    config::{Bridge, BridgeTopic, BridgeVersion, ConfigError, ConfigErrors, Direction, Order, Origin},
 };
 use cork_client::{Connector, Options, Parts, Scheme, Server, Tls};
 use cork_packet::{ProtocolVersion, QoS, split_share, validate_filter};
+use cork_store::LANE_SUFFIX;
 
 use crate::{
     map::{Map, Rule},
@@ -47,13 +48,39 @@ impl Judged {
 impl Judged {
     /// What is subscribed here.
     pub(crate) fn filters_out(&self) -> Vec<String> {
-        self.plan.out.rules().iter().map(Rule::subscription).collect()
+        self.plan.subscribed().iter().map(Rule::subscription).collect()
     }
 
     /// What is subscribed there.
     pub(crate) fn filters_in(&self) -> Vec<String> {
         self.plan.into.rules().iter().map(Rule::subscription).collect()
     }
+}
+
+impl Judged {
+    /// What is published goes through this one while the first has a backlog: another session on both sides.
+    pub(crate) fn second_lane(&self) -> Self {
+        let mut lane = self.clone();
+        lane.bridge.name += LANE_SUFFIX;
+        lane.plan.local_id += LANE_SUFFIX;
+        lane.plan.remote_id += "-live";
+        lane.plan.into = Map::default();
+        (lane.plan.second, lane.plan.lane_wanted) = (true, self.bridge.order == Order::LiveFirst);
+        lane
+    }
+}
+
+/// Puts the second lanes behind their links: those that are wanted, and those that are known and may hold something.
+pub(crate) fn with_lanes(links: Vec<Judged>, is_known: impl Fn(&str) -> bool) -> Vec<Judged> {
+    let mut all = Vec::with_capacity(links.len());
+    for link in links {
+        let lane = link.second_lane();
+        all.push(link);
+        if lane.plan.lane_wanted || is_known(&lane.bridge.name) {
+            all.push(lane);
+        }
+    }
+    all
 }
 
 fn without_places(bridge: &Bridge) -> Bridge {
@@ -133,6 +160,7 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         inflight: bridge.inflight.min(limits.receive_maximum),
         messages_per_second: bridge.messages_per_second,
         max_age: bridge.max_age,
+        queue_max_bytes: bridge.queue_max_bytes,
         packet_bytes_max: limits.max_packet_size,
         topic_levels_max: usize::from(limits.topic_levels_max),
         ..Plan::default()
@@ -272,6 +300,12 @@ pub fn notes(config: &Config) -> Vec<String> {
                 ));
             }
         }
+        if link.bridge.order == Order::LiveFirst {
+            let (first, second) = (&link.plan.remote_id, link.second_lane().plan.remote_id);
+            notes.push(format!(
+                "bridge `{name}`: what is published passes beside what waited, as `{first}` and `{second}`"
+            ));
+        }
         let plain = link.servers.iter().find(|server| {
             let open = matches!(server.scheme(), Scheme::Tcp | Scheme::Ws);
             open && !matches!(server.host(), "localhost" | "127.0.0.1" | "::1")
@@ -388,7 +422,10 @@ mod tests {
                 topic("filter = '#'\nwhen = 'payload > 1'\ndirection = 'in'"),
                 "this broker filters what goes out",
             ),
-            (topic("filter = '$filter/wram/s/#'") + named, "there is no filter `wram`; did you mean `warm`?"),
+            (
+                topic("filter = '$filter/warmm/s/#'") + named,
+                "there is no filter `warmm`; did you mean `warm`?",
+            ),
             (topic("filter = '$where/payload >/s/#'"), "at character 10"),
             (topic("filter = '$filter/warm/s/#'\nwhen = 'payload > 1'") + named, "there are two filters"),
             (topic("filter = '$filter/warm'") + named, "ends behind its prefix"),
@@ -401,6 +438,24 @@ mod tests {
             !judged(&config(&topic("filter = '#'"))).unwrap()[0]
                 .is_as(&judged(&config(&topic("filter = '#'\nwhen = 'payload > 1'"))).unwrap()[0])
         );
+    }
+
+    #[test]
+    fn a_link_may_have_a_second_lane() {
+        let both = judged(&config(&link("order = 'live-first'\nqueue_max_bytes = '1MB'"))).unwrap();
+        let lanes = with_lanes(both, |_| false);
+        let ids: Vec<_> =
+            lanes.iter().map(|l| (l.plan.local_id.as_str(), l.plan.remote_id.as_str())).collect();
+        assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/live", "cork-a-live")]);
+        assert_eq!((lanes[0].filters_out(), lanes[1].filters_out()), (vec!["#".to_owned()], Vec::new()));
+        assert!(lanes[1].plan.lane_wanted && lanes[1].plan.out == lanes[0].plan.out);
+        assert_eq!(lanes[1].plan.queue_max_bytes, Some(1_000_000));
+        // One that may hold something stays when it is not wanted any more.
+        let strict = || judged(&config(&link(""))).unwrap();
+        assert_eq!(with_lanes(strict(), |_| false).len(), 1);
+        let left = with_lanes(strict(), |name| name == "a/live");
+        assert!(left.len() == 2 && !left[1].plan.lane_wanted && !left[1].is_as(&lanes[1]));
+        assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-live`"));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     judge::Judged,
-    map::Rule,
     relay::{End, Note, Opening, Plan, Relay, Side},
     session,
     status::{Shared, State},
@@ -85,10 +84,9 @@ impl Link {
     pub(crate) async fn prepare(&mut self) {
         let plan = &self.judged.plan;
         let Home { connector, server } = &self.home;
-        let rules = plan.out.rules();
-        match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
+        match session::prepare(&**connector, server, plan, &self.old_local).await {
             Ok(true) => {}
-            Ok(false) => self.new_local = rules.iter().map(Rule::subscription).collect(),
+            Ok(false) => self.new_local = self.judged.filters_out(),
             Err(error) => {
                 // The next connection meets the same and says so again.
                 let name = &self.judged.bridge.name;

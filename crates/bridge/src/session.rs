@@ -11,22 +11,21 @@ use cork_packet::{
 use cork_proto::{Inbound, split_packet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{
-    map::Rule,
-    relay::{local_connect, local_options},
-};
+use crate::relay::{Plan, local_connect, local_options};
 
-/// Makes the session `client_id`, subscribes what `rules` say and unsubscribes `old`. Returns whether it was there.
+/// Makes the session of a plan, subscribes what its rules say and unsubscribes `old`. Returns whether it was there.
 pub(crate) async fn prepare(
     connector: &dyn Connector,
     server: &Server,
-    client_id: &str,
-    rules: &[Rule],
+    plan: &Plan,
     old: &[String],
 ) -> io::Result<bool> {
+    let (client_id, rules) = (plan.local_id.as_str(), plan.subscribed());
+    let mut properties = properties(u32::MAX);
+    plan.wishes(&mut properties);
     let mut pipe = Pipe::open(connector, server).await?;
     // What waits is not asked for; it would have to be repeated anyway.
-    let present = pipe.connect(&local_connect(client_id, properties(u32::MAX).as_properties())).await?;
+    let present = pipe.connect(&local_connect(client_id, properties.as_properties())).await?;
     if !rules.is_empty() {
         let mut filters = SubscribeBuf::new();
         for rule in rules {

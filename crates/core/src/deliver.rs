@@ -145,7 +145,14 @@ impl Board {
         if !self.may_read(six, publication.topic) {
             return;
         }
-        let Some(session) = self.sessions.get(six as usize) else { return };
+        let Some(mut session) = self.sessions.get(six as usize) else { return };
+        if session.inside {
+            if let Some(lane) = self.lane_of(six) {
+                return self.deliver(lane, publication, how);
+            }
+            let Some(again) = self.sessions.get(six as usize) else { return };
+            session = again;
+        }
         let index = session.conn;
         if how.qos == QoS::AtMostOnce {
             // 5.0 [MQTT-4.6.0-6]: behind those of QoS 0 that were queued while the client was away.

@@ -48,6 +48,7 @@ mod gather;
 mod gone;
 pub mod hooks;
 mod io;
+mod lanes;
 mod list;
 mod outbuf;
 mod peers;

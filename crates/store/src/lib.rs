@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod facts;
+mod inside;
 mod message;
 #[cfg(feature = "model")]
 mod model;
@@ -23,6 +24,7 @@ mod record;
 mod recovered;
 
 pub use facts::{Facts, NoMessageId};
+pub use inside::{LANE_ASKED_BY, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

@@ -10,7 +10,7 @@ use std::{
 use cork_core::FilterTable;
 use cork_settings::{
     read::Section,
-    values::{number, text, whole_seconds, word},
+    values::{number, size, text, whole_seconds, word},
 };
 use toml::{Spanned, de::DeValue};
 
@@ -49,6 +49,10 @@ pub struct Bridge {
     pub messages_per_second: u32,
     /// `max_age`: older messages are not sent any more. Default: none.
     pub max_age: Option<Duration>,
+    /// `order` of what goes out. Default: `"strict"`.
+    pub order: Order,
+    /// `queue_max_bytes`: what may wait for the link. Default: `limits.queue_max_bytes`.
+    pub queue_max_bytes: Option<u64>,
     /// `[[bridge.topic]]`: what passes.
     pub topics: Vec<BridgeTopic>,
     /// Where it was said.
@@ -73,6 +77,16 @@ pub struct BridgeTopic {
     pub remote_prefix: String,
     /// Where it was said.
     pub origin: Origin,
+}
+
+/// In which order messages go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// `"strict"`: as they came.
+    #[default]
+    Strict,
+    /// `"live-first"`: what is published now passes beside what waited, each in order.
+    LiveFirst,
 }
 
 /// Which way messages pass.
@@ -164,6 +178,7 @@ const VERSIONS: &[(&str, BridgeVersion)] =
     &[("auto", BridgeVersion::Auto), ("5", BridgeVersion::V5), ("3.1.1", BridgeVersion::V311)];
 const DIRECTIONS: &[(&str, Direction)] =
     &[("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
+const ORDERS: &[(&str, Order)] = &[("strict", Order::Strict), ("live-first", Order::LiveFirst)];
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -189,7 +204,8 @@ pub(super) fn read_bridge(
     let inflight = s.read("inflight", number(1..=u64::from(u16::MAX)));
     let messages_per_second = s.read("messages_per_second", number(0..=u64::from(u32::MAX)));
     let max_age = s.read("max_age", whole_seconds(MAX_AGE));
-    s.read("order", order);
+    let order = s.read("order", word(ORDERS)).unwrap_or_default();
+    let queue_max_bytes = s.read("queue_max_bytes", size(1024..=u64::MAX));
     for (key, there) in [("name", name.is_some()), ("url", !urls.is_empty())] {
         if !there && s.faults() == faults {
             s.fault(
@@ -203,7 +219,13 @@ pub(super) fn read_bridge(
     if topics.is_empty() && s.faults() == faults {
         s.fault(span, "topic", "is missing; nothing would pass without a [[bridge.topic]]".to_owned());
     }
-    let topics = topics.into_iter().filter_map(|(span, section)| read_topic(section, &span, table)).collect();
+    let topics: Vec<BridgeTopic> =
+        topics.into_iter().filter_map(|(span, section)| read_topic(section, &span, table)).collect();
+    if order == Order::LiveFirst && topics.iter().any(|topic| topic.direction == Direction::Both) {
+        let message = "is \"live-first\", and what goes out by the second session would come back by the first: \
+                       make two links of it, one for \"out\" and one for \"in\"";
+        s.fault(span, "order", message.to_owned());
+    }
     let origin = section.origin(span);
     let is_whole = section.faults() == faults;
     section.finish();
@@ -221,6 +243,8 @@ pub(super) fn read_bridge(
         inflight: inflight.unwrap_or(1024),
         messages_per_second: messages_per_second.unwrap_or(0),
         max_age,
+        order,
+        queue_max_bytes,
         topics,
         origin,
     })
@@ -331,16 +355,6 @@ fn any_text(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "accepted is text in quotes".to_owned())
 }
 
-fn order(value: &DeValue<'_>) -> Result<(), String> {
-    match value.as_str() {
-        Some("strict") => Ok(()),
-        Some("live-first") => {
-            Err("\"live-first\" is not in this version yet; accepted is \"strict\"".to_owned())
-        }
-        _ => Err("accepted is \"strict\"".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,7 +391,11 @@ mod tests {
             (GOOD, "bridge.topic`: is missing"),
             (&format!("{GOOD}[[bridge.topic]]\nqos = 1"), "bridge.topic.filter`: is missing"),
             (&format!("{GOOD}[[bridge.topic]]\nfilter = '#'\nqos = 3"), "bridge.topic.qos`"),
-            (&format!("{GOOD}order = 'live-first'\n[[bridge.topic]]\nfilter = '#'"), "not in this version"),
+            (&format!("{GOOD}order = 'newest-first'\n[[bridge.topic]]\nfilter = '#'"), "bridge.order`"),
+            (
+                &format!("{GOOD}order = 'live-first'\n[[bridge.topic]]\nfilter = '#'\ndirection = 'both'"),
+                "would come back",
+            ),
             (
                 &format!("{GOOD}password = 'x'\npassword_env = 'Y'\n[[bridge.topic]]\nfilter = '#'"),
                 "said twice",
