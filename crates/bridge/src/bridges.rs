@@ -93,7 +93,8 @@ impl Bridges {
     pub fn reload(&mut self, config: &Config) -> Result<Vec<String>, StartError> {
         let links = self.with_lanes(judged(config)?);
         let mut changed = Vec::new();
-        for link in &links {
+        // A second lane is as its link is.
+        for link in links.iter().filter(|link| !link.plan.second) {
             let name = &link.bridge.name;
             match self.links.iter().find(|old| old.bridge.name == *name) {
                 None => changed.push(format!("bridge {name}: new")),
@@ -101,7 +102,7 @@ impl Bridges {
                 Some(_) => {}
             }
         }
-        for old in &self.links {
+        for old in self.links.iter().filter(|link| !link.plan.second) {
             let name = &old.bridge.name;
             if !links.iter().any(|link| link.bridge.name == *name) {
                 changed.push(format!("bridge {name}: gone, with what waited for it"));

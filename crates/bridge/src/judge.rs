@@ -13,7 +13,7 @@ use cork_broker::{
 };
 use cork_client::{Connector, Options, Parts, Scheme, Server, Tls};
 use cork_packet::{ProtocolVersion, QoS, split_share, validate_filter};
-use cork_store::LANE_SUFFIX;
+use cork_store::{LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX};
 
 use crate::{
     map::{Map, Rule},
@@ -65,7 +65,7 @@ impl Judged {
         lane.plan.local_id += LANE_SUFFIX;
         lane.plan.remote_id += "-live";
         lane.plan.into = Map::default();
-        (lane.plan.second, lane.plan.lane_wanted) = (true, self.bridge.order == Order::LiveFirst);
+        lane.plan.second = true;
         lane
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn with_lanes(links: Vec<Judged>, is_known: impl Fn(&str) -> bool) ->
     for link in links {
         let lane = link.second_lane();
         all.push(link);
-        if lane.plan.lane_wanted || is_known(&lane.bridge.name) {
+        if lane.plan.lane.is_some() || is_known(&lane.bridge.name) {
             all.push(lane);
         }
     }
@@ -147,6 +147,7 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         }
     };
     let fingerprint = fingerprint(bridge, password.as_deref());
+    let lane = lane(bridge, &out, &into).map_err(|error| vec![error])?;
     let limits = &config.limits;
     let plan = Plan {
         out: Map::new(out),
@@ -161,6 +162,7 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         messages_per_second: bridge.messages_per_second,
         max_age: bridge.max_age,
         queue_max_bytes: bridge.queue_max_bytes,
+        lane,
         packet_bytes_max: limits.max_packet_size,
         topic_levels_max: usize::from(limits.topic_levels_max),
         ..Plan::default()
@@ -172,6 +174,36 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
     };
     let Parts { servers, connector, .. } = parts;
     Ok(Judged { bridge: bridge.clone(), plan, servers, connector, versions, fingerprint })
+}
+
+/// What the second lane is for, if there is to be one.
+fn lane(bridge: &Bridge, out: &[Rule], into: &[Rule]) -> Result<Option<&'static str>, ConfigError> {
+    // No Local keeps a message from coming back to the session it went by, and to no other.
+    let there = |rule: &Rule| rule.filter.replacen(&rule.strip, &rule.add, 1);
+    let comes_back = out.iter().map(there).any(|out| into.iter().any(|rule| overlap(&out, &rule.filter)));
+    match bridge.order {
+        Order::LiveFirst if comes_back => {
+            let message = "is \"live-first\", and what goes out by the second session would come back by the first: \
+                           make two links of it, one for what goes out and one for what comes in";
+            Err(fault(&bridge.origin, "order", message.to_owned()))
+        }
+        _ if comes_back || out.is_empty() => Ok(None),
+        Order::Single => Ok(None),
+        Order::Strict => Ok(Some(LANE_STRICT)),
+        Order::LiveFirst => Ok(Some(LANE_LIVE_FIRST)),
+    }
+}
+
+/// Whether some topic matches both Topic Filters.
+fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
 }
 
 /// The rules of both directions.
@@ -300,11 +332,14 @@ pub fn notes(config: &Config) -> Vec<String> {
                 ));
             }
         }
-        if link.bridge.order == Order::LiveFirst {
+        let beside = match link.plan.lane {
+            Some(LANE_LIVE_FIRST) => "what is published passes beside what waited",
+            Some(_) => "topics without backlog pass beside those with",
+            None => "",
+        };
+        if !beside.is_empty() {
             let (first, second) = (&link.plan.remote_id, link.second_lane().plan.remote_id);
-            notes.push(format!(
-                "bridge `{name}`: what is published passes beside what waited, as `{first}` and `{second}`"
-            ));
+            notes.push(format!("bridge `{name}`: {beside}, as `{first}` and `{second}`"));
         }
         let plain = link.servers.iter().find(|server| {
             let open = matches!(server.scheme(), Scheme::Tcp | Scheme::Ws);
@@ -441,6 +476,18 @@ mod tests {
     }
 
     #[test]
+    fn filters_overlap_where_some_topic_fits_both() {
+        for (one, other) in
+            [("#", "a"), ("a/#", "a"), ("a/+", "a/b"), ("+/b", "a/+"), ("a/b", "a/b"), ("a/#", "+/c/d")]
+        {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [("a", "b"), ("a/+", "a"), ("a/b/#", "a/c"), ("+/b", "+/c"), ("a/b", "a")] {
+            assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
+        }
+    }
+
+    #[test]
     fn a_link_may_have_a_second_lane() {
         let both = judged(&config(&link("order = 'live-first'\nqueue_max_bytes = '1MB'"))).unwrap();
         let lanes = with_lanes(both, |_| false);
@@ -448,13 +495,23 @@ mod tests {
             lanes.iter().map(|l| (l.plan.local_id.as_str(), l.plan.remote_id.as_str())).collect();
         assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/live", "cork-a-live")]);
         assert_eq!((lanes[0].filters_out(), lanes[1].filters_out()), (vec!["#".to_owned()], Vec::new()));
-        assert!(lanes[1].plan.lane_wanted && lanes[1].plan.out == lanes[0].plan.out);
+        assert!(lanes[1].plan.lane == Some(LANE_LIVE_FIRST) && lanes[1].plan.out == lanes[0].plan.out);
         assert_eq!(lanes[1].plan.queue_max_bytes, Some(1_000_000));
         // One that may hold something stays when it is not wanted any more.
-        let strict = || judged(&config(&link(""))).unwrap();
-        assert_eq!(with_lanes(strict(), |_| false).len(), 1);
-        let left = with_lanes(strict(), |name| name == "a/live");
-        assert!(left.len() == 2 && !left[1].plan.lane_wanted && !left[1].is_as(&lanes[1]));
+        let single = || judged(&config(&link("order = 'single'"))).unwrap();
+        assert_eq!(with_lanes(single(), |_| false).len(), 1);
+        let left = with_lanes(single(), |name| name == "a/live");
+        assert!(left.len() == 2 && left[1].plan.lane.is_none() && !left[1].is_as(&lanes[1]));
+        let strict = with_lanes(judged(&config(&link(""))).unwrap(), |_| false);
+        assert_eq!(strict[1].plan.lane, Some(LANE_STRICT));
+        // What goes out by it must not come back by the first.
+        let both = link("").replace("filter = '#'", "filter = 's/#'\ndirection = 'both'");
+        assert_eq!(judged(&config(&both)).unwrap()[0].plan.lane, None);
+        let apart =
+            link("") + "remote_prefix = 'site/'\n[[bridge.topic]]\nfilter = 'orders/+'\ndirection = 'in'";
+        assert_eq!(judged(&config(&apart)).unwrap()[0].plan.lane, Some(LANE_STRICT));
+        let error = judge(&config(&both.replace("name =", "order = 'live-first'\nname ="))).unwrap_err();
+        assert!(error.to_string().contains("bridge.order`: is \"live-first\", and what goes out"), "{error}");
         assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-live`"));
     }
 
@@ -466,6 +523,7 @@ mod tests {
             notes(&config(&text)),
             [
                 "bridge `a`: `#` to mqtt://b.example:1883, as `site-7/#`, QoS 1 at most",
+                "bridge `a`: topics without backlog pass beside those with, as `cork-a` and `cork-a-live`",
                 "note: bridge `a` sends its password to mqtt://b.example:1883 without encryption; `mqtts://` ends that",
             ]
         );

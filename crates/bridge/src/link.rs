@@ -105,7 +105,12 @@ impl Link {
         let text = format!("{server}: {}", tried.why);
         if status.last_error != text || tried.online > Duration::ZERO {
             let name = &self.judged.bridge.name;
-            tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+            if self.judged.plan.second {
+                // The first session of the link says the same.
+                tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
+            } else {
+                tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+            }
         }
         status.last_error = text;
     }

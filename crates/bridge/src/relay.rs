@@ -59,8 +59,8 @@ pub(crate) struct Plan {
     pub(crate) remote_id: String,
     /// This is the second lane of a link, whose first one has the subscriptions.
     pub(crate) second: bool,
-    /// It is to be taken for what is published while the first one has a backlog.
-    pub(crate) lane_wanted: bool,
+    /// What it is for while the first one has a backlog: `LANE_STRICT` or `LANE_LIVE_FIRST`; nothing any more: `None`.
+    pub(crate) lane: Option<&'static str>,
     /// What may wait in the session in this broker, in bytes.
     pub(crate) queue_max_bytes: Option<u64>,
     pub(crate) user_name: Option<String>,
@@ -87,8 +87,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// What this broker is asked for its session.
     pub(crate) fn wishes(&self, properties: &mut PropertiesBuf) {
-        if self.second && self.lane_wanted {
-            properties.push(Property::UserProperty(LANE_ASKED_BY, ""));
+        if let (true, Some(order)) = (self.second, self.lane) {
+            properties.push(Property::UserProperty(LANE_ASKED_BY, order));
         }
         if let Some(bytes) = self.queue_max_bytes {
             properties.push(Property::UserProperty(QUEUE_BYTES_ASKED_BY, &bytes.to_string()));

@@ -147,7 +147,7 @@ impl Board {
         }
         let Some(mut session) = self.sessions.get(six as usize) else { return };
         if session.inside {
-            if let Some(lane) = self.lane_of(six) {
+            if let Some(lane) = self.lane_of(six, publication.topic) {
                 return self.deliver(lane, publication, how);
             }
             let Some(again) = self.sessions.get(six as usize) else { return };
@@ -214,6 +214,7 @@ impl Board {
         let Some(Some(conn)) = self.conns.get(session.conn as usize) else { return false };
         conn.is_open()
             && conn.out.len() < OUTPUT_HIGH_BYTES
+            && !(session.inside && self.waits_for_lane(six))
             && session.outgoing.as_ref().is_none_or(|outgoing| {
                 outgoing.queue.is_empty()
                     && !outgoing.inflight.is_resending()
@@ -334,6 +335,9 @@ impl Board {
             let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
             let Some(Some(conn)) = self.conns.get(index as usize) else { return };
             if !conn.is_open() || conn.out.len() >= OUTPUT_HIGH_BYTES {
+                return;
+            }
+            if session.inside && self.waits_for_lane(six) {
                 return;
             }
             let window = usize::from(conn.window);

@@ -222,6 +222,9 @@ impl Board {
         self.heads_bytes -= cost;
         self.queue_bytes -= cost;
         self.stats.queued_messages -= 1;
+        if self.sessions[six as usize].inside {
+            self.lane_moved(six);
+        }
         Some(queued)
     }
 

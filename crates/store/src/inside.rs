@@ -3,9 +3,16 @@
 /// Client Identifiers that end so are the second lane of the Session without it, and live on the same shard.
 pub const LANE_SUFFIX: &str = "/live";
 
-/// Makes this Session the second lane of the other one: what that one's subscriptions bring goes to the one of the two
-/// that has no backlog. Any value; without it, the Session keeps what it has and gets no more.
+/// Makes this Session the second lane of the other one: a part of what that one's subscriptions bring goes to this one
+/// while the other has a backlog, as the value says: [`LANE_STRICT`] or [`LANE_LIVE_FIRST`]. Without it, the Session keeps
+/// what it has and gets no more.
 pub const LANE_ASKED_BY: &str = "cork-lane";
+
+/// What is of topics that have no backlog.
+pub const LANE_STRICT: &str = "strict";
+
+/// Whatever is published.
+pub const LANE_LIVE_FIRST: &str = "live-first";
 
 /// Bytes that may wait in the Session, in place of the limit for all.
 pub const QUEUE_BYTES_ASKED_BY: &str = "cork-queue-bytes";

@@ -24,7 +24,9 @@ mod record;
 mod recovered;
 
 pub use facts::{Facts, NoMessageId};
-pub use inside::{LANE_ASKED_BY, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane};
+pub use inside::{
+    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane,
+};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

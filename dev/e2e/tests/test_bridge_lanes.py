@@ -75,3 +75,30 @@ def test_at_qos_2_everything_arrives_once_through_kills_and_cuts(workdir, runnin
     reader.wait_for_different(sent)
     assert reader.count == sent, f"{reader.count - sent} of {sent} are there twice"
     assert "cloud/live" in local.log(), "the second lane never came up"
+
+
+def test_an_alarm_does_not_wait_behind_a_backlog(workdir, running, figure):
+    """The default order: a topic that has no backlog passes at once, the others stay in order."""
+    cloud = running(Node(workdir / "cloud"))
+    cloud.start()
+    config = link("cloud", cloud.port, OUT, messages_per_second=1000).replace('"1000"', "1000")
+    local = running(Node(workdir / "local", config, durability="none"))
+    local.start()
+    cloud.kill()
+    sender = running(client(local, "sender"))
+    for number in range(3000):
+        sender.paho.publish(f"sensor/{number % 10}", str(number // 10), qos=1)
+    sender.publish("sensor/0", "300", qos=1)
+    cloud.start()
+    reader = running(Reader(cloud.port, "sensor/#", 1))
+    alarms = running(client(cloud, "alarms"))
+    alarms.subscribe("alarm", qos=1)
+    until(lambda: reader.count > 300, what="the backlog's beginning")
+    began = time.monotonic()
+    sender.publish("sensor/0", "301", qos=1)
+    sender.publish("alarm", "fire", qos=1)
+    alarms.wait_for(1, timeout=5)
+    figure(f"strict: an alarm took {(time.monotonic() - began) * 1000:.0f} ms beside a backlog")
+    assert reader.count < 2800, "the backlog was gone before the alarm could be looked at"
+    reader.wait_for_different(3002)
+    assert list(dict.fromkeys(reader.readings["sensor/0"])) == list(range(302))

@@ -49,20 +49,22 @@ def test_a_link_takes_what_passes_and_a_reload_changes_that(workdir, running):
     cloud.start()
     reader.connect()
     sender.connect()
-    reader.wait_for(3)
+    until(lambda: '{"t":28}' in reader.payloads())
     local.configure(link("cloud", cloud.port, {"filter": "$filter/warm/sensors/#", "remote_prefix": "site/"}) + WARM)
     local.signal(signal.SIGHUP)
     until(lambda: "bridge cloud: changed" in local.log())
-    publish(sender, '{"t":1}', '{"t":30}', '{"t":30}')
-    reader.wait_for(5)
-    assert reader.payloads()[2:] == ['{"t":28}', '{"t":30}', '{"t":30}']
+    publish(sender, '{"t":1}', '{"t":30}', '{"t":30,"n":2}')
+    until(lambda: '{"t":30,"n":2}' in reader.payloads())
+    # What was under way when somebody was killed may come again at QoS 1.
+    different = list(dict.fromkeys(reader.payloads()))
+    assert different == ['{"t":26}', '{"t":27}', '{"t":28}', '{"t":30}', '{"t":30,"n":2}']
     # The name means something else now; the link itself did not change.
     local.configure(local.file.read_text().removeprefix(local.head).replace("> 25", "< 10"))
     local.signal(signal.SIGHUP)
     until(lambda: local.log().count("reloaded") >= 2)
     publish(sender, '{"t":31}', '{"t":2}')
-    reader.wait_for(6)
-    assert reader.payloads()[5:] == ['{"t":2}']
+    until(lambda: '{"t":2}' in reader.payloads())
+    assert '{"t":31}' not in reader.payloads()
 
 
 def test_a_link_sends_at_most_one_message_in_each_time(workdir, running):

@@ -82,11 +82,13 @@ pub struct BridgeTopic {
 /// In which order messages go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// `"strict"`: as they came.
+    /// `"strict"`: those of a topic as they came; a topic without backlog passes beside one with.
     #[default]
     Strict,
     /// `"live-first"`: what is published now passes beside what waited, each in order.
     LiveFirst,
+    /// `"single"`: all as they came.
+    Single,
 }
 
 /// Which way messages pass.
@@ -178,7 +180,8 @@ const VERSIONS: &[(&str, BridgeVersion)] =
     &[("auto", BridgeVersion::Auto), ("5", BridgeVersion::V5), ("3.1.1", BridgeVersion::V311)];
 const DIRECTIONS: &[(&str, Direction)] =
     &[("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
-const ORDERS: &[(&str, Order)] = &[("strict", Order::Strict), ("live-first", Order::LiveFirst)];
+const ORDERS: &[(&str, Order)] =
+    &[("strict", Order::Strict), ("live-first", Order::LiveFirst), ("single", Order::Single)];
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -221,11 +224,6 @@ pub(super) fn read_bridge(
     }
     let topics: Vec<BridgeTopic> =
         topics.into_iter().filter_map(|(span, section)| read_topic(section, &span, table)).collect();
-    if order == Order::LiveFirst && topics.iter().any(|topic| topic.direction == Direction::Both) {
-        let message = "is \"live-first\", and what goes out by the second session would come back by the first: \
-                       make two links of it, one for \"out\" and one for \"in\"";
-        s.fault(span, "order", message.to_owned());
-    }
     let origin = section.origin(span);
     let is_whole = section.faults() == faults;
     section.finish();
@@ -392,10 +390,6 @@ mod tests {
             (&format!("{GOOD}[[bridge.topic]]\nqos = 1"), "bridge.topic.filter`: is missing"),
             (&format!("{GOOD}[[bridge.topic]]\nfilter = '#'\nqos = 3"), "bridge.topic.qos`"),
             (&format!("{GOOD}order = 'newest-first'\n[[bridge.topic]]\nfilter = '#'"), "bridge.order`"),
-            (
-                &format!("{GOOD}order = 'live-first'\n[[bridge.topic]]\nfilter = '#'\ndirection = 'both'"),
-                "would come back",
-            ),
             (
                 &format!("{GOOD}password = 'x'\npassword_env = 'Y'\n[[bridge.topic]]\nfilter = '#'"),
                 "said twice",
