@@ -12,9 +12,13 @@ use std::{
 
 use cork_broker::{Broker, Config, Connector, StartError, config::ConfigErrors};
 use cork_client::Options;
+use cork_store::LANE_SUFFIX;
 use tokio::{
     runtime,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     task::{JoinHandle as Task, LocalSet, spawn_local},
     time::{Instant, sleep_until},
 };
@@ -180,6 +184,7 @@ impl Drop for Bridges {
 struct Running {
     judged: Judged,
     status: Shared,
+    found: Rc<Notify>,
     task: Task<()>,
 }
 
@@ -280,9 +285,12 @@ impl Keeper {
         judged.plan.mark.clone_from(&self.mark);
         judged.plan.remote_mark = hops::new_mark();
         let status: Shared = Rc::new(RefCell::new(Status::default()));
+        let first = name.strip_suffix(LANE_SUFFIX).and_then(|first| self.links.get(first));
+        let found = first.map_or_else(Rc::default, |running| Rc::clone(&running.found));
         let mut link = Link {
             judged: judged.clone(),
             home: self.home.clone(),
+            found: Rc::clone(&found),
             status: Rc::clone(&status),
             old_local: missing(&old_out, &out),
             old_remote: missing(&old_in, &into),
@@ -290,7 +298,7 @@ impl Keeper {
         };
         link.prepare().await;
         let task = spawn_local(link.run());
-        self.links.insert(name, Running { judged, status, task });
+        self.links.insert(name, Running { judged, status, found, task });
     }
 
     /// Ends a link and its session.

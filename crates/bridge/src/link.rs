@@ -1,6 +1,7 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -8,7 +9,10 @@ use std::{
 use cork_client::{ConnectError, Connector, Reconnect, Server};
 use cork_packet::ReasonCode;
 use cork_proto::Time;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     judge::Judged,
@@ -45,6 +49,8 @@ pub(crate) struct Link {
     /// Filters of the configuration before, here and there, that are not wanted any more.
     pub(crate) old_local: Vec<String>,
     pub(crate) old_remote: Vec<String>,
+    /// Told when a session of the link is online; shared with the other lane's.
+    pub(crate) found: Rc<Notify>,
     /// Filters here whose retained messages the other broker was not sent.
     pub(crate) new_local: Vec<String>,
 }
@@ -75,7 +81,8 @@ impl Link {
                 }
             }
             self.status.borrow_mut().set_state(State::Waiting);
-            sleep(wait.wait(failures)).await;
+            // Where one session of a link finds the way, so does the other.
+            let _ = timeout(wait.wait(failures), self.found.notified()).await;
             self.status.borrow_mut().reconnects += 1;
         }
     }
@@ -214,6 +221,7 @@ impl Attempts {
 
     fn online(&mut self, link: &mut Link, server: &Server) {
         (self.proven, self.subscribed) = (true, true);
+        link.found.notify_waiters();
         link.old_remote.clear();
         link.new_local.clear();
         let mut status = link.status.borrow_mut();

@@ -48,6 +48,8 @@ struct Lane {
     in_use: bool,
     /// In strict order: what both lanes hold.
     held: Option<[Topics; 2]>,
+    /// It has taken messages since it is one: only then may messages wait for it.
+    proven: bool,
     /// The first lane waits until this one has nothing left.
     first_waits: bool,
 }
@@ -127,7 +129,8 @@ impl Board {
         let first_waits = !live_first && held.iter().all(|topics| topics.all);
         let held = (!live_first).then_some(held);
         self.inside(six).first = Some(first);
-        self.inside(first).second = Some(Box::new(Lane { six, key, in_use: false, held, first_waits }));
+        let lane = Lane { six, key, in_use: false, held, proven: false, first_waits };
+        self.inside(first).second = Some(Box::new(lane));
         self.again.push_back(first);
     }
 
@@ -161,9 +164,14 @@ impl Board {
         outgoing.is_none_or(|outgoing| outgoing.queue.is_empty() && outgoing.inflight.is_empty())
     }
 
-    fn has_backlog(&self, six: SessionIx) -> bool {
+    /// Messages that wait in a Session.
+    fn waiting(&self, six: SessionIx) -> u64 {
         let outgoing = self.sessions.get(six as usize).and_then(|session| session.outgoing.as_deref());
-        outgoing.is_some_and(|outgoing| outgoing.queue.len() > BACKLOG_MIN)
+        outgoing.map_or(0, |outgoing| outgoing.queue.len())
+    }
+
+    fn has_backlog(&self, six: SessionIx) -> bool {
+        self.waiting(six) > BACKLOG_MIN
     }
 
     /// Whether a Session is a first lane that must wait for its second one.
@@ -239,8 +247,9 @@ impl Board {
         if first.contains(topic) || first.all {
             return false;
         }
-        let room = second.hashes.len() < TOPICS_MAX;
-        if second.all || (room && self.has_backlog(six) && self.can_send_now(lane.six)) {
+        lane.proven |= self.can_send_now(lane.six);
+        let room = second.hashes.len() < TOPICS_MAX && self.waiting(lane.six) < self.waiting(six);
+        if second.all || (room && lane.proven && self.has_backlog(six)) {
             second.insert(topic);
             return true;
         }

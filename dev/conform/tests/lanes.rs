@@ -336,8 +336,8 @@ fn storm(order: &'static str, seed: u64) -> usize {
 #[test]
 fn through_cuts_and_crashes_nothing_is_lost_doubled_or_out_of_order() {
     for order in [STRICT, LIVE_FIRST] {
-        let used = (0..60).filter(|seed| storm(order, *seed) > 0).count();
-        assert!(used > 10, "{order}: the second lane was used in {used} of 60 runs");
+        let used = (0..30).filter(|seed| storm(order, *seed) > 0).count();
+        assert!(used > 5, "{order}: the second lane was used in {used} of 30 runs");
     }
 }
 
