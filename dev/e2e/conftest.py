@@ -66,6 +66,15 @@ def workdir():
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture
+def running():
+    """Whatever is put in is stopped when the test ends, however it ends: `running(Node(...))`."""
+    things = []
+    yield lambda thing: things.append(thing) or thing
+    for thing in reversed(things):
+        (thing.stop if hasattr(thing, "stop") else thing.close)()
+
+
 @pytest.fixture(scope="session")
 def password_file(tmp_path_factory):
     """One user, hashed once for the whole run."""

@@ -12,9 +12,13 @@ use std::{
 
 use cork_broker::{Broker, Config, Connector, StartError, config::ConfigErrors};
 use cork_client::Options;
+use cork_store::LANE_SUFFIX;
 use tokio::{
     runtime,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     task::{JoinHandle as Task, LocalSet, spawn_local},
     time::{Instant, sleep_until},
 };
@@ -80,7 +84,7 @@ impl Bridges {
             earlier: earlier.collect(),
             thread: None,
         };
-        let links = judged(broker.config())?;
+        let links = bridges.with_lanes(judged(broker.config())?);
         bridges.give(links, broker.config())?;
         Ok(bridges)
     }
@@ -91,9 +95,10 @@ impl Bridges {
     /// # Errors
     /// As [`Bridges::start`]; nothing has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<String>, StartError> {
-        let links = judged(config)?;
+        let links = self.with_lanes(judged(config)?);
         let mut changed = Vec::new();
-        for link in &links {
+        // A second lane is as its link is.
+        for link in links.iter().filter(|link| !link.plan.second) {
             let name = &link.bridge.name;
             match self.links.iter().find(|old| old.bridge.name == *name) {
                 None => changed.push(format!("bridge {name}: new")),
@@ -101,7 +106,7 @@ impl Bridges {
                 Some(_) => {}
             }
         }
-        for old in &self.links {
+        for old in self.links.iter().filter(|link| !link.plan.second) {
             let name = &old.bridge.name;
             if !links.iter().any(|link| link.bridge.name == *name) {
                 changed.push(format!("bridge {name}: gone, with what waited for it"));
@@ -117,6 +122,11 @@ impl Bridges {
     /// Everything that is wrong.
     pub fn judge(&self, config: &Config) -> Result<(), ConfigErrors> {
         crate::judge(config)
+    }
+
+    fn with_lanes(&self, links: Vec<Judged>) -> Vec<Judged> {
+        let runs = |name: &str| self.links.iter().any(|link| link.bridge.name == name);
+        crate::judge::with_lanes(links, |name| runs(name) || self.earlier.contains_key(name))
     }
 
     fn give(&mut self, links: Vec<Judged>, config: &Config) -> io::Result<()> {
@@ -174,6 +184,7 @@ impl Drop for Bridges {
 struct Running {
     judged: Judged,
     status: Shared,
+    found: Rc<Notify>,
     task: Task<()>,
 }
 
@@ -274,9 +285,12 @@ impl Keeper {
         judged.plan.mark.clone_from(&self.mark);
         judged.plan.remote_mark = hops::new_mark();
         let status: Shared = Rc::new(RefCell::new(Status::default()));
+        let first = name.strip_suffix(LANE_SUFFIX).and_then(|first| self.links.get(first));
+        let found = first.map_or_else(Rc::default, |running| Rc::clone(&running.found));
         let mut link = Link {
             judged: judged.clone(),
             home: self.home.clone(),
+            found: Rc::clone(&found),
             status: Rc::clone(&status),
             old_local: missing(&old_out, &out),
             old_remote: missing(&old_in, &into),
@@ -284,7 +298,7 @@ impl Keeper {
         };
         link.prepare().await;
         let task = spawn_local(link.run());
-        self.links.insert(name, Running { judged, status, task });
+        self.links.insert(name, Running { judged, status, found, task });
     }
 
     /// Ends a link and its session.

@@ -9,10 +9,11 @@ use std::{
 
 use cork_broker::{
     Config,
-    config::{Bridge, BridgeTopic, BridgeVersion, ConfigError, ConfigErrors, Direction, Origin},
+    config::{Bridge, BridgeTopic, BridgeVersion, ConfigError, ConfigErrors, Direction, Order, Origin},
 };
 use cork_client::{Connector, Options, Parts, Scheme, Server, Tls};
 use cork_packet::{ProtocolVersion, QoS, split_share, validate_filter};
+use cork_store::{LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX};
 
 use crate::{
     map::{Map, Rule},
@@ -47,13 +48,39 @@ impl Judged {
 impl Judged {
     /// What is subscribed here.
     pub(crate) fn filters_out(&self) -> Vec<String> {
-        self.plan.out.rules().iter().map(|rule| rule.filter.clone()).collect()
+        self.plan.subscribed().iter().map(Rule::subscription).collect()
     }
 
     /// What is subscribed there.
     pub(crate) fn filters_in(&self) -> Vec<String> {
-        self.plan.into.rules().iter().map(|rule| rule.filter.clone()).collect()
+        self.plan.into.rules().iter().map(Rule::subscription).collect()
     }
+}
+
+impl Judged {
+    /// What is published goes through this one while the first has a backlog: another session on both sides.
+    pub(crate) fn second_lane(&self) -> Self {
+        let mut lane = self.clone();
+        lane.bridge.name += LANE_SUFFIX;
+        lane.plan.local_id += LANE_SUFFIX;
+        lane.plan.remote_id += "-live";
+        lane.plan.into = Map::default();
+        lane.plan.second = true;
+        lane
+    }
+}
+
+/// Puts the second lanes behind their links: those that are wanted, and those that are known and may hold something.
+pub(crate) fn with_lanes(links: Vec<Judged>, is_known: impl Fn(&str) -> bool) -> Vec<Judged> {
+    let mut all = Vec::with_capacity(links.len());
+    for link in links {
+        let lane = link.second_lane();
+        all.push(link);
+        if lane.plan.lane.is_some() || is_known(&lane.bridge.name) {
+            all.push(lane);
+        }
+    }
+    all
 }
 
 fn without_places(bridge: &Bridge) -> Bridge {
@@ -120,6 +147,7 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         }
     };
     let fingerprint = fingerprint(bridge, password.as_deref());
+    let lane = lane(bridge, &out, &into).map_err(|error| vec![error])?;
     let limits = &config.limits;
     let plan = Plan {
         out: Map::new(out),
@@ -133,6 +161,8 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         inflight: bridge.inflight.min(limits.receive_maximum),
         messages_per_second: bridge.messages_per_second,
         max_age: bridge.max_age,
+        queue_max_bytes: bridge.queue_max_bytes,
+        lane,
         packet_bytes_max: limits.max_packet_size,
         topic_levels_max: usize::from(limits.topic_levels_max),
         ..Plan::default()
@@ -144,6 +174,36 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
     };
     let Parts { servers, connector, .. } = parts;
     Ok(Judged { bridge: bridge.clone(), plan, servers, connector, versions, fingerprint })
+}
+
+/// What the second lane is for, if there is to be one.
+fn lane(bridge: &Bridge, out: &[Rule], into: &[Rule]) -> Result<Option<&'static str>, ConfigError> {
+    // No Local keeps a message from coming back to the session it went by, and to no other.
+    let there = |rule: &Rule| rule.filter.replacen(&rule.strip, &rule.add, 1);
+    let comes_back = out.iter().map(there).any(|out| into.iter().any(|rule| overlap(&out, &rule.filter)));
+    match bridge.order {
+        Order::LiveFirst if comes_back => {
+            let message = "is \"live-first\", and what goes out by the second session would come back by the first: \
+                           make two links of it, one for what goes out and one for what comes in";
+            Err(fault(&bridge.origin, "order", message.to_owned()))
+        }
+        _ if comes_back || out.is_empty() => Ok(None),
+        Order::Single => Ok(None),
+        Order::Strict => Ok(Some(LANE_STRICT)),
+        Order::LiveFirst => Ok(Some(LANE_LIVE_FIRST)),
+    }
+}
+
+/// Whether some topic matches both Topic Filters.
+fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
 }
 
 /// The rules of both directions.
@@ -162,10 +222,10 @@ fn rules(bridge: &Bridge, errors: &mut Vec<ConfigError>) -> (Vec<Rule>, Vec<Rule
             }
         }
         let sides = [
-            (topic.direction != Direction::In, &mut out, local, remote),
-            (topic.direction != Direction::Out, &mut into, remote, local),
+            (topic.direction != Direction::In, &mut out, local, remote, topic.through.as_str()),
+            (topic.direction != Direction::Out, &mut into, remote, local, ""),
         ];
-        for (wanted, rules, strip, add) in sides {
+        for (wanted, rules, strip, add, through) in sides {
             if !wanted || wild(strip) {
                 continue;
             }
@@ -174,7 +234,8 @@ fn rules(bridge: &Bridge, errors: &mut Vec<ConfigError>) -> (Vec<Rule>, Vec<Rule
                 errors.push(fault(&topic.origin, "topic.filter", message));
             } else {
                 let qos = QoS::from_bits(topic.qos).unwrap_or_default();
-                rules.push(Rule { filter, strip: strip.clone(), add: add.clone(), qos });
+                let (strip, add, through) = (strip.clone(), add.clone(), through.to_owned());
+                rules.push(Rule { filter, through, strip, add, qos });
             }
         }
     }
@@ -258,14 +319,27 @@ pub fn notes(config: &Config) -> Vec<String> {
         let servers: Vec<String> = link.servers.iter().map(ToString::to_string).collect();
         for (rules, way) in [(link.plan.out.rules(), "to"), (link.plan.into.rules(), "from")] {
             for rule in rules {
+                let some = match rule.through.as_str() {
+                    "" => String::new(),
+                    through => format!(" what passes `{}` of", through.trim_end_matches('/')),
+                };
                 notes.push(format!(
-                    "bridge `{name}`: `{}` {way} {}, as `{}`, QoS {} at most",
+                    "bridge `{name}`:{some} `{}` {way} {}, as `{}`, QoS {} at most",
                     rule.filter,
                     servers.join(" or "),
                     rule.filter.replacen(&rule.strip, &rule.add, 1),
                     rule.qos.bits(),
                 ));
             }
+        }
+        let beside = match link.plan.lane {
+            Some(LANE_LIVE_FIRST) => "what is published passes beside what waited",
+            Some(_) => "topics without backlog pass beside those with",
+            None => "",
+        };
+        if !beside.is_empty() {
+            let (first, second) = (&link.plan.remote_id, link.second_lane().plan.remote_id);
+            notes.push(format!("bridge `{name}`: {beside}, as `{first}` and `{second}`"));
         }
         let plain = link.servers.iter().find(|server| {
             let open = matches!(server.scheme(), Scheme::Tcp | Scheme::Ws);
@@ -298,6 +372,7 @@ mod tests {
         let found = judged(&config(text)).unwrap().remove(0);
         let rule = |filter: &str, strip: &str, add: &str| Rule {
             filter: filter.into(),
+            through: String::new(),
             strip: strip.into(),
             add: add.into(),
             qos: QoS::ExactlyOnce,
@@ -353,6 +428,94 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_out_may_go_through_a_filter() {
+        let topic = |keys: &str| link("").replace("filter = '#'", keys);
+        let named = "\n[[filter]]\nname = 'warm'\nwhen = 'payload > 25'";
+        let both = topic(
+            "filter = 's/#'\ndirection = 'both'\nlocal_prefix = 'l/'\nwhen = 'payload / 2 > 1'\nevery = '10s'",
+        );
+        let found = judged(&config(&both)).unwrap().remove(0);
+        assert_eq!(found.filters_out(), ["$where/payload %2F 2 > 1;every=10000ms/l/s/#"]);
+        assert_eq!(
+            (found.filters_in(), found.plan.out.rules()[0].filter.as_str()),
+            (vec!["s/#".into()], "l/s/#")
+        );
+        let prefixed = topic("filter = '$filter/warm/s/#'") + named;
+        assert_eq!(judged(&config(&prefixed)).unwrap()[0].filters_out(), ["$filter/warm/s/#"]);
+        assert!(
+            notes(&config(&prefixed))[0]
+                .contains("bridge `a`: what passes `$filter/warm` of `s/#` to mqtt://b")
+        );
+        for (text, told) in [
+            (
+                topic("filter = '#'\nwhen = 'payload >'"),
+                "cork.toml:7: key `bridge.topic.when`: at character 10",
+            ),
+            (topic("filter = '#'\nevery = 5"), "bridge.topic.every`: a time in quotes"),
+            (topic("filter = '#'\nchanged = false"), "bridge.topic.when`: there is no condition"),
+            (
+                topic("filter = '#'\nwhen = 'payload > 1'\ndirection = 'in'"),
+                "this broker filters what goes out",
+            ),
+            (
+                topic("filter = '$filter/warmm/s/#'") + named,
+                "there is no filter `warmm`; did you mean `warm`?",
+            ),
+            (topic("filter = '$where/payload >/s/#'"), "at character 10"),
+            (topic("filter = '$filter/warm/s/#'\nwhen = 'payload > 1'") + named, "there are two filters"),
+            (topic("filter = '$filter/warm'") + named, "ends behind its prefix"),
+            (topic("filter = '$history/last=1/s'"), "asks for history"),
+        ] {
+            let error = Config::from_toml(&text, "cork.toml").unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(
+            !judged(&config(&topic("filter = '#'"))).unwrap()[0]
+                .is_as(&judged(&config(&topic("filter = '#'\nwhen = 'payload > 1'"))).unwrap()[0])
+        );
+    }
+
+    #[test]
+    fn filters_overlap_where_some_topic_fits_both() {
+        for (one, other) in
+            [("#", "a"), ("a/#", "a"), ("a/+", "a/b"), ("+/b", "a/+"), ("a/b", "a/b"), ("a/#", "+/c/d")]
+        {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [("a", "b"), ("a/+", "a"), ("a/b/#", "a/c"), ("+/b", "+/c"), ("a/b", "a")] {
+            assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_have_a_second_lane() {
+        let both = judged(&config(&link("order = 'live-first'\nqueue_max_bytes = '1MB'"))).unwrap();
+        let lanes = with_lanes(both, |_| false);
+        let ids: Vec<_> =
+            lanes.iter().map(|l| (l.plan.local_id.as_str(), l.plan.remote_id.as_str())).collect();
+        assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/live", "cork-a-live")]);
+        assert_eq!((lanes[0].filters_out(), lanes[1].filters_out()), (vec!["#".to_owned()], Vec::new()));
+        assert!(lanes[1].plan.lane == Some(LANE_LIVE_FIRST) && lanes[1].plan.out == lanes[0].plan.out);
+        assert_eq!(lanes[1].plan.queue_max_bytes, Some(1_000_000));
+        // One that may hold something stays when it is not wanted any more.
+        let single = || judged(&config(&link("order = 'single'"))).unwrap();
+        assert_eq!(with_lanes(single(), |_| false).len(), 1);
+        let left = with_lanes(single(), |name| name == "a/live");
+        assert!(left.len() == 2 && left[1].plan.lane.is_none() && !left[1].is_as(&lanes[1]));
+        let strict = with_lanes(judged(&config(&link(""))).unwrap(), |_| false);
+        assert_eq!(strict[1].plan.lane, Some(LANE_STRICT));
+        // What goes out by it must not come back by the first.
+        let both = link("").replace("filter = '#'", "filter = 's/#'\ndirection = 'both'");
+        assert_eq!(judged(&config(&both)).unwrap()[0].plan.lane, None);
+        let apart =
+            link("") + "remote_prefix = 'site/'\n[[bridge.topic]]\nfilter = 'orders/+'\ndirection = 'in'";
+        assert_eq!(judged(&config(&apart)).unwrap()[0].plan.lane, Some(LANE_STRICT));
+        let error = judge(&config(&both.replace("name =", "order = 'live-first'\nname ="))).unwrap_err();
+        assert!(error.to_string().contains("bridge.order`: is \"live-first\", and what goes out"), "{error}");
+        assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-live`"));
+    }
+
+    #[test]
     fn notes_say_what_a_link_does() {
         let text = link("username = 'ann'\npassword = 'sesame'")
             .replace("filter = '#'", "filter = '#'\nremote_prefix = 'site-7/'");
@@ -360,6 +523,7 @@ mod tests {
             notes(&config(&text)),
             [
                 "bridge `a`: `#` to mqtt://b.example:1883, as `site-7/#`, QoS 1 at most",
+                "bridge `a`: topics without backlog pass beside those with, as `cork-a` and `cork-a-live`",
                 "note: bridge `a` sends its password to mqtt://b.example:1883 without encryption; `mqtts://` ends that",
             ]
         );

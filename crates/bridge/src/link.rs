@@ -1,6 +1,7 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -8,7 +9,10 @@ use std::{
 use cork_client::{ConnectError, Connector, Reconnect, Server};
 use cork_packet::ReasonCode;
 use cork_proto::Time;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     judge::Judged,
@@ -45,6 +49,8 @@ pub(crate) struct Link {
     /// Filters of the configuration before, here and there, that are not wanted any more.
     pub(crate) old_local: Vec<String>,
     pub(crate) old_remote: Vec<String>,
+    /// Told when a session of the link is online; shared with the other lane's.
+    pub(crate) found: Rc<Notify>,
     /// Filters here whose retained messages the other broker was not sent.
     pub(crate) new_local: Vec<String>,
 }
@@ -75,7 +81,8 @@ impl Link {
                 }
             }
             self.status.borrow_mut().set_state(State::Waiting);
-            sleep(wait.wait(failures)).await;
+            // Where one session of a link finds the way, so does the other.
+            let _ = timeout(wait.wait(failures), self.found.notified()).await;
             self.status.borrow_mut().reconnects += 1;
         }
     }
@@ -84,10 +91,9 @@ impl Link {
     pub(crate) async fn prepare(&mut self) {
         let plan = &self.judged.plan;
         let Home { connector, server } = &self.home;
-        let rules = plan.out.rules();
-        match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
+        match session::prepare(&**connector, server, plan, &self.old_local).await {
             Ok(true) => {}
-            Ok(false) => self.new_local = rules.iter().map(|rule| rule.filter.clone()).collect(),
+            Ok(false) => self.new_local = self.judged.filters_out(),
             Err(error) => {
                 // The next connection meets the same and says so again.
                 let name = &self.judged.bridge.name;
@@ -106,7 +112,12 @@ impl Link {
         let text = format!("{server}: {}", tried.why);
         if status.last_error != text || tried.online > Duration::ZERO {
             let name = &self.judged.bridge.name;
-            tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+            if self.judged.plan.second {
+                // The first session of the link says the same.
+                tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
+            } else {
+                tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+            }
         }
         status.last_error = text;
     }
@@ -210,6 +221,7 @@ impl Attempts {
 
     fn online(&mut self, link: &mut Link, server: &Server) {
         (self.proven, self.subscribed) = (true, true);
+        link.found.notify_waiters();
         link.old_remote.clear();
         link.new_local.clear();
         let mut status = link.status.borrow_mut();

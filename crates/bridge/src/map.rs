@@ -3,10 +3,12 @@
 use cork_packet::{QoS, matches};
 
 /// One direction of one `[[bridge.topic]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// What is subscribed where messages come from, prefix included.
     pub(crate) filter: String,
+    /// Before it in the subscription: a filter by content (`$where/…/`, `$filter/…/`), or nothing.
+    pub(crate) through: String,
     /// Taken off the front of a topic.
     pub(crate) strip: String,
     /// Put there instead.
@@ -58,6 +60,11 @@ impl Map {
 }
 
 impl Rule {
+    /// What is subscribed, as SUBSCRIBE says it.
+    pub(crate) fn subscription(&self) -> String {
+        format!("{}{}", self.through, self.filter)
+    }
+
     fn rename<'a>(&'a self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         topic.strip_prefix(self.strip.as_str()).map(|rest| (self.add.as_str(), rest))
     }
@@ -69,7 +76,7 @@ mod tests {
 
     fn rule(filter: &str, strip: &str, add: &str) -> Rule {
         let (filter, strip, add) = (filter.into(), strip.into(), add.into());
-        Rule { filter, strip, add, qos: QoS::AtLeastOnce }
+        Rule { filter, strip, add, ..Rule::default() }
     }
 
     fn renamed(rules: &[Rule], topic: &str) -> Option<String> {

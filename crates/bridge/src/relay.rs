@@ -25,11 +25,17 @@ pub(crate) use open::{local_connect, local_options};
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-use cork_packet::{Ack, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, Receiver, decode};
+use cork_packet::{
+    Ack, Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, Receiver, decode,
+};
 use cork_proto::{Inbound, PeerError, Time, split_packet};
+use cork_store::{LANE_ASKED_BY, QUEUE_BYTES_ASKED_BY};
 
 use self::breaker::Breaker;
-use crate::{ids::Ids, map::Map};
+use crate::{
+    ids::Ids,
+    map::{Map, Rule},
+};
 
 /// One of the two connections.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -51,6 +57,12 @@ pub(crate) struct Plan {
     pub(crate) local_id: String,
     /// Of the session in the other one.
     pub(crate) remote_id: String,
+    /// This is the second lane of a link, whose first one has the subscriptions.
+    pub(crate) second: bool,
+    /// What it is for while the first one has a backlog: `LANE_STRICT` or `LANE_LIVE_FIRST`; nothing any more: `None`.
+    pub(crate) lane: Option<&'static str>,
+    /// What may wait in the session in this broker, in bytes.
+    pub(crate) queue_max_bytes: Option<u64>,
     pub(crate) user_name: Option<String>,
     pub(crate) password: Option<Vec<u8>>,
     /// Whole seconds.
@@ -70,6 +82,23 @@ pub(crate) struct Plan {
     pub(crate) mark: String,
     /// That stands for the other broker, for messages that come in.
     pub(crate) remote_mark: String,
+}
+
+impl Plan {
+    /// What this broker is asked for its session.
+    pub(crate) fn wishes(&self, properties: &mut PropertiesBuf) {
+        if let (true, Some(order)) = (self.second, self.lane) {
+            properties.push(Property::UserProperty(LANE_ASKED_BY, order));
+        }
+        if let Some(bytes) = self.queue_max_bytes {
+            properties.push(Property::UserProperty(QUEUE_BYTES_ASKED_BY, &bytes.to_string()));
+        }
+    }
+
+    /// What is subscribed in this broker.
+    pub(crate) fn subscribed(&self) -> &[Rule] {
+        if self.second { &[] } else { self.out.rules() }
+    }
 }
 
 /// What is known before a connection is opened.

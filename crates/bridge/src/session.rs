@@ -11,35 +11,26 @@ use cork_packet::{
 use cork_proto::{Inbound, split_packet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{
-    map::Rule,
-    relay::{local_connect, local_options},
-};
+use crate::relay::{Plan, local_connect, local_options};
 
-/// Makes the session `client_id`, subscribes what `rules` say and unsubscribes `old`. Returns whether it was there.
+/// Makes the session of a plan, subscribes what its rules say and unsubscribes `old`. Returns whether it was there.
 pub(crate) async fn prepare(
     connector: &dyn Connector,
     server: &Server,
-    client_id: &str,
-    rules: &[Rule],
+    plan: &Plan,
     old: &[String],
 ) -> io::Result<bool> {
+    let (client_id, rules) = (plan.local_id.as_str(), plan.subscribed());
+    let mut properties = properties(u32::MAX);
+    plan.wishes(&mut properties);
     let mut pipe = Pipe::open(connector, server).await?;
     // What waits is not asked for; it would have to be repeated anyway.
-    let present = pipe.connect(&local_connect(client_id, properties(u32::MAX).as_properties())).await?;
-    if !old.is_empty() {
-        let mut filters = UnsubscribeBuf::new();
-        for filter in old {
-            filters.push(filter).map_err(io::Error::other)?;
-        }
-        pipe.send(&Packet::Unsubscribe(filters.unsubscribe(PacketId::FIRST, Properties::EMPTY))).await?;
-        pipe.wait(|packet| matches!(packet, Packet::UnsubAck(_)).then_some(())).await?;
-    }
+    let present = pipe.connect(&local_connect(client_id, properties.as_properties())).await?;
     if !rules.is_empty() {
         let mut filters = SubscribeBuf::new();
         for rule in rules {
             let options = local_options(rule.qos, RetainHandling::DoNotSend);
-            filters.push(&rule.filter, options).map_err(io::Error::other)?;
+            filters.push(&rule.subscription(), options).map_err(io::Error::other)?;
         }
         pipe.send(&Packet::Subscribe(filters.subscribe(PacketId::FIRST, Properties::EMPTY))).await?;
         let refused = pipe.wait(|packet| match packet {
@@ -51,6 +42,15 @@ pub(crate) async fn prepare(
         if let Some(reason) = refused.await? {
             return Err(io::Error::other(format!("a subscription is refused: {reason}")));
         }
+    }
+    // Only now: what is wanted before and after this is not missed in between.
+    if !old.is_empty() {
+        let mut filters = UnsubscribeBuf::new();
+        for filter in old {
+            filters.push(filter).map_err(io::Error::other)?;
+        }
+        pipe.send(&Packet::Unsubscribe(filters.unsubscribe(PacketId::FIRST, Properties::EMPTY))).await?;
+        pipe.wait(|packet| matches!(packet, Packet::UnsubAck(_)).then_some(())).await?;
     }
     pipe.disconnect().await?;
     Ok(present)

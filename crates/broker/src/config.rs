@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use bridge::{Bridge, BridgeTls, BridgeTopic, BridgeVersion, Direction, Secret};
+pub use bridge::{Bridge, BridgeTls, BridgeTopic, BridgeVersion, Direction, Order, Secret};
 pub use changes::Change;
 use cork_core::FilterTable;
 use cork_settings::{error, read, units, values};

@@ -80,12 +80,16 @@ impl Shard {
     fn flight_over(&mut self, six: SessionIx, delivery: u64) {
         let session = &self.board.sessions[six as usize];
         let (key, persistent, waiting) = (session.key, session.is_persistent(), session.has_waiting());
+        let inside = session.inside;
         self.board.stats.inflight -= 1;
         if persistent {
             self.board.record(Record::Done { session: key, delivery });
         }
         if waiting {
             self.board.pump(six);
+        }
+        if inside {
+            self.board.lane_moved(six);
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     history::Past,
     hooks::Hooks,
     io::{ConnId, Output},
+    lanes::Insides,
     outbuf::Pool,
     pressure::{Pressure, Sweep},
     retained::Retained,
@@ -95,6 +96,8 @@ pub(crate) struct Board {
     pub(crate) stats: Stats,
     /// Sessions that lose messages.
     pub(crate) droppers: Droppers,
+    /// What parts of the broker asked for their Sessions.
+    pub(crate) insides: Insides,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -169,6 +172,7 @@ impl Board {
             outputs: VecDeque::new(),
             stats: Stats::default(),
             droppers: Droppers::default(),
+            insides: Insides::new(),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),

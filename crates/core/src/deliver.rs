@@ -145,7 +145,14 @@ impl Board {
         if !self.may_read(six, publication.topic) {
             return;
         }
-        let Some(session) = self.sessions.get(six as usize) else { return };
+        let Some(mut session) = self.sessions.get(six as usize) else { return };
+        if session.inside {
+            if let Some(lane) = self.lane_of(six, publication.topic) {
+                return self.deliver(lane, publication, how);
+            }
+            let Some(again) = self.sessions.get(six as usize) else { return };
+            session = again;
+        }
         let index = session.conn;
         if how.qos == QoS::AtMostOnce {
             // 5.0 [MQTT-4.6.0-6]: behind those of QoS 0 that were queued while the client was away.
@@ -210,6 +217,7 @@ impl Board {
         let Some(Some(conn)) = self.conns.get(session.conn as usize) else { return false };
         conn.is_open()
             && conn.out.len() < OUTPUT_HIGH_BYTES
+            && !(session.inside && self.waits_for_lane(six))
             && session.outgoing.as_ref().is_none_or(|outgoing| {
                 outgoing.queue.is_empty()
                     && outgoing.replays.is_none()
@@ -343,6 +351,9 @@ impl Board {
             let (index, Some(outgoing)) = (session.conn, &session.outgoing) else { return };
             let Some(Some(conn)) = self.conns.get(index as usize) else { return };
             if !conn.is_open() || conn.out.len() >= OUTPUT_HIGH_BYTES {
+                return;
+            }
+            if session.inside && self.waits_for_lane(six) {
                 return;
             }
             let window = usize::from(conn.window);

@@ -329,6 +329,7 @@ impl Shard {
         }
         let session = self.board.sessions.remove(six as usize);
         self.board.droppers.forget(six, &session);
+        self.board.forget_inside(six, &session);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&outgoing.queue);

@@ -49,6 +49,7 @@ mod gone;
 mod history;
 pub mod hooks;
 mod io;
+mod lanes;
 mod list;
 mod outbuf;
 mod peers;

@@ -144,9 +144,10 @@ impl Board {
 
     /// Whether a Session has room for one more message.
     fn has_room(&mut self, six: SessionIx, cost: u64) -> bool {
+        let queue_bytes_max = self.queue_bytes_max(six);
         let limits = &self.config.limits;
         let queue = &mut self.sessions[six as usize].outgoing().queue;
-        let full = queue.bytes + cost > limits.queue_bytes_max
+        let full = queue.bytes + cost > queue_bytes_max
             || (!self.config.loads && self.queue_bytes + cost > limits.queue_bytes_total_max);
         if full && !std::mem::replace(&mut queue.full_reported, true) {
             let bytes = queue.bytes;
@@ -221,6 +222,9 @@ impl Board {
         self.heads_bytes -= cost;
         self.queue_bytes -= cost;
         self.stats.queued_messages -= 1;
+        if self.sessions[six as usize].inside {
+            self.lane_moved(six);
+        }
         Some(queued)
     }
 

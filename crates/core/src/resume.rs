@@ -95,6 +95,7 @@ impl Shard {
         let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect, publisher.proof);
         self.attach(id, six, connect, publisher, expiry);
+        self.note_wishes(id, six, connect);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
         // Also when all there is to know of a new Session is that the old one is gone, with its Will.

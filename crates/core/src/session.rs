@@ -148,6 +148,8 @@ pub(crate) struct Session {
     pub(crate) drops: Option<Box<Drops>>,
     /// It has ended; only what others of a share can take is still looked for.
     pub(crate) over: bool,
+    /// A part of the broker asked something for it, see [`crate::lanes`].
+    pub(crate) inside: bool,
 }
 
 impl Session {
@@ -172,6 +174,7 @@ impl Session {
             handing_over: false,
             drops: None,
             over: false,
+            inside: false,
         }
     }
 

@@ -31,6 +31,8 @@ pub fn home_shard(client_id: &str, shards: u16, seed: u64) -> u16 {
     if shards <= 1 {
         return 0;
     }
+    // Both lanes of one Session live on one shard.
+    let client_id = cork_store::first_lane(client_id).unwrap_or(client_id);
     let hash = FixedState::with_seed(seed).hash_one(client_id);
     u16::try_from(hash % u64::from(shards)).unwrap_or(0)
 }

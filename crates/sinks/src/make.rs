@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use cork_broker::config::{
     ConfigError,
-    sinks::{Bucket, Password, Sink as SinkConfig, Target},
+    sinks::{Password, Sink as SinkConfig, Target},
 };
 use cork_sink::{Secret, Sink};
 
@@ -93,6 +93,7 @@ pub(crate) fn target(sink: &SinkConfig) -> Result<Box<dyn Sink>, ConfigError> {
                 authorization: secrets.token.as_ref().map(token),
                 headers: Vec::new(),
             };
+            use cork_broker::config::sinks::Bucket;
             let bucket = match bucket.clone() {
                 Bucket::Database(name) => cork_sink_influxdb::Bucket::Database(name),
                 Bucket::Bucket { org, bucket } => cork_sink_influxdb::Bucket::Bucket(org, bucket),

@@ -18,6 +18,7 @@
 mod facts;
 mod histogram;
 mod history;
+mod inside;
 mod message;
 #[cfg(feature = "model")]
 mod model;
@@ -27,6 +28,9 @@ mod recovered;
 pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
 pub use history::{Forgetful, History, Replay, ReplayFrom, Replayed};
+pub use inside::{
+    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane,
+};
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;

@@ -35,6 +35,8 @@ struct Client {
     /// Bytes the client's socket takes before it is full; `usize::MAX`: it reads all the time.
     window: usize,
     closed_by_broker: bool,
+    /// It is a part of the broker.
+    inside: bool,
 }
 
 /// What the access port is asked in a lab.
@@ -325,10 +327,25 @@ impl Lab {
             inbox: Vec::new(),
             window: usize::MAX,
             closed_by_broker: false,
+            inside: false,
         });
         self.adopt(0, client, &[]);
         self.settle();
         ClientIx(client)
+    }
+
+    /// The same for a part of the broker (a bridge, a sink): see [`Input::Identified`].
+    pub fn open_inside(&mut self, version: Version) -> ClientIx {
+        let client = self.open(version);
+        self.clients[client.0].inside = true;
+        self.identify(client.0);
+        client
+    }
+
+    fn identify(&mut self, client: usize) {
+        if let Some((shard, conn)) = self.clients[client].conn.filter(|_| self.clients[client].inside) {
+            self.input(shard, Input::Identified { conn, peer: "inside".into(), user: None, inside: true });
+        }
     }
 
     /// Opens a connection and connects with a clean session and Keep Alive 0; drops the CONNACK.
@@ -463,6 +480,7 @@ impl Lab {
         self.clients[client].conn = Some((shard, conn));
         self.by_conn.insert((shard, conn), client);
         self.input(shard, Input::Opened { conn, peer: format!("lab:{client}").into() });
+        self.identify(client);
         if !bytes.is_empty() {
             self.input(shard, Input::Bytes { conn, bytes });
         }

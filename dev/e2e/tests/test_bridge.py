@@ -18,15 +18,6 @@ pytestmark = pytest.mark.cork_only
 OUT = {"filter": "sensor/#", "qos": 2, "remote_prefix": "site-7/"}
 
 
-@pytest.fixture
-def running():
-    """Whatever is put in is stopped when the test ends."""
-    things = []
-    yield lambda thing: things.append(thing) or thing
-    for thing in reversed(things):
-        (thing.stop if hasattr(thing, "stop") else thing.close)()
-
-
 def kill_three_times(node, pause=0.3):
     for _ in range(3):
         time.sleep(pause)

@@ -95,12 +95,11 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use cork_packet::QoS;
 
     use super::*;
 
     fn rule(filter: &str) -> Rule {
-        Rule { filter: filter.into(), strip: String::new(), add: String::new(), qos: QoS::AtMostOnce }
+        Rule { filter: filter.into(), ..Rule::default() }
     }
 
     fn at(millis: u64) -> Time {

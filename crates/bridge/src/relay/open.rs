@@ -127,6 +127,7 @@ impl Relay {
         if plan.max_age.is_some() {
             properties.push(Property::UserProperty(Facts::ASKED_BY, ""));
         }
+        plan.wishes(&mut properties);
         let connect = local_connect(&plan.local_id, properties.as_properties());
         if let Err(error) = Packet::Connect(connect).encode(ProtocolVersion::V5, &mut self.local.output) {
             self.end_with(End::Local(format!("CONNECT cannot be written: {error}")));
@@ -162,11 +163,11 @@ impl Relay {
         let plan = Arc::clone(&self.plan);
         let mut filters = SubscribeBuf::new();
         let mut any = false;
-        for rule in plan.out.rules() {
-            if !self.remote.present || self.opening.new_filters.contains(&rule.filter) {
-                any |= filters
-                    .push(&rule.filter, local_options(rule.qos, RetainHandling::SendAtSubscribe))
-                    .is_ok();
+        for rule in plan.subscribed() {
+            let filter = rule.subscription();
+            if !self.remote.present || self.opening.new_filters.contains(&filter) {
+                any |=
+                    filters.push(&filter, local_options(rule.qos, RetainHandling::SendAtSubscribe)).is_ok();
             }
         }
         if any {

@@ -14,7 +14,7 @@ struct Pair {
 }
 
 fn rule(filter: &str, strip: &str, add: &str, qos: QoS) -> Rule {
-    Rule { filter: filter.into(), strip: strip.into(), add: add.into(), qos }
+    Rule { filter: filter.into(), strip: strip.into(), add: add.into(), qos, ..Rule::default() }
 }
 
 fn plan() -> Plan {

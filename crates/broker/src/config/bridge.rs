@@ -7,13 +7,18 @@ use std::{
     time::Duration,
 };
 
+use cork_core::FilterTable;
 use cork_settings::{
     read::Section,
-    values::{number, text, whole_seconds, word},
+    values::{number, size, text, whole_seconds, word},
 };
-use toml::de::DeValue;
+use toml::{Spanned, de::DeValue};
 
-use super::{error::Origin, file::path};
+use super::{
+    error::Origin,
+    file::path,
+    filters::{read_prefix, split_prefix},
+};
 
 /// One link to another broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +49,10 @@ pub struct Bridge {
     pub messages_per_second: u32,
     /// `max_age`: older messages are not sent any more. Default: none.
     pub max_age: Option<Duration>,
+    /// `order` of what goes out. Default: `"strict"`.
+    pub order: Order,
+    /// `queue_max_bytes`: what may wait for the link. Default: `limits.queue_max_bytes`.
+    pub queue_max_bytes: Option<u64>,
     /// `[[bridge.topic]]`: what passes.
     pub topics: Vec<BridgeTopic>,
     /// Where it was said.
@@ -55,6 +64,9 @@ pub struct Bridge {
 pub struct BridgeTopic {
     /// `filter`: which topics, without the prefixes.
     pub filter: String,
+    /// `when`, `changed`, `deadband` and `every`, as the prefix that means the same: `$where/…/`, or `$filter/…/`. Empty:
+    /// all messages pass.
+    pub through: String,
     /// `direction`. Default: `"out"`.
     pub direction: Direction,
     /// `qos`: the most that is passed on. Default: 1.
@@ -65,6 +77,18 @@ pub struct BridgeTopic {
     pub remote_prefix: String,
     /// Where it was said.
     pub origin: Origin,
+}
+
+/// In which order messages go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// `"strict"`: those of a topic as they came; a topic without backlog passes beside one with.
+    #[default]
+    Strict,
+    /// `"live-first"`: what is published now passes beside what waited, each in order.
+    LiveFirst,
+    /// `"single"`: all as they came.
+    Single,
 }
 
 /// Which way messages pass.
@@ -156,6 +180,8 @@ const VERSIONS: &[(&str, BridgeVersion)] =
     &[("auto", BridgeVersion::Auto), ("5", BridgeVersion::V5), ("3.1.1", BridgeVersion::V311)];
 const DIRECTIONS: &[(&str, Direction)] =
     &[("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
+const ORDERS: &[(&str, Order)] =
+    &[("strict", Order::Strict), ("live-first", Order::LiveFirst), ("single", Order::Single)];
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -164,6 +190,7 @@ pub(super) fn read_bridge(
     mut section: Section<'_, '_>,
     span: &Range<usize>,
     folder: &Path,
+    table: &FilterTable,
 ) -> Option<Bridge> {
     let faults = section.faults();
     let s = &mut section;
@@ -180,7 +207,8 @@ pub(super) fn read_bridge(
     let inflight = s.read("inflight", number(1..=u64::from(u16::MAX)));
     let messages_per_second = s.read("messages_per_second", number(0..=u64::from(u32::MAX)));
     let max_age = s.read("max_age", whole_seconds(MAX_AGE));
-    s.read("order", order);
+    let order = s.read("order", word(ORDERS)).unwrap_or_default();
+    let queue_max_bytes = s.read("queue_max_bytes", size(1024..=u64::MAX));
     for (key, there) in [("name", name.is_some()), ("url", !urls.is_empty())] {
         if !there && s.faults() == faults {
             s.fault(
@@ -194,7 +222,8 @@ pub(super) fn read_bridge(
     if topics.is_empty() && s.faults() == faults {
         s.fault(span, "topic", "is missing; nothing would pass without a [[bridge.topic]]".to_owned());
     }
-    let topics = topics.into_iter().filter_map(|(span, section)| read_topic(section, &span)).collect();
+    let topics: Vec<BridgeTopic> =
+        topics.into_iter().filter_map(|(span, section)| read_topic(section, &span, table)).collect();
     let origin = section.origin(span);
     let is_whole = section.faults() == faults;
     section.finish();
@@ -212,24 +241,56 @@ pub(super) fn read_bridge(
         inflight: inflight.unwrap_or(1024),
         messages_per_second: messages_per_second.unwrap_or(0),
         max_age,
+        order,
+        queue_max_bytes,
         topics,
         origin,
     })
 }
 
-fn read_topic(mut section: Section<'_, '_>, span: &Range<usize>) -> Option<BridgeTopic> {
+fn read_topic(mut section: Section<'_, '_>, span: &Range<usize>, table: &FilterTable) -> Option<BridgeTopic> {
     let s = &mut section;
-    let filter = s.read("filter", text);
+    let through = read_prefix(s, span);
+    let filter = match s.take("filter") {
+        Some(value) => read_filter(s, &value, through, table),
+        None => {
+            s.fault(span, "filter", "is missing; `#` is for everything".to_owned());
+            None
+        }
+    };
     let direction = s.read("direction", word(DIRECTIONS)).unwrap_or_default();
     let qos = s.read("qos", number(0..=2)).unwrap_or(1);
     let local_prefix = s.read("local_prefix", any_text).unwrap_or_default();
     let remote_prefix = s.read("remote_prefix", any_text).unwrap_or_default();
     let origin = section.origin(span);
-    if filter.is_none() {
-        section.fault(span, "filter", "is missing; `#` is for everything".to_owned());
+    if direction == Direction::In && filter.as_ref().is_some_and(|(through, _)| !through.is_empty()) {
+        let message = "is \"in\", but this broker filters what goes out: take `when`, `changed`, `deadband` and \
+                       `every` away";
+        section.fault(span, "direction", message.to_owned());
     }
     section.finish();
-    Some(BridgeTopic { filter: filter?, direction, qos, local_prefix, remote_prefix, origin })
+    let (through, filter) = filter?;
+    Some(BridgeTopic { filter, through, direction, qos, local_prefix, remote_prefix, origin })
+}
+
+/// A topic filter, and behind what prefix.
+fn read_filter(
+    s: &Section<'_, '_>,
+    value: &Spanned<DeValue<'_>>,
+    through: String,
+    table: &FilterTable,
+) -> Option<(String, String)> {
+    let parts = text(value.get_ref()).and_then(|text| {
+        let (prefix, filter) = split_prefix(&text, table)?;
+        match (prefix.is_empty(), through.is_empty()) {
+            (true, _) => Ok((through, filter.to_owned())),
+            (false, true) => Ok((prefix.to_owned(), filter.to_owned())),
+            (false, false) => {
+                Err("there are two filters: keep the prefix, or `when` and the like".to_owned())
+            }
+        }
+    });
+    parts.map_err(|message| s.fault(&value.span(), "filter", format!("is not accepted; {message}"))).ok()
 }
 
 fn read_password(s: &mut Section<'_, '_>, span: &Range<usize>, folder: &Path) -> Option<Secret> {
@@ -292,16 +353,6 @@ fn any_text(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "accepted is text in quotes".to_owned())
 }
 
-fn order(value: &DeValue<'_>) -> Result<(), String> {
-    match value.as_str() {
-        Some("strict") => Ok(()),
-        Some("live-first") => {
-            Err("\"live-first\" is not in this version yet; accepted is \"strict\"".to_owned())
-        }
-        _ => Err("accepted is \"strict\"".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,7 +389,7 @@ mod tests {
             (GOOD, "bridge.topic`: is missing"),
             (&format!("{GOOD}[[bridge.topic]]\nqos = 1"), "bridge.topic.filter`: is missing"),
             (&format!("{GOOD}[[bridge.topic]]\nfilter = '#'\nqos = 3"), "bridge.topic.qos`"),
-            (&format!("{GOOD}order = 'live-first'\n[[bridge.topic]]\nfilter = '#'"), "not in this version"),
+            (&format!("{GOOD}order = 'newest-first'\n[[bridge.topic]]\nfilter = '#'"), "bridge.order`"),
             (
                 &format!("{GOOD}password = 'x'\npassword_env = 'Y'\n[[bridge.topic]]\nfilter = '#'"),
                 "said twice",

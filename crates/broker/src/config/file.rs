@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cork_core::FilterTable;
 use toml::de::DeValue;
 
 use super::bridge::read_bridge;
@@ -140,26 +141,26 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
+    let (filters, origins) = read_filters(&mut root);
+    (config.filters, config.filter_origins) = (filters.into(), origins);
     config.bridges = root
         .sections("bridge")
         .into_iter()
-        .filter_map(|(span, section)| read_bridge(section, &span, folder))
+        .filter_map(|(span, section)| read_bridge(section, &span, folder, &config.filters))
         .collect();
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
-    let (filters, origins) = read_filters(&mut root);
-    (config.filters, config.filter_origins) = (filters.into(), origins);
     config.history = read_history(&mut root);
-    config.sinks = read_sinks(&mut root, folder);
+    config.sinks = read_sinks(&mut root, folder, &config.filters);
     config.presence = read_presence(root.section("presence"));
     root.finish();
     config
 }
 
-fn read_sinks(root: &mut Section<'_, '_>, folder: &Path) -> Vec<Sink> {
+fn read_sinks(root: &mut Section<'_, '_>, folder: &Path, table: &FilterTable) -> Vec<Sink> {
     let mut sinks: Vec<Sink> = Vec::new();
     for (at, section) in root.sections("sink") {
-        let Some(sink) = sinks::read(section, &at, folder) else { continue };
+        let Some(sink) = sinks::read(section, &at, folder, table) else { continue };
         if sinks.iter().any(|other| other.name == sink.name) {
             root.fault(
                 &at,

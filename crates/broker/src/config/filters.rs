@@ -70,18 +70,60 @@ fn filter_name(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn read_rule(section: &mut Section<'_, '_>, span: &Range<usize>) -> Option<Rule> {
+    let (rule, _) = read_keys(section)?;
+    rule.checked().map_err(|error| section.fault(span, "when", error.to_string())).ok()
+}
+
+/// What the keys say, and whether any is there; `None` if one is wrong.
+fn read_keys(section: &mut Section<'_, '_>) -> Option<(Rule, bool)> {
     let faults = section.faults();
-    let mut rule = Rule::default();
+    let (mut rule, mut any) = (Rule::default(), false);
     for key in RULE_KEYS {
         let Some(value) = section.take(key) else { continue };
+        any = true;
         if let Err(message) = set(&mut rule, key, value.get_ref()) {
             section.fault(&value.span(), key, message);
         }
     }
-    if section.faults() > faults {
-        return None;
+    (section.faults() == faults).then_some((rule, any))
+}
+
+/// What `when`, `changed`, `deadband` and `every` of a link's topic or a sink mean, as the prefix of a topic filter; empty
+/// without them.
+pub(super) fn read_prefix(section: &mut Section<'_, '_>, span: &Range<usize>) -> String {
+    let Some((rule, true)) = read_keys(section) else { return String::new() };
+    match rule.checked() {
+        Ok(rule) => format!("$where/{}/", rule.to_prefix()),
+        // As `changed = false` alone.
+        Err(error) => {
+            section.fault(span, "when", error.to_string());
+            String::new()
+        }
     }
-    rule.checked().map_err(|error| section.fault(span, "when", error.to_string())).ok()
+}
+
+/// Takes a topic filter apart that may begin with `$filter/<name>/` or `$where/<expression>/`: the prefix with its last
+/// slash, or nothing, and the rest.
+///
+/// # Errors
+/// What is wrong with the prefix.
+pub(super) fn split_prefix<'a>(text: &'a str, table: &FilterTable) -> Result<(&'a str, &'a str), String> {
+    let (mark, rest) = match ["$filter/", "$where/", "$history/"].map(|mark| text.strip_prefix(mark)) {
+        [Some(rest), ..] => ("$filter/", rest),
+        [_, Some(rest), _] => ("$where/", rest),
+        [.., Some(_)] => return Err("asks for history; what is here is for what comes".to_owned()),
+        _ => return Ok(("", text)),
+    };
+    let (inside, filter) = rest
+        .split_once('/')
+        .filter(|(_, filter)| !filter.is_empty())
+        .ok_or("ends behind its prefix; a topic filter follows, as in $filter/<name>/sensors/#")?;
+    if mark == "$where/" {
+        Rule::from_prefix(inside).map_err(|error| error.to_string())?;
+    } else if !table.named.contains_key(inside) {
+        return Err(unknown(inside, table));
+    }
+    Ok((&text[..text.len() - filter.len()], filter))
 }
 
 fn set(rule: &mut Rule, key: &str, value: &DeValue<'_>) -> Result<(), String> {
@@ -156,13 +198,17 @@ fn find(
     if let Some(rule) = table.named.get(text) {
         return Some((format!("$filter/{text}"), Arc::clone(rule)));
     }
+    section.fault(&name.span(), "filter", unknown(text, table));
+    None
+}
+
+fn unknown(name: &str, table: &FilterTable) -> String {
     let known: Vec<&str> = table.named.keys().map(|name| &**name).collect();
-    let hint = match nearest(text, &known) {
+    let hint = match nearest(name, &known) {
         Some(name) => format!("; did you mean `{name}`?"),
         None => "; it is defined by [[filter]] with name and when".to_owned(),
     };
-    section.fault(&name.span(), "filter", format!("there is no filter `{}`{hint}", text.escape_debug()));
-    None
+    format!("there is no filter `{}`{hint}", name.escape_debug())
 }
 
 /// For showing what differs.

@@ -239,20 +239,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path, config: &mut Config) {
     let rests = |what: &str, name: &str, origin: &Origin, by: &Origin| {
         format!("{origin}: {what} `{name}` does not hold: the hand-written one at {by} does")
     };
-    for (span, section) in root.sections("bridge") {
-        let Some(bridge) = read_bridge(section, &span, folder) else { continue };
-        match config.bridges.iter().find(|other| other.name == bridge.name) {
-            Some(other) => managed.resting.push(rests("bridge", &bridge.name, &bridge.origin, &other.origin)),
-            None => config.bridges.push(bridge),
-        }
-    }
-    for (span, section) in root.sections("sink") {
-        let Some(sink) = sinks::read(section, &span, folder) else { continue };
-        match config.sinks.iter().find(|other| other.name == sink.name) {
-            Some(other) => managed.resting.push(rests("sink", &sink.name, &sink.origin, &other.origin)),
-            None => config.sinks.push(sink),
-        }
-    }
+    // Before the links, which may name them.
     let mut table = (*config.filters).clone();
     for (name, (rule, origin)) in read_named(&mut root) {
         match config.filter_origins.get(&name) {
@@ -264,6 +251,20 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path, config: &mut Config) {
         }
     }
     config.filters = table.into();
+    for (span, section) in root.sections("bridge") {
+        let Some(bridge) = read_bridge(section, &span, folder, &config.filters) else { continue };
+        match config.bridges.iter().find(|other| other.name == bridge.name) {
+            Some(other) => managed.resting.push(rests("bridge", &bridge.name, &bridge.origin, &other.origin)),
+            None => config.bridges.push(bridge),
+        }
+    }
+    for (span, section) in root.sections("sink") {
+        let Some(sink) = sinks::read(section, &span, folder, &config.filters) else { continue };
+        match config.sinks.iter().find(|other| other.name == sink.name) {
+            Some(other) => managed.resting.push(rests("sink", &sink.name, &sink.origin, &other.origin)),
+            None => config.sinks.push(sink),
+        }
+    }
     // The HTTP API's own, see its tokens.
     root.take("token");
     root.finish();

@@ -4,11 +4,13 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cork_core::FilterTable;
 use cork_sink::{Column, Secret};
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::error::{ConfigError, Origin};
+use super::filters::{read_prefix, split_prefix};
 use super::read::Section;
 use super::values::{duration, number, text, word};
 
@@ -17,7 +19,8 @@ use super::values::{duration, number, text, word};
 pub struct Sink {
     /// `name`: letters, digits, `-`, `_` and `.`; the Session that collects its messages has this name.
     pub name: String,
-    /// `filter`: Topic Filters, one or a list.
+    /// `filter`: Topic Filters, one or a list; in front of each what `when`, `changed`, `deadband` and `every` say, as
+    /// `$where/…/`.
     pub filters: Vec<String>,
     /// `batch_max`: messages saved in one go. Default: 1000; 1 for `http`.
     pub batch_max: u16,
@@ -168,20 +171,30 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 const NAME_MAX: usize = 64;
 
 /// Reads one `[[sink]]`; `None` if it has a fault.
-pub(super) fn read(mut section: Section<'_, '_>, at: &Range<usize>, folder: &Path) -> Option<Sink> {
+pub(super) fn read(
+    mut section: Section<'_, '_>,
+    at: &Range<usize>,
+    folder: &Path,
+    table: &FilterTable,
+) -> Option<Sink> {
     let faults = section.faults();
-    let sink = fields(&mut section, at, folder);
+    let sink = fields(&mut section, at, folder, table);
     let is_whole = section.faults() == faults;
     section.finish();
     sink.filter(|_| is_whole)
 }
 
-fn fields(section: &mut Section<'_, '_>, at: &Range<usize>, folder: &Path) -> Option<Sink> {
+fn fields(
+    section: &mut Section<'_, '_>,
+    at: &Range<usize>,
+    folder: &Path,
+    table: &FilterTable,
+) -> Option<Sink> {
     let s = section;
     let name = required(s, at, "name", name, "\"readings\"");
     let kind = required(s, at, "type", word(TYPES), "\"postgresql\"");
     let url = required(s, at, "url", text, "\"postgresql://127.0.0.1/iot\"");
-    let filters = filters(s, at);
+    let filters = filters(s, at, table);
     let columns = s.take("columns").map(|value| columns_of(s, "columns", value)).unwrap_or_default();
     let batch_max = s.read("batch_max", number(BATCH));
     let batch_time = s.read("batch_time", duration(BATCH_TIME));
@@ -313,40 +326,52 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
         .ok_or_else(|| format!("accepted are up to {NAME_MAX} letters, digits, `-`, `_` and `.` in quotes"))
 }
 
-fn filters(section: &mut Section<'_, '_>, at: &Range<usize>) -> Option<Vec<String>> {
+fn filters(section: &mut Section<'_, '_>, at: &Range<usize>, table: &FilterTable) -> Option<Vec<String>> {
+    let through = read_prefix(section, at);
     let Some(value) = section.take("filter") else {
         section.fault(at, "filter", "is missing; a sink needs one, as in filter = \"sensors/#\"".to_owned());
         return None;
     };
     let span = value.span();
-    let list = match value.into_inner() {
-        DeValue::String(text) => vec![text.into_owned()],
-        DeValue::Array(list) => list.iter().filter_map(|one| text(one.get_ref()).ok()).collect(),
-        _ => Vec::new(),
+    let list: Option<Vec<String>> = match value.into_inner() {
+        DeValue::String(text) => Some(vec![text.into_owned()]),
+        DeValue::Array(list) => list.iter().map(|one| text(one.get_ref()).ok()).collect(),
+        _ => None,
     };
-    if list.is_empty() {
+    let Some(list) = list.filter(|list| !list.is_empty()) else {
         section.fault(
             &span,
             "filter",
             "is not accepted; accepted is a topic filter in quotes, or a list of them".to_owned(),
         );
         return None;
+    };
+    let subscribed = list.iter().map(|text| {
+        let fault = |message: String| format!("`{}` {message}", text.escape_debug());
+        subscription(text, &through, table).map_err(fault)
+    });
+    let subscribed: Result<Vec<String>, String> = subscribed.collect();
+    subscribed.map_err(|message| section.fault(&span, "filter", message)).ok()
+}
+
+/// What is subscribed for one filter; `through` says what `when` and its like say.
+fn subscription(text: &str, through: &str, table: &FilterTable) -> Result<String, String> {
+    let (prefix, filter) = split_prefix(text, table)?;
+    if !prefix.is_empty() && !through.is_empty() {
+        return Err("has a filter already, and stands beside `when`, `changed`, `deadband` or `every`; \
+                    keep one of them"
+            .to_owned());
     }
-    for filter in &list {
-        let message = match cork_packet::split_share(filter) {
-            Ok(Some(_)) => {
-                "is a shared subscription; a sink gets all of its messages, name the filter alone".to_owned()
-            }
-            Ok(None) => match cork_packet::validate_filter(filter) {
-                Ok(()) => continue,
-                Err(error) => format!("is no topic filter: {error}"),
-            },
-            Err(error) => format!("is no topic filter: {error}"),
-        };
-        section.fault(&span, "filter", format!("`{}` {message}", filter.escape_debug()));
-        return None;
+    match cork_packet::split_share(filter) {
+        Ok(Some(_)) => {
+            Err("is a shared subscription; a sink gets all of its messages, name the filter alone".to_owned())
+        }
+        Ok(None) => match cork_packet::validate_filter(filter) {
+            Ok(()) => Ok(format!("{through}{text}")),
+            Err(error) => Err(format!("is no topic filter: {error}")),
+        },
+        Err(error) => Err(format!("is no topic filter: {error}")),
     }
-    Some(list)
 }
 
 /// A table of names and sources, in the order of the file.

@@ -22,6 +22,31 @@ fn the_defaults() {
 }
 
 #[test]
+fn a_filter_by_content_stands_before_each_topic_filter() {
+    let base = "name = 'a'\ntype = 'sqlite'\nurl = 'sqlite://b'\n";
+    let filters = |rest: &str| read(&format!("{base}{rest}")).unwrap().remove(0).filters;
+    assert_eq!(
+        filters("filter = ['x', 'y/+']\nwhen = 'payload.a / 2 > 1'\nchanged = 'payload.a'"),
+        [
+            "$where/payload.a %2F 2 > 1;changed=payload.a/x",
+            "$where/payload.a %2F 2 > 1;changed=payload.a/y/+"
+        ]
+    );
+    let named = "\n[[filter]]\nname = 'warm'\nwhen = 'payload > 25'";
+    assert_eq!(filters(&format!("filter = ['$filter/warm/x', 'y']{named}")), ["$filter/warm/x", "y"]);
+    for (rest, told) in [
+        ("filter = 'x'\nwhen = 'payload >'", "etc/cork.toml:6: key `sink.when`: at character 10"),
+        ("filter = 'x'\ndeadband = 'wide'", "key `sink.deadband`: deadband is a number"),
+        ("filter = '$filter/cold/x'", "`$filter/cold/x` there is no filter `cold`"),
+        ("filter = '$where/payload > 1/x'\nevery = '1s'", "has a filter already"),
+        ("filter = ['x', 5]", "accepted is a topic filter in quotes"),
+    ] {
+        let error = read(&format!("{base}{rest}")).unwrap_err();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn columns_stay_in_their_order() {
     let text = "name = 'a'\ntype = 'sqlite'\nurl = 'sqlite://b'\nfilter = 'x'\n\
                 columns = { z = 'topic[0]', a = 'payload.t as number', m = 'id' }";
