@@ -193,6 +193,7 @@ impl Shard {
     pub(crate) fn on_part_stored(&mut self, number: u64) {
         for six in self.board.elsewhere.waiting.remove(&number).unwrap_or_default() {
             self.board.pump(six);
+            self.hand_over_late(six);
         }
     }
 

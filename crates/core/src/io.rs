@@ -323,6 +323,8 @@ pub enum Item {
         online: u32,
         /// All members.
         all: u32,
+        /// Whether some outlive their connections.
+        kept: bool,
     },
     /// Asks for [`Item::Noted`]: everything `from` said before is known then.
     Ask(Waiter),

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use cork_store::Ticket;
 
 use crate::{
+    board::Board,
     conn::NO_SESSION,
     deliver::{Ask, Publication},
     filters::FilterCounts,
@@ -18,12 +19,21 @@ use crate::{
     stats::Stats,
 };
 
+/// A shared subscription whose turn falls to another shard.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) shard: u16,
+    pub(crate) group: Arc<str>,
+    /// What its members get outlives the broker.
+    pub(crate) outlives: bool,
+}
+
 /// What is known of, and waits for, the other shards.
 pub(crate) struct Peers {
     /// By shard.
     batches: Vec<Vec<Item>>,
     /// Shared subscriptions of the present publication whose turn falls to another shard.
-    pub(crate) chosen: Vec<(u16, Arc<str>)>,
+    pub(crate) chosen: Vec<Chosen>,
     /// Those with Sessions that outlive their connections, by shard.
     keeps: Vec<bool>,
     /// Who is told that a batch is stored, in the order of batches.
@@ -49,6 +59,18 @@ impl Peers {
     pub(crate) fn tell(&mut self, shard: u16, item: Item) {
         if let Some(batch) = self.batches.get_mut(usize::from(shard)) {
             batch.push(item);
+        }
+    }
+
+    /// As [`Shard::count_kept`].
+    pub(crate) fn count_kept(&mut self, board: &mut Board, by: i64) {
+        let before = board.kept_sessions;
+        board.kept_sessions = before.saturating_add_signed(by);
+        let keeps = board.kept_sessions > 0;
+        if (before > 0) != keeps {
+            for shard in (0..board.config.shards).filter(|shard| *shard != board.config.shard) {
+                self.tell(shard, Item::Keeps(keeps));
+            }
         }
     }
 }
@@ -85,13 +107,14 @@ impl Shard {
         let anybody = here || !interested.is_empty() || !chosen.is_empty();
         for shard in self.others() {
             let plain = interested.contains(&shard);
-            let groups: Vec<Arc<str>> =
-                chosen.iter().filter(|(to, _)| *to == shard).map(|(_, name)| Arc::clone(name)).collect();
+            let here = chosen.iter().filter(|chosen| chosen.shard == shard);
+            let outlives = here.clone().any(|chosen| chosen.outlives);
+            let groups: Vec<Arc<str>> = here.map(|chosen| Arc::clone(&chosen.group)).collect();
             if plain || publication.retain || !groups.is_empty() {
                 let message = self.board.message(publication);
                 let routed = plain || !groups.is_empty();
                 let (answer, gather) = match publication.ask {
-                    Ask::Stored(waiter) if routed && self.peers.keeps[usize::from(shard)] => {
+                    Ask::Stored(waiter) if routed && (outlives || self.peers.keeps[usize::from(shard)]) => {
                         (Some(waiter), None)
                     }
                     Ask::Records(gather) if routed => (None, Some(gather)),
@@ -123,9 +146,9 @@ impl Shard {
         }
         let Some(entry) = self.router.groups.get(group as usize) else { return };
         let all = u32::try_from(entry.members.len()).unwrap_or(u32::MAX);
-        let (group, online) = (Arc::clone(&entry.name), entry.online);
+        let (group, online, kept) = (Arc::clone(&entry.name), entry.online, entry.kept > 0);
         for shard in self.others() {
-            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all });
+            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all, kept });
         }
     }
 
@@ -181,7 +204,9 @@ impl Shard {
                         self.router.interest.remove(id, u32::from(from));
                     }
                 }
-                Item::Members { group, online, all } => self.on_members(from, &group, online, all),
+                Item::Members { group, online, all, kept } => {
+                    self.on_members(&group, Remote { shard: from, online, all, kept });
+                }
                 Item::Ask(waiter) => self.peers.tell(from, Item::Noted(waiter)),
                 Item::Noted(waiter) => self.on_noted(waiter),
                 Item::Filters(counts) => {
@@ -209,14 +234,7 @@ impl Shard {
 
     /// Counts Sessions that outlive their connection, and says so when there is a first or no more.
     pub(crate) fn count_kept(&mut self, by: i64) {
-        let before = self.board.kept_sessions;
-        self.board.kept_sessions = before.saturating_add_signed(by);
-        let keeps = self.board.kept_sessions > 0;
-        if (before > 0) != keeps {
-            for shard in self.others() {
-                self.peers.tell(shard, Item::Keeps(keeps));
-            }
-        }
+        self.peers.count_kept(&mut self.board, by);
     }
 
     /// Asks all others to say when they know what they were told up to now. Returns how many there are.
@@ -224,12 +242,12 @@ impl Shard {
         self.others().map(|shard| self.peers.tell(shard, Item::Ask(waiter))).fold(0, |count, ()| count + 1)
     }
 
-    fn on_members(&mut self, from: u16, name: &str, online: u32, all: u32) {
+    fn on_members(&mut self, name: &str, members: Remote) {
         let Some(group_ix) = self.group_by_name(name) else { return };
         let group = &mut self.router.groups[group_ix as usize];
-        group.remotes.retain(|remote| remote.shard != from);
-        if all > 0 {
-            group.remotes.push(Remote { shard: from, online, all });
+        group.remotes.retain(|remote| remote.shard != members.shard);
+        if members.all > 0 {
+            group.remotes.push(members);
             group.remotes.sort_unstable_by_key(|remote| remote.shard);
         }
         self.drop_group(group_ix);

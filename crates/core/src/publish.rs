@@ -13,10 +13,11 @@ use crate::{
     deliver::{Ask, How, Publication},
     hooks,
     io::{ConnId, Waiter},
+    peers::{Chosen, Peers},
     presence,
     retained::{Retained, is_kept},
     rights::Denied,
-    router::Turn,
+    router::{Group, Turn},
     session::{GROUP_BIT, NO_GROUP, SubValue},
     shard::Shard,
 };
@@ -394,7 +395,7 @@ impl Shard {
             let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
             return self.tell_share(shard, message, groups, Vec::new());
         }
-        deliver_to_member(&mut self.board, group_ix, group, publication);
+        deliver_to_member(&mut self.board, &mut self.peers, group_ix, &mut self.router.groups, publication);
     }
 }
 
@@ -405,9 +406,9 @@ impl Shard {
 #[inline(always)]
 pub(crate) fn hand_out(
     board: &mut crate::board::Board,
-    peers: &mut crate::peers::Peers,
+    peers: &mut Peers,
     matching: &[(u32, SubValue)],
-    groups: &mut slab::Slab<crate::router::Group>,
+    groups: &mut slab::Slab<Group>,
     publication: &mut Publication<'_>,
     from: SessionIx,
     shares: bool,
@@ -448,8 +449,11 @@ pub(crate) fn hand_out(
         let group_ix = key & !GROUP_BIT;
         let Some(group) = groups.get_mut(group_ix as usize) else { continue };
         match group.next_turn() {
-            Turn::Here => deliver_to_member(board, group_ix, group, publication),
-            Turn::Shard(shard) => peers.chosen.push((shard, Arc::clone(&group.name))),
+            Turn::Here => deliver_to_member(board, peers, group_ix, groups, publication),
+            Turn::Shard(shard) => {
+                let (group, outlives) = (Arc::clone(&group.name), group.outlives());
+                peers.chosen.push(Chosen { shard, group, outlives });
+            }
         }
     }
     anybody
@@ -493,10 +497,12 @@ fn deliver_overlapping(
 /// those whose Session waits.
 fn deliver_to_member(
     board: &mut crate::board::Board,
+    peers: &mut Peers,
     group_ix: u32,
-    group: &mut crate::router::Group,
+    groups: &mut slab::Slab<Group>,
     publication: &mut Publication<'_>,
 ) {
+    let Some(group) = groups.get_mut(group_ix as usize) else { return };
     let wanted = publication.qos;
     // A member that may not read it must not swallow it for those who may.
     let may = |six: SessionIx| board.could_read(six, publication.topic);
@@ -512,6 +518,9 @@ fn deliver_to_member(
         .or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };
     let name = Arc::clone(&group.name);
+    if group.outlives() && wanted.min(value.qos()) == QoS::AtLeastOnce {
+        keep_for_others(board, peers, groups, six);
+    }
     let id = [value.sub_id];
     let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
     let how = How {
@@ -522,6 +531,37 @@ fn deliver_to_member(
         sub_ids,
     };
     board.deliver(six, publication, how);
+}
+
+/// Has a Session written down although it ends with its connection: what it is chosen for out of a shared subscription
+/// goes to members that outlive the broker, should that die before it is acknowledged (5.0 4.8.2).
+fn keep_for_others(
+    board: &mut crate::board::Board,
+    peers: &mut Peers,
+    groups: &slab::Slab<Group>,
+    six: SessionIx,
+) {
+    let Some(session) = board.sessions.get_mut(six as usize).filter(|session| !session.is_persistent())
+    else {
+        return;
+    };
+    session.recorded = true;
+    session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
+    // Not with what several shards store together, which may be after its end.
+    board.begun.push(session.to_record());
+    for subscription in session.subscriptions.iter().filter(|subscription| subscription.group != NO_GROUP) {
+        let Some(group) = groups.get(subscription.group as usize) else { continue };
+        let Some(value) = group.members.get(six) else { continue };
+        let own = session.filtered.values().find(|own| own.group == subscription.group);
+        let filter = own.map_or_else(|| format!("$share/{}", group.name).into(), |own| own.record.clone());
+        board.begun.push(Record::Subscribed {
+            session: session.key,
+            filter,
+            options: value.options,
+            subscription_id: value.sub_id,
+        });
+    }
+    peers.count_kept(board, 1);
 }
 
 impl crate::board::Board {

@@ -300,6 +300,15 @@ impl Board {
         self.load(six, from);
     }
 
+    /// Whether the tail of a queue has something that is stored with another shard's batch, and is not yet.
+    pub(crate) fn tail_waits_elsewhere(&self, six: SessionIx) -> bool {
+        let session = self.sessions.get(six as usize);
+        let outgoing = session.and_then(|session| session.outgoing.as_ref());
+        outgoing.is_some_and(|outgoing| {
+            outgoing.queue.tail.elsewhere.iter().any(|ticket| !self.is_stored(*ticket))
+        })
+    }
+
     /// Asks for what comes from delivery `from` on, as it is after the present batch.
     fn load(&mut self, six: SessionIx, from: u64) {
         let limits = &self.config.limits;
@@ -492,9 +501,7 @@ impl Shard {
             None => {
                 let session = &mut self.board.sessions[six as usize];
                 session.handing_over = false;
-                if session.over {
-                    self.remove_session(six);
-                }
+                self.remove_if_over(six);
             }
         }
     }

@@ -147,6 +147,8 @@ pub(crate) struct Session {
     pub(crate) drops: Option<Box<Drops>>,
     /// It has ended; only what others of a share can take is still looked for.
     pub(crate) over: bool,
+    /// Others of a share can take something of it once that is stored, which happens with another shard's batch.
+    pub(crate) owes: bool,
 }
 
 impl Session {
@@ -171,6 +173,7 @@ impl Session {
             handing_over: false,
             drops: None,
             over: false,
+            owes: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The machine: one input in, outputs drained, a timeout to wait for.
 
-use std::{hash::BuildHasher, io::IoSlice, sync::Arc};
+use std::{collections::BTreeMap, hash::BuildHasher, io::IoSlice, sync::Arc};
 
 use cork_packet::{Packet, PacketType, ProtocolVersion, Receiver, decode};
 use cork_proto::{PeerError, Time, split_packet};
@@ -50,6 +50,8 @@ pub struct Shard {
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
     pub(crate) gathers: Gathers,
+    /// Sessions that have ended and still owe others something, with the shared subscriptions they had.
+    pub(crate) leavers: BTreeMap<SessionIx, Vec<(u32, Arc<str>)>>,
     pub(crate) presence: Presence,
 }
 
@@ -82,6 +84,7 @@ impl Shard {
             draining: false,
             quarrels: Quarrels::default(),
             gathers: Gathers::default(),
+            leavers: BTreeMap::new(),
             presence: Presence::default(),
             board: Board::new(config),
         };

@@ -229,7 +229,6 @@ impl Lab {
         self.unanswered.clear();
         self.mail.clear();
         self.loaded.clear();
-        self.loads_paused = false;
         self.by_conn.clear();
         self.store_paused = false;
         for client in &mut self.clients {
@@ -253,7 +252,10 @@ impl Lab {
             shard.restore(self.now, part);
             self.shards.push(shard);
         }
+        // What shards have for each other arrives before anything else is handled.
+        self.loads_paused = true;
         self.settle();
+        self.loads_arrive();
     }
 
     /// Sessions and retained messages that are stored.
@@ -280,6 +282,17 @@ impl Lab {
     /// What was on its way between shards arrives, in order, and goes on arriving at once.
     pub fn mail_arrives(&mut self) {
         self.mail_paused = false;
+        self.settle();
+    }
+
+    /// What is on its way to this shard arrives, in order; the rest, and what comes now, stays on its way.
+    pub fn mail_arrives_at(&mut self, shard: usize) {
+        let (here, rest) = std::mem::take(&mut self.mail).into_iter().partition(|(to, _)| *to == shard);
+        self.mail = rest;
+        let here: VecDeque<(usize, Batch)> = here;
+        for (shard, batch) in here {
+            self.input(shard, Input::Batch(batch));
+        }
         self.settle();
     }
 
