@@ -412,10 +412,10 @@ impl Shard {
         groups: Vec<Arc<str>>,
         with: Vec<Record>,
     ) {
-        let (plain, retain, answer, gather) = (false, false, None, None);
+        let (plain, retain, answer, gather, passed) = (false, false, None, None, None);
         self.peers.tell(
             shard,
-            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather, passed },
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, FilterCounts, Pressure, Settings, Stats, Users};
+use crate::{Event, FilterCounts, Pressure, Settings, Stats, Tally, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -292,8 +292,10 @@ pub enum Item {
         with: Vec<Record>,
         /// Asks for [`Item::Noted`] once it is stored there.
         answer: Option<Waiter>,
-        /// Asks for the records it causes there, for this gather of the sender: [`Item::Gathered`].
+        /// Asks for the records it causes there, for this gather of who asks: [`Item::Gathered`].
         gather: Option<u64>,
+        /// The shard that asks, where the sender only passes it on: those it was chosen for had left.
+        passed: Option<u16>,
     },
     /// The answer to a publication with `gather`.
     Gathered {
@@ -303,6 +305,8 @@ pub enum Item {
         part: u64,
         /// What is to be stored with it.
         records: Vec<Record>,
+        /// How this counts.
+        tally: Tally,
     },
     /// A part that was given to a gather is stored.
     PartStored(u64),
@@ -328,8 +332,13 @@ pub enum Item {
     },
     /// Asks for [`Item::Noted`]: everything `from` said before is known then.
     Ask(Waiter),
-    /// The answer to [`Item::Ask`].
-    Noted(Waiter),
+    /// The answer to [`Item::Ask`], or to a publication with `answer`.
+    Noted {
+        /// Who waits for it.
+        waiter: Waiter,
+        /// How this counts.
+        tally: Tally,
+    },
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
     /// What named filters did on `from`, for `$SYS`.

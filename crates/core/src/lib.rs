@@ -70,6 +70,7 @@ mod stats;
 mod strangers;
 mod subscribe;
 mod sys;
+mod waits;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
@@ -83,3 +84,4 @@ pub use query::{
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;
+pub use waits::Tally;

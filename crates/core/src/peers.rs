@@ -14,9 +14,10 @@ use crate::{
     filters::FilterCounts,
     io::{Batch, Item, Output, Waiter},
     presence,
-    router::Remote,
+    router::{Group, Remote},
     shard::Shard,
     stats::Stats,
+    waits::Tally,
 };
 
 /// A shared subscription whose turn falls to another shard.
@@ -37,7 +38,7 @@ pub(crate) struct Peers {
     /// Those with Sessions that outlive their connections, by shard.
     keeps: Vec<bool>,
     /// Who is told that a batch is stored, in the order of batches.
-    owed: VecDeque<(Ticket, u16, Waiter)>,
+    owed: VecDeque<(Ticket, u16, Waiter, Tally)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
     /// What named filters did there, by shard.
@@ -122,7 +123,9 @@ impl Shard {
                 };
                 publication.asked += u16::from(answer.is_some() || gather.is_some());
                 let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
-                let item = Item::Publish { message, plain, groups, retain, unkept, with, answer, gather };
+                let passed = None;
+                let item =
+                    Item::Publish { message, plain, groups, retain, unkept, with, answer, gather, passed };
                 self.peers.tell(shard, item);
             }
         }
@@ -157,37 +160,10 @@ impl Shard {
         let from = batch.from;
         for item in batch.items {
             match item {
-                Item::Publish { message, plain, groups, retain, unkept, with, answer, gather } => {
-                    let mark = self.board.records.len();
-                    let part = gather.map(|_| self.begin_part());
-                    let ticket = (!with.is_empty()).then_some(self.board.ticket);
-                    let once = part.map(|(_, ticket)| ticket).or(ticket);
-                    self.board.records.extend(with);
-                    let mut publication = Publication { once, unkept, ..Publication::of(&message) };
-                    if retain {
-                        self.retain(&mut publication, false);
-                    }
-                    if plain {
-                        self.route(&mut publication, NO_SESSION, false);
-                    }
-                    for name in groups {
-                        if let Some(group) = self.router.group(&name) {
-                            self.deliver_to_group(group, &mut publication);
-                        }
-                    }
-                    if let (Some(gather), Some((part, _))) = (gather, part) {
-                        let records = self.board.records.split_off(mark);
-                        self.peers.tell(from, Item::Gathered { gather, part, records });
-                    }
-                    if let Some(waiter) = answer {
-                        if self.board.records.len() > mark {
-                            self.peers.owed.push_back((self.board.ticket, from, waiter));
-                        } else {
-                            self.peers.tell(from, Item::Noted(waiter));
-                        }
-                    }
+                Item::Publish { .. } => self.on_publication(from, item),
+                Item::Gathered { gather, part, records, tally } => {
+                    self.on_gathered(from, gather, part, records, tally);
                 }
-                Item::Gathered { gather, part, records } => self.on_gathered(from, gather, part, records),
                 Item::PartStored(part) => self.on_part_stored(part),
                 Item::Keeps(keeps) => {
                     if let Some(slot) = self.peers.keeps.get_mut(usize::from(from)) {
@@ -207,8 +183,10 @@ impl Shard {
                 Item::Members { group, online, all, kept } => {
                     self.on_members(&group, Remote { shard: from, online, all, kept });
                 }
-                Item::Ask(waiter) => self.peers.tell(from, Item::Noted(waiter)),
-                Item::Noted(waiter) => self.on_noted(waiter),
+                Item::Ask(waiter) => {
+                    self.peers.tell(from, Item::Noted { waiter, tally: Tally::default() });
+                }
+                Item::Noted { waiter, tally } => self.on_noted(waiter, tally),
                 Item::Filters(counts) => {
                     if let Some(slot) = self.peers.filters.get_mut(usize::from(from)) {
                         *slot = counts;
@@ -223,12 +201,73 @@ impl Shard {
         }
     }
 
+    /// Another shard has a publication for this one.
+    fn on_publication(&mut self, from: u16, item: Item) {
+        let Item::Publish { message, plain, groups, retain, unkept, mut with, answer, gather, passed } = item
+        else {
+            return;
+        };
+        let (asks, mut tally) = (passed.unwrap_or(from), Tally { passed: passed.is_some(), more: 0 });
+        let mark = self.board.records.len();
+        let mut here = Vec::new();
+        for name in groups {
+            let Some(group) = self.router.group(&name) else { continue };
+            // Those this shard was chosen for may have left meanwhile: the message goes on to who is left elsewhere,
+            // and whoever waits for it waits for them.
+            let Some(shard) = self.router.groups.get_mut(group as usize).and_then(Group::moved_on) else {
+                here.push(group);
+                continue;
+            };
+            tally.more += u16::from(answer.is_some() || gather.is_some());
+            let item = Item::Publish {
+                message: Arc::clone(&message),
+                plain: false,
+                groups: vec![name],
+                retain: false,
+                unkept: false,
+                with: std::mem::take(&mut with),
+                answer,
+                gather,
+                passed: Some(asks),
+            };
+            self.peers.tell(shard, item);
+        }
+        if passed.is_some() && here.is_empty() && tally.more > 0 {
+            return; // whoever has it now answers
+        }
+        let part = gather.map(|_| self.begin_part());
+        let ticket = (!with.is_empty()).then_some(self.board.ticket);
+        let once = part.map(|(_, ticket)| ticket).or(ticket);
+        self.board.records.extend(with);
+        let mut publication = Publication { once, unkept, ..Publication::of(&message) };
+        if retain {
+            self.retain(&mut publication, false);
+        }
+        if plain {
+            self.route(&mut publication, NO_SESSION, false);
+        }
+        for group in here {
+            self.deliver_to_group(group, &mut publication);
+        }
+        if let (Some(gather), Some((part, _))) = (gather, part) {
+            let records = self.board.records.split_off(mark);
+            self.peers.tell(asks, Item::Gathered { gather, part, records, tally });
+        }
+        if let Some(waiter) = answer {
+            if self.board.records.len() > mark {
+                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally));
+            } else {
+                self.peers.tell(asks, Item::Noted { waiter, tally });
+            }
+        }
+    }
+
     /// Tells others that what they asked about is stored.
     pub(crate) fn answer_others(&mut self) {
-        while let Some((_, shard, waiter)) =
+        while let Some((_, shard, waiter, tally)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            self.peers.tell(shard, Item::Noted(waiter));
+            self.peers.tell(shard, Item::Noted { waiter, tally });
         }
     }
 
@@ -254,12 +293,12 @@ impl Shard {
     }
 
     /// Another shard knows the routes an answer waited for.
-    fn on_noted(&mut self, waiter: Waiter) {
+    fn on_noted(&mut self, waiter: Waiter, tally: Tally) {
         let Waiter { conn: id, number } = waiter;
         if let Some(conn) = self.board.conn(id)
             && let Some(held) = conn.held_by_number(number)
         {
-            held.waits = held.waits.saturating_sub(1);
+            held.waits.answered(tally);
         }
         self.release(id);
     }

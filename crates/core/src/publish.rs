@@ -78,7 +78,10 @@ impl Shard {
                     self.answer_gathered(number, (id, answer));
                     return Ok(());
                 }
-                self.ack_publish(id, PacketType::PubRec, packet_id, ReasonCode::SUCCESS, false);
+                // Or it is in a batch that is not stored yet.
+                let (kind, reason) = (PacketType::PubRec, ReasonCode::SUCCESS);
+                let answer = Answer::Ack { kind, id: packet_id, reason };
+                self.board.answer_after(id.index, Some(self.board.last_ticket()), 0, answer);
                 return Ok(());
             }
             if let Some(conn) = self.board.conn(id) {
@@ -126,7 +129,8 @@ impl Shard {
         topic: &str,
     ) -> Result<(), PeerError> {
         let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
-        let (publisher, session_persistent) = (Arc::clone(&session.publisher), session.is_persistent());
+        let (key, publisher) = (session.key, Arc::clone(&session.publisher));
+        let session_persistent = session.is_persistent();
         if publish.qos != QoS::AtMostOnce && self.board.refuses_new() && self.needs_store(six, publish, topic)
         {
             return self.refuse_unstored(id, publish);
@@ -160,7 +164,8 @@ impl Shard {
             return Ok(());
         };
         let mark = self.board.records.len();
-        let gather = (exactly && session_persistent && self.leaves(topic)).then(|| self.begin_gather());
+        let gathers = exactly && session_persistent && (self.is_gathering(key) || self.leaves(topic));
+        let gather = gathers.then(|| self.begin_gather());
         if let Some((number, ticket)) = gather {
             (publication.once, publication.ask) = (Some(ticket), Ask::Records(number));
         } else if let Some(conn) = self.board.conn(id) {
@@ -387,14 +392,6 @@ impl Shard {
 
     /// Delivers to one member of a shared subscription of this shard.
     pub(crate) fn deliver_to_group(&mut self, group_ix: u32, publication: &mut Publication<'_>) {
-        let Some(group) = self.router.groups.get_mut(group_ix as usize) else { return };
-        // Those this shard was chosen for may have left meanwhile: the message goes on to who is left elsewhere.
-        if !group.is_served_here()
-            && let Turn::Shard(shard) = group.next_turn()
-        {
-            let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
-            return self.tell_share(shard, message, groups, Vec::new());
-        }
         deliver_to_member(&mut self.board, &mut self.peers, group_ix, &mut self.router.groups, publication);
     }
 }

@@ -85,6 +85,17 @@ impl Group {
         self.online > 0 || (!self.members.is_empty() && !elsewhere)
     }
 
+    /// Where a message goes that this shard was chosen for, if not to a member here.
+    pub(crate) fn moved_on(&mut self) -> Option<u16> {
+        if self.is_served_here() {
+            return None;
+        }
+        match self.next_turn() {
+            Turn::Here => None,
+            Turn::Shard(shard) => Some(shard),
+        }
+    }
+
     /// Whose turn it is: each member with a connection counts the same, wherever it is.
     pub(crate) fn next_turn(&mut self) -> Turn {
         if self.remotes.is_empty() {

@@ -147,3 +147,67 @@ fn what_waits_for_another_shard_goes_to_others_when_its_time_has_come() {
         }
     }
 }
+
+#[test]
+fn who_waits_for_a_shared_message_waits_for_those_it_is_passed_on_to() {
+    for version in BOTH {
+        for qos in [1, 2] {
+            let at = format!("version {version}, QoS {qos}");
+            let mut lab = Lab::with(|config| config.shards = 3);
+            let stays = on_shard(2, 3, "stays");
+            let staying = come_back(&mut lab, version, &stays);
+            join(&mut lab, version, staying, qos);
+            lab.cut(staying);
+            let passing = lab.connect(version, &on_shard(1, 3, "passes"));
+            join(&mut lab, version, passing, qos);
+            let sender = on_shard(0, 3, "sender");
+            let publisher = come_back(&mut lab, version, &sender);
+            lab.pause_mail();
+            lab.send(publisher, &wire::publish(version, qos << 1, "t", Some(1), b"once"));
+            lab.cut(passing);
+            lab.mail_arrives_at(1); // nobody is left there: on to the third
+            lab.mail_arrives_at(0);
+            assert_eq!(lab.acks(publisher).len(), 0, "{at}");
+            lab.crash(SOON);
+            lab.mail_arrives();
+            let publisher = come_back(&mut lab, version, &sender);
+            lab.send(publisher, &wire::publish(version, 8 | qos << 1, "t", Some(1), b"once"));
+            assert_eq!(lab.acks(publisher).len(), 1, "{at}");
+            let staying = come_back(&mut lab, version, &stays);
+            assert_eq!(payloads(&mut lab, staying), ["once"], "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_handed_over_and_then_passed_on_is_somebodys_all_the_while() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.shards = 3);
+        let [leaves, passes, stays] =
+            [(0, "leaves"), (1, "passes"), (2, "stays")].map(|(shard, name)| on_shard(shard, 3, name));
+        let leaving = come_back(&mut lab, version, &leaves);
+        join(&mut lab, version, leaving, 1);
+        let publisher = lab.connect(version, "publisher");
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"once"));
+        assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
+        let staying = come_back(&mut lab, version, &stays);
+        join(&mut lab, version, staying, 1);
+        lab.cut(staying);
+        let passing = lab.connect(version, &passes);
+        join(&mut lab, version, passing, 1);
+        lab.pause_mail();
+        lab.cut(leaving);
+        lab.cut(passing);
+        lab.mail_arrives_at(1);
+        lab.crash(SOON); // it was on its way from the second to the third
+        lab.mail_arrives();
+        let got: Vec<String> = [leaves, stays]
+            .iter()
+            .flat_map(|id| {
+                let client = come_back(&mut lab, version, id);
+                payloads(&mut lab, client)
+            })
+            .collect();
+        assert_eq!(got, ["once"], "version {version}");
+    }
+}
