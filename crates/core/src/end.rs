@@ -12,12 +12,22 @@ use crate::{
     deliver::{Ask, Publication},
     event::{Ended, Event},
     hooks::{self, Client},
-    io::{ConnId, Item, Output},
+    io::{ConnId, Item, Output, Waiter},
     rights::Denied,
     router::Turn,
     session::{NO_CONN, NO_GROUP, Queued, WILL_PUBLISHED},
     shard::Shard,
+    waits::{Tally, Waits},
 };
+
+/// What a Session that has ended, and still has something for others, needs to be known by.
+#[derive(Debug, Default)]
+pub(crate) struct Leaver {
+    /// The shared subscriptions it had: what its messages call them, and their names.
+    shares: Vec<(u32, Arc<str>)>,
+    /// Shards that have not stored yet what they were given.
+    waits: Waits,
+}
 
 impl Shard {
     /// Ends a Network Connection: tells the peer why where the protocol can, detaches the Session, asks the driver to
@@ -307,9 +317,9 @@ impl Shard {
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
         let has_tail = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail());
-        if session.owes || (!shares.is_empty() && has_tail) {
+        if session.owes || (!shares.is_empty() && has_tail) || self.leavers.contains_key(&six) {
             if session.owes {
-                self.leavers.insert(six, shares);
+                self.leavers.entry(six).or_default().shares = shares;
             }
             if session.recorded {
                 // From now on it is at its end for the store, too; its number goes when its messages have gone.
@@ -339,9 +349,11 @@ impl Shard {
     /// What a Session that has ended had from a shared subscription knows it by an index, which may mean another one by
     /// now.
     fn name_groups_again(&mut self, six: SessionIx) {
-        let Some(shares) = self.leavers.get_mut(&six) else { return };
+        let Some(Leaver { shares, .. }) = self.leavers.get_mut(&six) else { return };
         let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() else { return };
-        for queued in outgoing.queue.head.iter_mut().filter(|queued| queued.delivery.group != NO_GROUP) {
+        let kept = outgoing.inflight.items_mut().flatten().map(|kept| &mut **kept);
+        let shared = |queued: &&mut Queued| queued.delivery.group != NO_GROUP;
+        for queued in kept.chain(&mut outgoing.queue.head).filter(shared) {
             let name = shares.iter().find(|(group, _)| *group == queued.delivery.group);
             queued.delivery.group = name.and_then(|(_, name)| self.router.group(name)).unwrap_or(NO_GROUP);
         }
@@ -353,9 +365,21 @@ impl Shard {
     /// Drops a Session that has ended once others have all they can take of it.
     pub(crate) fn remove_if_over(&mut self, six: SessionIx) {
         let Some(session) = self.board.sessions.get(six as usize) else { return };
-        if session.over && !session.owes && !session.handing_over {
+        let waits = self.leavers.get(&six).is_some_and(|leaver| !leaver.waits.is_over());
+        if session.over && !session.owes && !session.handing_over && !waits {
             self.remove_session(six);
         }
+    }
+
+    /// Something of a Session that has ended is stored as another's.
+    pub(crate) fn on_left(&mut self, six: SessionIx, key: SessionKey, tally: Tally) {
+        if self.board.sessions.get(six as usize).is_none_or(|session| session.key != key) {
+            return;
+        }
+        if let Some(leaver) = self.leavers.get_mut(&six) {
+            leaver.waits.answered(tally);
+        }
+        self.remove_if_over(six);
     }
 
     /// Drops what is left of a Session that has ended.
@@ -384,19 +408,26 @@ impl Shard {
     fn hand_over(&mut self, six: SessionIx) {
         let key = self.board.sessions[six as usize].key;
         for Queued { message, delivery, number, .. } in self.take_shared(six) {
-            self.pass_on(delivery.group, message, Record::Done { session: key, delivery: number });
+            self.pass_on(six, delivery.group, message, Record::Done { session: key, delivery: number });
         }
     }
 
-    /// Gives a message to a shared subscription once more. `done` says that the one who had it has it no longer, in one
-    /// batch with whose it is now.
-    pub(crate) fn pass_on(&mut self, group_ix: u32, message: Arc<Message>, done: Record) {
+    /// Gives a message that a Session had to a shared subscription once more. `done` says that it has it no longer, in
+    /// one batch with whose it is now.
+    pub(crate) fn pass_on(&mut self, six: SessionIx, group_ix: u32, message: Arc<Message>, done: Record) {
         let Some(group) = self.router.groups.get_mut(group_ix as usize) else {
             return self.board.record(done);
         };
         if let Turn::Shard(shard) = group.next_turn() {
             let groups = vec![Arc::clone(&group.name)];
-            self.tell_share(shard, message, groups, vec![done]);
+            let session = &self.board.sessions[six as usize];
+            // That a Session is gone is not stored before its messages are others'.
+            let waits = session.over && (session.recorded || session.spilled);
+            let waiter = waits.then_some(Waiter::End { session: six, key: session.key });
+            if waits {
+                self.leavers.entry(six).or_default().waits.ask();
+            }
+            self.tell_share(shard, message, groups, vec![done], waiter);
         } else {
             self.board.record(done);
             let once = Some(self.board.ticket);
@@ -411,8 +442,9 @@ impl Shard {
         message: Arc<Message>,
         groups: Vec<Arc<str>>,
         with: Vec<Record>,
+        answer: Option<Waiter>,
     ) {
-        let (plain, retain, answer, gather, passed) = (false, false, None, None, None);
+        let (plain, retain, gather, passed) = (false, false, None, None);
         self.peers.tell(
             shard,
             Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather, passed },

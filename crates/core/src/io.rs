@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
+use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, SessionKey, StoreError, Ticket};
 
 use crate::{Event, FilterCounts, Pressure, Settings, Stats, Tally, Users};
 
@@ -345,11 +345,21 @@ pub enum Item {
     Filters(Vec<(Box<str>, FilterCounts)>),
 }
 
-/// An acknowledgement that waits for another shard.
+/// What waits for another shard.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Waiter {
-    /// Its connection.
-    pub conn: ConnId,
-    /// Its number on that connection.
-    pub number: u64,
+pub enum Waiter {
+    /// An acknowledgement.
+    Answer {
+        /// Its connection.
+        conn: ConnId,
+        /// Its number on that connection.
+        number: u64,
+    },
+    /// The end of a Session that gave something to others.
+    End {
+        /// Where it stands.
+        session: u32,
+        /// Which it is.
+        key: SessionKey,
+    },
 }

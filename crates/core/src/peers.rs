@@ -292,9 +292,12 @@ impl Shard {
         self.drop_group(group_ix);
     }
 
-    /// Another shard knows the routes an answer waited for.
+    /// Another shard knows the routes, or has stored, what was waited for.
     fn on_noted(&mut self, waiter: Waiter, tally: Tally) {
-        let Waiter { conn: id, number } = waiter;
+        let (id, number) = match waiter {
+            Waiter::Answer { conn, number } => (conn, number),
+            Waiter::End { session, key } => return self.on_left(session, key, tally),
+        };
         if let Some(conn) = self.board.conn(id)
             && let Some(held) = conn.held_by_number(number)
         {

@@ -494,7 +494,7 @@ impl Shard {
             outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, delivery)| *delivery));
         }
         for (group, message, delivery) in passed {
-            self.pass_on(group, message, Record::Done { session: key, delivery });
+            self.pass_on(six, group, message, Record::Done { session: key, delivery });
         }
         match loaded.next {
             Some(next) => self.board.load(six, next),

@@ -13,6 +13,7 @@ use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
+    end::Leaver,
     event::{Ended, Event},
     gather::Gathers,
     hooks::Hooks,
@@ -50,8 +51,8 @@ pub struct Shard {
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
     pub(crate) gathers: Gathers,
-    /// Sessions that have ended and still owe others something, with the shared subscriptions they had.
-    pub(crate) leavers: BTreeMap<SessionIx, Vec<(u32, Arc<str>)>>,
+    /// Sessions that have ended and still have something for others.
+    pub(crate) leavers: BTreeMap<SessionIx, Leaver>,
     pub(crate) presence: Presence,
 }
 

@@ -107,7 +107,7 @@ impl Shard {
         // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
         // may still be on its way, and SUBACK says that nothing is missed from now on.
         let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
-        let waits = self.ask_others(Waiter { conn: id, number });
+        let waits = self.ask_others(Waiter::Answer { conn: id, number });
         self.board.answer_after(id.index, list.ticket, waits, Answer::Packet(bytes.into()));
     }
 

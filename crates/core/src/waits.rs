@@ -13,15 +13,20 @@ pub struct Tally {
 /// Answers that are still to come, in any order: one that was passed on may be here before it is known that it was.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Waits {
-    asked: u16,
+    asked: u32,
     /// Below zero while more came than were announced.
-    passed: i16,
+    passed: i32,
 }
 
 impl Waits {
     /// So many were asked.
     pub(crate) const fn of(asked: u16) -> Self {
-        Self { asked, passed: 0 }
+        Self { asked: asked as u32, passed: 0 }
+    }
+
+    /// One more was asked.
+    pub(crate) const fn ask(&mut self) {
+        self.asked += 1;
     }
 
     /// Whether there is nothing to wait for.
@@ -37,7 +42,7 @@ impl Waits {
         } else {
             self.asked = self.asked.saturating_sub(1);
         }
-        self.passed = self.passed.saturating_add_unsigned(tally.more);
+        self.passed += tally.more as i32;
     }
 }
 

@@ -253,6 +253,7 @@ impl Lab {
             self.shards.push(shard);
         }
         // What shards have for each other arrives before anything else is handled.
+        self.mail_paused = false;
         self.loads_paused = true;
         self.settle();
         self.loads_arrive();

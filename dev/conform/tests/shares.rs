@@ -110,7 +110,6 @@ fn a_shared_message_of_qos_2_goes_to_others_only_once_it_is_stored_where_it_came
         lab.mail_arrives_at(1);
         lab.cut(passing); // what it was to get goes to the other, but the publisher's shard has not stored it
         lab.crash(SOON);
-        lab.mail_arrives();
         let publisher = come_back(&mut lab, version, &sender);
         lab.send(publisher, &wire::publish(version, 12, "t", Some(1), b"once"));
         let staying = come_back(&mut lab, version, &stays);
@@ -169,7 +168,6 @@ fn who_waits_for_a_shared_message_waits_for_those_it_is_passed_on_to() {
             lab.mail_arrives_at(0);
             assert_eq!(lab.acks(publisher).len(), 0, "{at}");
             lab.crash(SOON);
-            lab.mail_arrives();
             let publisher = come_back(&mut lab, version, &sender);
             lab.send(publisher, &wire::publish(version, 8 | qos << 1, "t", Some(1), b"once"));
             assert_eq!(lab.acks(publisher).len(), 1, "{at}");
@@ -200,7 +198,6 @@ fn a_message_that_is_handed_over_and_then_passed_on_is_somebodys_all_the_while()
         lab.cut(passing);
         lab.mail_arrives_at(1);
         lab.crash(SOON); // it was on its way from the second to the third
-        lab.mail_arrives();
         let got: Vec<String> = [leaves, stays]
             .iter()
             .flat_map(|id| {
@@ -209,5 +206,31 @@ fn a_message_that_is_handed_over_and_then_passed_on_is_somebodys_all_the_while()
             })
             .collect();
         assert_eq!(got, ["once"], "version {version}");
+    }
+}
+
+#[test]
+fn the_end_of_a_session_is_not_stored_before_its_messages_are_others() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| {
+            config.shards = 2;
+            config.limits.queue_head_bytes_max = 0; // all of it comes back from the store
+        });
+        let [leaves, stays] = [(0, "leaves"), (1, "stays")].map(|(shard, name)| on_shard(shard, 2, name));
+        let leaving = come_back(&mut lab, version, &leaves);
+        join(&mut lab, version, leaving, 1);
+        lab.cut(leaving);
+        let publisher = lab.connect(version, "publisher");
+        lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"once"));
+        assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
+        let staying = come_back(&mut lab, version, &stays);
+        join(&mut lab, version, staying, 1);
+        lab.cut(staying);
+        lab.pause_mail();
+        let anew = Connect { clean: true, ..Connect::persistent(version, &leaves) };
+        lab.connect_with(version, &anew);
+        lab.crash(SOON); // what the ended Session had was on its way to the other shard
+        let staying = come_back(&mut lab, version, &stays);
+        assert_eq!(payloads(&mut lab, staying), ["once"], "version {version}");
     }
 }
