@@ -152,7 +152,7 @@ impl Shard {
         }
         self.left(six, address, version, cause);
         let session = &self.board.sessions[six as usize];
-        for subscription in session.subscriptions.clone() {
+        for subscription in session.subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, false);
                 self.announce_group(subscription.group);
@@ -307,8 +307,8 @@ impl Shard {
         let groups: Vec<u32> = subscriptions.iter().map(|subscription| subscription.group).collect();
         let named = |group: &u32| Some((*group, Arc::clone(&self.router.groups.get(*group as usize)?.name)));
         let shares: Vec<(u32, Arc<str>)> = groups.iter().filter_map(named).collect();
-        for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
-            self.drop_subscription(six, subscription);
+        for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions).iter() {
+            self.drop_subscription(six, *subscription);
         }
         for own in std::mem::take(&mut self.board.sessions[six as usize].filtered).into_values() {
             self.drop_own(six, &own);

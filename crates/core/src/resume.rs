@@ -201,7 +201,7 @@ impl Shard {
         if changes_hands {
             self.reattach(six);
         }
-        for subscription in self.board.sessions[six as usize].subscriptions.clone() {
+        for subscription in self.board.sessions[six as usize].subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
                 self.announce_group(subscription.group);
@@ -216,7 +216,7 @@ impl Shard {
         if (before == 0) == (seconds == 0) {
             return;
         }
-        for subscription in session.subscriptions.clone() {
+        for subscription in session.subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_kept(subscription.group, six, seconds != 0);
                 self.announce_group(subscription.group);
