@@ -32,6 +32,7 @@ use crate::{
     retained::Retained,
     session::Session,
     stats::Stats,
+    waits::Waits,
 };
 
 /// Something to be done at a time.
@@ -291,7 +292,7 @@ impl Board {
         }
         conn.held_numbers += 1;
         let number = conn.held_numbers;
-        conn.held.push_back(Held { ticket, waits, number, answer });
+        conn.held.push_back(Held { ticket, waits: Waits::of(waits), number, answer });
         let (id, many) = (conn.id, conn.held.len() >= HELD_MAX);
         if relies_on_store && self.waiting.back() != Some(&(ticket, id)) {
             self.waiting.push_back((ticket, id));
@@ -353,7 +354,7 @@ impl Board {
         let (stored, mut connack) = (self.stored, false);
         loop {
             let Some(conn) = self.conn(id) else { return connack };
-            let ready = conn.held.front().is_some_and(|held| held.ticket <= stored && held.waits == 0);
+            let ready = conn.held.front().is_some_and(|held| held.ticket <= stored && held.waits.is_over());
             if !ready {
                 break;
             }
@@ -424,6 +425,12 @@ impl Board {
             self.ending.insert(client, (self.ticket, record.clone()));
             self.record(record);
         }
+    }
+
+    /// The last batch that has, or will have, records.
+    pub(crate) fn last_ticket(&self) -> Ticket {
+        let closed = self.records.is_empty() && self.begun.is_empty();
+        if closed { Ticket(self.ticket.0.saturating_sub(1)) } else { self.ticket }
     }
 
     /// Emits the turn's records as one batch.

@@ -8,7 +8,7 @@ use cork_store::Ticket;
 
 use crate::{
     config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate,
-    rights::Denials,
+    rights::Denials, waits::Waits,
 };
 
 /// Index of a Session in the shard.
@@ -121,7 +121,7 @@ pub(crate) struct Held {
     /// Wait until this batch is stored.
     pub(crate) ticket: Ticket,
     /// Other shards that have not answered yet.
-    pub(crate) waits: u16,
+    pub(crate) waits: Waits,
     /// Number by which other shards answer.
     pub(crate) number: u64,
     pub(crate) answer: Answer,

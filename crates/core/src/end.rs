@@ -12,12 +12,22 @@ use crate::{
     deliver::{Ask, Publication},
     event::{Ended, Event},
     hooks::{self, Client},
-    io::{ConnId, Item, Output},
+    io::{ConnId, Item, Output, Waiter},
     rights::Denied,
     router::Turn,
     session::{NO_CONN, NO_GROUP, Queued, WILL_PUBLISHED},
     shard::Shard,
+    waits::{Tally, Waits},
 };
+
+/// What a Session that has ended, and still has something for others, needs to be known by.
+#[derive(Debug, Default)]
+pub(crate) struct Leaver {
+    /// The shared subscriptions it had: what its messages call them, and their names.
+    shares: Vec<(u32, Arc<str>)>,
+    /// Shards that have not stored yet what they were given.
+    waits: Waits,
+}
 
 impl Shard {
     /// Ends a Network Connection: tells the peer why where the protocol can, detaches the Session, asks the driver to
@@ -115,12 +125,12 @@ impl Shard {
         let six = conn.session;
         if let Some(expiry) = disconnect.properties.session_expiry_interval() {
             let most = self.board.config.limits.session_expiry_seconds_max;
-            let session = &mut self.board.sessions[six as usize];
-            if session.expiry_seconds == 0 && expiry != 0 {
+            let before = self.board.sessions[six as usize].expiry_seconds;
+            if before == 0 && expiry != 0 {
                 return Err(PeerError::SessionExpiryFromZero); // 5.0 3.14.2.2.2
             }
-            if session.expiry_seconds != expiry.min(most) {
-                session.expiry_seconds = expiry.min(most);
+            if before != expiry.min(most) {
+                self.set_expiry(six, expiry.min(most));
                 self.record_session(six);
             }
         }
@@ -195,7 +205,8 @@ impl Shard {
 
     pub(crate) fn on_expire_timer(&mut self, key: SessionKey, six: SessionIx) {
         let now = self.board.now;
-        let due = |s: &crate::session::Session| s.key == key && s.conn == NO_CONN && s.expires <= now;
+        let due =
+            |s: &crate::session::Session| s.key == key && s.conn == NO_CONN && s.expires <= now && !s.over;
         if self.board.sessions.get(six as usize).is_some_and(|session| due(session)) {
             self.board.stats.sessions_expired += 1;
             self.end_session(six);
@@ -296,7 +307,9 @@ impl Shard {
             entry.remove();
         }
         let subscriptions = &self.board.sessions[six as usize].subscriptions;
-        let shares = subscriptions.iter().any(|subscription| subscription.group != NO_GROUP);
+        let groups: Vec<u32> = subscriptions.iter().map(|subscription| subscription.group).collect();
+        let named = |group: &u32| Some((*group, Arc::clone(&self.router.groups.get(*group as usize)?.name)));
+        let shares: Vec<(u32, Arc<str>)> = groups.iter().filter_map(named).collect();
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions).iter() {
             self.drop_subscription(six, *subscription);
         }
@@ -306,7 +319,11 @@ impl Shard {
         self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
-        if shares && session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail()) {
+        let has_tail = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.queue.has_tail());
+        if session.owes || (!shares.is_empty() && has_tail) || self.leavers.contains_key(&six) {
+            if session.owes {
+                self.leavers.entry(six).or_default().shares = shares;
+            }
             if session.recorded {
                 // From now on it is at its end for the store, too; its number goes when its messages have gone.
                 session.expiry_seconds = 0;
@@ -320,8 +337,57 @@ impl Shard {
         self.remove_session(six);
     }
 
+    /// Something that a Session without a connection has is stored now: others of a share can take it.
+    pub(crate) fn hand_over_late(&mut self, six: SessionIx) {
+        let Some(session) = self.board.sessions.get(six as usize) else { return };
+        if !session.owes || session.is_online() {
+            return;
+        }
+        self.name_groups_again(six);
+        self.hand_over(six);
+        self.hand_over_tail(six);
+        self.remove_if_over(six);
+    }
+
+    /// What a Session that has ended had from a shared subscription knows it by an index, which may mean another one by
+    /// now.
+    fn name_groups_again(&mut self, six: SessionIx) {
+        let Some(Leaver { shares, .. }) = self.leavers.get_mut(&six) else { return };
+        let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() else { return };
+        let kept = outgoing.inflight.items_mut().flatten().map(|kept| &mut **kept);
+        let shared = |queued: &&mut Queued| queued.delivery.group != NO_GROUP;
+        for queued in kept.chain(&mut outgoing.queue.head).filter(shared) {
+            let name = shares.iter().find(|(group, _)| *group == queued.delivery.group);
+            queued.delivery.group = name.and_then(|(_, name)| self.router.group(name)).unwrap_or(NO_GROUP);
+        }
+        for (group, name) in shares {
+            *group = self.router.group(name).unwrap_or(NO_GROUP);
+        }
+    }
+
+    /// Drops a Session that has ended once others have all they can take of it.
+    pub(crate) fn remove_if_over(&mut self, six: SessionIx) {
+        let Some(session) = self.board.sessions.get(six as usize) else { return };
+        let waits = self.leavers.get(&six).is_some_and(|leaver| !leaver.waits.is_over());
+        if session.over && !session.owes && !session.handing_over && !waits {
+            self.remove_session(six);
+        }
+    }
+
+    /// Something of a Session that has ended is stored as another's.
+    pub(crate) fn on_left(&mut self, six: SessionIx, key: SessionKey, tally: Tally) {
+        if self.board.sessions.get(six as usize).is_none_or(|session| session.key != key) {
+            return;
+        }
+        if let Some(leaver) = self.leavers.get_mut(&six) {
+            leaver.waits.answered(tally);
+        }
+        self.remove_if_over(six);
+    }
+
     /// Drops what is left of a Session that has ended.
     pub(crate) fn remove_session(&mut self, six: SessionIx) {
+        self.leavers.remove(&six);
         let session = &self.board.sessions[six as usize];
         if session.recorded {
             let session = session.key;
@@ -346,19 +412,26 @@ impl Shard {
     fn hand_over(&mut self, six: SessionIx) {
         let key = self.board.sessions[six as usize].key;
         for Queued { message, delivery, number, .. } in self.take_shared(six) {
-            self.pass_on(delivery.group, message, Record::Done { session: key, delivery: number });
+            self.pass_on(six, delivery.group, message, Record::Done { session: key, delivery: number });
         }
     }
 
-    /// Gives a message to a shared subscription once more. `done` says that the one who had it has it no longer, in one
-    /// batch with whose it is now.
-    pub(crate) fn pass_on(&mut self, group_ix: u32, message: Arc<Message>, done: Record) {
+    /// Gives a message that a Session had to a shared subscription once more. `done` says that it has it no longer, in
+    /// one batch with whose it is now.
+    pub(crate) fn pass_on(&mut self, six: SessionIx, group_ix: u32, message: Arc<Message>, done: Record) {
         let Some(group) = self.router.groups.get_mut(group_ix as usize) else {
             return self.board.record(done);
         };
         if let Turn::Shard(shard) = group.next_turn() {
             let groups = vec![Arc::clone(&group.name)];
-            self.tell_share(shard, message, groups, vec![done]);
+            let session = &self.board.sessions[six as usize];
+            // That a Session is gone is not stored before its messages are others'.
+            let waits = session.over && (session.recorded || session.spilled);
+            let waiter = waits.then_some(Waiter::End { session: six, key: session.key });
+            if waits {
+                self.leavers.entry(six).or_default().waits.ask();
+            }
+            self.tell_share(shard, message, groups, vec![done], waiter);
         } else {
             self.board.record(done);
             let once = Some(self.board.ticket);
@@ -373,30 +446,34 @@ impl Shard {
         message: Arc<Message>,
         groups: Vec<Arc<str>>,
         with: Vec<Record>,
+        answer: Option<Waiter>,
     ) {
-        let (plain, retain, answer, gather) = (false, false, None, None);
+        let (plain, retain, gather, passed) = (false, false, None, None);
         self.peers.tell(
             shard,
-            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather, passed },
         );
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {
         let router = &self.router;
-        // What is stored with another batch stays until it is: that it is over must not be stored before.
         let session = &self.board.sessions[six as usize];
-        let head = session.outgoing.iter().flat_map(|outgoing| &outgoing.queue.head);
-        let unstored = head.filter(|queued| !session.over && !self.board.is_stored_elsewhere(queued.ticket));
-        let unstored: Vec<u64> = unstored.map(|queued| queued.number).collect();
-        let session = &mut self.board.sessions[six as usize];
-        let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
-        let begun = outgoing.dup_up_to;
-        let goes = |queued: &Queued| {
+        let begun = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.dup_up_to);
+        let may_go = |queued: &Queued| {
             queued.delivery.group != NO_GROUP
                 && router.has_others(queued.delivery.group, six)
-                && unstored.binary_search(&queued.number).is_err()
                 && !(queued.delivery.qos == QoS::ExactlyOnce && queued.number <= begun)
         };
+        // What is stored with another batch stays until it is: whose it is now, and that it is over, must not be stored
+        // before it is known where it came from.
+        let head = session.outgoing.iter().flat_map(|outgoing| &outgoing.queue.head);
+        let unstored = head.filter(|queued| !self.board.is_stored_elsewhere(queued.ticket) && may_go(queued));
+        let unstored: Vec<u64> = unstored.map(|queued| queued.number).collect();
+        let owes = !unstored.is_empty() || self.board.tail_waits_elsewhere(six);
+        let session = &mut self.board.sessions[six as usize];
+        session.owes = owes;
+        let Some(outgoing) = session.outgoing.as_deref_mut() else { return Vec::new() };
+        let goes = |queued: &Queued| may_go(queued) && unstored.binary_search(&queued.number).is_err();
         let mut taken = Vec::new();
         let ids: Vec<_> = outgoing
             .inflight

@@ -21,6 +21,7 @@ use crate::{
     conn::SessionIx,
     io::{ConnId, Item},
     shard::Shard,
+    waits::{Tally, Waits},
 };
 
 /// Marks tickets of things that are stored with another shard's batch.
@@ -46,7 +47,7 @@ impl Elsewhere {
 #[derive(Debug, Default)]
 struct Gather {
     /// Shards that have not answered yet.
-    waits: u16,
+    waits: Waits,
     records: Vec<Record>,
     /// Who has, and what it calls its part.
     parts: Vec<(u16, u64)>,
@@ -60,12 +61,39 @@ struct Gather {
 #[derive(Debug, Default)]
 pub(crate) struct Gathers {
     pending: BTreeMap<u64, Gather>,
+    /// Of each publisher those that are not in a batch yet, in the order of its publications. They are stored in this
+    /// order: what is sent again after a crash must not come behind what was published later.
+    flows: BTreeMap<SessionKey, VecDeque<u64>>,
     /// Complete, and in a batch.
     written: VecDeque<(Ticket, Written)>,
 }
 
 /// A gather in a batch: its number, and the shards that have a part with the number of it.
 type Written = (u64, Vec<(u16, u64)>);
+
+impl Gathers {
+    /// A gather that can be written down now.
+    fn take(&mut self, number: u64) -> Option<(u64, Gather)> {
+        let gather = self.pending.get(&number).filter(|gather| gather.waits.is_over())?;
+        if let Some((publisher, _)) = gather.flow
+            && self.flows.get(&publisher).is_some_and(|flow| flow.front() != Some(&number))
+        {
+            return None;
+        }
+        Some((number, self.pending.remove(&number)?))
+    }
+
+    /// The first of a publisher is in a batch; which is the next?
+    fn next_of(&mut self, publisher: SessionKey) -> Option<u64> {
+        let flow = self.flows.get_mut(&publisher)?;
+        flow.pop_front();
+        let next = flow.front().copied();
+        if next.is_none() {
+            self.flows.remove(&publisher);
+        }
+        next
+    }
+}
 
 impl Board {
     /// Whether what waits for this ticket may go on.
@@ -130,9 +158,17 @@ impl Shard {
         let records = self.board.records.split_off(mark);
         if let Some(gather) = self.gathers.pending.get_mut(&number) {
             gather.records = records;
-            gather.waits = waits;
+            gather.waits = Waits::of(waits);
             gather.flow = flow;
+            if let Some((publisher, _)) = flow {
+                self.gathers.flows.entry(publisher).or_default().push_back(number);
+            }
         }
+    }
+
+    /// Whether something of this publisher is not in a batch yet.
+    pub(crate) fn is_gathering(&self, publisher: SessionKey) -> bool {
+        self.gathers.flows.contains_key(&publisher)
     }
 
     /// An answer waits for a gather.
@@ -150,28 +186,39 @@ impl Shard {
     }
 
     /// Another shard's part of a gather came.
-    pub(crate) fn on_gathered(&mut self, from: u16, number: u64, part: u64, records: Vec<Record>) {
+    pub(crate) fn on_gathered(
+        &mut self,
+        from: u16,
+        number: u64,
+        part: u64,
+        records: Vec<Record>,
+        tally: Tally,
+    ) {
         if let Some(gather) = self.gathers.pending.get_mut(&number) {
             gather.records.extend(records);
             gather.parts.push((from, part));
-            gather.waits = gather.waits.saturating_sub(1);
+            gather.waits.answered(tally);
         }
         self.finish_gather(number);
     }
 
-    /// Writes a gather down if it is complete.
+    /// Writes a gather down if it is complete and nothing of its publisher is before it, and those behind it likewise.
     pub(crate) fn finish_gather(&mut self, number: u64) {
-        if self.gathers.pending.get(&number).is_none_or(|gather| gather.waits > 0) {
-            return;
+        let mut next = Some(number);
+        while let Some(gather) = next.and_then(|number| self.gathers.take(number)) {
+            next = gather.1.flow.and_then(|(publisher, _)| self.gathers.next_of(publisher));
+            self.write_gather(gather.0, gather.1);
         }
-        let Some(gather) = self.gathers.pending.remove(&number) else { return };
+    }
+
+    fn write_gather(&mut self, number: u64, gather: Gather) {
         self.board.records.extend(gather.records);
         let ticket = self.board.ticket;
         self.gathers.written.push_back((ticket, (number, gather.parts)));
         for (id, answer) in gather.answers {
             if let Some(held) = self.board.conn(id).and_then(|conn| conn.held_by_number(answer)) {
                 held.ticket = ticket;
-                held.waits = held.waits.saturating_sub(1);
+                held.waits.answered(Tally::default());
             }
             self.board.waiting.push_back((ticket, id));
         }
@@ -193,6 +240,7 @@ impl Shard {
     pub(crate) fn on_part_stored(&mut self, number: u64) {
         for six in self.board.elsewhere.waiting.remove(&number).unwrap_or_default() {
             self.board.pump(six);
+            self.hand_over_late(six);
         }
     }
 

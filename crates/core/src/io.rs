@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, StoreError, Ticket};
+use cork_store::{
+    Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, SessionKey, StoreError, Ticket,
+};
 
-use crate::{Event, FilterCounts, Pressure, Settings, Stats, Users};
+use crate::{Event, FilterCounts, Pressure, Settings, Stats, Tally, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -299,8 +301,10 @@ pub enum Item {
         with: Vec<Record>,
         /// Asks for [`Item::Noted`] once it is stored there.
         answer: Option<Waiter>,
-        /// Asks for the records it causes there, for this gather of the sender: [`Item::Gathered`].
+        /// Asks for the records it causes there, for this gather of who asks: [`Item::Gathered`].
         gather: Option<u64>,
+        /// The shard that asks, where the sender only passes it on: those it was chosen for had left.
+        passed: Option<u16>,
     },
     /// The answer to a publication with `gather`.
     Gathered {
@@ -310,6 +314,8 @@ pub enum Item {
         part: u64,
         /// What is to be stored with it.
         records: Vec<Record>,
+        /// How this counts.
+        tally: Tally,
     },
     /// A part that was given to a gather is stored.
     PartStored(u64),
@@ -330,22 +336,41 @@ pub enum Item {
         online: u32,
         /// All members.
         all: u32,
+        /// Whether some outlive their connections.
+        kept: bool,
     },
     /// Asks for [`Item::Noted`]: everything `from` said before is known then.
     Ask(Waiter),
-    /// The answer to [`Item::Ask`], with the arrival of the last message that came to `from` before.
-    Noted(Waiter, u64),
+    /// The answer to [`Item::Ask`], or to a publication with `answer`.
+    Noted {
+        /// Who waits for it.
+        waiter: Waiter,
+        /// How this counts.
+        tally: Tally,
+        /// The arrival of the last message that came to `from` before; 0 in the answer to a publication.
+        last: u64,
+    },
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
     /// What named filters did on `from`, for `$SYS`.
     Filters(Vec<(Box<str>, FilterCounts)>),
 }
 
-/// An acknowledgement that waits for another shard.
+/// What waits for another shard.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Waiter {
-    /// Its connection.
-    pub conn: ConnId,
-    /// Its number on that connection.
-    pub number: u64,
+pub enum Waiter {
+    /// An acknowledgement.
+    Answer {
+        /// Its connection.
+        conn: ConnId,
+        /// Its number on that connection.
+        number: u64,
+    },
+    /// The end of a Session that gave something to others.
+    End {
+        /// Where it stands.
+        session: u32,
+        /// Which it is.
+        key: SessionKey,
+    },
 }

@@ -73,6 +73,7 @@ mod strangers;
 mod subscribe;
 mod subscriptions;
 mod sys;
+mod waits;
 
 pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
@@ -87,3 +88,4 @@ pub use query::{
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;
+pub use waits::Tally;

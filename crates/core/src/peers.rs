@@ -8,26 +8,37 @@ use std::{collections::VecDeque, sync::Arc};
 use cork_store::Ticket;
 
 use crate::{
+    board::Board,
     conn::NO_SESSION,
     deliver::{Ask, Publication},
     filters::FilterCounts,
     io::{Batch, Item, Output, Waiter},
     presence,
-    router::Remote,
+    router::{Group, Remote},
     shard::Shard,
     stats::Stats,
+    waits::Tally,
 };
+
+/// A shared subscription whose turn falls to another shard.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) shard: u16,
+    pub(crate) group: Arc<str>,
+    /// What its members get outlives the broker.
+    pub(crate) outlives: bool,
+}
 
 /// What is known of, and waits for, the other shards.
 pub(crate) struct Peers {
     /// By shard.
     batches: Vec<Vec<Item>>,
     /// Shared subscriptions of the present publication whose turn falls to another shard.
-    pub(crate) chosen: Vec<(u16, Arc<str>)>,
+    pub(crate) chosen: Vec<Chosen>,
     /// Those with Sessions that outlive their connections, by shard.
     keeps: Vec<bool>,
     /// Who is told that a batch is stored, in the order of batches.
-    owed: VecDeque<(Ticket, u16, Waiter)>,
+    owed: VecDeque<(Ticket, u16, Waiter, Tally)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
     /// What named filters did there, by shard.
@@ -49,6 +60,18 @@ impl Peers {
     pub(crate) fn tell(&mut self, shard: u16, item: Item) {
         if let Some(batch) = self.batches.get_mut(usize::from(shard)) {
             batch.push(item);
+        }
+    }
+
+    /// As [`Shard::count_kept`].
+    pub(crate) fn count_kept(&mut self, board: &mut Board, by: i64) {
+        let before = board.kept_sessions;
+        board.kept_sessions = before.saturating_add_signed(by);
+        let keeps = board.kept_sessions > 0;
+        if (before > 0) != keeps {
+            for shard in (0..board.config.shards).filter(|shard| *shard != board.config.shard) {
+                self.tell(shard, Item::Keeps(keeps));
+            }
         }
     }
 }
@@ -85,13 +108,14 @@ impl Shard {
         let anybody = here || !interested.is_empty() || !chosen.is_empty();
         for shard in self.others() {
             let plain = interested.contains(&shard);
-            let groups: Vec<Arc<str>> =
-                chosen.iter().filter(|(to, _)| *to == shard).map(|(_, name)| Arc::clone(name)).collect();
+            let here = chosen.iter().filter(|chosen| chosen.shard == shard);
+            let outlives = here.clone().any(|chosen| chosen.outlives);
+            let groups: Vec<Arc<str>> = here.map(|chosen| Arc::clone(&chosen.group)).collect();
             if plain || publication.retain || !groups.is_empty() {
                 let message = self.board.message(publication);
                 let routed = plain || !groups.is_empty();
                 let (answer, gather) = match publication.ask {
-                    Ask::Stored(waiter) if routed && self.peers.keeps[usize::from(shard)] => {
+                    Ask::Stored(waiter) if routed && (outlives || self.peers.keeps[usize::from(shard)]) => {
                         (Some(waiter), None)
                     }
                     Ask::Records(gather) if routed => (None, Some(gather)),
@@ -99,7 +123,9 @@ impl Shard {
                 };
                 publication.asked += u16::from(answer.is_some() || gather.is_some());
                 let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
-                let item = Item::Publish { message, plain, groups, retain, unkept, with, answer, gather };
+                let passed = None;
+                let item =
+                    Item::Publish { message, plain, groups, retain, unkept, with, answer, gather, passed };
                 self.peers.tell(shard, item);
             }
         }
@@ -123,9 +149,9 @@ impl Shard {
         }
         let Some(entry) = self.router.groups.get(group as usize) else { return };
         let all = u32::try_from(entry.members.len()).unwrap_or(u32::MAX);
-        let (group, online) = (Arc::clone(&entry.name), entry.online);
+        let (group, online, kept) = (Arc::clone(&entry.name), entry.online, entry.kept > 0);
         for shard in self.others() {
-            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all });
+            self.peers.tell(shard, Item::Members { group: Arc::clone(&group), online, all, kept });
         }
     }
 
@@ -134,40 +160,10 @@ impl Shard {
         let from = batch.from;
         for item in batch.items {
             match item {
-                Item::Publish { message, plain, groups, retain, unkept, with, answer, gather } => {
-                    let mark = self.board.records.len();
-                    let part = gather.map(|_| self.begin_part());
-                    let ticket = (!with.is_empty()).then_some(self.board.ticket);
-                    let once = part.map(|(_, ticket)| ticket).or(ticket);
-                    self.board.records.extend(with);
-                    let mut publication = Publication { once, unkept, ..Publication::of(&message) };
-                    if retain {
-                        self.retain(&mut publication, false);
-                    }
-                    if plain {
-                        self.route(&mut publication, NO_SESSION, false);
-                    }
-                    for name in groups {
-                        if let Some(group) = self.router.group(&name) {
-                            self.deliver_to_group(group, &mut publication);
-                        }
-                    }
-                    if self.board.records.len() > mark && !self.board.config.history.is_empty() {
-                        self.board.record_remembered(&mut publication);
-                    }
-                    if let (Some(gather), Some((part, _))) = (gather, part) {
-                        let records = self.board.records.split_off(mark);
-                        self.peers.tell(from, Item::Gathered { gather, part, records });
-                    }
-                    if let Some(waiter) = answer {
-                        if self.board.records.len() > mark {
-                            self.peers.owed.push_back((self.board.ticket, from, waiter));
-                        } else {
-                            self.peers.tell(from, Item::Noted(waiter, 0));
-                        }
-                    }
+                Item::Publish { .. } => self.on_publication(from, item),
+                Item::Gathered { gather, part, records, tally } => {
+                    self.on_gathered(from, gather, part, records, tally);
                 }
-                Item::Gathered { gather, part, records } => self.on_gathered(from, gather, part, records),
                 Item::PartStored(part) => self.on_part_stored(part),
                 Item::Keeps(keeps) => {
                     if let Some(slot) = self.peers.keeps.get_mut(usize::from(from)) {
@@ -184,12 +180,14 @@ impl Shard {
                         self.router.interest.remove(id, u32::from(from));
                     }
                 }
-                Item::Members { group, online, all } => self.on_members(from, &group, online, all),
+                Item::Members { group, online, all, kept } => {
+                    self.on_members(&group, Remote { shard: from, online, all, kept });
+                }
                 Item::Ask(waiter) => {
                     let last = self.board.last_arrival();
-                    self.peers.tell(from, Item::Noted(waiter, last));
+                    self.peers.tell(from, Item::Noted { waiter, tally: Tally::default(), last });
                 }
-                Item::Noted(waiter, last) => self.on_noted(from, waiter, last),
+                Item::Noted { waiter, tally, last } => self.on_noted(from, waiter, tally, last),
                 Item::Filters(counts) => {
                     if let Some(slot) = self.peers.filters.get_mut(usize::from(from)) {
                         *slot = counts;
@@ -204,25 +202,82 @@ impl Shard {
         }
     }
 
+    /// Another shard has a publication for this one.
+    fn on_publication(&mut self, from: u16, item: Item) {
+        let Item::Publish { message, plain, groups, retain, unkept, mut with, answer, gather, passed } = item
+        else {
+            return;
+        };
+        let (asks, mut tally) = (passed.unwrap_or(from), Tally { passed: passed.is_some(), more: 0 });
+        let mark = self.board.records.len();
+        let mut here = Vec::new();
+        for name in groups {
+            let Some(group) = self.router.group(&name) else { continue };
+            // Those this shard was chosen for may have left meanwhile: the message goes on to who is left elsewhere,
+            // and whoever waits for it waits for them.
+            let Some(shard) = self.router.groups.get_mut(group as usize).and_then(Group::moved_on) else {
+                here.push(group);
+                continue;
+            };
+            tally.more += u16::from(answer.is_some() || gather.is_some());
+            let item = Item::Publish {
+                message: Arc::clone(&message),
+                plain: false,
+                groups: vec![name],
+                retain: false,
+                unkept: false,
+                with: std::mem::take(&mut with),
+                answer,
+                gather,
+                passed: Some(asks),
+            };
+            self.peers.tell(shard, item);
+        }
+        if passed.is_some() && here.is_empty() && tally.more > 0 {
+            return; // whoever has it now answers
+        }
+        let part = gather.map(|_| self.begin_part());
+        let ticket = (!with.is_empty()).then_some(self.board.ticket);
+        let once = part.map(|(_, ticket)| ticket).or(ticket);
+        self.board.records.extend(with);
+        let mut publication = Publication { once, unkept, ..Publication::of(&message) };
+        if retain {
+            self.retain(&mut publication, false);
+        }
+        if plain {
+            self.route(&mut publication, NO_SESSION, false);
+        }
+        for group in here {
+            self.deliver_to_group(group, &mut publication);
+        }
+        if self.board.records.len() > mark && !self.board.config.history.is_empty() {
+            self.board.record_remembered(&mut publication);
+        }
+        if let (Some(gather), Some((part, _))) = (gather, part) {
+            let records = self.board.records.split_off(mark);
+            self.peers.tell(asks, Item::Gathered { gather, part, records, tally });
+        }
+        if let Some(waiter) = answer {
+            if self.board.records.len() > mark {
+                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally));
+            } else {
+                self.peers.tell(asks, Item::Noted { waiter, tally, last: 0 });
+            }
+        }
+    }
+
     /// Tells others that what they asked about is stored.
     pub(crate) fn answer_others(&mut self) {
-        while let Some((_, shard, waiter)) =
+        while let Some((_, shard, waiter, tally)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            self.peers.tell(shard, Item::Noted(waiter, 0));
+            self.peers.tell(shard, Item::Noted { waiter, tally, last: 0 });
         }
     }
 
     /// Counts Sessions that outlive their connection, and says so when there is a first or no more.
     pub(crate) fn count_kept(&mut self, by: i64) {
-        let before = self.board.kept_sessions;
-        self.board.kept_sessions = before.saturating_add_signed(by);
-        let keeps = self.board.kept_sessions > 0;
-        if (before > 0) != keeps {
-            for shard in self.others() {
-                self.peers.tell(shard, Item::Keeps(keeps));
-            }
-        }
+        self.peers.count_kept(&mut self.board, by);
     }
 
     /// Asks all others to say when they know what they were told up to now. Returns how many there are.
@@ -230,24 +285,27 @@ impl Shard {
         self.others().map(|shard| self.peers.tell(shard, Item::Ask(waiter))).fold(0, |count, ()| count + 1)
     }
 
-    fn on_members(&mut self, from: u16, name: &str, online: u32, all: u32) {
+    fn on_members(&mut self, name: &str, members: Remote) {
         let Some(group_ix) = self.group_by_name(name) else { return };
         let group = &mut self.router.groups[group_ix as usize];
-        group.remotes.retain(|remote| remote.shard != from);
-        if all > 0 {
-            group.remotes.push(Remote { shard: from, online, all });
+        group.remotes.retain(|remote| remote.shard != members.shard);
+        if members.all > 0 {
+            group.remotes.push(members);
             group.remotes.sort_unstable_by_key(|remote| remote.shard);
         }
         self.drop_group(group_ix);
     }
 
-    /// Another shard knows the routes an answer waited for.
-    fn on_noted(&mut self, from: u16, waiter: Waiter, last: u64) {
-        let Waiter { conn: id, number } = waiter;
+    /// Another shard knows the routes, or has stored, what was waited for.
+    fn on_noted(&mut self, from: u16, waiter: Waiter, tally: Tally, last: u64) {
+        let (id, number) = match waiter {
+            Waiter::Answer { conn, number } => (conn, number),
+            Waiter::End { session, key } => return self.on_left(session, key, tally),
+        };
         if let Some(conn) = self.board.conn(id)
             && let Some(held) = conn.held_by_number(number)
         {
-            held.waits = held.waits.saturating_sub(1);
+            held.waits.answered(tally);
             let session = conn.session;
             self.note_present(session, number, from, last);
         }

@@ -13,10 +13,11 @@ use crate::{
     deliver::{Ask, How, Publication},
     hooks,
     io::{ConnId, Waiter},
+    peers::{Chosen, Peers},
     presence,
     retained::{Retained, is_kept},
     rights::Denied,
-    router::Turn,
+    router::{Group, Turn},
     session::{GROUP_BIT, NO_GROUP, SubValue},
     shard::Shard,
 };
@@ -77,7 +78,10 @@ impl Shard {
                     self.answer_gathered(number, (id, answer));
                     return Ok(());
                 }
-                self.ack_publish(id, PacketType::PubRec, packet_id, ReasonCode::SUCCESS, false);
+                // Or it is in a batch that is not stored yet.
+                let (kind, reason) = (PacketType::PubRec, ReasonCode::SUCCESS);
+                let answer = Answer::Ack { kind, id: packet_id, reason };
+                self.board.answer_after(id.index, Some(self.board.last_ticket()), 0, answer);
                 return Ok(());
             }
             if let Some(conn) = self.board.conn(id) {
@@ -125,7 +129,8 @@ impl Shard {
         topic: &str,
     ) -> Result<(), PeerError> {
         let Some(session) = self.board.sessions.get(six as usize) else { return Ok(()) };
-        let (publisher, session_persistent) = (Arc::clone(&session.publisher), session.is_persistent());
+        let (key, publisher) = (session.key, Arc::clone(&session.publisher));
+        let session_persistent = session.is_persistent();
         if publish.qos != QoS::AtMostOnce && self.board.refuses_new() && self.needs_store(six, publish, topic)
         {
             return self.refuse_unstored(id, publish);
@@ -159,11 +164,12 @@ impl Shard {
             return Ok(());
         };
         let mark = self.board.records.len();
-        let gather = (exactly && session_persistent && self.leaves(topic)).then(|| self.begin_gather());
+        let gathers = exactly && session_persistent && (self.is_gathering(key) || self.leaves(topic));
+        let gather = gathers.then(|| self.begin_gather());
         if let Some((number, ticket)) = gather {
             (publication.once, publication.ask) = (Some(ticket), Ask::Records(number));
         } else if let Some(conn) = self.board.conn(id) {
-            let waiter = Waiter { conn: id, number: conn.held_numbers + 1 };
+            let waiter = Waiter::Answer { conn: id, number: conn.held_numbers + 1 };
             publication.ask = Ask::Stored(waiter);
             publication.once = (exactly && session_persistent).then_some(self.board.ticket);
         }
@@ -393,15 +399,7 @@ impl Shard {
 
     /// Delivers to one member of a shared subscription of this shard.
     pub(crate) fn deliver_to_group(&mut self, group_ix: u32, publication: &mut Publication<'_>) {
-        let Some(group) = self.router.groups.get_mut(group_ix as usize) else { return };
-        // Those this shard was chosen for may have left meanwhile: the message goes on to who is left elsewhere.
-        if !group.is_served_here()
-            && let Turn::Shard(shard) = group.next_turn()
-        {
-            let (message, groups) = (self.board.message(publication), vec![Arc::clone(&group.name)]);
-            return self.tell_share(shard, message, groups, Vec::new());
-        }
-        deliver_to_member(&mut self.board, group_ix, group, publication);
+        deliver_to_member(&mut self.board, &mut self.peers, group_ix, &mut self.router.groups, publication);
     }
 }
 
@@ -412,9 +410,9 @@ impl Shard {
 #[inline(always)]
 pub(crate) fn hand_out(
     board: &mut crate::board::Board,
-    peers: &mut crate::peers::Peers,
+    peers: &mut Peers,
     matching: &[(u32, SubValue)],
-    groups: &mut slab::Slab<crate::router::Group>,
+    groups: &mut slab::Slab<Group>,
     publication: &mut Publication<'_>,
     from: SessionIx,
     shares: bool,
@@ -455,8 +453,11 @@ pub(crate) fn hand_out(
         let group_ix = key & !GROUP_BIT;
         let Some(group) = groups.get_mut(group_ix as usize) else { continue };
         match group.next_turn() {
-            Turn::Here => deliver_to_member(board, group_ix, group, publication),
-            Turn::Shard(shard) => peers.chosen.push((shard, Arc::clone(&group.name))),
+            Turn::Here => deliver_to_member(board, peers, group_ix, groups, publication),
+            Turn::Shard(shard) => {
+                let (group, outlives) = (Arc::clone(&group.name), group.outlives());
+                peers.chosen.push(Chosen { shard, group, outlives });
+            }
         }
     }
     anybody
@@ -500,10 +501,12 @@ fn deliver_overlapping(
 /// those whose Session waits.
 fn deliver_to_member(
     board: &mut crate::board::Board,
+    peers: &mut Peers,
     group_ix: u32,
-    group: &mut crate::router::Group,
+    groups: &mut slab::Slab<Group>,
     publication: &mut Publication<'_>,
 ) {
+    let Some(group) = groups.get_mut(group_ix as usize) else { return };
     let wanted = publication.qos;
     // A member that may not read it must not swallow it for those who may.
     let may = |six: SessionIx| board.could_read(six, publication.topic);
@@ -519,6 +522,9 @@ fn deliver_to_member(
         .or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };
     let name = Arc::clone(&group.name);
+    if group.outlives() && wanted.min(value.qos()) == QoS::AtLeastOnce {
+        keep_for_others(board, peers, groups, six);
+    }
     let id = [value.sub_id];
     let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
     let how = How {
@@ -529,6 +535,37 @@ fn deliver_to_member(
         sub_ids,
     };
     board.deliver(six, publication, how);
+}
+
+/// Has a Session written down although it ends with its connection: what it is chosen for out of a shared subscription
+/// goes to members that outlive the broker, should that die before it is acknowledged (5.0 4.8.2).
+fn keep_for_others(
+    board: &mut crate::board::Board,
+    peers: &mut Peers,
+    groups: &slab::Slab<Group>,
+    six: SessionIx,
+) {
+    let Some(session) = board.sessions.get_mut(six as usize).filter(|session| !session.is_persistent())
+    else {
+        return;
+    };
+    session.recorded = true;
+    session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
+    // Not with what several shards store together, which may be after its end.
+    board.begun.push(session.to_record());
+    for subscription in session.subscriptions.iter().filter(|subscription| subscription.group != NO_GROUP) {
+        let Some(group) = groups.get(subscription.group as usize) else { continue };
+        let Some(value) = group.members.get(six) else { continue };
+        let own = session.filtered.values().find(|own| own.group == subscription.group);
+        let filter = own.map_or_else(|| format!("$share/{}", group.name).into(), |own| own.record.clone());
+        board.begun.push(Record::Subscribed {
+            session: session.key,
+            filter,
+            options: value.options,
+            subscription_id: value.sub_id,
+        });
+    }
+    peers.count_kept(board, 1);
 }
 
 impl crate::board::Board {

@@ -304,6 +304,15 @@ impl Board {
         self.load(six, from);
     }
 
+    /// Whether the tail of a queue has something that is stored with another shard's batch, and is not yet.
+    pub(crate) fn tail_waits_elsewhere(&self, six: SessionIx) -> bool {
+        let session = self.sessions.get(six as usize);
+        let outgoing = session.and_then(|session| session.outgoing.as_ref());
+        outgoing.is_some_and(|outgoing| {
+            outgoing.queue.tail.elsewhere.iter().any(|ticket| !self.is_stored(*ticket))
+        })
+    }
+
     /// Asks for what comes from delivery `from` on, as it is after the present batch.
     fn load(&mut self, six: SessionIx, from: u64) {
         let limits = &self.config.limits;
@@ -489,16 +498,14 @@ impl Shard {
             outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, delivery)| *delivery));
         }
         for (group, message, delivery) in passed {
-            self.pass_on(group, message, Record::Done { session: key, delivery });
+            self.pass_on(six, group, message, Record::Done { session: key, delivery });
         }
         match loaded.next {
             Some(next) => self.board.load(six, next),
             None => {
                 let session = &mut self.board.sessions[six as usize];
                 session.handing_over = false;
-                if session.over {
-                    self.remove_session(six);
-                }
+                self.remove_if_over(six);
             }
         }
     }

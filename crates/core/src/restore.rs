@@ -102,6 +102,12 @@ impl Shard {
             self.insert_session(recovered.key, publisher)
         };
         let online = recovered.state.as_ref().is_none_or(|state| state.online);
+        let session = &mut self.board.sessions[six as usize];
+        if let Some(state) = &recovered.state {
+            session.recorded = true;
+            session.expiry_seconds = state.expiry_seconds;
+            session.since = state.since;
+        }
         for subscription in &recovered.subscriptions {
             let value = SubValue { options: subscription.options, sub_id: subscription.subscription_id };
             self.restore_subscription(six, &subscription.filter, value);
@@ -110,11 +116,6 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         for packet_id in &recovered.received {
             session.received.insert(*packet_id);
-        }
-        if let Some(state) = &recovered.state {
-            session.recorded = true;
-            session.expiry_seconds = state.expiry_seconds;
-            session.since = state.since;
         }
         if recovered.state.is_some() {
             self.count_kept(1);

@@ -184,6 +184,7 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         session.conn = id.index;
         session.since = wall;
+        session.owes = false;
         if std::mem::take(&mut session.handing_over) {
             session.outgoing().queue.forget_question();
         }
@@ -192,12 +193,12 @@ impl Shard {
             session.publisher = Arc::new(publisher);
         }
         let was_persistent = session.is_persistent();
-        session.expiry_seconds = expiry;
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
         }
         self.board.timers.remove(&(expires, Timer::Expire(key, six)));
+        self.set_expiry(six, expiry);
         if expiry != 0 || was_persistent {
             self.record_session(six);
         }
@@ -208,6 +209,21 @@ impl Shard {
         for subscription in self.board.sessions[six as usize].subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
+                self.announce_group(subscription.group);
+            }
+        }
+    }
+
+    /// Changes how long a Session outlives its connection; shared subscriptions count the members that do.
+    pub(crate) fn set_expiry(&mut self, six: SessionIx, seconds: u32) {
+        let session = &mut self.board.sessions[six as usize];
+        let before = std::mem::replace(&mut session.expiry_seconds, seconds);
+        if (before == 0) == (seconds == 0) {
+            return;
+        }
+        for subscription in session.subscriptions.clone().iter() {
+            if subscription.group != NO_GROUP {
+                self.router.member_kept(subscription.group, six, seconds != 0);
                 self.announce_group(subscription.group);
             }
         }

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::{
     conn::SessionIx,
-    session::{GROUP_BIT, SubValue},
+    session::{GROUP_BIT, Session, SubValue},
 };
 
 /// Topics whose routes are remembered. A hit saves the walk through the index.
@@ -25,6 +25,8 @@ pub(crate) struct Remote {
     pub(crate) shard: u16,
     pub(crate) online: u32,
     pub(crate) all: u32,
+    /// Some of them outlive their connections.
+    pub(crate) kept: bool,
 }
 
 /// One shared subscription: share name and filter (5.0 4.8.2).
@@ -36,6 +38,8 @@ pub(crate) struct Group {
     pub(crate) members: ShareGroup<SubValue>,
     /// Members here that have a connection.
     pub(crate) online: u32,
+    /// Members here whose Sessions outlive their connections.
+    pub(crate) kept: u32,
     /// Other shards with members; empty when there is one shard.
     pub(crate) remotes: Vec<Remote>,
     /// Its place among the subscriptions with filters, if it has one; `filter` names nothing then.
@@ -52,10 +56,44 @@ pub(crate) enum Turn {
 }
 
 impl Group {
+    /// Adds a member, or changes its options. Returns those it had.
+    pub(crate) fn join(&mut self, six: SessionIx, session: &Session, value: SubValue) -> Option<SubValue> {
+        let before = self.members.insert(six, value);
+        if before.is_none() {
+            self.online += u32::from(session.is_online());
+            self.kept += u32::from(session.expiry_seconds != 0);
+        }
+        before
+    }
+
+    /// Removes a member.
+    pub(crate) fn leave(&mut self, six: SessionIx, session: Option<&Session>) {
+        if let (Some(_), Some(session)) = (self.members.remove(six), session) {
+            self.online = self.online.saturating_sub(u32::from(session.is_online()));
+            self.kept = self.kept.saturating_sub(u32::from(session.expiry_seconds != 0));
+        }
+    }
+
+    /// Whether what is acknowledged to a publisher has to outlive the broker, as some member does.
+    pub(crate) fn outlives(&self) -> bool {
+        self.kept > 0 || self.remotes.iter().any(|remote| remote.kept)
+    }
+
     /// Whether a member here is as good as any elsewhere: it has a connection, or nobody has one.
     pub(crate) fn is_served_here(&self) -> bool {
         let elsewhere = self.remotes.iter().any(|remote| remote.online > 0);
         self.online > 0 || (!self.members.is_empty() && !elsewhere)
+    }
+
+    /// Where a message goes that this shard was chosen for, if not to a member here.
+    pub(crate) fn moved_on(&mut self) -> Option<u16> {
+        if self.is_served_here() {
+            return None;
+        }
+        match self.next_turn() {
+            Turn::Here => None,
+            Turn::Shard(shard) => Some(shard),
+        }
     }
 
     /// Whose turn it is: each member with a connection counts the same, wherever it is.
@@ -174,6 +212,7 @@ impl Router {
             filtered: None,
             members: ShareGroup::default(),
             online: 0,
+            kept: 0,
             remotes: Vec::new(),
             turn: 0,
         });
@@ -201,6 +240,14 @@ impl Router {
         let Some(group) = self.groups.get_mut(group as usize) else { return };
         if group.members.get(member).is_some() {
             group.online = if online { group.online + 1 } else { group.online.saturating_sub(1) };
+        }
+    }
+
+    /// Adds to the number of a group's members that outlive their connections.
+    pub(crate) fn member_kept(&mut self, group: u32, member: SessionIx, kept: bool) {
+        let Some(group) = self.groups.get_mut(group as usize) else { return };
+        if group.members.get(member).is_some() {
+            group.kept = if kept { group.kept + 1 } else { group.kept.saturating_sub(1) };
         }
     }
 }

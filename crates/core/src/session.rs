@@ -150,6 +150,8 @@ pub(crate) struct Session {
     pub(crate) over: bool,
     /// A part of the broker asked something for it, see [`crate::lanes`].
     pub(crate) inside: bool,
+    /// Others of a share can take something of it once that is stored, which happens with another shard's batch.
+    pub(crate) owes: bool,
 }
 
 impl Session {
@@ -175,6 +177,7 @@ impl Session {
             drops: None,
             over: false,
             inside: false,
+            owes: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The machine: one input in, outputs drained, a timeout to wait for.
 
-use std::{hash::BuildHasher, io::IoSlice, sync::Arc};
+use std::{collections::BTreeMap, hash::BuildHasher, io::IoSlice, sync::Arc};
 
 use cork_packet::{Packet, PacketType, ProtocolVersion, Receiver, decode};
 use cork_proto::{PeerError, Time, split_packet};
@@ -13,6 +13,7 @@ use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
+    end::Leaver,
     event::{Ended, Event},
     gather::Gathers,
     hooks::Hooks,
@@ -52,6 +53,8 @@ pub struct Shard {
     pub(crate) draining: bool,
     pub(crate) quarrels: Quarrels,
     pub(crate) gathers: Gathers,
+    /// Sessions that have ended and still have something for others.
+    pub(crate) leavers: BTreeMap<SessionIx, Leaver>,
     pub(crate) presence: Presence,
 }
 
@@ -84,6 +87,7 @@ impl Shard {
             draining: false,
             quarrels: Quarrels::default(),
             gathers: Gathers::default(),
+            leavers: BTreeMap::new(),
             presence: Presence::default(),
             board: Board::new(config),
         };

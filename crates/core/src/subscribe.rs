@@ -118,7 +118,7 @@ impl Shard {
         // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
         // may still be on its way, and SUBACK says that nothing is missed from now on.
         let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
-        let waits = self.ask_others(Waiter { conn: id, number });
+        let waits = self.ask_others(Waiter::Answer { conn: id, number });
         if let Some(six) = self.board.conn(id).map(|conn| conn.session) {
             self.name_replays(six, number);
         }
@@ -182,13 +182,11 @@ impl Shard {
             return self.insert_filtered(six, parsed, value, spec);
         }
         let replaces = self.remove_filtered(six, parsed.text);
-        let online = self.board.sessions[six as usize].is_online();
         let (subscription, before, first) = match parsed.group.as_deref() {
             Some(name) => {
                 let group_ix = self.router.group_or_new(name, parsed.filter);
                 let group = &mut self.router.groups[group_ix as usize];
-                let before = group.members.insert(six, value);
-                group.online += u32::from(before.is_none() && online);
+                let before = group.join(six, &self.board.sessions[six as usize], value);
                 (Subscription { filter: group.filter, group: group_ix }, before, before.is_none())
             }
             None => {
@@ -369,12 +367,9 @@ impl Shard {
             return;
         }
         self.board.stats.shared_subscriptions -= 1;
-        let online = self.board.sessions.get(six as usize).is_some_and(|session| session.is_online());
-        if let Some(group) = self.router.groups.get_mut(subscription.group as usize)
-            && group.members.remove(six).is_some()
-            && online
-        {
-            group.online = group.online.saturating_sub(1);
+        let session = self.board.sessions.get(six as usize).map(|session| &**session);
+        if let Some(group) = self.router.groups.get_mut(subscription.group as usize) {
+            group.leave(six, session);
         }
         self.announce_group(subscription.group);
         self.drop_group(subscription.group);

@@ -65,9 +65,13 @@ impl<D: Disk> Maker<D> {
         self.disk.sync_dir()
     }
 
-    /// A file that stays, or comes back after a power cut, is passed over at the next start.
-    fn remove(&self, number: u32) {
-        let _ = self.disk.remove(&segment_name(number));
+    /// Removes what is listed. What cannot be removed stays listed; should it stay for good, or come back after a power
+    /// cut, it is passed over at the next start.
+    fn remove(&self, useless: &mut Vec<u32>) {
+        useless.retain(|number| {
+            let removed = self.disk.remove(&segment_name(*number));
+            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+        });
     }
 
     fn clone(&self) -> Self {
@@ -87,6 +91,8 @@ pub(crate) struct Ahead<D: Disk> {
     helper: Option<Helper<D::File>>,
     spares: VecDeque<Made<D::File>>,
     spares_max: usize,
+    /// Files that could not be removed yet.
+    useless: Vec<u32>,
     /// Used again after a failure: a segment is made only after the one before it.
     next_number: u32,
     /// Why spares are missing: the last attempt failed, and there are not enough again.
@@ -103,6 +109,7 @@ impl<D: Disk> Ahead<D> {
             helper: None,
             spares: VecDeque::new(),
             spares_max,
+            useless: Vec::new(),
             next_number: first_number,
             failed: None,
             try_again: false,
@@ -115,6 +122,7 @@ impl<D: Disk> Ahead<D> {
         self.helper = Some(Helper { jobs, made, pending: false });
         let maker = self.maker.clone();
         move || {
+            let mut useless = Vec::new();
             for job in to_do {
                 match job {
                     Job::Make(number) => {
@@ -122,7 +130,10 @@ impl<D: Disk> Ahead<D> {
                             return;
                         }
                     }
-                    Job::Remove(number) => maker.remove(number),
+                    Job::Remove(number) => {
+                        useless.push(number);
+                        maker.remove(&mut useless);
+                    }
                 }
             }
         }
@@ -145,6 +156,9 @@ impl<D: Disk> Ahead<D> {
     /// Sees to it that there are enough spares, now or soon.
     pub(crate) fn refill(&mut self) {
         self.collect(false);
+        if !self.useless.is_empty() {
+            self.maker.remove(&mut self.useless);
+        }
         while !self.pending()
             && (self.failed.is_none() || self.try_again)
             && self.spares.len() < self.spares_max
@@ -201,7 +215,10 @@ impl<D: Disk> Ahead<D> {
     pub(crate) fn remove(&mut self, number: u32) {
         match &self.helper {
             Some(helper) if helper.jobs.send(Job::Remove(number)).is_ok() => {}
-            _ => self.maker.remove(number),
+            _ => {
+                self.useless.push(number);
+                self.maker.remove(&mut self.useless);
+            }
         }
     }
 

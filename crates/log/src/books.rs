@@ -12,6 +12,8 @@ pub(crate) struct Book {
     pub(crate) first_commit: u64,
     /// Bytes that commits take, its header included.
     pub(crate) used: u64,
+    /// Bytes of its file: more than a segment's where it was made longer for a commit, which a crash may have undone.
+    file_bytes: u64,
     /// Weight of all that was ever in it.
     total: u64,
     /// Weight of what is still needed.
@@ -41,6 +43,18 @@ impl Books {
     pub(crate) fn open(&mut self, number: u32, first_commit: u64, used: u64) {
         debug_assert!(self.list.back().is_none_or(|book| book.number < number), "segments come in order");
         self.list.push_back(Book { number, first_commit, used, ..Book::default() });
+    }
+
+    /// Says how long a segment's file is.
+    pub(crate) fn set_file_bytes(&mut self, number: u32, bytes: u64) {
+        if let Some(book) = self.get(number) {
+            book.file_bytes = bytes;
+        }
+    }
+
+    /// Bytes of all files but the last one's.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.list.iter().rev().skip(1).map(|book| book.file_bytes).sum()
     }
 
     fn get(&mut self, number: u32) -> Option<&mut Book> {

@@ -52,8 +52,6 @@ pub(crate) struct Plan {
 pub(crate) struct Aim {
     /// So much more than what is needed the log may always be.
     pub(crate) slack_bytes: u64,
-    /// Length of a segment.
-    pub(crate) segment_bytes: u64,
     /// So much is gone through with one commit.
     pub(crate) slice_bytes: u64,
 }
@@ -84,9 +82,8 @@ impl<F: DiskFile> Cleaner<F> {
     /// Whether the log is larger than it should be.
     fn look(&mut self, index: &Index, aim: Aim) -> bool {
         let (used, live) = index.books.bytes();
-        // Each start begins a segment, however little was written to the last one.
-        let held = aim.segment_bytes * (index.books.len() as u64).saturating_sub(1);
-        self.due = used.max(held) > (2 * live).max(live + aim.slack_bytes);
+        // Each start begins a segment, however little was written to the last one, and however long that is.
+        self.due = used.max(index.books.held_bytes()) > (2 * live).max(live + aim.slack_bytes);
         self.due
     }
 

@@ -185,8 +185,8 @@ impl<D: Disk> Log<D> {
     }
 
     const fn aim(&self) -> Aim {
-        let Options { slack_bytes, segment_bytes, clean_slice_bytes, .. } = self.options;
-        Aim { slack_bytes, segment_bytes, slice_bytes: clean_slice_bytes }
+        let Options { slack_bytes, clean_slice_bytes, .. } = self.options;
+        Aim { slack_bytes, slice_bytes: clean_slice_bytes }
     }
 
     /// On a full disk the last space is for those who need it; what is copied must come back soon, with a segment of
@@ -247,6 +247,7 @@ impl<D: Disk> Log<D> {
         if let Some(active) = &mut self.active {
             if active.at == SEGMENT_HEADER_BYTES as u64 {
                 self.index.books.open(number, self.next, SEGMENT_HEADER_BYTES as u64);
+                self.index.books.set_file_bytes(number, active.made.capacity);
                 self.files.insert(number, file);
                 self.cleaner.look_soon();
             }

@@ -156,6 +156,10 @@ impl<D: Disk> Log<D> {
             return Err(OpenError::Damaged(walked.damages));
         }
         while replay.index.bury(usize::MAX) {}
+        for found in &survey.segments {
+            let bytes = found.file.len().map_err(OpenError::io("look at a segment"))?;
+            replay.index.books.set_file_bytes(found.number, bytes);
+        }
         let id = survey.id.unwrap_or(fresh);
         let epoch = survey.epoch.map_or(first_epoch, |epoch| epoch.saturating_add(1));
         let number = survey.segments.last().map_or(1, |found| found.number.saturating_add(1));

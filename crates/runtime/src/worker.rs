@@ -95,6 +95,7 @@ pub(crate) struct Worker {
     buffer: Vec<u8>,
     started: Instant,
     draining: bool,
+    restoring: bool,
     stopped: bool,
 }
 
@@ -133,6 +134,7 @@ impl Worker {
             buffer: vec![0; READ_BYTES],
             started,
             draining: false,
+            restoring: false,
             stopped: false,
         }
     }
@@ -615,11 +617,17 @@ impl Worker {
     pub(crate) fn restore(&mut self, recovered: Recovered) {
         let now = self.now();
         self.shard.restore(now, recovered);
+        // What the other shards have to say comes before anything else: until then nobody hears the store.
+        self.restoring = true;
         self.carry_out(now);
+        self.restoring = false;
     }
 
     /// Hands the store's answers to the shard.
     fn take_stored(&mut self, now: Time) {
+        if self.restoring {
+            return;
+        }
         while let Some(answer) = self.store.poll() {
             let input = match answer {
                 Answer::Stored { ticket, result } => {

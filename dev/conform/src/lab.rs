@@ -270,7 +270,11 @@ impl Lab {
             shard.restore(self.now, part);
             self.shards.push(shard);
         }
+        // What shards have for each other arrives before anything else is handled.
+        self.mail_paused = false;
+        self.loads_paused = true;
         self.settle();
+        self.loads_arrive();
     }
 
     /// Sessions and retained messages that are stored.
@@ -297,6 +301,17 @@ impl Lab {
     /// What was on its way between shards arrives, in order, and goes on arriving at once.
     pub fn mail_arrives(&mut self) {
         self.mail_paused = false;
+        self.settle();
+    }
+
+    /// What is on its way to this shard arrives, in order; the rest, and what comes now, stays on its way.
+    pub fn mail_arrives_at(&mut self, shard: usize) {
+        let (here, rest) = std::mem::take(&mut self.mail).into_iter().partition(|(to, _)| *to == shard);
+        self.mail = rest;
+        let here: VecDeque<(usize, Batch)> = here;
+        for (shard, batch) in here {
+            self.input(shard, Input::Batch(batch));
+        }
         self.settle();
     }
 

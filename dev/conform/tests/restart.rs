@@ -514,3 +514,51 @@ fn what_may_have_been_sent_before_a_crash_says_so_however_far_it_was() {
         assert_eq!(again, [(b"1".to_vec(), true)], "version {version}");
     }
 }
+
+#[test]
+fn what_a_publisher_sends_at_qos_2_is_stored_in_its_order_wherever_it_goes() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.shards = 2);
+        let near = on_shard(0, "near");
+        let (nearby, _) = come_back(&mut lab, version, &near);
+        lab.send(nearby, &wire::subscribe(version, 1, &[("t", 2)]));
+        lab.cut(nearby);
+        let (far, _) = come_back(&mut lab, version, &on_shard(1, "far"));
+        lab.send(far, &wire::subscribe(version, 1, &[("t", 2)]));
+        let sender = on_shard(0, "sender");
+        let (publisher, _) = come_back(&mut lab, version, &sender);
+        lab.pause_mail();
+        lab.send(far, &wire::unsubscribe(version, 2, &["t"]));
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"first")); // both shards store it together
+        lab.mail_arrives_at(0);
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(2), b"second")); // this one alone
+        lab.crash(SOON);
+        lab.mail_arrives();
+        let (publisher, _) = come_back(&mut lab, version, &sender);
+        for (id, text) in [(1, "first"), (2, "second")] {
+            lab.send(publisher, &wire::publish(version, 12, "t", Some(id), text.as_bytes()));
+        }
+        let (nearby, _) = come_back(&mut lab, version, &near);
+        assert_eq!(numbers(&lab.publishes(nearby)), ["first", "second"], "version {version}");
+    }
+}
+
+#[test]
+fn a_repeated_publication_is_not_answered_before_the_first_one_is_stored() {
+    for version in BOTH {
+        let mut lab = Lab::with(|config| config.shards = 2);
+        let (far, _) = come_back(&mut lab, version, &on_shard(1, "far"));
+        lab.send(far, &wire::subscribe(version, 1, &[("t", 2)]));
+        let sender = on_shard(0, "sender");
+        let (publisher, _) = come_back(&mut lab, version, &sender);
+        lab.pause_mail();
+        lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
+        let (publisher, _) = come_back(&mut lab, version, &sender);
+        lab.pause_store();
+        lab.mail_arrives();
+        lab.send(publisher, &wire::publish(version, 12, "t", Some(1), b"once"));
+        assert_eq!(lab.acks(publisher).len(), 0, "version {version}");
+        lab.store_answers();
+        assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
+    }
+}

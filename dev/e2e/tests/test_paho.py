@@ -143,7 +143,11 @@ def test_request_and_response_carry_their_properties(client):
 def test_message_expiry_counts_down_while_it_waits(client):
     client("visitor", clean=False, SessionExpiryInterval=60).subscribe("a")
     publisher = client("publisher")
+    presence = "$presence/visitor"
+    publisher.subscribe(presence)
     client("visitor", clean=False, SessionExpiryInterval=60).leave()
+    # The broker reads DISCONNECT some time after it was sent: until then it begins to deliver, and goes on later.
+    publisher.until(lambda: '"offline"' in "".join(publisher.payloads(presence)[-1:]), "the visitor's end")
     publisher.publish("a", "short", MessageExpiryInterval=1)
     publisher.publish("a", "long", MessageExpiryInterval=100)
     time.sleep(2.5)

@@ -210,9 +210,8 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
         }
         // A message sent again may be overtaken by later ones of QoS 0. Of QoS 1 it is routed again: who missed it the
         // first time, being new or QoS 0, or because it was dropped, gets it late.
-        let dropped = ledger.lossy
-            || message.expiry.is_some()
-            || may_be_too_large(message, smallest_maximum(cx, delivery.incarnation));
+        let too_large = may_be_too_large(message, smallest_maximum(cx, delivery.incarnation));
+        let dropped = ledger.lossy || message.expiry.is_some() || too_large;
         let granted = || surely_granted(cx, delivery.incarnation, message).unwrap_or_default();
         let late = delivery.qos == QoS::AtMostOnce
             || ((message.qos == QoS::AtLeastOnce || cx.last_crash > message.sent)
@@ -220,6 +219,11 @@ fn in_order(cx: &Context, clients: &[Client]) -> Result<(), String> {
         // So may one be that was refused for want of space.
         let refused = cx.coverage.of("full disks") + cx.coverage.of("failing disks") > 0;
         if message.resends > 0 && (late || refused) {
+            continue;
+        }
+        // 5.0 [MQTT-3.1.2-25]: one that was too large for an earlier connection counts as sent then. After a crash it is
+        // sent again as such, at its place; only that the client did not see it the first time.
+        if delivery.dup && too_large && cx.last_crash > message.sent {
             continue;
         }
         // What several shards store together may be stored later, and be lost, where a later message of another QoS is

@@ -16,6 +16,7 @@ impl World {
         });
         cx.tell(|| format!("the broker dies: {death:?}"));
         cx.net.crash(cx.now, death, &mut cx.rng);
+        let died = cx.now;
         let millis = cx.rng.pick(&[0, 1, 100, 1000, 3000, 12_000]);
         cx.now = cx.now + Duration::from_millis(millis);
         if cx.rng.chance(cx.options.reshard) {
@@ -28,7 +29,7 @@ impl World {
         cx.tell(|| format!("the broker starts again, {} shards, with {recovered:?}", cx.options.shards));
         let names: BTreeMap<String, usize> =
             self.clients.iter().map(|client| (client.id.clone(), client.ix)).collect();
-        cx.ledger.on_restart(cx.now, &recovered, &names)?;
+        cx.ledger.on_restart(cx.now, died, &recovered, &names)?;
         let waits: u64 = recovered.sessions.iter().map(|session| session.queue.messages).sum();
         cx.coverage.many("Sessions recovered", recovered.sessions.len() as u64);
         cx.coverage.many("deliveries recovered", waits);

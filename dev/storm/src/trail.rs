@@ -101,6 +101,7 @@ impl Ledger {
     pub(crate) fn on_restart(
         &mut self,
         now: Time,
+        died: Time,
         recovered: &Recovered,
         names: &BTreeMap<String, usize>,
     ) -> Result<(), String> {
@@ -114,7 +115,7 @@ impl Ledger {
                     trail.points
                 ));
             }
-            self.settle_wills(client, now, &trail, &found);
+            self.settle_wills(client, now, died, &trail, &found);
             self.trails[client].points[0] = self.take_up(client, now, &trail, &found);
         }
         Ok(())
@@ -156,17 +157,20 @@ impl Ledger {
     }
 
     /// Wills that may have been armed when the broker died, and are not any more.
-    fn settle_wills(&mut self, client: usize, now: Time, trail: &Trail, found: &Found) {
+    fn settle_wills(&mut self, client: usize, now: Time, died: Time, trail: &Trail, found: &Found) {
         let delayed = self.delayed[client].take();
         let mut wills: BTreeSet<usize> = trail.points.iter().filter_map(|point| point.will).collect();
+        // A delayed one whose time had come may be out, noticed or not.
+        let was_due =
+            |will| delayed.as_ref().is_some_and(|delayed| delayed.publication == will && delayed.due <= died);
         for will in &found.due {
             wills.remove(will);
             let publication = &mut self.publications[*will];
+            let may_be_out = publication.fate != Fate::Never || was_due(*will);
             if publication.fate == Fate::Never {
                 publication.sent = now;
-            } else {
-                publication.resends += 1; // the same message, at its place among those that came since
             }
+            publication.resends += usize::from(may_be_out); // the same message, at its place among those since
             (publication.fate, publication.acked) = (Fate::Taken, None);
         }
         for will in wills {
@@ -174,7 +178,7 @@ impl Ledger {
             let publication = &mut self.publications[will];
             if found.will.is_some_and(|(found, ..)| found == will) {
                 // What came of it, if anything did, the store does not know: it is armed as before.
-                publication.resends += usize::from(publication.fate != Fate::Never);
+                publication.resends += usize::from(publication.fate != Fate::Never || was_due(will));
                 (publication.fate, publication.acked) = (Fate::Never, None);
                 continue;
             }

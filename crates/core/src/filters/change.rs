@@ -262,10 +262,8 @@ impl Shard {
     }
 
     fn join_group(&mut self, six: SessionIx, group_ix: u32, value: SubValue) {
-        let online = self.board.sessions[six as usize].is_online();
         let group = &mut self.router.groups[group_ix as usize];
-        let new = group.members.insert(six, value).is_none();
-        group.online += u32::from(new && online);
+        group.join(six, &self.board.sessions[six as usize], value);
         let subscription = Subscription { filter: group.filter, group: group_ix };
         self.board.sessions[six as usize].subscriptions.insert(subscription);
         self.announce_group(group_ix);

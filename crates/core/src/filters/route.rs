@@ -118,7 +118,7 @@ impl Shard {
             Turn::Here => self.deliver_to_group(group_ix, &mut publication),
             Turn::Shard(shard) => {
                 let groups = vec![Arc::clone(&group.name)];
-                self.tell_share(shard, Arc::clone(message), groups, Vec::new());
+                self.tell_share(shard, Arc::clone(message), groups, Vec::new(), None);
             }
         }
     }

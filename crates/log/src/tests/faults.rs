@@ -193,3 +193,32 @@ fn after_a_start_on_a_full_disk_a_queue_that_drains_gives_its_space_back() {
         assert!(!log.is_full(), "{capacity}");
     }
 }
+
+#[test]
+fn a_file_that_could_not_be_removed_goes_later() {
+    let long = vec![b'x'; 100_000];
+    let done = |session| Record::Done { session: SessionKey(session), delivery: 1 };
+    let mut tried = 0;
+    for call in 1..60 {
+        let disk = SimDisk::new(call);
+        let (mut log, ..) = Log::open(disk.clone(), options()).unwrap();
+        disk.set_fault(Fault::Once(call));
+        let records = [
+            queued(5, 1, &message(1, "a", &long)),
+            done(5),
+            queued(6, 1, &message(2, "a", b"short")),
+            done(6),
+            queued(7, 1, &message(3, "a", b"short")),
+        ];
+        let kept = records.into_iter().all(|record| log.commit(&append(vec![record])).is_ok());
+        while log.clean_step() == Ok(true) {}
+        disk.set_fault(Fault::Never);
+        if !kept || log.commit(&append(vec![done(7)])).is_err() {
+            continue; // after any other failure nothing is written any more
+        }
+        tried += 1;
+        let bytes: usize = disk.contents().values().map(Vec::len).sum();
+        assert!(bytes < 50_000, "{bytes} bytes after call {call} failed");
+    }
+    assert!(tried > 2, "{tried}");
+}
