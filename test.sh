@@ -4,14 +4,14 @@
 #   ./test.sh          all stages; on a fresh Debian machine with Rust it installs what it needs itself
 #   ./test.sh quick    unit tests and the simulation only
 #
-# FUZZ_SECONDS   time for each fuzz target (default: 15)
+# FUZZ_SECONDS   time for each fuzz target (default: 10)
 # CHAOS_SEED     repeats a chaos (default: another one each time); CHAOS_ROUNDS: disasters of each kind (default: 4)
 #
 # Stops at the first stage that fails. Prints the time of each stage at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-FUZZ_SECONDS=${FUZZ_SECONDS:-15}
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
 target=${CARGO_TARGET_DIR:-target}
 logs=target/test
 mkdir -p "$logs"
@@ -188,9 +188,10 @@ all)
     keep overload ' (ok|SLOW|FAILED)'
     stage e2e env CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run
     keep e2e '^=+ .*(passed|failed|error).* =+$'
-    # The same clients once more against two shards; attacks say nothing new there, nor do tools and their files.
+    # The same clients once more against two shards; attacks say nothing new there, nor do tools, files, and what hangs on
+    # the broker by one session.
     stage e2e-shards env E2E_SHARDS=2 CORK_BIN="$(realpath -m "$target")/release/cork" dev/e2e/run \
-        -k 'not (attack or command_lines or test_sim or test_tools or test_bench or test_log or test_doors or schemathesis or test_operate)'
+        -k 'not (attack or command_lines or test_sim or test_tools or test_bench or test_log or test_doors or test_bridge or test_sinks or test_http or test_operate)'
     keep e2e-shards '^=+ .*(passed|failed|error).* =+$'
     # The client library's process is killed and its connection cut, against somebody else's broker and ours.
     stage torture env TORTURE_COUNT=100000 TORTURE_BROKERS=mosquitto,cork \

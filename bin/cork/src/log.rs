@@ -77,6 +77,8 @@ fn filter(config: &LogConfig) -> Targets {
             Subsystem::Client => &["client", "cork_core"],
             Subsystem::Access => &["access", "cork_access"],
             Subsystem::Store => &["store", "cork_store"],
+            Subsystem::Bridge => &["bridge", "cork_bridge"],
+            Subsystem::Sink => &["sink", "cork_sinks"],
         };
         for name in names {
             targets = targets.with_target(*name, level(*chosen));

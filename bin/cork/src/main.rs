@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+#[macro_use]
+mod out;
+
 mod acl;
 mod check;
 mod ctl;

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
+use cork_bridge::Bridges;
 use cork_broker::{
     Address, Broker, Config, Overrides, Reload,
-    config::{Change, ConfigErrors, Durability, Scheme},
+    config::{Change, ClientCert, ConfigErrors, Durability, Listener, Scheme},
 };
 use cork_http::Surroundings;
+use cork_sinks::Sinks;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -58,7 +60,12 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     // Before the first client, so that a signal that comes early is not lost.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (desk, orders) = orders::desk(signals);
-    let mut broker = Broker::start(&config)?;
+    cork_bridge::judge(&config)?;
+    cork_sinks::judge(&config)?;
+    // Links and sinks have their Sessions before the first client can publish.
+    let mut broker = Broker::start_closed(&config)?;
+    let mut links = Links { bridges: Bridges::start(&broker)?, sinks: Sinks::start(&broker)? };
+    broker.open();
     let around = Surroundings { host: Some(Arc::new(desk)), log: log.book().clone() };
     let mut dashboard = Dashboard::new(around);
     dashboard.follow(&config, &broker)?;
@@ -67,7 +74,8 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         match order {
             Order::End => break,
             Order::Reload(answer) => {
-                let done = reload(args, &mut config, &mut broker, &mut dashboard, &log);
+                let running = (&mut broker, &mut links, &mut dashboard);
+                let done = reload(args, &mut config, running, &log);
                 let _ = answer.map(|answer| answer.send(done)); // whoever asked may have gone
             }
             Order::LogLevel { subsystem, level } => {
@@ -82,6 +90,8 @@ fn run(args: &ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     }
     tracing::info!(target: "broker", "shutting down");
     drop(dashboard);
+    links.bridges.stop();
+    links.sinks.stop();
     broker.shutdown();
     Ok(())
 }
@@ -101,17 +111,36 @@ fn configuration(args: &ServeArgs) -> Result<Config, ConfigErrors> {
     Ok(config)
 }
 
+/// What connects the broker with others.
+struct Links {
+    bridges: Bridges,
+    sinks: Sinks,
+}
+
 /// Takes changed files in. What is wrong is logged, each fault with its place, and nothing changes.
 fn reload(
     args: &ServeArgs,
     config: &mut Config,
-    broker: &mut Broker,
-    dashboard: &mut Dashboard,
+    running: (&mut Broker, &mut Links, &mut Dashboard),
     log: &Log,
 ) -> Result<Reload, String> {
-    let new = configuration(args).and_then(|new| broker.reload(&new).map(|done| (new, done)));
+    let (broker, links, dashboard) = running;
+    let new = configuration(args).and_then(|new| {
+        cork_bridge::judge(&new)?;
+        cork_sinks::judge(&new)?;
+        broker.reload(&new).map(|done| (new, done))
+    });
     match new {
-        Ok((new, done)) => {
+        Ok((new, mut done)) => {
+            match links.bridges.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                // It was judged a moment ago; a file may have changed since.
+                Err(error) => tracing::error!(target: "bridge", %error, "the links stay as they were"),
+            }
+            match links.sinks.reload(&new) {
+                Ok(changed) => done.changed.extend(changed),
+                Err(error) => tracing::error!(target: "sink", %error, "the sinks stay as they were"),
+            }
             log.change(&config.log, &new.log);
             config.log = new.log.clone();
             let answer = done.clone();
@@ -154,8 +183,27 @@ fn welcome(config: &Config, broker: &Broker, dashboard: &Dashboard) {
             "  messages      are on the disk when the system writes them; a power cut can take some\n"
         }
     };
+    for bridge in &config.bridges {
+        text += &format!("  bridge        {} to {}\n", bridge.name, bridge.urls.join(", "));
+    }
     if config.auth.password_file.is_none() {
+        let certified = |listener: &Listener| {
+            listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
+        };
+        let by_certificate = !config.listeners.is_empty()
+            && (!config.auth.anonymous_allowed()
+                || config
+                    .listeners
+                    .iter()
+                    .filter(|listener| listener.url.scheme != Scheme::Http)
+                    .all(certified));
         text += match config.auth.acl_file {
+            None if by_certificate => {
+                "  users         who has a client certificate may publish and subscribe\n"
+            }
+            Some(_) if by_certificate => {
+                "  users         who has a client certificate; the rights file decides\n"
+            }
             None => "  users         none: everybody who can connect may publish and subscribe\n",
             Some(_) => "  users         none: user names prove nothing; the rights file decides\n",
         };

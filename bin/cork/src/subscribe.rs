@@ -8,9 +8,10 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    PropertiesBuf, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
+    PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
     machine::{Accepted, Event, Granted, Incoming, Request},
 };
+use cork_filter::percent_encode;
 use cork_packet::{TopicError, matches, split_share, validate_filter};
 use cork_tools::line::{Fault, Line, Program};
 
@@ -28,6 +29,7 @@ Examples:
   cork sub -t 'sensors/#' -v
   cork sub -t sensors/kitchen/temperature -C 1 -W 5
   cork sub -t '#' --json | jq .payload
+  cork sub -t 'home/+/climate' --where 'payload.temperature > 25' --changed=payload.temperature --every 10s
   cork sub -t '#' --remove-retained --retained-only")]
 pub(crate) struct SubArgs {
     /// A topic filter; may be given several times.
@@ -42,6 +44,18 @@ pub(crate) struct SubArgs {
     /// Keep the retain flag as the publisher set it (5.0).
     #[arg(long, help_heading = "Subscription")]
     retain_as_published: bool,
+    /// Only messages that meet this condition, as "payload.temperature > 25"; the broker decides (Corkboard only).
+    #[arg(long = "where", value_name = "EXPRESSION", help_heading = "Content")]
+    condition: Option<String>,
+    /// Only messages whose value differs from the last one; of the payload, or of what is named.
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Content")]
+    changed: Option<String>,
+    /// Only numbers that differ from the last one by more than this.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = "Content")]
+    deadband: Option<String>,
+    /// At most one message of a topic in each such time, the latest, as 10s.
+    #[arg(long, value_name = "TIME", help_heading = "Content")]
+    every: Option<String>,
     /// Print nothing of topics that match this filter; may be given several times.
     #[arg(short = 'T', long, value_name = "FILTER", help_heading = "Selection")]
     filter_out: Vec<String>,
@@ -124,9 +138,20 @@ impl Subscriber {
             retain_as_published: args.retain_as_published && setup.version.is_v5(),
             ..SubscriptionOptions::with_qos(qos(args.qos))
         };
+        let mut properties = setup.properties.subscribe.clone();
+        let content = args.content();
+        let v5 = setup.version.is_v5();
+        for (name, value) in content.iter().filter(|_| v5) {
+            properties.push(Property::UserProperty(name, value));
+        }
+        let prefix = if v5 { None } else { prefix(&content) };
+        let filters = args.topic.iter().map(|filter| match &prefix {
+            Some(prefix) => with_prefix(filter, prefix),
+            None => filter.clone(),
+        });
         Ok(Self {
-            filters: args.topic.iter().map(|filter| (filter.clone(), options)).collect(),
-            properties: setup.properties.subscribe.clone(),
+            filters: filters.map(|filter| (filter, options)).collect(),
+            properties,
             unsubscribe_properties: setup.properties.unsubscribe.clone(),
             printer: Printer::new(&args.output)?,
             args,
@@ -165,8 +190,10 @@ impl Subscriber {
             self.done = true;
         }
         let refused = granted.codes.iter().zip(&self.filters).filter(|(code, _)| code.is_error());
+        let properties = granted.properties.as_properties();
+        let why = properties.reason_string().map(|why| format!(": {why}")).unwrap_or_default();
         for (code, (filter, _)) in refused.filter(|_| !self.args.connection.quiet) {
-            eprintln!("cork sub: the broker refused `{filter}`: {code}");
+            eprintln!("cork sub: the broker refused `{filter}`: {code}{why}");
         }
     }
 
@@ -211,6 +238,39 @@ impl Subscriber {
         getrandom::fill(&mut random).is_err()
             || f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) * 100.0 < percent
     }
+}
+
+impl SubArgs {
+    /// What is asked of the content: names and values of User Properties.
+    fn content(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("filter", &self.condition),
+            ("changed", &self.changed),
+            ("deadband", &self.deadband),
+            ("every", &self.every),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+}
+
+/// The same for MQTT 3.1.1, which has no properties: what stands before the topic filter.
+fn prefix(content: &[(&str, &str)]) -> Option<String> {
+    let mut prefix = String::from("$where/");
+    for (name, value) in content {
+        match (*name, percent_encode(value)) {
+            ("filter", expression) => prefix.push_str(&expression),
+            (name, value) if value.is_empty() => prefix.extend([";", name]),
+            (name, value) => prefix.extend([";", name, "=", &value]),
+        }
+    }
+    (!content.is_empty()).then(|| prefix + "/")
+}
+
+/// A share comes first.
+fn with_prefix(filter: &str, prefix: &str) -> String {
+    let share = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    share
+        .map_or_else(|| format!("{prefix}{filter}"), |(share, rest)| format!("$share/{share}/{prefix}{rest}"))
 }
 
 /// A topic filter, shared or not.
@@ -284,5 +344,20 @@ impl Tool for Subscriber {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_goes_into_the_topic_filter_of_3_1_1() {
+        let content = [("filter", "payload.a / 2 > 1"), ("changed", ""), ("every", "10s")];
+        let prefix = prefix(&content).unwrap();
+        assert_eq!(prefix, "$where/payload.a %2F 2 > 1;changed;every=10s/");
+        assert_eq!(with_prefix("a/+", &prefix), format!("{prefix}a/+"));
+        assert_eq!(with_prefix("$share/g/a/+", &prefix), format!("$share/g/{prefix}a/+"));
+        assert_eq!(super::prefix(&[]), None);
     }
 }

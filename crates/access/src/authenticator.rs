@@ -121,6 +121,11 @@ pub trait Exchange: Send {
     /// Takes the Authentication Data of CONNECT or AUTH (`None`: the packet has none) and says how to go on. After
     /// `Done` or `Refuse` every further step refuses.
     fn step(&mut self, data: Option<&[u8]>) -> ExchangeStep;
+
+    /// Whom the client says to be, once it has; for the log of a refusal.
+    fn user_name(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// What follows on one step of an [`Exchange`].

@@ -8,12 +8,11 @@
 //!
 //! SCRAM secrets have their own form, see [`crate::scram`]. All salts and hashes are Base64.
 
-use argon2::{Algorithm, Argon2, Block, Params, Version};
-use pbkdf2::pbkdf2_hmac;
-use sha2::{Digest, Sha512};
+use argon2::{Params, Version};
 use subtle::ConstantTimeEq;
 
 use crate::base64;
+use crate::effort::{self, Effort, argon2id};
 
 /// One stored password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +28,6 @@ const ARGON2_KIB: u32 = 19_456;
 const ARGON2_PASSES: u32 = 2;
 const ARGON2_LANES: u32 = 1;
 const ARGON2_SALT_BYTES: usize = 16;
-/// Allocations of this size always get pages of their own from the system.
-const MAPPED_BYTES_MIN: usize = 33 << 20;
 
 /// Bounds for what a file may ask of us per log-in: beyond them a slip of the pen would stop the broker.
 const ARGON2_KIB_MAX: u32 = 1 << 20;
@@ -73,8 +70,6 @@ impl StoredPassword {
 
     /// Whether `password` is the stored one. Takes the same time whether it is or not.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
-        #[cfg(test)]
-        count::add_one();
         match self {
             Self::Argon2id { params, version, salt, hash } => {
                 let mut computed = vec![0; hash.len()];
@@ -82,15 +77,25 @@ impl StoredPassword {
                     && computed.ct_eq(hash).into()
             }
             Self::MosquittoPbkdf2 { iterations, salt, hash } => {
-                let mut computed = [0; 64];
-                pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut computed);
+                let computed = effort::pbkdf2_sha512(password, salt, *iterations);
                 bool::from(computed.ct_eq(hash)) & !ends_with_nul(password)
             }
             Self::MosquittoSha512 { salt, hash } => {
-                let computed: [u8; 64] =
-                    Sha512::new().chain_update(password).chain_update(salt).finalize().into();
+                let computed = effort::sha512(password, salt);
                 computed.ct_eq(hash).into()
             }
+        }
+    }
+
+    /// What [`verify`](Self::verify) costs.
+    pub(crate) fn effort(&self) -> Effort {
+        let none = Effort::default();
+        match self {
+            Self::Argon2id { params, version, .. } => {
+                Effort { argon2id: vec![(params.clone(), *version)], ..none }
+            }
+            Self::MosquittoPbkdf2 { iterations, .. } => Effort { pbkdf2_sha512: *iterations, ..none },
+            Self::MosquittoSha512 { .. } => Effort { sha512: true, ..none },
         }
     }
 
@@ -120,28 +125,6 @@ impl StoredPassword {
 /// these forms takes such passwords; with this they are wrong when given, too.
 pub(crate) fn ends_with_nul(password: &[u8]) -> bool {
     password.ends_with(&[0])
-}
-
-/// Argon2id with memory that goes back to the system at once.
-///
-/// Blocks of up to 32 MiB would come from the allocator's heaps and stay there, tens of megabytes for each thread that
-/// ever checked a password. From 32 MiB on they are mapped and unmapped; pages that are never touched cost nothing.
-fn argon2id(
-    params: &Params,
-    version: Version,
-    password: &[u8],
-    salt: &[u8],
-    hash: &mut [u8],
-) -> Result<(), argon2::Error> {
-    let blocks = params.block_count();
-    let mut memory = Vec::with_capacity(blocks.max(MAPPED_BYTES_MIN / Block::SIZE));
-    memory.resize(blocks, Block::default());
-    Argon2::new(Algorithm::Argon2id, version, params.clone()).hash_password_into_with_memory(
-        password,
-        salt,
-        hash,
-        &mut memory[..],
-    )
 }
 
 fn parse_argon2id(rest: &str) -> Result<StoredPassword, String> {
@@ -232,22 +215,6 @@ fn unknown_form(text: &str) -> String {
     format!(
         "{what}; accepted are `$argon2id$`, `$scram-sha-256$`, and Mosquitto's `$7$` and `$6$`; `cork passwd` writes such a line"
     )
-}
-
-/// Counts verifications per thread, so that a test can see that unknown users cost one too.
-#[cfg(test)]
-pub(crate) mod count {
-    use std::cell::Cell;
-
-    thread_local!(static VERIFIED: Cell<usize> = const { Cell::new(0) });
-
-    pub(super) fn add_one() {
-        VERIFIED.set(VERIFIED.get() + 1);
-    }
-
-    pub(crate) fn take() -> usize {
-        VERIFIED.take()
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod acl;
 mod acl_file;
 mod authenticator;
 mod base64;
+mod effort;
 mod error;
 mod hash;
 pub mod passwd;

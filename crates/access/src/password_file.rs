@@ -11,12 +11,13 @@
 //! visible character is `#`, are skipped. A user has one password line, one SCRAM line, or one of each. A file with
 //! any fault at all is refused as a whole, with every fault named; so is one without users.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::{fmt, fs, io};
 
 use crate::authenticator::{Authenticator, Credentials, DenyReason, Exchange, Verdict};
+use crate::effort::Effort;
 use crate::error::{FileError, FileErrors};
 use crate::hash::StoredPassword;
 use crate::passwd::user_name_fault;
@@ -24,7 +25,7 @@ use crate::scram::{self, SCRAM_SHA_256, ScramExchange, ScramSecret};
 
 /// The users of one password file; an [`Authenticator`].
 ///
-/// Unknown users cost as much time as known ones. Cloning is cheap.
+/// A refusal costs the same time for known and unknown users, and whatever form the user's password has. Cloning is cheap.
 #[derive(Clone)]
 pub struct PasswordFile {
     users: Arc<Users>,
@@ -36,11 +37,17 @@ pub(crate) struct Users {
     by_name: HashMap<String, usize>,
     /// In the order of the file, so that everything derived from them survives a restart.
     secrets: Vec<Secrets>,
-    /// Positions in `secrets` of those with a SCRAM secret.
-    with_scram: Vec<usize>,
-    /// Known only to who knows the file: chooses and makes what unknown users meet.
+    /// How the SCRAM secrets of the file were made, each kind once; empty: nobody has one.
+    scram_kinds: BTreeSet<(u32, usize)>,
+    /// What every refusal costs: the dearest of each form.
+    refusal: Effort,
+    /// Known only to who knows a file: chooses and makes what unknown users meet.
     mock_key: [u8; 32],
 }
+
+/// The key of the first file that was loaded. It stays when the file changes, or what unknown users meet would change
+/// with it, and what known ones meet would not. It is the same after a restart with the same file.
+static MOCK_KEY: OnceLock<[u8; 32]> = OnceLock::new();
 
 /// What one user is known by; at least one of the two.
 #[derive(Default)]
@@ -64,10 +71,13 @@ impl PasswordFile {
         })?;
         let text = str::from_utf8(&bytes)
             .map_err(|error| FileErrors::not_utf8(&file, "the password file", &bytes, error))?;
-        Self::parse(text, &file, allow_anonymous)
+        let mut users = Parser::run(text, &file)?;
+        users.mock_key = *MOCK_KEY.get_or_init(|| users.mock_key);
+        Ok(Self { users: Arc::new(users), allow_anonymous })
     }
 
-    /// As [`load`](Self::load), from text; `file` is the name for errors.
+    /// As [`load`](Self::load), from text; `file` is the name for errors. What unknown users meet follows from the text
+    /// alone.
     ///
     /// # Errors
     /// All faults of the text.
@@ -120,7 +130,7 @@ impl Authenticator for PasswordFile {
     }
 
     fn begin_exchange(&self, method: &str, _client_id: &str) -> Option<Box<dyn Exchange>> {
-        if method != SCRAM_SHA_256 || self.users.with_scram.is_empty() {
+        if method != SCRAM_SHA_256 || self.users.scram_kinds.is_empty() {
             return None;
         }
         Some(Box::new(ScramExchange::with_random_nonce(Arc::clone(&self.users))?))
@@ -128,33 +138,31 @@ impl Authenticator for PasswordFile {
 }
 
 impl Users {
-    /// One verification whatever is asked, so that the time taken says nothing about the name.
+    /// A refusal costs the same whatever is asked, so that the time taken says nothing about the name; who is let in
+    /// does not wait for that.
     fn verify(&self, user: &str, password: Option<&[u8]>) -> bool {
-        let found = self.by_name.get(user).copied();
-        // An unknown name always meets the same user's parameters: repeated tries look like a real user, too.
-        let position = found.unwrap_or_else(|| self.choose(user, self.secrets.len()));
-        let right = self.secrets[position].verify(password.unwrap_or_default());
-        right & found.is_some() & password.is_some()
-    }
-
-    /// A position below `len` that is fixed for a name and can't be foretold from outside.
-    fn choose(&self, user: &str, len: usize) -> usize {
-        let digest = scram::hmac(&self.mock_key, &[b"choose ", user.as_bytes()]);
-        let number = u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"));
-        usize::try_from(number % len as u64).expect("the remainder is below a usize")
+        let found = self.by_name.get(user).map(|at| &self.secrets[*at]);
+        let given = password.unwrap_or_default();
+        let right = found.is_some_and(|secrets| secrets.verify(given)) & password.is_some();
+        if !right {
+            let spent = found.map(Secrets::effort).unwrap_or_default();
+            self.refusal.without(&spent).spend(given);
+        }
+        right
     }
 
     pub(crate) fn scram_secret(&self, user: &str) -> Option<&ScramSecret> {
         self.secrets[*self.by_name.get(user)?].scram.as_ref()
     }
 
-    /// A real secret for an unknown user's mocked one to resemble.
-    pub(crate) fn some_scram_secret(&self, user: &str) -> Option<&ScramSecret> {
-        if self.with_scram.is_empty() {
-            return None;
-        }
-        let chosen = self.with_scram[self.choose(user, self.with_scram.len())];
-        self.secrets[chosen].scram.as_ref()
+    /// How an unknown user's secret seems to have been made: fixed for a name, not to be foretold from outside, and no
+    /// other one when users of the same kinds come and go.
+    pub(crate) fn some_scram_kind(&self, user: &str) -> Option<(u32, usize)> {
+        let draw = |(iterations, salt_bytes): &(u32, usize)| {
+            let kind = format!("{iterations} {salt_bytes} ");
+            scram::hmac(&self.mock_key, &[b"choose ", kind.as_bytes(), user.as_bytes()])
+        };
+        self.scram_kinds.iter().max_by_key(|kind| draw(kind)).copied()
     }
 
     pub(crate) fn mock_key(&self) -> &[u8; 32] {
@@ -170,6 +178,12 @@ impl Secrets {
             (None, Some(secret)) => secret.verify(password),
             (None, None) => false,
         }
+    }
+
+    /// What [`verify`](Self::verify) costs.
+    fn effort(&self) -> Effort {
+        let of_password = self.password.as_ref().map(StoredPassword::effort);
+        of_password.or_else(|| self.scram.as_ref().map(ScramSecret::effort)).unwrap_or_default()
     }
 }
 
@@ -192,8 +206,13 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn run(text: &'a str, file: &'a str) -> Result<Users, FileErrors> {
-        let users =
-            Users { by_name: HashMap::new(), secrets: Vec::new(), with_scram: Vec::new(), mock_key: [0; 32] };
+        let users = Users {
+            by_name: HashMap::new(),
+            secrets: Vec::new(),
+            scram_kinds: BTreeSet::new(),
+            refusal: Effort::default(),
+            mock_key: [0; 32],
+        };
         let mut parser = Self { file, users, lines: BTreeMap::new(), errors: Vec::new() };
         if text.starts_with('\u{feff}') {
             parser.fault(
@@ -217,7 +236,9 @@ impl<'a> Parser<'a> {
                 "the password file has no users, so nobody could log in; `cork passwd` adds one".into();
             return Err(FileErrors::whole_file(file, message));
         }
-        users.with_scram = (0..users.secrets.len()).filter(|at| users.secrets[*at].scram.is_some()).collect();
+        let scram = users.secrets.iter().filter_map(|secrets| secrets.scram.as_ref());
+        users.scram_kinds = scram.map(ScramSecret::kind).collect();
+        users.secrets.iter().for_each(|secrets| users.refusal.raise_to(&secrets.effort()));
         users.mock_key = mock_key(&users.secrets);
         Ok(users)
     }

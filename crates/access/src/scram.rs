@@ -18,11 +18,11 @@
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
-use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::authenticator::{Exchange, ExchangeStep};
+use crate::effort::{self, Effort};
 use crate::password_file::Users;
 use crate::{base64, hash};
 
@@ -88,8 +88,7 @@ impl ScramSecret {
     }
 
     fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let mut salted_password = [0; 32];
-        pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted_password);
+        let salted_password = effort::pbkdf2_sha256(password, salt, iterations);
         let client_key = hmac(&salted_password, &[b"Client Key"]);
         Self {
             iterations,
@@ -99,23 +98,28 @@ impl ScramSecret {
         }
     }
 
-    /// A secret that looks like `self` to everybody outside and that no password opens.
-    fn mock(&self, key: &[u8; 32], user: &str) -> Self {
+    /// A secret of this kind, that no password opens.
+    fn mock((iterations, salt_bytes): (u32, usize), key: &[u8; 32], user: &str) -> Self {
         let part = |label: &[u8]| hmac(key, &[label, user.as_bytes()]);
         let mut salt = [part(b"salt 1 "), part(b"salt 2 ")].concat();
-        salt.truncate(self.salt.len());
-        Self {
-            iterations: self.iterations,
-            salt,
-            stored_key: part(b"stored key "),
-            server_key: part(b"server key "),
-        }
+        salt.truncate(salt_bytes);
+        Self { iterations, salt, stored_key: part(b"stored key "), server_key: part(b"server key ") }
     }
 
     /// Whether `password`, sent in the clear, is the one behind this secret. Same time either way.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
         let given = Self::derive(password, &self.salt, self.iterations);
         bool::from(given.stored_key.ct_eq(&self.stored_key)) & !hash::ends_with_nul(password)
+    }
+
+    /// What [`verify`](Self::verify) costs.
+    pub(crate) fn effort(&self) -> Effort {
+        Effort { pbkdf2_sha256: self.iterations, ..Effort::default() }
+    }
+
+    /// What everybody may see of how a secret was made: iterations and length of the salt.
+    pub(crate) fn kind(&self) -> (u32, usize) {
+        (self.iterations, self.salt.len())
     }
 
     /// Mixed into the key for mocked secrets.
@@ -139,6 +143,8 @@ impl ScramSecret {
 pub struct ScramExchange {
     users: Arc<Users>,
     own_nonce: String,
+    /// As the client said it, known or not.
+    user_name: Option<String>,
     stage: Stage,
 }
 
@@ -167,7 +173,7 @@ struct Promised {
 impl ScramExchange {
     /// `own_nonce` must never repeat; it has no comma and is printable.
     pub(crate) fn new(users: Arc<Users>, own_nonce: String) -> Self {
-        Self { users, own_nonce, stage: Stage::AwaitingFirst { asked: false } }
+        Self { users, own_nonce, user_name: None, stage: Stage::AwaitingFirst { asked: false } }
     }
 
     /// With a nonce from the system's random source; `None` if that fails.
@@ -177,12 +183,14 @@ impl ScramExchange {
         Some(Self::new(users, base64::encode(&nonce)))
     }
 
-    fn first(&self, message: &str) -> Option<(String, Promised)> {
+    fn first(&mut self, message: &str) -> Option<(String, Promised)> {
         let first = ClientFirst::parse(message)?;
+        self.user_name = Some(first.user.clone());
         let (secret, known) = match self.users.scram_secret(&first.user) {
             Some(secret) => (secret.clone(), true),
             None => {
-                (self.users.some_scram_secret(&first.user)?.mock(self.users.mock_key(), &first.user), false)
+                let kind = self.users.some_scram_kind(&first.user)?;
+                (ScramSecret::mock(kind, self.users.mock_key(), &first.user), false)
             }
         };
         let nonce = format!("{}{}", first.nonce, self.own_nonce);
@@ -218,6 +226,10 @@ impl Exchange for ScramExchange {
             },
             Stage::Over => ExchangeStep::Refuse,
         }
+    }
+
+    fn user_name(&self) -> Option<&str> {
+        self.user_name.as_deref()
     }
 }
 

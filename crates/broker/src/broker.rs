@@ -8,21 +8,23 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use cork_core::{Door, Limits, Settings, ShardConfig, hooks::Hooks};
+use cork_core::{Door, INSIDE_PREFIX, Limits, Settings, ShardConfig, hooks::Hooks};
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
 use cork_runtime::{AddressLimits, Connector, Runtime, RuntimeConfig, StoreMaker};
-use cork_store::{Recovered, Volatile, WallTime};
+use cork_store::{Recovered, RecoveredSession, Volatile, WallTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     config::{Config, ConfigErrors, Origin, Scheme},
     data_dir::DataDir,
-    listeners::Listeners,
+    listeners::{Listeners, PlannedListeners},
+    memory,
     operator::{InForce, Operator},
     reload::{Access, Fingerprints},
     store,
+    watch::{Watch, Watched},
 };
 
 /// Why a broker did not start.
@@ -75,13 +77,35 @@ pub struct Broker {
     /// What is in force.
     pub(crate) config: Config,
     pub(crate) listeners: Listeners,
+    /// What is not open yet.
+    planned: Option<PlannedListeners>,
     /// What is in force, for who operates the broker from other threads.
     pub(crate) in_force: Arc<RwLock<InForce>>,
     /// Of the files with users and rights in force.
     pub(crate) files: Fingerprints,
+    pub(crate) watch: Watch,
     /// Ends behind the shards, so that it has all they gave it. None: everything is in memory.
     store: Option<Arc<Keeper>>,
     _data_dir: Option<DataDir>,
+    inside: Vec<InsideSession>,
+}
+
+/// A Session that a part of the broker had when it ended the last time, by [`Connector::inside`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideSession {
+    /// Its Client Identifier.
+    pub client_id: String,
+    /// What it has subscribed.
+    pub filters: Vec<String>,
+}
+
+impl InsideSession {
+    fn of(session: &RecoveredSession) -> Option<Self> {
+        session.client_id().starts_with(INSIDE_PREFIX).then(|| Self {
+            client_id: session.client_id().to_owned(),
+            filters: session.subscriptions.iter().map(|one| one.filter.to_string()).collect(),
+        })
+    }
 }
 
 impl Broker {
@@ -90,7 +114,28 @@ impl Broker {
     /// # Errors
     /// A configuration that fails [`Config::validate`], a data directory that is in use, an address that is taken.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::begin(config, None).map(Self::opened)
+    }
+
+    /// As [`Broker::start`], but nobody is let in by a listener before [`Broker::open`]: for parts of the broker that must
+    /// not miss a message. Until then who comes waits.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_closed(config: &Config) -> Result<Self, StartError> {
         Self::begin(config, None)
+    }
+
+    /// Opens the listeners of a broker that was started closed.
+    pub fn open(&mut self) {
+        if let Some(planned) = self.planned.take() {
+            self.listeners.apply(planned, &mut self.runtime);
+        }
+    }
+
+    fn opened(mut self) -> Self {
+        self.open();
+        self
     }
 
     /// As [`Broker::start`], and asks `hooks` what they want to be asked.
@@ -98,7 +143,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn start_with(config: &Config, hooks: impl Hooks + 'static) -> Result<Self, StartError> {
-        Self::begin(config, Some(Arc::new(hooks)))
+        Self::begin(config, Some(Arc::new(hooks))).map(Self::opened)
     }
 
     fn begin(config: &Config, hooks: Option<Arc<dyn Hooks>>) -> Result<Self, StartError> {
@@ -109,13 +154,14 @@ impl Broker {
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),
             Some(_) => {
-                let (store, recovered) = store::open(&config.data_dir, config.durability)?;
+                let (store, recovered) = store::open(config)?;
                 (Some(Arc::new(store)), recovered)
             }
         };
+        let inside = recovered.sessions.iter().filter_map(InsideSession::of).collect();
         raise_descriptor_limit();
         let shards = config.shards.count(thread::available_parallelism().map_or(1, NonZero::get));
-        let mut runtime = Runtime::start(RuntimeConfig {
+        let runtime = Runtime::start(RuntimeConfig {
             shard: shard_config(config, users.door, shards)?,
             authenticator,
             users,
@@ -127,21 +173,40 @@ impl Broker {
             addresses: address_limits(config),
             connections_max: config.limits.max_connections as usize,
         })?;
-        let mut listeners = Listeners::new(runtime.certificate_check())?;
+        let kept = store.as_ref().map(|store| (config.data_dir.clone(), Arc::downgrade(store)));
+        let watched = Watched { store: kept, memory: config.memory, report: runtime.health_report() };
+        let watch = Watch::start(watched, config.limits.disk_free_warning)?;
+        let listeners = Listeners::new(runtime.certificate_check())?;
         let planned = listeners.plan(config, &runtime).map_err(|error| match error.0.as_slice() {
             // A default is nowhere to be found in a file.
             [only] if only.origin == Origin::Default => io::Error::other(only.message.clone()).into(),
             _ => StartError::Config(error),
         })?;
-        listeners.apply(planned, &mut runtime);
         let in_force = Arc::new(RwLock::new(in_force));
-        Ok(Self { runtime, config: config.clone(), listeners, in_force, files, store, _data_dir: data_dir })
+        Ok(Self {
+            runtime,
+            config: config.clone(),
+            listeners,
+            in_force,
+            planned: Some(planned),
+            files,
+            watch,
+            store,
+            _data_dir: data_dir,
+            inside,
+        })
     }
 
     /// The way in for clients of the same program: no address, no port, no file. See `docs/embedding.md`.
     #[must_use]
     pub fn connector(&self) -> Connector {
         self.runtime.connector()
+    }
+
+    /// The Sessions that parts of the broker had when it started: of those that are not configured any more, too.
+    #[must_use]
+    pub fn inside_sessions(&self) -> &[InsideSession] {
+        &self.inside
     }
 
     /// The way in for who operates it, from any thread.
@@ -165,6 +230,7 @@ impl Broker {
     /// Tells every client (5.0 Reason Code 0x8B), gives them the configured time to hear it, and ends.
     pub fn shutdown(self) {
         self.runtime.shutdown(self.config.drain.timeout);
+        drop(self.watch);
         if let Some(Err(error)) = self.store.and_then(Arc::into_inner).map(Keeper::stop) {
             tracing::error!(target: "store", %error, "not everything could be stored at the end");
         }
@@ -181,14 +247,16 @@ fn store_maker(store: Option<Arc<Keeper>>) -> StoreMaker {
 fn shard_config(config: &Config, door: Door, shards: u16) -> io::Result<ShardConfig> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = getrandom::u64().map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let Settings { limits, server_reference } = settings(config, shards);
+    let Settings { limits, server_reference, filters } = settings(config, shards);
     Ok(ShardConfig {
         shards,
         seed,
         started: WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)),
         door,
         limits,
-        presence: true,
+        filters,
+        presence: config.presence.enabled,
+        presence_keep_seconds: u32::try_from(config.presence.keep.as_secs()).unwrap_or(u32::MAX),
         server_reference,
         ..ShardConfig::default()
     })
@@ -199,7 +267,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
     let limits = &config.limits;
     let defaults = Limits::default();
     let share = u64::from(shards);
-    let limits = Limits {
+    let mut cut = Limits {
         packet_bytes_max: limits.max_packet_size,
         connect_timeout: limits.connect_timeout,
         session_expiry_seconds_max: u32::try_from(limits.max_session_expiry.as_secs()).unwrap_or(u32::MAX),
@@ -220,7 +288,11 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         sys_interval: limits.sys_interval,
         ..defaults
     };
-    Settings { limits, server_reference: config.drain.server_reference.clone() }
+    if let Some(memory) = config.memory {
+        memory::cut(&mut cut, memory, share);
+    }
+    let (server_reference, filters) = (config.drain.server_reference.clone(), Arc::clone(&config.filters));
+    Settings { limits: cut, server_reference, filters }
 }
 
 pub(crate) fn address_limits(config: &Config) -> AddressLimits {

@@ -26,9 +26,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use bridge::{Bridge, BridgeTls, BridgeTopic, BridgeVersion, Direction, Secret};
 pub use changes::Change;
+use cork_core::FilterTable;
 use cork_settings::{error, read, units, values};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use overrides::Overrides;
@@ -36,9 +39,12 @@ pub use url::{Host, ListenerUrl, Scheme, UrlError};
 pub(crate) use validate::UserNames;
 pub use validate::{Report, check};
 
+mod bridge;
 mod changes;
 mod file;
+mod filters;
 mod overrides;
+pub mod sinks;
 mod url;
 mod validate;
 
@@ -56,7 +62,8 @@ pub struct Config {
     /// `durability`: what acknowledgements wait for. Default: `"always"`, since a promise that a power cut breaks is
     /// none.
     pub durability: Durability,
-    /// `memory`: bytes the broker may take, at least 8 MB. Default: none, the system's limit.
+    /// `memory`: bytes of resident memory the broker may take, at least 32 MiB, see `docs/limits.md`. Default: none, the
+    /// system's limit.
     pub memory: Option<u64>,
     /// `[auth]`: who may in.
     pub auth: Auth,
@@ -65,10 +72,19 @@ pub struct Config {
     /// `[[listener]]`: where the broker listens. Default: `mqtt://127.0.0.1:1883` and `http://127.0.0.1:8080`, if nothing
     /// else is named. `http://` is served by the program, not by [`Broker`](crate::Broker).
     pub listeners: Vec<Listener>,
+    /// `[[bridge]]`: links to other brokers. They are run by `cork_bridge::Bridges`, not by the broker itself.
+    pub bridges: Vec<Bridge>,
     /// `[log]`: what is logged, and how.
     pub log: Log,
     /// `[drain]`: how the broker stops.
     pub drain: Drain,
+    /// `[[filter]]` and `[[attach]]`: filters by content and type that have names, and those that somebody's
+    /// subscriptions have. Default: none.
+    pub filters: Arc<FilterTable>,
+    /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
+    pub sinks: Vec<sinks::Sink>,
+    /// `[presence]`: whether the broker says who is there.
+    pub presence: Presence,
     /// Where things were said, for the errors of [`validate`](Self::validate).
     places: Places,
 }
@@ -84,8 +100,12 @@ impl Default for Config {
             auth: Auth::default(),
             limits: Limits::default(),
             listeners: vec![Listener::new(ListenerUrl::DEFAULT), Listener::new(ListenerUrl::DEFAULT_HTTP)],
+            bridges: Vec::new(),
             log: Log::default(),
             drain: Drain::default(),
+            filters: Arc::default(),
+            sinks: Vec::new(),
+            presence: Presence::default(),
             places: Places::default(),
         }
     }
@@ -203,6 +223,12 @@ pub struct Limits {
     pub max_session_expiry: Duration,
     /// `queue_max_bytes`: what may wait for one absent or slow Session. Default: `"1GiB"`.
     pub queue_max_bytes: u64,
+    /// `store_max_bytes`: what the store may need; beyond it publishers that need the store are refused as on a full disk.
+    /// 0: what the disk has. Default: 0.
+    pub store_max_bytes: u64,
+    /// `disk_free_warning`: with less than this left on the disk of the data directory the log says so once; 0: never.
+    /// Default: `"1GiB"`.
+    pub disk_free_warning: u64,
     /// `queue_qos0`: whether QoS 0 messages wait for absent Sessions, too. Default: false.
     pub queue_qos0: bool,
     /// `max_keep_alive`: the longest Keep Alive in seconds; a client that wants a longer one is told this one (5.0
@@ -244,6 +270,8 @@ impl Default for Limits {
             max_packet_size: 16 << 20,
             max_session_expiry: Duration::from_secs(30 * 86_400),
             queue_max_bytes: 1 << 30,
+            store_max_bytes: 0,
+            disk_free_warning: 1 << 30,
             queue_qos0: false,
             max_keep_alive: 0,
             receive_maximum: 1024,
@@ -351,11 +379,16 @@ pub enum Subsystem {
     Access,
     /// What is kept.
     Store,
+    /// Links to other brokers.
+    Bridge,
+    /// Databases that messages are saved to.
+    Sink,
 }
 
 impl Subsystem {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store];
+    pub const ALL: [Self; 7] =
+        [Self::Broker, Self::Net, Self::Client, Self::Access, Self::Store, Self::Bridge, Self::Sink];
 
     /// The key below `log.levels`, and the target of its log lines.
     pub const fn as_str(self) -> &'static str {
@@ -365,6 +398,8 @@ impl Subsystem {
             Self::Client => "client",
             Self::Access => "access",
             Self::Store => "store",
+            Self::Bridge => "bridge",
+            Self::Sink => "sink",
         }
     }
 }
@@ -446,6 +481,21 @@ pub struct Drain {
 impl Default for Drain {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(5), server_reference: None }
+    }
+}
+
+/// `[presence]`: whether the broker says who is there, see `docs/presence.md`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// `enabled`: whether there are `$presence` topics. Default: true.
+    pub enabled: bool,
+    /// `keep`: how long that of a client is kept once its Session has ended, in whole seconds. Default: `"1d"`.
+    pub keep: Duration,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { enabled: true, keep: Duration::from_secs(86_400) }
     }
 }
 

@@ -22,21 +22,25 @@ mod broker;
 pub mod config;
 mod data_dir;
 mod listeners;
+mod memory;
 mod operator;
 mod reload;
 pub mod store;
 mod test_broker;
 mod tls;
+mod watch;
 
-pub use broker::{Broker, StartError};
+pub use broker::{Broker, InsideSession, StartError};
 pub use config::{Config, Overrides};
 pub use cork_access::{Acl, Action, Decision, Subject, passwd};
 pub use cork_core::hooks;
 pub use cork_core::{
-    Answer, ConnectionView, Query, Reader, SessionView, Stats, SubscriptionPlace, SubscriptionView,
+    Answer, ConnectionView, Query, Reader, RetainedView, SessionView, Stats, SubscriptionPlace,
+    SubscriptionView,
 };
 pub use cork_net::Address;
 pub use cork_runtime::{Connector, Probe, Taken, Tap, Tapped};
+pub use cork_store::Facts;
 pub use operator::Operator;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

@@ -28,6 +28,12 @@ pub(crate) struct PlannedListeners {
     pub(crate) renewed: Vec<String>,
 }
 
+impl std::fmt::Debug for PlannedListeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlannedListeners").field("schemes", &self.schemes).finish_non_exhaustive()
+    }
+}
+
 impl Listeners {
     pub(crate) fn new(check: CertificateCheck) -> io::Result<Self> {
         let changed = check.clone();

@@ -86,7 +86,9 @@ impl Broker {
     /// # Errors
     /// Everything that is wrong, or an address that can't be listened on; nothing at all has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Reload, ConfigErrors> {
+        self.open();
         config.validate()?;
+        self.open();
         self.config.judge_opening(config)?;
         let (changes, needs_restart) = self.config.changes(config);
         let Access { authenticator, users, rights, files } = Access::of(config)?;
@@ -100,9 +102,12 @@ impl Broker {
         self.runtime.set_rights(&rights);
         let now = InForce::new(config, &rights, &users);
         self.runtime.set_users(authenticator, &users);
+        let mut in_force = config.clone();
+        in_force.memory = self.config.memory;
         let shards = u16::try_from(self.runtime.shards()).unwrap_or(u16::MAX);
-        self.runtime.set_settings(&settings(config, shards), config.limits.max_connections as usize);
+        self.runtime.set_settings(&settings(&in_force, shards), config.limits.max_connections as usize);
         self.runtime.set_address_limits(address_limits(config));
+        self.watch.set_warn_below(config.limits.disk_free_warning);
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;
         self.config.take_over(config);
@@ -274,7 +279,7 @@ mod tests {
         let folder = Folder(folder("wrong"));
         let mut broker = Broker::start(&config(&folder.0, "")).unwrap();
         let before = broker.config.clone();
-        for wrong in ["[auth]\nacl_file = 'missing'", "[auth]\npassword_file = 'missing'", "memory = '9MB'"] {
+        for wrong in ["[auth]\nacl_file = 'missing'", "[auth]\npassword_file = 'missing'"] {
             let wrong = format!("{wrong}\n");
             let text = format!("{wrong}[drain]\ntimeout = '1s'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'");
             let wrong = Config::from_toml(&text, &folder.0.join("cork.toml").display().to_string()).unwrap();

@@ -9,7 +9,11 @@ use std::{
 use cork_log::{ImportError, Keeper, Options};
 use cork_store::Recovered;
 
-use crate::{config::Durability, data_dir::DataDir};
+use crate::{
+    config::{Config, Durability},
+    data_dir::DataDir,
+    memory,
+};
 
 pub use cork_log::{CheckReport, Cut, Damage, OpenError, Repaired, check, export};
 
@@ -58,14 +62,17 @@ pub fn import(data_dir: &Path, from: &mut dyn BufRead) -> Result<usize, ToolErro
 }
 
 /// Opens the store in the data directory.
-pub(crate) fn open(data_dir: &Path, durability: Durability) -> Result<(Keeper, Recovered), OpenError> {
-    let durability = match durability {
+pub(crate) fn open(config: &Config) -> Result<(Keeper, Recovered), OpenError> {
+    let durability = match config.durability {
         Durability::Always => cork_log::Durability::Always,
         Durability::Interval(time) => cork_log::Durability::Interval(time),
         Durability::None => cork_log::Durability::None,
     };
     let begun = std::time::Instant::now();
-    let (keeper, recovered, report) = Keeper::open(data_dir, Options { durability, ..Options::default() })?;
+    let live_bytes_max = Some(config.limits.store_max_bytes).filter(|bytes| *bytes > 0);
+    let retained_bytes_max = config.memory.map_or(u64::MAX, memory::retained_bytes);
+    let options = Options { durability, live_bytes_max, retained_bytes_max, ..Options::default() };
+    let (keeper, recovered, report) = Keeper::open(&config.data_dir, options)?;
     if let Some(cut) = &report.cut {
         tracing::warn!(
             target: "store", "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"

@@ -234,7 +234,53 @@ fn a_configuration_that_lost_its_users_does_not_open_a_running_broker() {
         "{error}"
     );
     doors_are_as_they_were(&broker);
-    let said = format!("[auth]\nallow_anonymous = true\n{text}");
+    let said = format!("[auth]\nallow_anonymous = true\nacl_file = 'acl.toml'\n{text}");
     broker.reload(&house.folder.config(&said).unwrap()).unwrap();
     assert_eq!(login(&broker, None, "").1, Some(0));
+}
+
+#[test]
+fn a_configuration_that_lost_its_rights_does_not_open_a_running_broker() {
+    for rights in [RIGHTS, MOSQUITTO] {
+        let house = House::new(rights);
+        let mut broker = house.start().unwrap();
+        let (mut ann, _) = login(&broker, Some("ann"), "pw");
+        let text = "[auth]\npassword_file = 'passwords'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n";
+        for lost in [text.to_owned(), text.replace("[auth]", "[auth]\nallow_anonymous = true")] {
+            let error = broker.reload(&house.folder.config(&lost).unwrap()).unwrap_err().to_string();
+            assert!(error.contains("`auth.acl_file`: is not there, but the running broker has"), "{error}");
+            assert_eq!(publish(&mut ann, "garden"), 0x87);
+        }
+        house.folder.write("open.toml", "default = 'allow'");
+        let said = text.replace("[auth]", "[auth]\nacl_file = 'open.toml'");
+        broker.reload(&house.folder.config(&said).unwrap()).unwrap();
+        assert_ne!(publish(&mut ann, "garden"), 0x87);
+    }
+}
+
+#[test]
+fn a_configuration_that_lost_its_client_certificates_does_not_open_a_running_broker() {
+    let house = House::new(RIGHTS);
+    let tls = |rest: &str| {
+        format!(
+            "[[listener]]\nurl = 'mqtts://127.0.0.1:0'\ntls = {{ cert = 'cert.pem', key = 'key.pem'{rest} }}\n"
+        )
+    };
+    let with = tls(", client_ca = 'ca.pem'");
+    let mut broker = house.folder.start(&with);
+    let plain = "[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n";
+    let lost =
+        [tls(""), tls(", client_ca = 'ca.pem', client_cert = 'optional'"), plain.to_owned(), " ".to_owned()];
+    for lost in lost {
+        let error = broker.reload(&house.folder.config(&lost).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("in the running broker it takes a certificate"), "{lost}: {error}");
+        let said = format!("[auth]\nallow_anonymous = true\n{lost}");
+        broker.reload(&house.folder.config(&said).unwrap()).unwrap();
+        broker.reload(&house.folder.config(&with).unwrap()).unwrap();
+    }
+    // Another door beside one that was open before.
+    broker
+        .reload(&house.folder.config(&format!("{with}[auth]\nallow_anonymous = true\n{plain}")).unwrap())
+        .unwrap();
+    broker.reload(&house.folder.config(&format!("{with}{plain}")).unwrap()).unwrap();
 }

@@ -85,6 +85,7 @@ struct World {
     taken: TcpListener,
     /// The broker that runs has some.
     has_users: bool,
+    has_rights: bool,
 }
 
 impl World {
@@ -110,7 +111,7 @@ impl World {
         let fault = fault.replace("TAKEN", &taken);
         if fault.contains("is lost") {
             // Only a broker that has users refuses to forget them.
-            let users = "[auth]\npassword_file = 'passwords'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n";
+            let users = "[auth]\npassword_file = 'passwords'\nacl_file = 'open.toml'\n[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n";
             let text = if self.has_users { text + &fault } else { users.to_owned() };
             return (text, self.has_users);
         }
@@ -139,7 +140,8 @@ impl World {
             "password_file = 'passwords'\nallow_anonymous = true",
         ]);
         let what = self.dice.pick(&[
-            "",
+            // Once there are rights, they are not forgotten.
+            if self.has_rights { "acl_file = 'open.toml'" } else { "" },
             "acl_file = 'acl.toml'",
             "acl_file = 'acl.conf'",
             "acl_file = 'empty.toml'",
@@ -244,6 +246,7 @@ fn world(seed: u64) -> (World, Authority, Pair) {
     folder.write("acl.toml", "[[rule]]\nuser = 'ann'\nallow = ['read']\ntopic = '#'\n");
     folder.write("acl.conf", "user ann\ntopic readwrite a/#\n");
     folder.write("empty.toml", "");
+    folder.write("open.toml", "default = 'allow'\n");
     folder.write("damaged", "\u{0}nothing of the kind");
     folder.write("damaged.toml", "[[rule]\n");
     folder.write("cork.toml", "");
@@ -251,7 +254,7 @@ fn world(seed: u64) -> (World, Authority, Pair) {
     let mut dice = Dice(seed.max(1));
     let ports = ports(&mut dice);
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    (World { folder, dice, ports, taken, has_users: true }, authority, lamp)
+    (World { folder, dice, ports, taken, has_users: true, has_rights: false }, authority, lamp)
 }
 
 /// Whether somebody accepts everywhere the broker says it listens.
@@ -296,6 +299,7 @@ fn random_configurations_drop_nobody_and_bad_ones_change_nothing() {
             bad += 1;
         } else {
             world.has_users = broker.config().auth.password_file.is_some();
+            world.has_rights = broker.config().auth.acl_file.is_some();
             good += 1;
         }
         for client in &mut clients {

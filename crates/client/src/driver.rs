@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    ConnectError, Disconnected, Event, Options, Reconnect, Refusal, Version,
+    ConnectError, Disconnected, Event, Options, Refusal, Version,
     saver::Saver,
     shared::{Shared, Status},
     store::Log,
@@ -107,7 +107,7 @@ impl Driver {
                 }
             }
             let Some(policy) = self.options.reconnect else { return ConnectError::Closed };
-            let wait = backoff(&policy, failures);
+            let wait = policy.wait(failures);
             self.shared.lock().tell(&Event::Reconnecting(wait));
             if self.unless_closing(tokio::time::sleep(wait)).await.is_none() {
                 return ConnectError::Closed;
@@ -225,18 +225,6 @@ impl Driver {
         link.shutdown().await;
         why.unwrap_or(Disconnected::Eof)
     }
-}
-
-/// The wait before the next attempt.
-fn backoff(policy: &Reconnect, failures: u32) -> Duration {
-    let doubled = policy.min.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(policy.max);
-    let half = doubled / 2;
-    let mut random = [0; 4];
-    // Without randomness the whole wait is as good.
-    if getrandom::fill(&mut random).is_err() {
-        return doubled;
-    }
-    half + half.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
 }
 
 /// One transport and what is on its way through it.

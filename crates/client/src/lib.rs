@@ -69,6 +69,7 @@ pub use message::Message;
 pub use options::{Options, Parts, Reconnect, Version};
 pub use publish::Publish;
 pub use request::{RequestError, Requester};
+pub use rustls::ClientConfig;
 pub use scram::Scram;
 pub use server::{Scheme, Server};
 pub use store::FileStore;

@@ -43,6 +43,21 @@ impl Default for Reconnect {
     }
 }
 
+impl Reconnect {
+    /// The wait before the next attempt, after `failures` in a row.
+    #[must_use]
+    pub fn wait(&self, failures: u32) -> Duration {
+        let doubled = self.min.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.max);
+        let half = doubled / 2;
+        let mut random = [0; 4];
+        // Without randomness the whole wait is as good.
+        if getrandom::fill(&mut random).is_err() {
+            return doubled;
+        }
+        half + half.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
+    }
+}
+
 /// Everything a client is told before it connects.
 ///
 /// ```

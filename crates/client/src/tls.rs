@@ -147,7 +147,11 @@ impl Tls {
             .map_err(|_| ConnectError::Options(format!("`{name}` is no name that a certificate can be for")))
     }
 
-    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, ConnectError> {
+    /// All of this but the server's name, for other protocols than MQTT.
+    ///
+    /// # Errors
+    /// A certificate or key that can't be used.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, ConnectError> {
         let bad = |what: String| ConnectError::Options(format!("TLS: {what}"));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

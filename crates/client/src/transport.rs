@@ -46,7 +46,7 @@ impl Sockets {
     /// Reads the certificates, if one of the servers needs them.
     pub(crate) fn new(tls: Tls, bind: Option<IpAddr>, servers: &[Server]) -> Result<Self, ConnectError> {
         let secure = servers.iter().any(|server| matches!(server.scheme, Scheme::Tls | Scheme::Wss));
-        let config = if secure { Some(tls.config()?) } else { None };
+        let config = if secure { Some(tls.client_config()?) } else { None };
         Ok(Self { tls, bind, config })
     }
 

@@ -28,9 +28,10 @@ impl Bench {
     fn connect(&mut self, index: u32) -> ConnId {
         let conn = ConnId { index, generation: 0 };
         self.shard.handle(Time::ZERO, Input::Opened { conn, peer: "bench".into() });
-        let id = index.to_be_bytes();
+        // Six bits a character, so that no two clients are one.
+        let id = [18, 12, 6, 0].map(|shift| u8::try_from(index >> shift & 63).expect("six bits"));
         let mut connect = vec![0x10, 16, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 4];
-        connect.extend(id.map(|byte| byte % 64 + 64));
+        connect.extend(id.map(|bits| bits + 64));
         connect[1] = u8::try_from(connect.len() - 2).expect("short");
         self.feed(conn, &connect);
         conn
@@ -76,6 +77,41 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: u32) {
     for index in 0..receivers {
         let conn = bench.connect(index);
         bench.feed(conn, &subscribe("plant/7/temperature", 0));
+    }
+    let publisher = bench.connect(receivers);
+    let burst = publish("plant/7/temperature").repeat(BURST);
+    let deliveries = BURST * receivers as usize;
+    bencher.counter(ItemsCount::new(deliveries)).bench_local(|| bench.feed(publisher, &burst));
+    assert!(bench.sent > deliveries);
+}
+
+/// This many subscribers of one topic share so many different filters, of which a message passes none: what it costs,
+/// by filters and not by subscribers.
+#[divan::bench(args = [(1_000, 1), (100_000, 1), (1_000, 1_000), (100_000, 1_000)], max_time = 3)]
+fn filtered(bencher: Bencher<'_, '_>, (subscribers, filters): (u32, u32)) {
+    let mut bench = Bench::new();
+    for index in 0..subscribers {
+        let client = bench.connect(index);
+        let text = format!("$where/payload.temperature > {}/plant/7/temperature", 1000 + index % filters);
+        bench.feed(client, &subscribe(&text, 0));
+    }
+    let publisher = bench.connect(subscribers);
+    let payload = br#"{"sensor":"esp-7f3a","temperature":26.5,"humidity":41,"n":7}"#;
+    let one = packet(0x30, &[&string("plant/7/temperature")[..], payload].concat());
+    let before = bench.sent;
+    bencher.bench_local(|| bench.feed(publisher, &one));
+    assert_eq!(bench.sent, before, "nobody gets it");
+}
+
+/// The same topic with subscribers of which none has a filter, while a filter waits on another topic: what it costs
+/// those who have none.
+#[divan::bench(args = [1, 10, 1000])]
+fn fan_out_beside_a_filter(bencher: Bencher<'_, '_>, receivers: u32) {
+    let mut bench = Bench::new();
+    for index in 0..receivers {
+        let conn = bench.connect(index);
+        bench.feed(conn, &subscribe("plant/7/temperature", 0));
+        bench.feed(conn, &subscribe("$where/number > 5/other/#", 0));
     }
     let publisher = bench.connect(receivers);
     let burst = publish("plant/7/temperature").repeat(BURST);

@@ -11,20 +11,23 @@ use std::{
 use cork_access::Acl;
 use cork_packet::{Ack, Packet, PacketId, PacketType, PropertiesBuf, Property, ProtocolVersion, ReasonCode};
 use cork_proto::Time;
-use cork_store::{Load, MessageId, Record, SessionKey, Ticket, WallTime};
+use cork_store::{Fetch, Load, MessageId, Record, SessionKey, Ticket, WallTime};
 use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
-    deliver::Retained,
+    drops::Droppers,
     event::Event,
+    filters::Filters,
     gather::Elsewhere,
     gone::Gone,
     hooks::Hooks,
     io::{ConnId, Output},
     outbuf::Pool,
+    pressure::{Pressure, Sweep},
+    retained::Retained,
     session::Session,
     stats::Stats,
 };
@@ -44,10 +47,14 @@ pub(crate) enum Timer {
     Sys,
     /// Changes of who is there are due.
     Presence,
+    /// The store is asked again for retained messages.
+    Fetch(SessionKey, SessionIx),
     /// A client that was too fast has rested.
     Rate(ConnId),
     /// A packet that was begun must have grown.
     HalfPacket(ConnId),
+    /// What a filter kept of a topic may go: the subscription's place.
+    Held(u32, Box<str>),
 }
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
@@ -56,8 +63,6 @@ pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;
 pub(crate) const OUTPUT_LOW_BYTES: usize = 64 << 10;
 /// Bits of a Session's key that count; the store's epoch is above them.
 const SESSION_COUNTER_BITS: u32 = 40;
-/// Bytes of records that may wait for the store before those who publish are no longer read.
-const UNSTORED_BYTES_MAX: usize = 32 << 20;
 /// From so many Sessions that ended on, those whose end is stored are forgotten.
 const ENDING_MANY: usize = 1024;
 /// Answers that may wait for the store on one connection before it is no longer read.
@@ -87,6 +92,8 @@ pub(crate) struct Board {
     pub(crate) timers: BTreeSet<(Time, Timer)>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    /// Sessions that lose messages.
+    pub(crate) droppers: Droppers,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -98,8 +105,23 @@ pub(crate) struct Board {
     pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
+    /// Bytes of those whose content is here.
+    pub(crate) retained_bytes: u64,
+    /// Topics whose retained message the store does not have.
+    pub(crate) unkept: BTreeSet<Box<str>>,
+    /// Who waits for which question for retained messages, and those not asked yet.
+    pub(crate) fetching: BTreeMap<u64, (SessionIx, Box<str>)>,
+    pub(crate) fetches: Vec<Fetch>,
+    pub(crate) next_fetch: u64,
+    /// How near the process is to the memory it may take, and what is still to leave it.
+    pub(crate) pressure: Pressure,
+    pub(crate) sweep: Sweep,
     /// Those that were removed lately; empty with one shard.
     pub(crate) gone: Gone,
+    /// Subscriptions with filters.
+    pub(crate) filters: Filters,
+    /// Memory for looking at one message after another.
+    pub(crate) looking: cork_filter::Scratch,
     pub(crate) rights: Arc<Acl>,
     /// What the program around the broker wants to be asked.
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
@@ -143,13 +165,23 @@ impl Board {
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            droppers: Droppers::default(),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),
             elsewhere: Elsewhere::default(),
             kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
+            retained_bytes: 0,
+            unkept: BTreeSet::new(),
+            fetching: BTreeMap::new(),
+            fetches: Vec::new(),
+            next_fetch: 0,
+            pressure: Pressure::None,
+            sweep: Sweep::default(),
             gone: Gone::default(),
+            filters: Filters::new(config.seed, Arc::clone(&config.filters)),
+            looking: cork_filter::Scratch::default(),
             rights: Arc::new(Acl::permissive()),
             hooks: None,
             users: Users { door: config.door, names: None },
@@ -350,6 +382,9 @@ impl Board {
     pub(crate) fn output_allowance(&self) -> usize {
         let limits = &self.config.limits;
         let free = limits.output_bytes_total_max.saturating_sub(self.output_bytes);
+        if self.pressure >= Pressure::Tight {
+            return OUTPUT_LOW_BYTES;
+        }
         (free / 2).clamp(OUTPUT_LOW_BYTES, limits.output_bytes_max.max(OUTPUT_LOW_BYTES))
     }
 
@@ -416,7 +451,7 @@ impl Board {
 
     /// Stops reading from a publisher while the store is too far behind.
     pub(crate) fn hold_back(&mut self, id: ConnId) {
-        if self.unstored_bytes > UNSTORED_BYTES_MAX {
+        if self.unstored_bytes > self.config.limits.unstored_bytes_max {
             self.hold(id.index, Holds::BACKLOG);
             self.held_back.push(id);
         }
@@ -424,7 +459,7 @@ impl Board {
 
     /// Connections that can be read again: the store has caught up.
     pub(crate) fn caught_up(&mut self) -> Vec<ConnId> {
-        if self.unstored_bytes > UNSTORED_BYTES_MAX / 2 {
+        if self.unstored_bytes > self.config.limits.unstored_bytes_max / 2 {
             return Vec::new();
         }
         std::mem::take(&mut self.held_back)

@@ -14,10 +14,11 @@ impl Shard {
     /// New limits hold at once, except for what a client was promised in its CONNACK: it keeps that until it connects
     /// again, and a Session its expiry.
     pub(crate) fn on_settings(&mut self, settings: Settings) {
-        let Settings { limits, server_reference } = settings;
+        let Settings { limits, server_reference, filters } = settings;
         let ticks_otherwise = limits.sys_interval != self.board.config.limits.sys_interval;
         self.board.config.limits = limits;
         self.board.config.server_reference = server_reference;
+        self.on_filters(filters);
         if ticks_otherwise {
             let due = std::mem::replace(&mut self.sys_due, Time::NEVER);
             self.board.timers.remove(&(due, Timer::Sys));

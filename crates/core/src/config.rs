@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cork_store::{Proof, Publisher, WallTime};
 
+use crate::filters::FilterTable;
+
 /// Who is let in without asking the access port.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -65,6 +67,12 @@ pub struct Limits {
     /// Bytes of a Session's queue that are held in memory; what is behind them, only the store has, if it can give it
     /// back.
     pub queue_head_bytes_max: u64,
+    /// Bytes of all those heads of this shard together, before every queue keeps what comes in the store only.
+    pub heads_bytes_max: u64,
+    /// Bytes of records that may wait for the store before those who publish are no longer read.
+    pub unstored_bytes_max: usize,
+    /// Bytes of retained messages in memory; of further ones only the store has the content, if it can give it back.
+    pub retained_bytes_max: u64,
     /// Bytes all Sessions of this shard may queue in memory together.
     pub queue_bytes_total_max: u64,
     /// Whether QoS 0 messages are queued for absent Sessions.
@@ -101,6 +109,9 @@ impl Default for Limits {
             topic_levels_max: 0,
             queue_bytes_max: 1 << 30,
             queue_head_bytes_max: 256 << 10,
+            heads_bytes_max: 32 << 20,
+            unstored_bytes_max: 32 << 20,
+            retained_bytes_max: u64::MAX,
             queue_bytes_total_max: 1 << 30,
             queue_qos0: false,
             output_bytes_max: 8 << 20,
@@ -122,6 +133,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
     pub server_reference: Option<String>,
+    /// Filters that have names, or are attached to somebody's subscriptions.
+    pub filters: Arc<FilterTable>,
 }
 
 /// Limits that a client was told of, and that hold for it as long as it is connected.
@@ -163,6 +176,8 @@ pub struct ShardConfig {
     pub presence_keep_seconds: u32,
     /// Limits.
     pub limits: Limits,
+    /// Filters that have names, or are attached to somebody's subscriptions.
+    pub filters: Arc<FilterTable>,
     /// Where clients are sent when this broker is drained (5.0 Server Reference).
     pub server_reference: Option<String>,
     /// Version text for `$SYS/broker/version`.
@@ -184,6 +199,7 @@ impl Default for ShardConfig {
             presence: false,
             presence_keep_seconds: 86_400,
             limits: Limits::default(),
+            filters: Arc::default(),
             server_reference: None,
             version: format!("Corkboard {}", env!("CARGO_PKG_VERSION")),
         }

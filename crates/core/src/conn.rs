@@ -6,7 +6,10 @@ use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
-use crate::{config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate};
+use crate::{
+    config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate,
+    rights::Denials,
+};
 
 /// Index of a Session in the shard.
 pub(crate) type SessionIx = u32;
@@ -162,12 +165,8 @@ pub(crate) struct Conn {
     pub(crate) unread: bool,
     /// CONNECT allows Reason Strings everywhere (5.0 3.1.2.11.7).
     pub(crate) problem_information: bool,
-    /// A refused publication was reported already.
-    pub(crate) denial_reported: bool,
-    /// A refused subscription was reported already.
-    pub(crate) subscribe_denial_reported: bool,
-    /// A refused delivery was reported already.
-    pub(crate) delivery_denial_reported: bool,
+    /// What the rights refused it and was reported; `None`: nothing.
+    pub(crate) denials: Option<Box<Denials>>,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
     pub(crate) opened: Time,
@@ -197,6 +196,8 @@ pub(crate) struct Conn {
     pub(crate) proven_user: Option<Box<str>>,
     /// It is a part of the broker itself.
     pub(crate) inside: bool,
+    /// By its Protocol Level it is a bridge of 3.1 or 3.1.1.
+    pub(crate) bridge: bool,
     /// What it is sent carries the facts of each message.
     pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
@@ -226,9 +227,7 @@ impl Conn {
             holds: Holds::default(),
             unread: false,
             problem_information: true,
-            denial_reported: false,
-            subscribe_denial_reported: false,
-            delivery_denial_reported: false,
+            denials: None,
             keep_alive: 0,
             opened: now,
             last_seen: now,
@@ -251,6 +250,7 @@ impl Conn {
             peer,
             proven_user: None,
             inside: false,
+            bridge: false,
             facts: false,
             strange_bytes: 0,
             half_bytes: 0,

@@ -4,20 +4,17 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use cork_access::CredentialsBuf;
 use cork_packet::{
-    Auth, ConnAck, Connect, ConnectError, DecodeError, Packet, Properties, PropertiesBuf, Property,
-    ProtocolVersion, ReasonCode, decode_connect,
+    Auth, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, ReasonCode, decode_connect,
 };
 use cork_proto::PeerError;
-use cork_store::{Facts, Proof, Publisher};
+use cork_store::{Facts, Proof};
 
 use crate::{
-    board::{encode_within, explanation},
     config::Door,
-    conn::{Authenticating, Holds, Stage},
-    event::Ended,
-    hooks::Refusal,
+    conn::{Authenticating, Holds, NO_SESSION, Stage},
+    event::{Ended, Refused},
     io::{AuthOutcome, Claim, ConnId, Output},
-    rights::Denied,
+    refuse::RESERVED,
     shard::{Flow, Shard, home_shard},
 };
 
@@ -58,7 +55,8 @@ impl Shard {
         let assigned = connect.client_id.is_empty();
         let reserved = connect.client_id.starts_with(INSIDE_PREFIX) && !conn.inside;
         if reserved || (assigned && !may_be_assigned(&connect)) {
-            self.refuse(id, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+            let why = if reserved { RESERVED } else { "an empty Client Identifier needs a clean Session" };
+            self.refuse(id, Refused::connect(&connect, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID).saying(why));
             return Flow::Stop;
         }
         let config = &self.board.config;
@@ -74,8 +72,11 @@ impl Shard {
         if self.draining {
             // 0x8B is a DISCONNECT's; CONNACK has no code for an end (5.0 [MQTT-3.2.2-8]).
             match self.board.config.server_reference.clone() {
-                Some(server) => self.refuse_to(id, ReasonCode::USE_ANOTHER_SERVER, Some(&server)),
-                None => self.refuse(id, ReasonCode::SERVER_UNAVAILABLE),
+                Some(server) => {
+                    let refused = Refused::connect(&connect, ReasonCode::USE_ANOTHER_SERVER);
+                    self.refuse_to(id, refused, Some(&server));
+                }
+                None => self.refuse(id, Refused::connect(&connect, ReasonCode::SERVER_UNAVAILABLE)),
             }
             return Flow::Stop;
         }
@@ -161,8 +162,11 @@ impl Shard {
                     self.admit_waiting(id, &waiting, &admission);
                 }
             }
-            Claim::Elsewhere(node) => self.refuse_to(id, ReasonCode::USE_ANOTHER_SERVER, Some(&node)),
-            Claim::Unavailable => self.refuse(id, ReasonCode::SERVER_UNAVAILABLE),
+            Claim::Elsewhere(node) => {
+                let refused = self.refused_waiting(id, ReasonCode::USE_ANOTHER_SERVER, None);
+                self.refuse_to(id, refused, Some(&node));
+            }
+            Claim::Unavailable => self.refuse_waiting(id, ReasonCode::SERVER_UNAVAILABLE, None),
         }
     }
 
@@ -206,10 +210,15 @@ impl Shard {
                 }
                 self.admit_waiting(id, &waiting, &admission);
             }
-            AuthOutcome::Denied if conn.auth_method.is_some() => self.refuse(id, ReasonCode::NOT_AUTHORIZED),
-            AuthOutcome::Denied => self.refuse(id, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
-            AuthOutcome::UnknownMethod => self.refuse(id, ReasonCode::BAD_AUTHENTICATION_METHOD),
-            AuthOutcome::Busy => self.refuse(id, ReasonCode::SERVER_BUSY),
+            AuthOutcome::Denied { user } => {
+                let by_method = conn.auth_method.is_some();
+                let codes = [ReasonCode::BAD_USER_NAME_OR_PASSWORD, ReasonCode::NOT_AUTHORIZED];
+                self.refuse_waiting(id, codes[usize::from(by_method)], user.as_deref());
+            }
+            AuthOutcome::UnknownMethod => {
+                self.refuse_waiting(id, ReasonCode::BAD_AUTHENTICATION_METHOD, None);
+            }
+            AuthOutcome::Busy => self.refuse_waiting(id, ReasonCode::SERVER_BUSY, None),
             AuthOutcome::Continue { data } => {
                 self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
                 self.board.unhold(id.index, Holds::CONNECT);
@@ -281,14 +290,26 @@ impl Shard {
             AuthOutcome::Continue { data } => {
                 self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, Some(&data));
             }
-            AuthOutcome::Allowed { data, .. } => {
+            AuthOutcome::Allowed { data, user } => {
                 conn.exchanging = false;
+                if !self.is_same_user(id, user.as_deref()) {
+                    // What it may do, and whose the Session is, was settled by the first one.
+                    return self.end_refused(id, "re-authenticated as another user");
+                }
                 self.send_auth(id, ReasonCode::SUCCESS, data.as_deref());
             }
-            AuthOutcome::Denied | AuthOutcome::UnknownMethod | AuthOutcome::Busy => {
-                self.end(id, Ended::Refused(ReasonCode::NOT_AUTHORIZED));
+            AuthOutcome::Denied { .. } | AuthOutcome::UnknownMethod => {
+                self.end_refused(id, "the re-authentication failed");
             }
+            AuthOutcome::Busy => self.end_refused(id, "too many log in at once"),
         }
+    }
+
+    /// Whether who proved to be `user` is who connected; nobody is another one by not saying a name.
+    fn is_same_user(&mut self, id: ConnId, user: Option<&str>) -> bool {
+        let session = self.board.conn(id).map_or(NO_SESSION, |conn| conn.session);
+        let publisher = self.board.sessions.get(session as usize).map(|session| &session.publisher);
+        publisher.is_some_and(|publisher| user.is_none() || publisher.user_name.as_deref() == user)
     }
 
     fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: Option<&[u8]>) {
@@ -300,77 +321,6 @@ impl Shard {
         }
         let auth = Auth { reason, properties: properties.as_properties() };
         self.board.send_packet(id.index, &Packet::Auth(auth));
-    }
-
-    /// Whether the Will of a CONNECT may be published by who connects.
-    pub(crate) fn may_leave_will(&mut self, connect: &Connect<'_>, publisher: &Publisher) -> bool {
-        let Some(will) = &connect.will else { return true };
-        if self.board.may_write(publisher, will.topic) {
-            return true;
-        }
-        self.board.stats.denied_publish += 1;
-        self.board.event_denied(publisher, Denied::Publish(will.topic), None);
-        false
-    }
-
-    /// Answers a CONNECT with an error and closes.
-    pub(crate) fn refuse(&mut self, id: ConnId, reason: ReasonCode) {
-        self.refuse_to(id, reason, None);
-    }
-
-    /// The same, naming a server to go to (5.0 4.11).
-    fn refuse_to(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
-        self.send_refusal(id, reason, server);
-        self.end(id, Ended::Refused(reason));
-    }
-
-    /// The same for a refusal by a hook.
-    pub(crate) fn refuse_because(&mut self, id: ConnId, refusal: &Refusal) {
-        self.send_refusal_saying(id, refusal.code(), refusal.why(), None);
-        self.end(id, Ended::Refused(refusal.code()));
-    }
-
-    pub(crate) fn send_refusal(&mut self, id: ConnId, reason: ReasonCode, server: Option<&str>) {
-        self.send_refusal_saying(id, reason, refusal(reason), server);
-    }
-
-    fn send_refusal_saying(&mut self, id: ConnId, reason: ReasonCode, why: &str, server: Option<&str>) {
-        let Some(conn) = self.board.conn(id) else { return };
-        let (version, maximum) = (conn.version, conn.packet_bytes_max);
-        let mut properties = PropertiesBuf::default();
-        let code = if version.is_v5() {
-            properties.push(Property::ReasonString(why));
-            if let Some(server) = server {
-                properties.push(Property::ServerReference(server));
-            }
-            reason.0
-        } else {
-            reason.to_connect_return_code().0
-        };
-        let ack = ConnAck { session_present: false, code, properties: properties.as_properties() };
-        let bytes = encode_within(&Packet::ConnAck(ack), version, maximum).or_else(|| {
-            let bare = ConnAck { session_present: false, code, properties: Properties::default() };
-            encode_within(&Packet::ConnAck(bare), version, maximum)
-        });
-        if let Some(bytes) = bytes {
-            self.board.send(id.index, |out| out.extend_from_slice(&bytes));
-        }
-    }
-
-    /// A CONNECT that cannot be read: a v5 client hears why, an unknown protocol level hears "unacceptable" in the
-    /// form every version reads (3.1.1 [MQTT-3.1.2-2]), an older client is closed.
-    fn refuse_undecodable(&mut self, id: ConnId, failed: ConnectError) {
-        if let DecodeError::UnsupportedProtocolLevel(_) = failed.error {
-            self.send_refusal(id, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, None);
-        } else if let Some(version) = failed.version {
-            if let Some(conn) = self.board.conn(id) {
-                conn.version = version;
-            }
-            if version.is_v5() {
-                self.send_refusal(id, failed.error.reason_code(), None);
-            }
-        }
-        self.end(id, Ended::Rule(PeerError::Decode(failed.error)));
     }
 
     /// A Client Identifier nobody has, whose home is this shard.
@@ -415,24 +365,6 @@ fn may_be_assigned(connect: &Connect<'_>) -> bool {
         ProtocolVersion::V5 => true,
         ProtocolVersion::V311 => connect.clean_start,
         ProtocolVersion::V31 => false,
-    }
-}
-
-fn refusal(reason: ReasonCode) -> &'static str {
-    match reason {
-        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => "this broker speaks MQTT 3.1, 3.1.1 and 5.0",
-        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID => "this Client Identifier is not accepted",
-        ReasonCode::BAD_USER_NAME_OR_PASSWORD => "user name or password is wrong",
-        ReasonCode::BAD_AUTHENTICATION_METHOD => "this Authentication Method is not supported",
-        ReasonCode::SERVER_UNAVAILABLE => {
-            "the broker shuts down, or its cluster cannot serve this client now"
-        }
-        ReasonCode::SERVER_BUSY => "too many log in at once; try again later",
-        ReasonCode::USE_ANOTHER_SERVER => "another server serves this Client Identifier",
-        ReasonCode::MALFORMED_PACKET => "the CONNECT packet is malformed",
-        ReasonCode::PROTOCOL_ERROR => "the CONNECT packet breaks the protocol",
-        ReasonCode::PACKET_TOO_LARGE => "the CONNECT packet is too large",
-        other => explanation(other),
     }
 }
 

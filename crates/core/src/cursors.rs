@@ -2,15 +2,23 @@
 //!
 //! One SUBSCRIBE may bring a million filters, so each operation costs the logarithm of the number of cursors.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use cork_packet::QoS;
-use cork_store::Ticket;
+use cork_store::{Message, MessageId, Ticket};
 
 /// How far one subscription's retained messages have been sent.
 #[derive(Clone, Debug)]
 pub(crate) struct RetainedCursor {
+    /// The subscription, as the client wrote it.
+    pub(crate) name: Arc<str>,
+    /// What topics are matched with.
     pub(crate) filter: Arc<str>,
+    /// Its place among the subscriptions with filters.
+    pub(crate) filtered: Option<u32>,
     /// The last topic that was looked at.
     pub(crate) after: Option<Box<str>>,
     pub(crate) qos: QoS,
@@ -24,9 +32,18 @@ pub(crate) struct RetainedCursor {
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
     waiting: BTreeMap<u64, RetainedCursor>,
-    /// Filter to its cursor's number.
+    /// A subscription's text to its cursor's number.
     numbers: BTreeMap<Arc<str>, u64>,
     next: u64,
+    /// What the store gave back for the first cursor, in its order.
+    pub(crate) fetched: VecDeque<Arc<Message>>,
+    /// Topics whose message the store could not read.
+    pub(crate) damaged: Vec<Box<str>>,
+    /// What the store is asked for.
+    pub(crate) fetch: Option<u64>,
+    /// The store does not have it yet; it is asked again later.
+    pub(crate) patient: bool,
+    pub(crate) tries: u32,
 }
 
 impl Cursors {
@@ -34,8 +51,22 @@ impl Cursors {
         self.waiting.is_empty()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut RetainedCursor> {
+        self.waiting.values_mut()
+    }
+
     pub(crate) fn first(&self) -> Option<&RetainedCursor> {
         self.waiting.first_key_value().map(|(_, cursor)| cursor)
+    }
+
+    /// The message that was asked for, if it has come. What lies before it is not wanted any more.
+    pub(crate) fn take_fetched(&mut self, topic: &str, id: MessageId) -> Option<Arc<Message>> {
+        while let Some(message) = self.fetched.pop_front() {
+            if message.id == id && *message.topic == *topic {
+                return Some(message);
+            }
+        }
+        None
     }
 
     /// Notes the last topic the first cursor looked at.
@@ -48,7 +79,7 @@ impl Cursors {
     /// The first cursor has come to its end.
     pub(crate) fn finish_first(&mut self) {
         if let Some((_, cursor)) = self.waiting.pop_first() {
-            self.numbers.remove(&cursor.filter);
+            self.numbers.remove(&cursor.name);
         }
     }
 
@@ -56,15 +87,15 @@ impl Cursors {
     pub(crate) fn push(&mut self, cursor: RetainedCursor) {
         let number = self.next;
         self.next += 1;
-        if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.filter), number) {
+        if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.name), number) {
             self.waiting.remove(&earlier);
         }
         self.waiting.insert(number, cursor);
     }
 
-    /// Drops the cursor of a filter, if there is one.
-    pub(crate) fn remove(&mut self, filter: &str) {
-        if let Some(number) = self.numbers.remove(filter) {
+    /// Drops the cursor of a subscription, if there is one.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some(number) = self.numbers.remove(name) {
             self.waiting.remove(&number);
         }
     }
@@ -76,7 +107,9 @@ mod tests {
 
     fn cursor(filter: &str, sub_id: u32) -> RetainedCursor {
         RetainedCursor {
+            name: filter.into(),
             filter: filter.into(),
+            filtered: None,
             after: None,
             qos: QoS::AtMostOnce,
             no_local: false,

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use cork_packet::{PacketId, PropertiesBuf, Property, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
 use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
-use cork_topic::{Retained as HasTopic, Scan};
+use cork_topic::{Retained as _, Scan};
 
 use crate::{
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES},
-    conn::{Answer, SessionIx},
+    conn::{Answer, NO_SESSION, SessionIx},
+    drops::Dropped,
     gather::is_elsewhere,
     hooks::Delivery as Shown,
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
+    retained::Retained,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
 
@@ -24,16 +26,6 @@ const SCAN_STEPS_MAX: usize = 4096;
 const QUEUED_RETAINED_MAX: u64 = 256;
 /// Messages sent on, and new subscriptions looked at, for one Session in one go.
 const PUMP_STEPS_MAX: usize = 2048;
-
-/// A retained message in the set.
-#[derive(Clone, Debug)]
-pub(crate) struct Retained(pub(crate) Arc<Message>);
-
-impl HasTopic for Retained {
-    fn topic(&self) -> &str {
-        &self.0.topic
-    }
-}
 
 /// A message on its way, not yet (and perhaps never) built: its parts borrow the read buffer.
 pub(crate) struct Publication<'a> {
@@ -49,6 +41,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) message: Option<Arc<Message>>,
     /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
     pub(crate) once: Option<Ticket>,
+    /// The store does not have it as retained: there was no space.
+    pub(crate) unkept: bool,
     /// What other shards are asked to say of it.
     pub(crate) ask: Ask,
     /// How many were asked.
@@ -80,6 +74,7 @@ impl<'a> Publication<'a> {
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         }
@@ -193,12 +188,11 @@ impl Board {
     fn deliver_at_most_once(&mut self, index: u32, publication: &mut Publication<'_>, how: How<'_>) {
         let Some(Some(conn)) = self.conns.get(index as usize) else { return };
         let waiting = conn.out.len();
-        if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
-            self.stats.dropped_slow_reader += 1;
-            return;
-        }
         let six = conn.session;
         let named = publication.payload.len() >= SHARE_FROM_BYTES || conn.facts;
+        if waiting > OUTPUT_LOW_BYTES && waiting + publication.payload.len() > self.output_allowance() {
+            return self.count_drops(six, Dropped::SlowReader, 1);
+        }
         if self.is_withheld(six, || how.shown(publication)) {
             return;
         }
@@ -236,8 +230,7 @@ impl Board {
         let frame = Frame::of_publication(publication, message.as_ref(), how);
         let index = self.sessions[six as usize].conn;
         if !self.fits(index, &frame) {
-            self.stats.dropped_too_large += 1;
-            return;
+            return self.count_drops(six, Dropped::TooLarge, 1);
         }
         let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
@@ -284,8 +277,8 @@ impl Board {
 
     fn write_frame(&mut self, index: u32, frame: &Frame<'_>, packet_id: Option<PacketId>) {
         if packet_id.is_none() && !self.fits(index, frame) {
-            self.stats.dropped_too_large += 1; // 5.0 [MQTT-3.1.2-25]: as if it had been sent
-            return;
+            let six = self.conn_at(index).map_or(NO_SESSION, |conn| conn.session);
+            return self.count_drops(six, Dropped::TooLarge, 1); // 5.0 [MQTT-3.1.2-25]: as if it had been sent
         }
         let now = self.wall();
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
@@ -428,8 +421,8 @@ impl Board {
         let shown = || frame.how.shown(&Publication::of(&queued.message));
         let readable = readable && (expired || perhaps_sent || !self.is_withheld(six, shown));
         if expired || !readable || perhaps_sent || !self.fits(index, &frame) {
-            self.stats.dropped_expired += u64::from(expired);
-            self.stats.dropped_too_large += u64::from(!expired && readable && !perhaps_sent);
+            self.count_drops(six, Dropped::Expired, u64::from(expired));
+            self.count_drops(six, Dropped::TooLarge, u64::from(!expired && readable && !perhaps_sent));
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
@@ -484,13 +477,27 @@ impl Board {
         if cursor.ticket > stored || !room {
             return false;
         }
+        let (qos, no_local, sub_id, filtered) = (cursor.qos, cursor.no_local, cursor.sub_id, cursor.filtered);
         let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
         {
-            Scan::Found(Retained(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(entry) => {
+                let (topic, id): (Box<str>, _) = (entry.topic().into(), entry.id());
+                let outgoing = self.sessions[six as usize].outgoing();
+                if outgoing.cursors.damaged.contains(&topic) {
+                    outgoing.cursors.advance(topic);
+                    self.count_drops(six, Dropped::Damaged, 1);
+                    return true;
+                }
+                let Some(message) = outgoing.cursors.take_fetched(&topic, id) else {
+                    self.fetch_retained(six);
+                    return false;
+                };
+                (Some(message), Some(topic))
+            }
             Scan::Pause(topic) => (None, Some(topic.into())),
             Scan::Done => (None, None),
         };
-        let (qos, no_local, sub_id) = (cursor.qos, cursor.no_local, cursor.sub_id);
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
             outgoing.cursors.finish_first();
@@ -512,6 +519,13 @@ impl Board {
             no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
         if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
             return true;
+        }
+        if filtered.is_some_and(|key| !self.passes_retained(key, &message)) {
+            if !self.filters.has_looked_long() {
+                return true;
+            }
+            self.again.push_back(six); // others first
+            return false;
         }
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.

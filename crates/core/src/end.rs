@@ -49,11 +49,12 @@ impl Shard {
         self.count_strange_bytes(id);
         self.board.stats.count_end(&cause);
         let farewell = !matches!(cause, Ended::ByClient | Ended::ByClientWithWill | Ended::Lost);
-        let client_id = match (self.board.sessions.get(session as usize), before) {
-            (Some(session), _) => session.client_id().into(),
-            // Refused: which device has the wrong password is what its owner wants to know.
-            (None, Stage::Authenticating(waiting)) => waiting.client_id,
-            (None, _) => Box::default(),
+        let client_id = match (self.board.sessions.get(session as usize), before, &cause) {
+            (Some(session), ..) => session.client_id().into(),
+            // Which device has the wrong password is what its owner wants to know.
+            (None, _, Ended::Refused(refused)) => refused.client_id.clone(),
+            (None, Stage::Authenticating(waiting), _) => waiting.client_id,
+            (None, ..) => Box::default(),
         };
         let lasted = self.board.now.since(opened);
         self.board.event(Event::Disconnected { client_id, peer, cause: cause.clone(), lasted });
@@ -87,7 +88,7 @@ impl Shard {
             }
             Ended::TakenOver { .. } => (ReasonCode::SESSION_TAKEN_OVER, None),
             Ended::Rule(error) => (error.reason_code(), Some(error.to_string())),
-            Ended::Refused(reason) => (*reason, None),
+            Ended::Refused(refused) => (refused.code, Some(refused.why.to_string())),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
             Ended::Expelled(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
@@ -296,6 +297,9 @@ impl Shard {
         for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
             self.drop_subscription(six, subscription);
         }
+        for own in std::mem::take(&mut self.board.sessions[six as usize].filtered).into_values() {
+            self.drop_own(six, &own);
+        }
         self.board.sessions[six as usize].over = true;
         self.hand_over(six);
         let session = &mut self.board.sessions[six as usize];
@@ -321,6 +325,7 @@ impl Shard {
             self.note_ending(six, Record::SessionEnded { session });
         }
         let session = self.board.sessions.remove(six as usize);
+        self.board.droppers.forget(six, &session);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&outgoing.queue);
@@ -366,7 +371,10 @@ impl Shard {
         with: Vec<Record>,
     ) {
         let (plain, retain, answer, gather) = (false, false, None, None);
-        self.peers.tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+        self.peers.tell(
+            shard,
+            Item::Publish { message, plain, groups, retain, unkept: false, with, answer, gather },
+        );
     }
 
     fn take_shared(&mut self, six: SessionIx) -> Vec<Queued> {

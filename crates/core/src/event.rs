@@ -32,8 +32,8 @@ pub enum Ended {
     PacketTimeout,
     /// All who are not logged in kept more than they may together, and this one much of it.
     NoRoomForStrangers,
-    /// CONNECT was refused with this code.
-    Refused(ReasonCode),
+    /// CONNECT, or a later step of Enhanced Authentication, was refused.
+    Refused(Box<Refused>),
     /// The user may not be here any more: it was taken out of the user database.
     UserRemoved,
     /// The operator wants it gone, for this reason.
@@ -52,22 +52,44 @@ impl Ended {
             | Self::Transport(_)
             | Self::ConnectTimeout
             | Self::PacketTimeout
-            | Self::NoRoomForStrangers
-            | Self::Refused(
-                ReasonCode::BAD_USER_NAME_OR_PASSWORD
-                | ReasonCode::NOT_AUTHORIZED
-                | ReasonCode::BAD_AUTHENTICATION_METHOD,
-            ) => true,
+            | Self::NoRoomForStrangers => true,
+            Self::Refused(refused) => refused.is_login(),
             Self::ByClient
             | Self::ByClientWithWill
             | Self::Lost
             | Self::KeepAliveTimeout
             | Self::TakenOver { .. }
-            | Self::Refused(_)
             | Self::UserRemoved
             | Self::Expelled(_)
             | Self::Shutdown => false,
         }
+    }
+}
+
+/// A CONNECT that was refused: who wanted in, and why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What the client was told.
+    pub code: ReasonCode,
+    /// The same in words.
+    pub why: Box<str>,
+    /// Client Identifier; empty when the client left it to the broker and none was assigned.
+    pub client_id: Box<str>,
+    /// User Name as the client said it, whether it is one or not.
+    pub user_name: Option<Box<str>>,
+    /// The topic of a Will that was the reason, and the rule that refused it, as in [`Event::PublishDenied`].
+    pub will: Option<(Box<str>, Option<Box<str>>)>,
+}
+
+impl Refused {
+    /// Whether the client is not who it says, or may not be here.
+    pub(crate) fn is_login(&self) -> bool {
+        matches!(
+            self.code,
+            ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::BAD_AUTHENTICATION_METHOD
+        )
     }
 }
 
@@ -101,7 +123,8 @@ pub enum Event {
         /// How long it lasted.
         lasted: Duration,
     },
-    /// A publication, or a Will, was refused by the rights. At most one for each connection and change of the rights.
+    /// A publication, or a Will that was due, was refused by the rights. At most one for each topic and connection, and
+    /// 32 for a connection, until the rights change.
     PublishDenied {
         /// Client Identifier.
         client_id: Box<str>,
@@ -112,7 +135,7 @@ pub enum Event {
         /// The rule that refused, `file:line`, or `hook: ` and why; none: no rule fits, and the default closes.
         rule: Option<Box<str>>,
     },
-    /// A subscription was refused by the rights. At most one for each connection and change of the rights.
+    /// A subscription was refused by the rights. At most as many as of [`Event::PublishDenied`].
     SubscribeDenied {
         /// Client Identifier.
         client_id: Box<str>,
@@ -123,7 +146,7 @@ pub enum Event {
         /// The rule that refused, `file:line`, or `hook: ` and why; none: no rule fits, and the default closes.
         rule: Option<Box<str>>,
     },
-    /// A message was not delivered because of the rights. At most one for each connection and change of the rights.
+    /// A message was not delivered because of the rights. At most as many as of [`Event::PublishDenied`].
     DeliveryDenied {
         /// Client Identifier.
         client_id: Box<str>,
@@ -161,6 +184,13 @@ pub enum Event {
         client_id: Box<str>,
         /// The Session's number of the delivery.
         delivery: u64,
+        /// Where the record lies and what is wrong with it.
+        error: Box<str>,
+    },
+    /// The store could not read a retained message; a new subscriber did not get it.
+    RetainedDamaged {
+        /// Topic Name.
+        topic: Box<str>,
         /// Where the record lies and what is wrong with it.
         error: Box<str>,
     },

@@ -105,7 +105,7 @@ impl Shard {
         if self.board.config.shards == 1 {
             return false;
         }
-        if self.router.interested_shards(topic).next().is_some() {
+        if self.router.interested_shards(topic).next().is_some() || self.board.filters.may_want(topic) {
             return true;
         }
         let (matching, groups) = self.router.matching(topic);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
-use cork_store::{Load, Loaded, Message, Record, StoreError, Ticket};
+use cork_store::{Fetch, Fetched, Load, Loaded, Message, Record, StoreError, Ticket};
 
-use crate::{Event, Settings, Stats, Users};
+use crate::{Event, FilterCounts, Pressure, Settings, Stats, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,8 @@ pub enum Input<'a> {
     },
     /// The store's answer to [`Output::Load`].
     Loaded(Loaded),
+    /// The store's answer to [`Output::Fetch`].
+    Fetched(Fetched),
     /// The store has no space for new messages, or has some again.
     Full(bool),
     /// What other shards have for this one.
@@ -113,12 +115,27 @@ pub enum Input<'a> {
         /// Why, for the log and the client.
         why: Box<str>,
     },
+    /// What the driver measured.
+    Health(Health),
     /// The driver did not let somebody in; for `$SYS`.
     TurnedAway(TurnedAway),
     /// [`crate::Shard::next_timeout`] has come.
     Timeout,
     /// The operator ends the broker: everybody is told and disconnected.
     Drain,
+}
+
+/// What the driver measures of the machine and the process, in bytes.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Free on the disk of the data directory; `None`: there is none.
+    pub disk_free_bytes: Option<u64>,
+    /// What the store takes of it.
+    pub store_bytes: u64,
+    /// Resident memory of the process.
+    pub memory_bytes: u64,
+    /// How near that is to what it may take.
+    pub pressure: Pressure,
 }
 
 /// Why the driver did not let somebody in, or what it did about an address.
@@ -190,6 +207,8 @@ pub enum Output {
     },
     /// Give these deliveries back; answer with [`Input::Loaded`].
     Load(Load),
+    /// Give these retained messages back; answer with [`Input::Fetched`].
+    Fetch(Fetch),
     /// Stop (or go on) reading from a connection.
     Reading {
         /// Which.
@@ -230,7 +249,10 @@ pub enum AuthOutcome {
         data: Option<Vec<u8>>,
     },
     /// Not let in.
-    Denied,
+    Denied {
+        /// Whom the client said to be in an exchange, for the log.
+        user: Option<Box<str>>,
+    },
     /// The exchange wants another step.
     Continue {
         /// Authentication Data for the client.
@@ -264,6 +286,8 @@ pub enum Item {
         groups: Vec<Arc<str>>,
         /// Keep it as the topic's retained message.
         retain: bool,
+        /// The store does not have it: there was no space.
+        unkept: bool,
         /// Records that must hold together with what it causes there.
         with: Vec<Record>,
         /// Asks for [`Item::Noted`] once it is stored there.
@@ -306,6 +330,8 @@ pub enum Item {
     Noted(Waiter),
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
+    /// What named filters did on `from`, for `$SYS`.
+    Filters(Vec<(Box<str>, FilterCounts)>),
 }
 
 /// An acknowledgement that waits for another shard.

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod acknowledge;
+mod backlog;
 mod board;
 mod change;
 mod config;
@@ -39,8 +40,10 @@ mod conn;
 mod connect;
 mod cursors;
 mod deliver;
+mod drops;
 mod end;
 mod event;
+mod filters;
 mod gather;
 mod gone;
 pub mod hooks;
@@ -49,13 +52,16 @@ mod list;
 mod outbuf;
 mod peers;
 mod presence;
+mod pressure;
 mod publish;
 mod quarrel;
 mod query;
 mod queue;
 mod rate;
+mod refuse;
 mod restore;
 mod resume;
+mod retained;
 mod rights;
 mod router;
 mod session;
@@ -67,9 +73,13 @@ mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
-pub use event::{Ended, Event};
-pub use io::{AuthOutcome, Batch, Claim, ConnId, Input, Item, Output, TurnedAway, Waiter};
-pub use query::{Answer, ConnectionView, Query, Reader, SessionView, SubscriptionPlace, SubscriptionView};
+pub use event::{Ended, Event, Refused};
+pub use filters::{Attachment, FilterCounts, FilterTable, Who};
+pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
+pub use pressure::Pressure;
+pub use query::{
+    Answer, ConnectionView, Query, Reader, RetainedView, SessionView, SubscriptionPlace, SubscriptionView,
+};
 pub use restore::share_out;
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;

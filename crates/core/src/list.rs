@@ -8,6 +8,7 @@ use cork_store::Ticket;
 
 use crate::{
     conn::{Holds, SessionIx},
+    filters::Asked,
     io::ConnId,
     shard::Shard,
 };
@@ -25,11 +26,17 @@ pub(crate) struct List {
     pub(crate) codes: Vec<u8>,
     /// The last batch they rely on, if they do.
     pub(crate) ticket: Option<Ticket>,
+    /// Why the first filter with a content filter was refused that was.
+    pub(crate) why: Option<String>,
 }
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ListAction {
-    Subscribe { sub_id: u32 },
+    /// With what its User Properties ask of all its filters.
+    Subscribe {
+        sub_id: u32,
+        asked: Asked,
+    },
     Unsubscribe,
 }
 
@@ -89,10 +96,10 @@ impl Shard {
     }
 
     fn go_through(&mut self, six: SessionIx, list: &mut List, filters: &[u8], count: usize) -> Left {
-        match list.action {
-            ListAction::Subscribe { sub_id } => {
+        match list.action.clone() {
+            ListAction::Subscribe { sub_id, asked } => {
                 let mut filters = SubscribeFilters::resume(list.version, filters, count);
-                self.subscribe_some(six, list, sub_id, &mut filters);
+                self.subscribe_some(six, list, (sub_id, &asked), &mut filters);
                 Left { bytes: filters.rest().len(), count: filters.len() }
             }
             ListAction::Unsubscribe => {

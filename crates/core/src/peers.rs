@@ -10,6 +10,7 @@ use cork_store::Ticket;
 use crate::{
     conn::NO_SESSION,
     deliver::{Ask, Publication},
+    filters::FilterCounts,
     io::{Batch, Item, Output, Waiter},
     presence,
     router::Remote,
@@ -29,6 +30,8 @@ pub(crate) struct Peers {
     owed: VecDeque<(Ticket, u16, Waiter)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
+    /// What named filters did there, by shard.
+    pub(crate) filters: Vec<Vec<(Box<str>, FilterCounts)>>,
 }
 
 impl Peers {
@@ -39,6 +42,7 @@ impl Peers {
             keeps: vec![false; usize::from(shards)],
             owed: VecDeque::new(),
             stats: vec![Stats::default(); usize::from(shards)],
+            filters: vec![Vec::new(); usize::from(shards)],
         }
     }
 
@@ -94,9 +98,9 @@ impl Shard {
                     _ => (None, None),
                 };
                 publication.asked += u16::from(answer.is_some() || gather.is_some());
-                let (retain, with) = (publication.retain, Vec::new());
-                self.peers
-                    .tell(shard, Item::Publish { message, plain, groups, retain, with, answer, gather });
+                let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
+                let item = Item::Publish { message, plain, groups, retain, unkept, with, answer, gather };
+                self.peers.tell(shard, item);
             }
         }
         anybody
@@ -130,13 +134,13 @@ impl Shard {
         let from = batch.from;
         for item in batch.items {
             match item {
-                Item::Publish { message, plain, groups, retain, with, answer, gather } => {
+                Item::Publish { message, plain, groups, retain, unkept, with, answer, gather } => {
                     let mark = self.board.records.len();
                     let part = gather.map(|_| self.begin_part());
                     let ticket = (!with.is_empty()).then_some(self.board.ticket);
                     let once = part.map(|(_, ticket)| ticket).or(ticket);
                     self.board.records.extend(with);
-                    let mut publication = Publication { once, ..Publication::of(&message) };
+                    let mut publication = Publication { once, unkept, ..Publication::of(&message) };
                     if retain {
                         self.retain(&mut publication, false);
                     }
@@ -180,6 +184,11 @@ impl Shard {
                 Item::Members { group, online, all } => self.on_members(from, &group, online, all),
                 Item::Ask(waiter) => self.peers.tell(from, Item::Noted(waiter)),
                 Item::Noted(waiter) => self.on_noted(waiter),
+                Item::Filters(counts) => {
+                    if let Some(slot) = self.peers.filters.get_mut(usize::from(from)) {
+                        *slot = counts;
+                    }
+                }
                 Item::Stats(stats) => {
                     if let Some(slot) = self.peers.stats.get_mut(usize::from(from)) {
                         *slot = *stats;
@@ -216,15 +225,14 @@ impl Shard {
     }
 
     fn on_members(&mut self, from: u16, name: &str, online: u32, all: u32) {
-        let Some((_, filter)) = name.split_once('/') else { return };
-        let group_ix = self.router.group_or_new(name, filter);
+        let Some(group_ix) = self.group_by_name(name) else { return };
         let group = &mut self.router.groups[group_ix as usize];
         group.remotes.retain(|remote| remote.shard != from);
         if all > 0 {
             group.remotes.push(Remote { shard: from, online, all });
             group.remotes.sort_unstable_by_key(|remote| remote.shard);
         }
-        self.router.drop_group_if_empty(group_ix);
+        self.drop_group(group_ix);
     }
 
     /// Another shard knows the routes an answer waited for.

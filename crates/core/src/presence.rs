@@ -19,6 +19,7 @@ use crate::{
     deliver::{Ask, Publication},
     event::Ended,
     io::ConnId,
+    retained::Retained,
     shard::{Shard, home_shard},
 };
 
@@ -222,6 +223,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -236,7 +238,9 @@ impl Shard {
         let (mut found, mut online) = (false, Vec::new());
         self.board.retained.for_each_match(&format!("{ROOT}/#"), None, |retained| {
             found = true;
-            online.extend(was_online(&retained.0));
+            if let Retained::Here(message) = retained {
+                online.extend(was_online(message));
+            }
             ControlFlow::Continue(())
         });
         online.retain(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard);
@@ -291,16 +295,21 @@ fn topic_of(client_id: &str) -> String {
     let mut topic = String::with_capacity(ROOT.len() + 1 + client_id.len());
     topic += ROOT;
     topic.push('/');
+    push_client_level(&mut topic, client_id);
+    topic
+}
+
+/// Appends a Client Identifier as one level of a topic.
+pub(crate) fn push_client_level(topic: &mut String, client_id: &str) {
     for letter in client_id.chars() {
         match letter {
-            '/' => topic += "%2F",
-            '+' => topic += "%2B",
-            '#' => topic += "%23",
-            '%' => topic += "%25",
+            '/' => *topic += "%2F",
+            '+' => *topic += "%2B",
+            '#' => *topic += "%23",
+            '%' => *topic += "%25",
             other => topic.push(other),
         }
     }
-    topic
 }
 
 fn decode(level: &str) -> String {

@@ -9,10 +9,12 @@ use cork_store::{MessageId, Record};
 use crate::{
     board::{OUTPUT_LOW_BYTES, Timer},
     conn::{Answer, Holds, NO_SESSION, SessionIx},
-    deliver::{Ask, How, Publication, Retained},
+    connect::broker_publisher,
+    deliver::{Ask, How, Publication},
     hooks,
     io::{ConnId, Waiter},
     presence,
+    retained::{Retained, is_kept},
     rights::Denied,
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
@@ -147,6 +149,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -270,7 +273,7 @@ impl Shard {
     /// to this shard, which writes it down for all.
     pub(crate) fn retain(&mut self, publication: &mut Publication<'_>, record: bool) {
         let message = self.board.message(publication);
-        let newer = |kept: &Retained| kept.0.id > message.id;
+        let newer = |kept: &Retained| kept.id() > message.id;
         if self.board.retained.get(publication.topic).is_some_and(newer)
             || self.board.gone.outdates(publication.topic, message.id)
         {
@@ -281,9 +284,12 @@ impl Shard {
             }
             return;
         }
+        if record {
+            publication.unkept = !is_kept(&self.board, publication.qos);
+        }
         let replaced = if publication.payload.is_empty() {
             self.remember_gone(publication.topic, message.id);
-            let removed = self.board.retained.remove(publication.topic);
+            let removed = self.board.remove_retained(publication.topic);
             // Nothing was retained: nothing to write down. Unless it was another shard's, which is still on its way here,
             // or went without a record for want of space: an acknowledged removal is written down in any case.
             let alone = self.board.config.shards == 1 && publication.qos == QoS::AtMostOnce;
@@ -292,10 +298,10 @@ impl Shard {
             }
             removed
         } else {
-            self.board.retained.insert(Retained(Arc::clone(&message)))
+            self.board.insert_retained(&message, !publication.unkept)
         };
         // The timer goes with its message: it could be set to a time decades away, anew with each publication.
-        if let Some(at) = replaced.and_then(|replaced| replaced.0.expires) {
+        if let Some(at) = replaced.and_then(|replaced| replaced.expires()) {
             let when = self.board.time_of(at);
             self.board.timers.remove(&(when, Timer::Retained(publication.topic.into())));
         }
@@ -303,7 +309,7 @@ impl Shard {
             let when = self.board.time_of(at);
             self.board.at(when, Timer::Retained(publication.topic.into()));
         }
-        if record && (publication.qos != QoS::AtMostOnce || !self.board.refuses_new()) {
+        if record && !publication.unkept {
             self.board.record(Record::Retained { message });
         }
     }
@@ -315,7 +321,7 @@ impl Shard {
         if publish.retain || (publish.qos == QoS::ExactlyOnce && persistent(six)) {
             return true;
         }
-        if self.router.interested_shards(topic).next().is_some() {
+        if self.router.interested_shards(topic).next().is_some() || self.board.filters.may_want(topic) {
             return true;
         }
         let (matching, _) = self.router.matching(topic);
@@ -341,13 +347,16 @@ impl Shard {
 
     pub(crate) fn on_retained_timer(&mut self, topic: &str) {
         let wall = self.board.wall();
-        if self.board.retained.get(topic).is_some_and(|kept| kept.0.is_expired(wall)) {
-            if let Some(expired) = self.board.retained.remove(topic) {
-                self.remember_gone(topic, expired.0.id);
+        if self.board.retained.get(topic).is_some_and(|kept| kept.is_expired(wall)) {
+            if let Some(expired) = self.board.remove_retained(topic) {
+                self.remember_gone(topic, expired.id());
                 if self.board.config.shard == 0 {
                     // Under its own identity: a newer one may be on its way here from another shard.
-                    let id = expired.0.id;
-                    let publisher = Arc::clone(&expired.0.publisher);
+                    let id = expired.id();
+                    let publisher = match expired {
+                        Retained::Here(message) => Arc::clone(&message.publisher),
+                        Retained::Away(_) => broker_publisher(),
+                    };
                     let message = Arc::new(cork_store::Message::new(id, topic, &[], &[], publisher));
                     self.board.record(Record::Retained { message }); // its space is free
                 }
@@ -368,48 +377,11 @@ impl Shard {
     /// `peers.chosen` the shared subscriptions whose turn falls to another shard.
     /// `shares`: shared subscriptions too; another shard has chosen already otherwise.
     pub(crate) fn route(&mut self, publication: &mut Publication<'_>, from: SessionIx, shares: bool) -> bool {
+        if !self.board.filters.is_empty() {
+            return self.route_filtered(publication, from, shares);
+        }
         let (matching, groups) = self.router.matching(publication.topic);
-        let mut rest = matching;
-        let anybody = !rest.is_empty();
-        while let Some((key, value)) = rest.first() {
-            if key & GROUP_BIT != 0 {
-                break;
-            }
-            // All matching subscriptions of one Session stand together: they become one delivery.
-            let many = if rest.get(1).is_some_and(|(next, _)| next == key) {
-                rest.iter().take_while(|(next, _)| next == key).count()
-            } else {
-                1
-            };
-            let (own, others) = rest.split_at(many);
-            rest = others;
-            if many == 1 {
-                if *key == from && value.no_local() {
-                    continue; // 5.0 [MQTT-3.8.3-3]
-                }
-                let id = [value.sub_id];
-                let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
-                let how = How {
-                    qos: publication.qos.min(value.qos()),
-                    retain: publication.retain && value.retain_as_published(),
-                    group: NO_GROUP,
-                    share: None,
-                    sub_ids,
-                };
-                self.board.deliver(*key, publication, how);
-            } else {
-                deliver_overlapping(&mut self.board, own, publication, from);
-            }
-        }
-        for (key, _) in rest.iter().filter(|_| shares) {
-            let group_ix = key & !GROUP_BIT;
-            let Some(group) = groups.get_mut(group_ix as usize) else { continue };
-            match group.next_turn() {
-                Turn::Here => deliver_to_member(&mut self.board, group_ix, group, publication),
-                Turn::Shard(shard) => self.peers.chosen.push((shard, Arc::clone(&group.name))),
-            }
-        }
-        anybody
+        hand_out(&mut self.board, &mut self.peers, matching, groups, publication, from, shares)
     }
 
     /// Delivers to one member of a shared subscription of this shard.
@@ -424,6 +396,63 @@ impl Shard {
         }
         deliver_to_member(&mut self.board, group_ix, group, publication);
     }
+}
+
+/// Hands a publication to subscribers, sorted: Sessions first, then groups. Returns whether there are any, and leaves in
+/// `peers.chosen` the groups whose turn falls to another shard.
+///
+/// Always inlined: the way without filters must not pay for there being another one.
+#[inline(always)]
+pub(crate) fn hand_out(
+    board: &mut crate::board::Board,
+    peers: &mut crate::peers::Peers,
+    matching: &[(u32, SubValue)],
+    groups: &mut slab::Slab<crate::router::Group>,
+    publication: &mut Publication<'_>,
+    from: SessionIx,
+    shares: bool,
+) -> bool {
+    let mut rest = matching;
+    let anybody = !rest.is_empty();
+    while let Some((key, value)) = rest.first() {
+        if key & GROUP_BIT != 0 {
+            break;
+        }
+        // All matching subscriptions of one Session stand together: they become one delivery.
+        let many = if rest.get(1).is_some_and(|(next, _)| next == key) {
+            rest.iter().take_while(|(next, _)| next == key).count()
+        } else {
+            1
+        };
+        let (own, others) = rest.split_at(many);
+        rest = others;
+        if many == 1 {
+            if *key == from && value.no_local() {
+                continue; // 5.0 [MQTT-3.8.3-3]
+            }
+            let id = [value.sub_id];
+            let sub_ids = if value.sub_id == 0 { &[][..] } else { &id[..] };
+            let how = How {
+                qos: publication.qos.min(value.qos()),
+                retain: publication.retain && value.retain_as_published(),
+                group: NO_GROUP,
+                share: None,
+                sub_ids,
+            };
+            board.deliver(*key, publication, how);
+        } else {
+            deliver_overlapping(board, own, publication, from);
+        }
+    }
+    for (key, _) in rest.iter().filter(|_| shares) {
+        let group_ix = key & !GROUP_BIT;
+        let Some(group) = groups.get_mut(group_ix as usize) else { continue };
+        match group.next_turn() {
+            Turn::Here => deliver_to_member(board, group_ix, group, publication),
+            Turn::Shard(shard) => peers.chosen.push((shard, Arc::clone(&group.name))),
+        }
+    }
+    anybody
 }
 
 /// Several subscriptions of one Session match: one delivery with the highest QoS (5.0 [MQTT-3.3.4-2]) and all

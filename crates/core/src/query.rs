@@ -9,13 +9,14 @@ use std::{ops::Bound, sync::Arc};
 use cork_access::{Action, Subject};
 use cork_packet::ProtocolVersion;
 use cork_proto::Time;
-use cork_store::{Message, WallTime};
-use cork_topic::{FilterId, Scan};
+use cork_store::{Message, MessageId, WallTime};
+use cork_topic::{FilterId, Retained as _, Scan};
 
 use crate::{
     Stats,
     conn::{SessionIx, Stage},
     io::ConnId,
+    retained::Retained,
     session::{GROUP_BIT, NO_GROUP, Session, SubValue, Subscription},
     shard::Shard,
 };
@@ -90,6 +91,31 @@ impl Reader {
     }
 }
 
+/// One retained message.
+#[derive(Clone, Debug)]
+pub enum RetainedView {
+    /// All of it.
+    Here(Arc<Message>),
+    /// Its content is in the store only, for memory is short: who subscribes gets it.
+    Away {
+        /// Topic Name.
+        topic: Box<str>,
+        /// Which message it is, and when it came.
+        id: MessageId,
+    },
+}
+
+impl RetainedView {
+    /// Topic Name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Here(message) => &message.topic,
+            Self::Away { topic, .. } => topic,
+        }
+    }
+}
+
 /// An answer, of the question's kind.
 #[derive(Debug)]
 pub enum Answer {
@@ -114,7 +140,7 @@ pub enum Answer {
     /// To [`Query::Retained`].
     Retained {
         /// What was found.
-        items: Vec<Arc<Message>>,
+        items: Vec<RetainedView>,
         /// None: there are no more.
         next: Option<Box<str>>,
     },
@@ -388,7 +414,7 @@ impl Shard {
     }
 
     fn ask_retained(&self, filter: &str, after: Option<&str>, limit: usize, reader: &Reader) -> Answer {
-        let (mut items, mut last): (Vec<Arc<Message>>, Option<Box<str>>) = (Vec::new(), after.map(Box::from));
+        let (mut items, mut last): (Vec<RetainedView>, Option<Box<str>>) = (Vec::new(), after.map(Box::from));
         let (mut steps, mut bytes, now) = (0, 0, self.board.wall());
         let subject = reader.subject();
         while items.len() < limit && bytes < RETAINED_BYTES_MAX && steps < STEPS_MAX {
@@ -399,14 +425,16 @@ impl Shard {
                     break;
                 }
                 Scan::Found(found) => {
-                    let message = &found.0;
-                    last = Some(message.topic.clone());
-                    let may = subject.is_none_or(|subject| {
-                        self.board.rights.allows(subject, Action::Read, &message.topic)
-                    });
-                    if may && !message.is_expired(now) {
-                        bytes += message.cost_bytes();
-                        items.push(Arc::clone(message));
+                    let topic: Box<str> = found.topic().into();
+                    let may =
+                        subject.is_none_or(|subject| self.board.rights.allows(subject, Action::Read, &topic));
+                    last = Some(topic.clone());
+                    if may && !found.is_expired(now) {
+                        bytes += usize::try_from(found.bytes_here()).unwrap_or(usize::MAX);
+                        items.push(match found {
+                            Retained::Here(message) => RetainedView::Here(Arc::clone(message)),
+                            Retained::Away(_) => RetainedView::Away { topic, id: found.id() },
+                        });
                     }
                 }
             }

@@ -20,6 +20,7 @@ use crate::{
     board::Board,
     conn::SessionIx,
     deliver::{How, Publication},
+    drops::Dropped,
     event::Event,
     gather::is_elsewhere,
     io::Output,
@@ -27,8 +28,8 @@ use crate::{
     shard::Shard,
 };
 
-/// Bytes the heads of all queues of a shard may hold together before every queue gets a tail.
-const HEADS_BYTES_MAX: u64 = 32 << 20;
+/// Bytes that a queue gets back in one go at least, however many others are to get some.
+const LOAD_BYTES_LOW: u64 = 16 << 10;
 /// Messages asked for in one go; of bytes as many as a head may hold.
 const LOAD_MESSAGES_MAX: u32 = 1024;
 
@@ -166,12 +167,14 @@ impl Board {
         let message = self.message(publication);
         let cost = message.cost_bytes() as u64;
         if !self.has_room(six, cost) {
-            self.stats.dropped_queue_full += 1;
-            return;
+            return self.count_drops(six, Dropped::QueueFull, 1);
         }
-        let queue = &self.sessions[six as usize].outgoing().queue;
-        let long = queue.head_bytes + cost > self.config.limits.queue_head_bytes_max
-            || self.heads_bytes + cost > HEADS_BYTES_MAX;
+        let limits = &self.config.limits;
+        let (one_max, all_max) = (limits.queue_head_bytes_max, limits.heads_bytes_max);
+        let session = &mut self.sessions[six as usize];
+        let asleep = self.pressure.is_lean() && !session.is_online();
+        let queue = &session.outgoing().queue;
+        let long = asleep || queue.head_bytes + cost > one_max || self.heads_bytes + cost > all_max;
         let to_tail = self.config.loads && (queue.has_tail() || long);
         // What is in the tail comes from the store, which has it once its records are stored, wherever that is.
         let ticket = publication.once.filter(|once| to_tail && is_elsewhere(*once)).unwrap_or(ticket);
@@ -246,6 +249,32 @@ impl Board {
         taken
     }
 
+    /// Leaves the head of a queue to the store, which has all of it.
+    pub(crate) fn put_head_away(&mut self, six: SessionIx) {
+        let batch = self.ticket;
+        let Some(session) = self.sessions.get_mut(six as usize) else { return };
+        if !session.recorded || session.handing_over {
+            return;
+        }
+        let kept_from = session.kept_from;
+        let Some(outgoing) = session.outgoing.as_deref_mut() else { return };
+        outgoing.cursors.fetched.clear();
+        let queue = &mut outgoing.queue;
+        let first = queue.head.front().map(|first| first.number);
+        let Some(first) = first.filter(|first| *first > kept_from) else { return };
+        queue.tail.from = first;
+        queue.tail.messages += queue.head.len() as u64;
+        queue.tail.ticket = batch;
+        for ticket in queue.head.iter().map(|queued| queued.ticket).filter(|ticket| is_elsewhere(*ticket)) {
+            if !queue.tail.elsewhere.contains(&ticket) {
+                queue.tail.elsewhere.push(ticket);
+            }
+        }
+        self.heads_bytes -= std::mem::take(&mut queue.head_bytes);
+        queue.head = VecDeque::new();
+        queue.forget_question();
+    }
+
     /// Asks the store for the next messages of a queue whose head runs out.
     pub(crate) fn refill(&mut self, six: SessionIx) {
         // A head with less than this is filled up.
@@ -273,7 +302,10 @@ impl Board {
 
     /// Asks for what comes from delivery `from` on, as it is after the present batch.
     fn load(&mut self, six: SessionIx, from: u64) {
-        let bytes_max = self.config.limits.queue_head_bytes_max.max(1);
+        let limits = &self.config.limits;
+        // When many return at once each gets less.
+        let room = limits.heads_bytes_max.saturating_sub(self.heads_bytes) / 16;
+        let bytes_max = room.max(LOAD_BYTES_LOW).min(limits.queue_head_bytes_max.max(1));
         let Some(session) = self.sessions.get_mut(six as usize) else { return };
         let key = session.key;
         let tail = &mut session.outgoing().queue.tail;
@@ -369,9 +401,9 @@ impl Board {
         self.queue_bytes += missing;
         self.stats.queued_messages += more;
         self.stats.queued_messages -= gone;
-        self.stats.lost_damaged += gone;
         let waits = came == 0 && !short && tail.messages > 0;
         let ticket = tail.ticket;
+        self.count_drops(six, Dropped::Damaged, gone);
         if waits && ticket > stored {
             self.delayed.push_back((ticket, six));
         }

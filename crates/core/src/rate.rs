@@ -97,6 +97,14 @@ impl Board {
         if rest.is_zero() {
             return;
         }
+        self.rest(id, rest);
+    }
+
+    /// Does not read a client for so long.
+    pub(crate) fn rest(&mut self, id: ConnId, rest: Duration) {
+        let now = self.now;
+        let Some(conn) = self.conn(id) else { return };
+        let rate = conn.rate.get_or_insert_default();
         rate.rests_until = now + rest;
         let (until, first) = (rate.rests_until, !std::mem::replace(&mut rate.reported, true));
         self.stats.slowed += 1;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use cork_proto::Time;
-use cork_store::{Message, Publisher, Recovered, RecoveredSession, SessionState, WallTime, Will};
+use cork_store::{Publisher, Recovered, RecoveredSession, SessionState, WallTime, Will};
+use cork_topic::Retained as _;
 
 use crate::{
     board::Timer,
     conn::SessionIx,
-    deliver::Retained,
     queue::Queue,
+    retained::Retained,
     session::{SubValue, WILL_PUBLISHED},
     shard::{Shard, home_shard, keep_alive_grace},
 };
@@ -17,8 +18,14 @@ use crate::{
 /// Gives each of `shards` shards its Sessions, and all of them all retained messages.
 #[must_use]
 pub fn share_out(recovered: Recovered, shards: u16, seed: u64) -> Vec<Recovered> {
-    let Recovered { epoch, last_arrival, sessions, retained } = recovered;
-    let part = || Recovered { epoch, last_arrival, sessions: Vec::new(), retained: retained.clone() };
+    let Recovered { epoch, last_arrival, sessions, retained, stubs } = recovered;
+    let part = || Recovered {
+        epoch,
+        last_arrival,
+        sessions: Vec::new(),
+        retained: retained.clone(),
+        stubs: stubs.clone(),
+    };
     let mut parts: Vec<Recovered> = (0..shards).map(|_| part()).collect();
     for session in sessions {
         let home = home_shard(session.client_id(), shards, seed);
@@ -36,7 +43,10 @@ impl Shard {
         self.board.now = self.board.now.max(now);
         let records = self.board.records.len();
         for message in recovered.retained {
-            self.restore_retained(message);
+            self.restore_retained(Retained::Here(message));
+        }
+        for stub in recovered.stubs {
+            self.restore_retained(stub.into());
         }
         let mut over = Vec::new();
         for session in recovered.sessions {
@@ -54,12 +64,12 @@ impl Shard {
         self.restore_presence();
     }
 
-    fn restore_retained(&mut self, message: Arc<Message>) {
-        if let Some(at) = message.expires {
+    fn restore_retained(&mut self, entry: Retained) {
+        if let Some(at) = entry.expires() {
             let when = self.board.time_of(at);
-            self.board.at(when, Timer::Retained(message.topic.clone()));
+            self.board.at(when, Timer::Retained(entry.topic().into()));
         }
-        self.board.retained.insert(Retained(message));
+        self.board.put_retained(entry);
     }
 
     fn forget_expired_retained(&mut self) {

@@ -11,9 +11,10 @@ use crate::{
     config::{Door, Limits},
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
-    event::{Ended, Event},
+    event::{Ended, Event, Refused},
     hooks::Client,
     io::ConnId,
+    refuse::FOREIGN,
     session::{NO_CONN, NO_GROUP, Session, WILL_PUBLISHED},
     shard::{Shard, keep_alive_grace},
 };
@@ -41,10 +42,11 @@ impl Shard {
         let Admission { user, proof, .. } = admission;
         let publisher = Publisher { client_id: client_id.into(), user_name: user.clone(), proof: *proof };
         if !self.board.users.may_stay(&publisher) {
-            return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // the users changed while it was being checked
+            let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
+            return self.refuse(id, refused.saying("the users changed while this one was being checked"));
         }
-        if !self.may_leave_will(connect, &publisher) {
-            return self.refuse(id, ReasonCode::NOT_AUTHORIZED);
+        if let Some(refused) = self.refusal_of_will(connect, &publisher) {
+            return self.refuse(id, refused);
         }
         let records = self.board.records.len();
         let existing = self.session_of(client_id);
@@ -60,13 +62,14 @@ impl Shard {
                 }
             };
             if foreign {
-                return self.refuse(id, ReasonCode::NOT_AUTHORIZED); // somebody else's Session
+                let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
+                return self.refuse(id, refused.saying(FOREIGN));
             }
         }
         if let Some(hooks) = &self.board.hooks {
             let client = Client::new(&publisher, self.board.peer_of(id.index));
             if let Err(refusal) = hooks.connect(&client, connect) {
-                return self.refuse_because(id, &refusal);
+                return self.refuse_because(id, &publisher, &refusal);
             }
         }
         if let Some(six) = existing {
@@ -116,6 +119,7 @@ impl Shard {
         let client_id = Arc::clone(&publisher);
         let client_id = &*client_id.client_id;
         let six = self.insert_nameless(key, publisher);
+        self.watch_backlog(six, client_id);
         let (hasher, sessions) = (&self.hasher, &self.board.sessions);
         self.clients.insert_unique(hasher.hash_one(client_id), six, |other| {
             hasher.hash_one(sessions[*other as usize].client_id())
@@ -157,6 +161,7 @@ impl Shard {
         let Some(conn) = self.board.conn(id) else { return };
         conn.granted = granted;
         conn.version = connect.version;
+        conn.bridge = connect.bridge;
         conn.stage = Stage::Connected { connack_sent: false };
         conn.session = six;
         conn.keep_alive = keep_alive;
@@ -177,7 +182,8 @@ impl Shard {
         if std::mem::take(&mut session.handing_over) {
             session.outgoing().queue.forget_question();
         }
-        if *session.publisher != publisher {
+        let changes_hands = *session.publisher != publisher;
+        if changes_hands {
             session.publisher = Arc::new(publisher);
         }
         let was_persistent = session.is_persistent();
@@ -191,6 +197,9 @@ impl Shard {
             self.record_session(six);
         }
         self.count_connected(1);
+        if changes_hands {
+            self.reattach(six);
+        }
         for subscription in self.board.sessions[six as usize].subscriptions.clone() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
@@ -203,6 +212,9 @@ impl Shard {
     pub(crate) fn record_session(&mut self, six: SessionIx) {
         let session = &mut self.board.sessions[six as usize];
         let first = !std::mem::replace(&mut session.recorded, true);
+        if first {
+            session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
+        }
         let record = session.to_record();
         self.board.record(record);
         if first {
@@ -283,7 +295,9 @@ impl Shard {
         let limits = &self.board.config.limits;
         // A client may accept very short packets only: what it can do without is left out then.
         let Some(bytes) = encode(&facts.all(limits)).or_else(|| encode(&facts.needed(limits))) else {
-            return self.end(id, Ended::Refused(ReasonCode::PACKET_TOO_LARGE));
+            let refused = Refused::connect(connect, ReasonCode::PACKET_TOO_LARGE);
+            let refused = refused.saying("CONNACK is longer than its Maximum Packet Size");
+            return self.end(id, Ended::Refused(Box::new(refused)));
         };
         if durable {
             self.board.hold(id.index, Holds::CONNECT);

@@ -1,9 +1,10 @@
 //! What the rights refuse, and what a change of rights or users means for who is connected.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
-use cork_access::{Acl, Action, Decision, Subject};
+use cork_access::{Acl, Action, Subject};
 use cork_store::{Proof, Publisher};
+use foldhash::fast::FixedState;
 
 use crate::{
     board::Board,
@@ -15,6 +16,9 @@ use crate::{
     shard::Shard,
 };
 
+/// Refusals that are reported of one connection until the rights change; further ones are only counted.
+const DENIALS_REPORTED_MAX: usize = 32;
+
 /// What is reported of a refusal.
 #[derive(Copy, Clone)]
 pub(crate) enum Denied<'a> {
@@ -24,6 +28,13 @@ pub(crate) enum Denied<'a> {
     Subscribe { text: &'a str, filter: &'a str },
     /// A delivery from this topic.
     Delivery(&'a str),
+}
+
+/// Whether this is where a bridge of Mosquitto says that it is there, by a Will too: without it none could connect.
+#[cold]
+fn is_own_state(publisher: &Publisher, topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| *name == *publisher.client_id)
 }
 
 impl Board {
@@ -38,10 +49,12 @@ impl Board {
     /// Whether the rights let somebody publish to a topic now.
     #[inline]
     pub(crate) fn may_write(&self, publisher: &Publisher, topic: &str) -> bool {
-        publisher.proof == Proof::Inside || self.rights.allows(self.subject(publisher), Action::Write, topic)
+        publisher.proof == Proof::Inside
+            || self.rights.allows(self.subject(publisher), Action::Write, topic)
+            || (self.rights.is_permissive() && is_own_state(publisher, topic))
     }
 
-    /// Reports a refusal with the rule it comes from, the first time on a connection.
+    /// Reports a refusal with the rule it comes from, the first time for a topic on a connection.
     pub(crate) fn report_denied(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>) {
         self.report(index, publisher, denied, None);
     }
@@ -58,34 +71,47 @@ impl Board {
     }
 
     fn report(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>, by: Option<&Refusal>) {
+        let seed = self.config.seed;
         let Some(conn) = self.conn_at(index) else { return };
-        if !std::mem::replace(denied.reported(conn), true) {
+        if conn.denials.get_or_insert_default().is_new(|| denied.hash(seed)) {
             self.event_denied(publisher, denied, by);
         }
     }
 
     pub(crate) fn event_denied(&mut self, publisher: &Publisher, denied: Denied<'_>, by: Option<&Refusal>) {
         let (client_id, user_name) = (publisher.client_id.clone(), publisher.user_name.clone());
-        let who = self.subject(publisher);
-        let rule = |decision: Decision<'_>| match by {
-            Some(refusal) => Some(format!("hook: {}", refusal.why()).into()),
-            None => decision.source.map(Box::from),
-        };
+        let rule = self.rule_of(publisher, denied, by);
         let event = match denied {
             Denied::Publish(topic) => {
-                let rule = rule(self.rights.explain(who, Action::Write, topic));
                 Event::PublishDenied { client_id, user_name, topic: topic.into(), rule }
             }
-            Denied::Subscribe { text, filter } => {
-                let rule = rule(self.rights.explain_filter(who, filter));
+            Denied::Subscribe { text, .. } => {
                 Event::SubscribeDenied { client_id, user_name, filter: text.into(), rule }
             }
             Denied::Delivery(topic) => {
-                let rule = rule(self.rights.explain(who, Action::Read, topic));
                 Event::DeliveryDenied { client_id, user_name, topic: topic.into(), rule }
             }
         };
         self.event(event);
+    }
+
+    /// What refused: `file:line`, or a hook; none: no rule fits.
+    pub(crate) fn rule_of(
+        &self,
+        publisher: &Publisher,
+        denied: Denied<'_>,
+        by: Option<&Refusal>,
+    ) -> Option<Box<str>> {
+        if let Some(refusal) = by {
+            return Some(format!("hook: {}", refusal.why()).into());
+        }
+        let who = self.subject(publisher);
+        let decision = match denied {
+            Denied::Publish(topic) => self.rights.explain(who, Action::Write, topic),
+            Denied::Subscribe { filter, .. } => self.rights.explain_filter(who, filter),
+            Denied::Delivery(topic) => self.rights.explain(who, Action::Read, topic),
+        };
+        decision.source.map(Box::from)
     }
 
     /// Whether the rights let a Session read a topic now; asked at each delivery, so that a withdrawn right also
@@ -116,12 +142,32 @@ impl Board {
 }
 
 impl Denied<'_> {
-    fn reported(self, conn: &mut Conn) -> &mut bool {
-        match self {
-            Self::Publish(_) => &mut conn.denial_reported,
-            Self::Subscribe { .. } => &mut conn.subscribe_denial_reported,
-            Self::Delivery(_) => &mut conn.delivery_denial_reported,
+    /// Stands for the refusal in [`Denials`]. The seed is secret, so that nobody makes one refusal hide another.
+    fn hash(self, seed: u64) -> u64 {
+        FixedState::with_seed(seed).hash_one(match self {
+            Self::Publish(topic) => (0_u8, topic),
+            Self::Subscribe { text, .. } => (1, text),
+            Self::Delivery(topic) => (2, topic),
+        })
+    }
+}
+
+/// Refusals reported of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Denials(Vec<u64>);
+
+impl Denials {
+    /// Whether this one is to be reported: it is another one, and there is room.
+    fn is_new(&mut self, hash: impl FnOnce() -> u64) -> bool {
+        if self.0.len() >= DENIALS_REPORTED_MAX {
+            return false;
         }
+        let hash = hash();
+        let new = !self.0.contains(&hash);
+        if new {
+            self.0.push(hash);
+        }
+        new
     }
 }
 
@@ -131,9 +177,7 @@ impl Shard {
         self.board.rights = rights;
         // What the new rights refuse is worth a line even from a client of which the old ones had one.
         for conn in self.board.conns.iter_mut().flatten() {
-            conn.denial_reported = false;
-            conn.subscribe_denial_reported = false;
-            conn.delivery_denial_reported = false;
+            conn.denials = None;
         }
     }
 

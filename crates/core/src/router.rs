@@ -38,6 +38,8 @@ pub(crate) struct Group {
     pub(crate) online: u32,
     /// Other shards with members; empty when there is one shard.
     pub(crate) remotes: Vec<Remote>,
+    /// Its place among the subscriptions with filters, if it has one; `filter` names nothing then.
+    pub(crate) filtered: Option<u32>,
     /// Counts messages, so that shards get their turns by the number of their members.
     turn: u32,
 }
@@ -156,13 +158,20 @@ impl Router {
         if let Some(group) = self.group(name) {
             return group;
         }
+        let group = u32::try_from(self.groups.vacant_key()).expect("fewer than 2^31 groups fit into memory");
+        let inserted = self.index.insert(filter, group | GROUP_BIT, SubValue { options: 0, sub_id: 0 });
+        self.new_group(name, inserted.id)
+    }
+
+    /// Makes a group of a filter.
+    pub(crate) fn new_group(&mut self, name: &str, filter: FilterId) -> u32 {
         let entry = self.groups.vacant_entry();
         let group = u32::try_from(entry.key()).expect("fewer than 2^31 groups fit into memory");
-        let inserted = self.index.insert(filter, group | GROUP_BIT, SubValue { options: 0, sub_id: 0 });
         let name: Arc<str> = name.into();
         entry.insert(Group {
             name: Arc::clone(&name),
-            filter: inserted.id,
+            filter,
+            filtered: None,
             members: ShareGroup::default(),
             online: 0,
             remotes: Vec::new(),
@@ -172,14 +181,19 @@ impl Router {
         group
     }
 
-    /// Removes a group that has no member anywhere.
-    pub(crate) fn drop_group_if_empty(&mut self, group: u32) {
-        let Some(entry) = self.groups.get(group as usize) else { return };
-        if entry.members.is_empty() && entry.remotes.is_empty() {
-            let entry = self.groups.remove(group as usize);
-            self.index.remove(entry.filter, group | GROUP_BIT);
-            self.group_names.remove(&entry.name);
+    /// Removes a group that has no member anywhere. Returns its place among the subscriptions with filters, which is to
+    /// be removed, too.
+    pub(crate) fn drop_group_if_empty(&mut self, group: u32) -> Option<u32> {
+        let entry = self.groups.get(group as usize)?;
+        if !(entry.members.is_empty() && entry.remotes.is_empty()) {
+            return None;
         }
+        let entry = self.groups.remove(group as usize);
+        if entry.filtered.is_none() {
+            self.index.remove(entry.filter, group | GROUP_BIT);
+        }
+        self.group_names.remove(&entry.name);
+        entry.filtered
     }
 
     /// Adds to the number of a group's members that have a connection.

@@ -1,6 +1,9 @@
 //! A Session: what the broker keeps for a Client Identifier (5.0 4.1).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cork_packet::{PacketId, QoS};
 use cork_proto::{Inflight, Received, Time};
@@ -9,7 +12,7 @@ use cork_store::{
 };
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors, queue::Queue};
+use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -98,6 +101,16 @@ pub(crate) struct Subscription {
     pub(crate) group: u32,
 }
 
+/// One subscription of a Session that has a filter.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Its place among those with filters; a shared one's is its group's.
+    pub(crate) key: Option<u32>,
+    pub(crate) group: u32,
+    /// What the store knows it as.
+    pub(crate) record: Box<str>,
+}
+
 /// A Session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -109,12 +122,16 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// Deliveries beyond this one are all in the store.
+    pub(crate) kept_from: u64,
     /// The store knows it although it ends with its connection: its queue has, or had, a tail.
     pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
     /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
     pub(crate) subscriptions: BTreeSet<Subscription>,
+    /// Those with a filter, by their text. A shared one is among the others, too.
+    pub(crate) filtered: BTreeMap<Box<str>, Own>,
     pub(crate) will: Option<Box<Will>>,
     /// When the Will goes out, while it is due but delayed.
     pub(crate) will_at: Time,
@@ -126,6 +143,8 @@ pub(crate) struct Session {
     pub(crate) since: WallTime,
     /// The part of its queue that only the store has is looked through for what others of a share can take.
     pub(crate) handing_over: bool,
+    /// Messages it did not get, once there are any.
+    pub(crate) drops: Option<Box<Drops>>,
     /// It has ended; only what others of a share can take is still looked for.
     pub(crate) over: bool,
 }
@@ -138,9 +157,11 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            kept_from: 0,
             spilled: false,
             expires: Time::NEVER,
             subscriptions: BTreeSet::new(),
+            filtered: BTreeMap::new(),
             will: None,
             will_at: Time::NEVER,
             will_restored: false,
@@ -148,12 +169,18 @@ impl Session {
             received: Received::default(),
             since: WallTime::default(),
             handing_over: false,
+            drops: None,
             over: false,
         }
     }
 
     pub(crate) fn client_id(&self) -> &str {
         &self.publisher.client_id
+    }
+
+    /// Whether it has a subscription with a filter of this text.
+    pub(crate) fn has_filtered(&self, text: &str) -> bool {
+        self.filtered.contains_key(text)
     }
 
     pub(crate) fn is_online(&self) -> bool {

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::{
+    backlog::Backlogs,
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
     conn::{Conn, Holds, SessionIx, Stage},
@@ -40,6 +41,7 @@ pub struct Shard {
     pub(crate) router: Router,
     pub(crate) peers: Peers,
     pub(crate) sys: Sys,
+    pub(crate) backlogs: Backlogs,
     /// When `$SYS` is published next.
     pub(crate) sys_due: Time,
     /// Client Identifiers to Sessions; the strings are the Sessions'.
@@ -73,6 +75,7 @@ impl Shard {
             router: Router::new(config.seed),
             peers: Peers::new(config.shards),
             sys: Sys::default(),
+            backlogs: Backlogs::default(),
             sys_due: Time::NEVER,
             clients: HashTable::new(),
             hasher: FixedState::with_seed(config.seed),
@@ -110,6 +113,7 @@ impl Shard {
             }
             Input::Stored { ticket, result } => self.on_stored(ticket, result),
             Input::Loaded(loaded) => self.on_loaded(loaded),
+            Input::Fetched(fetched) => self.on_fetched(fetched),
             Input::Full(full) => self.on_full(full),
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
@@ -118,6 +122,10 @@ impl Shard {
             Input::Expel { conn, why } => self.on_expel(conn, why),
             Input::Kick { client_id, why } => self.on_kick(&client_id, why),
             Input::EndSession { client_id, why } => self.on_end_session(&client_id, why),
+            Input::Health(health) => {
+                self.sys.health = health;
+                self.on_pressure(health.pressure);
+            }
             Input::TurnedAway(how) => self.board.stats.count_turned_away(how),
             Input::Timeout => self.on_timeout(),
             Input::Drain => self.drain(),
@@ -130,6 +138,7 @@ impl Shard {
         if self.board.outputs.is_empty() {
             self.board.close_batch();
             self.board.close_loads();
+            self.board.close_fetches();
             self.close_forwards();
         }
         self.board.outputs.pop_front()
@@ -220,7 +229,8 @@ impl Shard {
     /// When to come back with [`Input::Timeout`] at the latest. In the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        if !(self.board.again.is_empty() && self.board.lists.is_empty()) {
+        let board = &self.board;
+        if !(board.again.is_empty() && board.lists.is_empty() && board.sweep.is_over()) {
             return Some(Time::ZERO);
         }
         self.board.timers.first().map(|(when, _)| *when)
@@ -419,6 +429,7 @@ impl Shard {
                 self.on_publish(id, version, &publish)?;
                 if self.board.records.len() > records {
                     self.board.hold_back(id);
+                    self.board.slow_down(id);
                 }
                 self.pace(id, length);
             }
@@ -496,6 +507,7 @@ impl Shard {
 
     fn on_timeout(&mut self) {
         self.go_on_with_lists();
+        self.go_on_with_sweep();
         for _ in 0..self.board.again.len() {
             if let Some(session) = self.board.again.pop_front() {
                 self.board.pump(session);
@@ -511,10 +523,12 @@ impl Shard {
                 Timer::Will(key, session) => self.on_will_timer(key, session),
                 Timer::Expire(key, session) => self.on_expire_timer(key, session),
                 Timer::Retained(topic) => self.on_retained_timer(&topic),
+                Timer::Fetch(key, session) => self.on_fetch_timer(key, session),
                 Timer::Sys => self.on_sys_timer(),
                 Timer::Presence => self.flush_presence(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
+                Timer::Held(key, topic) => self.on_held_timer(key, &topic),
             }
         }
     }

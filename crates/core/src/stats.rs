@@ -70,6 +70,12 @@ pub struct Stats {
     pub closed_login_memory: u64,
     /// How often a client was not read for a while because it published too fast.
     pub slowed: u64,
+    /// Messages that passed a subscription's filter.
+    pub filter_passed: u64,
+    /// Messages that a subscription's filter kept back.
+    pub filter_suppressed: u64,
+    /// Messages that a subscription's filter kept back because it found no value in them.
+    pub filter_not_understood: u64,
 }
 
 impl Stats {
@@ -91,12 +97,8 @@ impl Stats {
             Ended::ConnectTimeout => &mut self.closed_connect_timeout,
             Ended::PacketTimeout => &mut self.closed_packet_timeout,
             Ended::NoRoomForStrangers => &mut self.closed_login_memory,
-            Ended::Refused(ReasonCode::SERVER_BUSY) => &mut self.refused_busy,
-            Ended::Refused(
-                ReasonCode::BAD_USER_NAME_OR_PASSWORD
-                | ReasonCode::NOT_AUTHORIZED
-                | ReasonCode::BAD_AUTHENTICATION_METHOD,
-            ) => &mut self.refused_login,
+            Ended::Refused(refused) if refused.code == ReasonCode::SERVER_BUSY => &mut self.refused_busy,
+            Ended::Refused(refused) if refused.is_login() => &mut self.refused_login,
             _ => return,
         };
         *counter += 1;
@@ -119,7 +121,7 @@ impl Stats {
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large
             lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_busy refused_login bans
-            closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed);
+            closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed filter_passed filter_suppressed filter_not_understood);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }
 }

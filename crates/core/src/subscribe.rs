@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cork_packet::{
-    Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
-    Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions, UnsubAck, Unsubscribe,
-    UnsubscribeFilters, levels, split_share, validate_filter,
+    Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscribeFilter, SubscribeFilters, SubscriptionOptions, UnsubAck, Unsubscribe, UnsubscribeFilters,
+    levels,
 };
 use cork_proto::PeerError;
 use cork_store::{Proof, Record};
@@ -14,6 +14,7 @@ use crate::{
     board::{encode_within, explanation},
     conn::{Answer, SessionIx},
     cursors::RetainedCursor,
+    filters::{Asked, Parsed, Prefix, Refused, Spec, parse},
     hooks::Client,
     io::{ConnId, Waiter},
     list::{LIST_STEPS_MAX, List, ListAction},
@@ -22,27 +23,6 @@ use crate::{
     session::{GROUP_BIT, NO_GROUP, SubValue, Subscription},
     shard::Shard,
 };
-
-/// A Topic Filter as it is subscribed: plain, or through a share.
-struct Parsed<'a> {
-    /// As the client wrote it.
-    text: &'a str,
-    /// What topics are matched with.
-    filter: &'a str,
-    /// `<share name>/<filter>`, for a shared subscription.
-    group: Option<&'a str>,
-}
-
-fn parse(text: &str) -> Result<Parsed<'_>, PeerError> {
-    match split_share(text) {
-        Ok(None) => {
-            validate_filter(text).map_err(|_| PeerError::TopicFilterInvalid)?;
-            Ok(Parsed { text, filter: text, group: None })
-        }
-        Ok(Some((_, filter))) => Ok(Parsed { text, filter, group: text.strip_prefix("$share/") }),
-        Err(_) => Err(PeerError::TopicFilterInvalid),
-    }
-}
 
 impl Shard {
     /// A client subscribes. Every filter is checked before the first one is acted on: a packet that breaks a rule
@@ -64,9 +44,11 @@ impl Shard {
             version,
             action: ListAction::Subscribe {
                 sub_id: subscribe.properties.subscription_identifier().unwrap_or(0),
+                asked: Asked::of(&subscribe.properties)?,
             },
             codes: Vec::new(),
             ticket: None,
+            why: None,
         };
         self.begin_list(id, list, subscribe.filters().rest(), subscribe.filters().len());
         Ok(())
@@ -77,19 +59,33 @@ impl Shard {
         &mut self,
         six: SessionIx,
         list: &mut List,
-        sub_id: u32,
+        (sub_id, asked): (u32, &Asked),
         filters: &mut SubscribeFilters<'_>,
     ) {
         let records = self.board.records.len();
         let mut cursors = Vec::new();
-        for SubscribeFilter { filter, options } in filters.take(LIST_STEPS_MAX) {
+        let index = self.board.sessions[six as usize].conn;
+        let bridge = self.board.conn_at(index).is_some_and(|conn| conn.bridge);
+        for SubscribeFilter { filter, mut options } in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
-            list.codes.push(match self.may_subscribe(six, &parsed, options) {
-                Ok(()) => {
+            if bridge {
+                // What 3.1.1 cannot ask for and a bridge needs: nothing of its own, and RETAIN as it was published.
+                options.no_local = parsed.group.is_none();
+                options.retain_as_published = true;
+            }
+            let allowed = self.may_subscribe(six, &parsed, options);
+            let spec = allowed.and_then(|()| {
+                self.spec_of(six, &parsed, asked).map_err(|Refused { code, why }| {
+                    list.why.get_or_insert(why);
+                    code
+                })
+            });
+            list.codes.push(match spec {
+                Ok(spec) => {
                     let value = SubValue { options: options.bits(), sub_id };
-                    let new = self.insert_subscription(six, &parsed, value);
+                    let new = self.insert_subscription(six, &parsed, value, spec);
                     if parsed.group.is_none() && wants_retained(options, new, list.version) {
-                        cursors.push((parsed.filter.into(), options, sub_id));
+                        cursors.push(self.cursor(six, &parsed, value));
                     }
                     options.qos as u8
                 }
@@ -99,14 +95,15 @@ impl Shard {
         let relies = self.board.records.len() > records;
         list.ticket = if relies { Some(self.board.ticket) } else { list.ticket };
         let ticket = list.ticket.unwrap_or(self.board.stored);
-        for (filter, options, sub_id) in cursors {
-            self.add_cursor(six, filter, options, sub_id, ticket);
+        for cursor in cursors.into_iter().flatten() {
+            let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
+            cursors.push(RetainedCursor { ticket, ..cursor });
         }
     }
 
     /// Answers a SUBSCRIBE of which every filter was seen to.
     pub(crate) fn finish_subscribe(&mut self, id: ConnId, list: &List) {
-        let bytes = self.suback(id, list.packet_id, &list.codes);
+        let bytes = self.suback(id, list);
         // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
         // may still be on its way, and SUBACK says that nothing is missed from now on.
         let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
@@ -114,13 +111,15 @@ impl Shard {
         self.board.answer_after(id.index, list.ticket, waits, Answer::Packet(bytes.into()));
     }
 
-    fn suback(&mut self, id: ConnId, packet_id: PacketId, codes: &[u8]) -> Vec<u8> {
+    fn suback(&mut self, id: ConnId, list: &List) -> Vec<u8> {
+        let (packet_id, codes) = (list.packet_id, &*list.codes);
         let Some(conn) = self.board.conn(id) else { return Vec::new() };
         let (version, maximum, explain) = (conn.version, conn.packet_bytes_max, conn.problem_information);
         let mut properties = PropertiesBuf::default();
         let failed = codes.iter().copied().map(ReasonCode).find(|code| code.is_error());
         if let Some(reason) = failed.filter(|_| version.is_v5() && explain) {
-            properties.push(Property::ReasonString(explanation(reason)));
+            let why = list.why.as_deref().unwrap_or_else(|| explanation(reason));
+            properties.push(Property::ReasonString(why));
         }
         let ack = SubAck { packet_id, properties: properties.as_properties(), codes };
         encode_within(&Packet::SubAck(ack), version, maximum).unwrap_or_default()
@@ -155,12 +154,22 @@ impl Shard {
     }
 
     /// Makes or replaces a subscription. Returns whether it is new to the Session.
-    fn insert_subscription(&mut self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> bool {
+    pub(crate) fn insert_subscription(
+        &mut self,
+        six: SessionIx,
+        parsed: &Parsed<'_>,
+        value: SubValue,
+        spec: Option<Spec>,
+    ) -> bool {
         if presence::concerns(parsed.filter) {
             self.show_presence(); // as retained messages, not once more as new ones
         }
+        if let Some(spec) = spec {
+            return self.insert_filtered(six, parsed, value, spec);
+        }
+        let replaces = self.remove_filtered(six, parsed.text);
         let online = self.board.sessions[six as usize].is_online();
-        let (subscription, before, first) = match parsed.group {
+        let (subscription, before, first) = match parsed.group.as_deref() {
             Some(name) => {
                 let group_ix = self.router.group_or_new(name, parsed.filter);
                 let group = &mut self.router.groups[group_ix as usize];
@@ -190,20 +199,13 @@ impl Shard {
         }
         if new && subscription.group != NO_GROUP {
             self.announce_group(subscription.group);
-        } else if first && subscription.group == NO_GROUP {
+        } else if first && subscription.group == NO_GROUP && !self.board.filters.has_session(parsed.filter) {
             self.announce_filter(parsed.filter, true);
         }
-        new
+        new && !replaces
     }
 
-    /// Makes a subscription of an earlier life of the broker again.
-    pub(crate) fn restore_subscription(&mut self, six: SessionIx, filter: &str, value: SubValue) {
-        if let Ok(parsed) = parse(filter) {
-            self.insert_subscription(six, &parsed, value);
-        }
-    }
-
-    fn record_subscribed(&mut self, six: SessionIx, filter: &str, value: SubValue) {
+    pub(crate) fn record_subscribed(&mut self, six: SessionIx, filter: &str, value: SubValue) {
         let session = &self.board.sessions[six as usize];
         if session.is_persistent() {
             let record = Record::Subscribed {
@@ -216,28 +218,23 @@ impl Shard {
         }
     }
 
-    /// Starts the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11).
-    fn add_cursor(
-        &mut self,
-        six: SessionIx,
-        filter: Arc<str>,
-        options: SubscriptionOptions,
-        sub_id: u32,
-        ticket: cork_store::Ticket,
-    ) {
+    /// What begins the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11), if there are any.
+    fn cursor(&self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> Option<RetainedCursor> {
         if self.board.retained.is_empty() {
-            return;
+            return None;
         }
-        let cursor = RetainedCursor {
+        let own = self.board.sessions[six as usize].filtered.get(parsed.text);
+        let filter: Arc<str> = parsed.filter.into();
+        Some(RetainedCursor {
+            name: if parsed.text == parsed.filter { Arc::clone(&filter) } else { parsed.text.into() },
             filter,
+            filtered: own.and_then(|own| own.key),
             after: None,
-            qos: options.qos,
-            no_local: options.no_local,
-            sub_id,
-            ticket,
-        };
-        let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
-        cursors.push(cursor);
+            qos: value.qos(),
+            no_local: value.no_local(),
+            sub_id: value.sub_id,
+            ticket: cork_store::Ticket(0),
+        })
     }
 
     /// A client unsubscribes.
@@ -251,8 +248,14 @@ impl Shard {
             parse(filter)?;
         }
         let packet_id = unsubscribe.packet_id;
-        let list =
-            List { packet_id, version, action: ListAction::Unsubscribe, codes: Vec::new(), ticket: None };
+        let list = List {
+            packet_id,
+            version,
+            action: ListAction::Unsubscribe,
+            codes: Vec::new(),
+            ticket: None,
+            why: None,
+        };
         self.begin_list(id, list, unsubscribe.filters().rest(), unsubscribe.filters().len());
         Ok(())
     }
@@ -267,12 +270,10 @@ impl Shard {
         let records = self.board.records.len();
         for filter in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
-            let code = match self.find_subscription(six, &parsed) {
-                Some(subscription) => {
-                    self.remove_subscription(six, &parsed, subscription);
-                    ReasonCode::SUCCESS
-                }
-                None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            let code = if self.remove_found(six, &parsed) {
+                ReasonCode::SUCCESS
+            } else {
+                ReasonCode::NO_SUBSCRIPTION_EXISTED
             };
             list.codes.push(code.0);
         }
@@ -290,8 +291,21 @@ impl Shard {
         self.board.answer_after(id.index, list.ticket, 0, Answer::Packet(bytes.into()));
     }
 
+    /// Ends a Session's subscription of this text. False when there is none.
+    pub(crate) fn remove_found(&mut self, six: SessionIx, parsed: &Parsed<'_>) -> bool {
+        if self.remove_filtered(six, parsed.text) {
+            return true;
+        }
+        let Some(subscription) = self.find_subscription(six, parsed) else { return false };
+        self.remove_subscription(six, parsed, subscription);
+        true
+    }
+
     fn find_subscription(&self, six: SessionIx, parsed: &Parsed<'_>) -> Option<Subscription> {
-        let subscription = match parsed.group {
+        if parsed.prefix != Prefix::None {
+            return None;
+        }
+        let subscription = match parsed.group.as_deref() {
             Some(name) => {
                 let group = self.router.group(name)?;
                 Subscription { filter: self.router.groups.get(group as usize)?.filter, group }
@@ -307,7 +321,7 @@ impl Shard {
         session.subscriptions.remove(&subscription);
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             if parsed.group.is_none() {
-                outgoing.cursors.remove(parsed.filter);
+                outgoing.cursors.remove(parsed.text);
             } else {
                 outgoing.leave_group(subscription.group);
             }
@@ -322,7 +336,7 @@ impl Shard {
     /// Takes a subscription out of the routes.
     pub(crate) fn drop_subscription(&mut self, six: SessionIx, subscription: Subscription) {
         self.board.stats.subscriptions -= 1;
-        if self.presence.is_watched() && presence::concerns(&self.router.index.filter(subscription.filter)) {
+        if self.presence.is_watched() && presence::concerns(&self.filter_text(subscription)) {
             self.watch_presence(false);
         }
         if subscription.group == NO_GROUP {
@@ -331,7 +345,7 @@ impl Shard {
             let removed = self.router.index.remove(subscription.filter, six);
             let next = self.router.index.subscribers(subscription.filter).next();
             let last = removed.is_some_and(|it| it.last || next.is_some_and(|(key, _)| key & GROUP_BIT != 0));
-            if let Some(text) = text.filter(|_| last) {
+            if let Some(text) = text.filter(|text| last && !self.board.filters.has_session(text)) {
                 self.announce_filter(&text, false);
             }
             return;
@@ -345,7 +359,16 @@ impl Shard {
             group.online = group.online.saturating_sub(1);
         }
         self.announce_group(subscription.group);
-        self.router.drop_group_if_empty(subscription.group);
+        self.drop_group(subscription.group);
+    }
+
+    /// What topics are matched with for a subscription.
+    fn filter_text(&self, subscription: Subscription) -> String {
+        let group = self.router.groups.get(subscription.group as usize);
+        match group.and_then(|group| group.filtered) {
+            Some(key) => self.board.filters.filter_of(key),
+            None => self.router.index.filter(subscription.filter),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::{
     conn::NO_SESSION,
     connect::broker_publisher,
     deliver::{Ask, Publication},
-    io::Item,
+    filters::{FilterCounts, NAMED},
+    io::{Health, Item},
     shard::Shard,
     stats::Stats,
 };
@@ -34,7 +35,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 49] = [
+const PLAIN: [(&str, Counter); 52] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -84,6 +85,9 @@ const PLAIN: [(&str, Counter); 49] = [
     ("queue/messages", |s| s.queued_messages),
     ("queue/bytes", |s| s.queued_bytes),
     ("connects/total", |s| s.connects),
+    ("filters/passed", |s| s.filter_passed),
+    ("filters/suppressed", |s| s.filter_suppressed),
+    ("filters/not_understood", |s| s.filter_not_understood),
 ];
 
 /// What was published last, so that only changes are published again.
@@ -92,6 +96,8 @@ pub(crate) struct Sys {
     published: BTreeMap<String, String>,
     loads: [[f64; LOADS.len()]; LOADED.len()],
     last: Option<(Time, Stats)>,
+    /// As the driver measured it last.
+    pub(crate) health: Health,
 }
 
 impl Shard {
@@ -108,8 +114,12 @@ impl Shard {
         let next = self.board.now + interval;
         self.sys_due = next;
         self.board.at(next, Timer::Sys);
+        self.tell_backlogs();
+        self.publish_drops();
         let stats = self.stats();
+        let mut filters = self.named_counts();
         if self.board.config.shard != 0 {
+            self.peers.tell(0, Item::Filters(filters));
             return self.peers.tell(0, Item::Stats(Box::new(stats)));
         }
         let mut sum = stats;
@@ -123,7 +133,42 @@ impl Shard {
         for (name, counter) in PLAIN {
             self.sys_value(name, &counter(&sum));
         }
+        for other in self.peers.filters.iter().skip(1).flatten() {
+            match filters.iter_mut().find(|(name, _)| *name == other.0) {
+                Some((_, counts)) => counts.add(&other.1),
+                None => filters.push(other.clone()),
+            }
+        }
+        for (name, counts) in filters {
+            self.sys_value(&format!("filters/{name}/passed"), &counts.passed);
+            self.sys_value(&format!("filters/{name}/suppressed"), &counts.suppressed);
+            self.sys_value(&format!("filters/{name}/not_understood"), &counts.not_understood);
+        }
+        self.publish_health();
         self.publish_loads(sum);
+    }
+
+    /// What filters with names did here. Others are only in the sum: their names are whatever clients wrote.
+    fn named_counts(&self) -> Vec<(Box<str>, FilterCounts)> {
+        let all = self.filter_counts();
+        all.filter_map(|(key, counts)| Some((key.strip_prefix(NAMED)?.into(), counts))).collect()
+    }
+
+    /// What each filter of this shard that is in use did: a named one as `$filter/<name>`, others as they were written.
+    pub fn filter_counts(&self) -> impl Iterator<Item = (&str, FilterCounts)> {
+        self.board.filters.rules.all_counts().map(|(key, counts)| (&**key, *counts))
+    }
+
+    fn publish_health(&mut self) {
+        let Health { disk_free_bytes, store_bytes, memory_bytes, pressure } = self.sys.health;
+        if let Some(free) = disk_free_bytes {
+            self.sys_value("disk/free/bytes", &free);
+            self.sys_value("disk/store/bytes", &store_bytes);
+        }
+        if memory_bytes > 0 {
+            self.sys_value("memory/resident/bytes", &memory_bytes);
+            self.sys_value("memory/pressure", &pressure.as_str());
+        }
     }
 
     /// Exponentially weighted averages over 1, 5 and 15 minutes, per minute, as `uptime` shows loads.
@@ -147,14 +192,27 @@ impl Shard {
     }
 
     /// Publishes one value, retained, if it changed.
-    fn sys_value(&mut self, name: &str, value: &dyn Display) {
+    pub(crate) fn sys_value(&mut self, name: &str, value: &dyn Display) {
         let (topic, text) = (format!("$SYS/broker/{name}"), value.to_string());
         if self.sys.published.get(&topic) == Some(&text) {
             return;
         }
+        self.sys_publish(&topic, &text);
+        self.sys.published.insert(topic, text);
+    }
+
+    /// Takes a value back that means nothing any more.
+    pub(crate) fn sys_clear(&mut self, name: &str) {
+        let topic = format!("$SYS/broker/{name}");
+        if self.sys.published.remove(&topic).is_some() {
+            self.sys_publish(&topic, "");
+        }
+    }
+
+    fn sys_publish(&mut self, topic: &str, text: &str) {
         let publisher = broker_publisher();
         let mut publication = Publication {
-            topic: &topic,
+            topic,
             properties: &[],
             payload: text.as_bytes(),
             qos: QoS::AtLeastOnce,
@@ -163,6 +221,7 @@ impl Shard {
             publisher: &publisher,
             message: None,
             once: None,
+            unkept: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -176,6 +235,5 @@ impl Shard {
         if self.board.records.get(records).is_some_and(retained) {
             self.board.records.remove(records);
         }
-        self.sys.published.insert(topic, text);
     }
 }

@@ -1,6 +1,7 @@
 //! A message as JSON.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cork_broker::RetainedView;
 use cork_packet::{Properties, Property, PropertyPlace, QoS};
 use cork_store::WallTime;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub(crate) struct MessageView {
     pub(crate) time: String,
     #[serde(skip_serializing_if = "PropertiesView::is_empty")]
     pub(crate) properties: PropertiesView,
+    /// Its content is on the disk only, for the broker's memory is short.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) away: bool,
     /// Who published a retained message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) author: Option<Author>,
@@ -105,6 +109,7 @@ impl MessageView {
             retain: false,
             time: String::new(),
             properties: PropertiesView::of(properties),
+            away: false,
             author: None,
             count: None,
         }
@@ -131,7 +136,19 @@ impl MessageView {
     }
 
     /// A retained message.
-    pub(crate) fn retained(message: &cork_store::Message, payload_max: usize, now: WallTime) -> Self {
+    pub(crate) fn of_retained(found: &RetainedView, payload_max: usize, now: WallTime) -> Self {
+        match found {
+            RetainedView::Here(message) => Self::retained(message, payload_max, now),
+            RetainedView::Away { topic, id } => Self {
+                retain: true,
+                away: true,
+                time: time::text(id.arrived),
+                ..Self::new(topic, b"", payload_max, Properties::EMPTY)
+            },
+        }
+    }
+
+    fn retained(message: &cork_store::Message, payload_max: usize, now: WallTime) -> Self {
         let properties =
             Properties::decode(message.properties(), PropertyPlace::PublishToServer).unwrap_or_default();
         let author = &message.publisher;

@@ -69,7 +69,7 @@ pub(crate) async fn list(
         return Err(Problem::internal("another answer than was asked for"));
     };
     let now = time::now();
-    let items = items.iter().map(|message| MessageView::retained(message, payload_max, now)).collect();
+    let items = items.iter().map(|message| MessageView::of_retained(message, payload_max, now)).collect();
     Ok(Page { items, next: next.map(|topic| URL_SAFE_NO_PAD.encode(topic.as_bytes())) })
 }
 
@@ -118,11 +118,11 @@ pub(crate) async fn delete(
         };
         for message in items {
             let rights = app.operator.rights();
-            if !rights.allows(caller.subject(), Action::Write, &message.topic) {
+            if !rights.allows(caller.subject(), Action::Write, message.topic()) {
                 continue;
             }
             if !dry_run {
-                let clear = Publish::new(&*message.topic, "").retain(true).qos(QoS::AtLeastOnce);
+                let clear = Publish::new(message.topic(), "").retain(true).qos(QoS::AtLeastOnce);
                 if deliver(&client, clear).await?.is_error() {
                     continue;
                 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cork_packet::QoS;
-use cork_store::{Load, Message, MessageId, Record, SessionKey, Ticket};
+use cork_store::{Fetch, Load, Message, MessageId, Record, SessionKey, Ticket};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
@@ -39,6 +39,13 @@ pub enum Op {
         /// Which.
         load: Load,
     },
+    /// Retained messages to read. [`crate::Log::commit`] leaves these to [`crate::Log::locate_retained`].
+    Fetch {
+        /// For which shard.
+        shard: u16,
+        /// Which.
+        fetch: Fetch,
+    },
 }
 
 impl Op {
@@ -46,7 +53,7 @@ impl Op {
     #[must_use]
     pub const fn shard(&self) -> u16 {
         match self {
-            Self::Append { shard, .. } | Self::Load { shard, .. } => *shard,
+            Self::Append { shard, .. } | Self::Load { shard, .. } | Self::Fetch { shard, .. } => *shard,
         }
     }
 }
@@ -80,6 +87,7 @@ impl Group {
         for op in ops {
             match op {
                 Op::Append { records, .. } => self.batch(records, index, builder),
+                Op::Fetch { .. } => {} // whatever is there then will do
                 Op::Load { shard, load } => self.loads.push((builder.records(), *shard, *load)),
             }
         }
@@ -93,7 +101,7 @@ impl Group {
         let batches = || {
             ops.iter().flat_map(|op| match op {
                 Op::Append { records, .. } => &records[..],
-                Op::Load { .. } => &[],
+                Op::Load { .. } | Op::Fetch { .. } => &[],
             })
         };
         let (mut queued, mut done, mut states) = (false, false, false);

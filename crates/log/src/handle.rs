@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cork_store::{Answer, Load, Record, Store, Ticket};
+use cork_store::{Answer, Fetch, Load, Record, Store, Ticket};
 
 use crate::group::Op;
 
@@ -152,6 +152,11 @@ impl Store for Handle {
 
     fn load(&mut self, load: Load) {
         self.desk.push(Op::Load { shard: self.shard, load }, LOAD_BYTES);
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        let bytes = LOAD_BYTES + fetch.topics.iter().map(|topic| topic.len()).sum::<usize>();
+        self.desk.push(Op::Fetch { shard: self.shard, fetch }, bytes);
     }
 
     fn poll(&mut self) -> Option<Answer> {

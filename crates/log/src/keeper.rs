@@ -20,6 +20,7 @@ use cork_store::{Answer, Recovered, Store, StoreError};
 use crate::{
     disk::{RealDisk, RealFile},
     error::OpenError,
+    fetch::LocatedRetained,
     group::Op,
     handle::{Desk, Waiting, lock},
     log::{Log, OpenReport, Stats},
@@ -60,15 +61,17 @@ impl Keeper {
         let start = |name: &str| thread::Builder::new().name(name.to_owned());
         let failed = || OpenError::io("start the store's threads");
         let helper = log.ahead.by_helper();
-        let (to_read, located) = channel::<Located<RealFile>>();
+        let (to_read, located) = channel::<ToRead>();
         let desk = Arc::new(Desk::default());
         let stats = Arc::new(Mutex::new(log.stats()));
         let mut others = vec![start("cork-segments").spawn(helper).map_err(failed())?];
         let answers = Arc::clone(&desk);
         let read = move || {
             for located in located {
-                let shard = located.shard;
-                answers.answer(shard, [Answer::Loaded(located.read())]);
+                match located {
+                    ToRead::Load(it) => answers.answer(it.shard, [Answer::Loaded(it.read())]),
+                    ToRead::Fetch(it) => answers.answer(it.shard, [Answer::Fetched(it.read())]),
+                }
             }
         };
         others.push(start("cork-load").spawn(read).map_err(failed())?);
@@ -80,9 +83,11 @@ impl Keeper {
             options,
             unsynced_since: None,
             stats_at: Instant::now(),
+            at_mark: false,
             stop: false,
         };
-        writer.desk.set_full(writer.log.is_full());
+        writer.look();
+        writer.desk.set_full(writer.is_full());
         let writer = start("cork-store").spawn(move || writer.run()).map_err(failed())?;
         Ok((Self { desk, stats, writer: Some(writer), others }, recovered, report))
     }
@@ -135,14 +140,22 @@ impl Drop for Keeper {
     }
 }
 
+/// What the reader is asked for.
+enum ToRead {
+    Load(Located<RealFile>),
+    Fetch(LocatedRetained<RealFile>),
+}
+
 struct Writer {
     log: Log<RealDisk>,
     desk: Arc<Desk>,
     stats: Arc<Mutex<Stats>>,
-    to_read: Sender<Located<RealFile>>,
+    to_read: Sender<ToRead>,
     options: Options,
     unsynced_since: Option<Instant>,
     stats_at: Instant,
+    /// As much is needed as may be.
+    at_mark: bool,
     stop: bool,
 }
 
@@ -172,13 +185,27 @@ impl Writer {
                 more = self.log.clean_step().unwrap_or(false);
                 self.wrote();
             }
-            self.desk.set_full(self.log.is_full());
             if self.stats_at.elapsed() >= STATS_EVERY || idle && !more {
-                *lock(&self.stats) = self.log.stats();
-                self.stats_at = Instant::now();
+                self.look();
             }
+            self.desk.set_full(self.is_full());
         }
         self.log.close()
+    }
+
+    /// Takes figures.
+    fn look(&mut self) {
+        let stats = self.log.stats();
+        if let Some(most) = self.options.live_bytes_max {
+            let mark = if self.at_mark { most - most / 16 } else { most };
+            self.at_mark = stats.live_bytes >= mark;
+        }
+        *lock(&self.stats) = stats;
+        self.stats_at = Instant::now();
+    }
+
+    fn is_full(&self) -> bool {
+        self.at_mark || self.log.is_full()
     }
 
     /// Time until what was written must be synced, if anything must.
@@ -230,14 +257,18 @@ impl Writer {
                 self.answer(group, &Err(error));
                 let loads = group.iter().filter_map(|op| match op {
                     Op::Load { shard, load } => Some(self.log.locate(*shard, *load)),
-                    Op::Append { .. } => None,
+                    Op::Append { .. } | Op::Fetch { .. } => None,
                 });
                 loads.collect()
             }
         };
-        for located in result {
+        let fetches = group.iter().filter_map(|op| match op {
+            Op::Fetch { shard, fetch } => Some(self.log.locate_retained(*shard, fetch.clone())),
+            _ => None,
+        });
+        for wanted in result.into_iter().map(ToRead::Load).chain(fetches.map(ToRead::Fetch)) {
             // Without a reader there is nobody left to tell.
-            let _ = self.to_read.send(located);
+            let _ = self.to_read.send(wanted);
         }
     }
 

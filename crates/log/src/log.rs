@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use cork_store::{Load, Recovered, StoreError};
+use cork_store::{Fetch, Load, Recovered, StoreError};
 
 use crate::{
     ahead::{Ahead, Made, is_full},
     clean::{Aim, Cleaner, Plan},
     disk::{Disk, DiskFile},
     error::{Cut, Damage},
+    fetch::LocatedRetained,
     format::{
         Builder, COMMIT_BYTES_MAX, COMMIT_HEADER_BYTES, CommitHeader, FRAME_BYTES, LogId,
         SEGMENT_HEADER_BYTES, Seed, segment_name,
@@ -123,7 +124,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// Of the disk; or something in the log is damaged.
     pub fn recovered(&self, epoch: u32) -> Result<Recovered, crate::OpenError> {
-        match crate::restore::recover(&self.index, &self.files, self.id, epoch)? {
+        match crate::restore::recover(&self.index, &self.files, self.id, epoch, u64::MAX)? {
             (recovered, damages) if damages.is_empty() => Ok(recovered),
             (_, damages) => Err(crate::OpenError::Damaged(damages)),
         }
@@ -349,6 +350,12 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn locate(&self, shard: u16, load: Load) -> Located<D::File> {
         Located::new(shard, load, &self.index, &self.files, self.id)
+    }
+
+    /// Where the answer to `fetch` lies.
+    #[must_use]
+    pub fn locate_retained(&self, shard: u16, fetch: Fetch) -> LocatedRetained<D::File> {
+        LocatedRetained::new(shard, fetch, &self.index, &self.files, self.id)
     }
 
     /// Why nothing is written any more, if that is so.

@@ -19,7 +19,7 @@ pub(crate) struct MessageView<'a> {
     pub(crate) topic: &'a str,
     qos: QoS,
     retain: bool,
-    expires: Option<WallTime>,
+    pub(crate) expires: Option<WallTime>,
     client_id: &'a str,
     user_name: Option<&'a str>,
     proof: Proof,

@@ -132,7 +132,7 @@ impl<D: Disk> Log<D> {
             .filter(|found| walked.needed.iter().any(|(number, _)| *number == found.number))
             .map(|found| (found.number, Arc::clone(&found.file)))
             .collect();
-        let (recovered, damages) = recover(&replay.index, &files, id, epoch)?;
+        let (recovered, damages) = recover(&replay.index, &files, id, epoch, options.retained_bytes_max)?;
         if !damages.is_empty() {
             return Err(OpenError::Damaged(damages));
         }

@@ -30,6 +30,11 @@ pub struct Options {
     pub clean_slice_bytes: u64,
     /// Bytes that one commit gathers at most, unless one batch has more.
     pub group_bytes_max: usize,
+    /// From so many bytes that are needed on, the store counts as full, until a sixteenth of them is free again. Looked at
+    /// twice a second. `None`: what the disk has.
+    pub live_bytes_max: Option<u64>,
+    /// Of retained messages a start gives back so many bytes; of the others only that they are there.
+    pub retained_bytes_max: u64,
     /// For tests: what randomness begins with.
     pub seed: Option<u64>,
 }
@@ -43,6 +48,8 @@ impl Default for Options {
             slack_bytes: 64 << 20,
             clean_slice_bytes: 256 << 10,
             group_bytes_max: 4 << 20,
+            live_bytes_max: None,
+            retained_bytes_max: u64::MAX,
             seed: None,
         }
     }

@@ -11,6 +11,7 @@ use cork_store::{
 use crate::{
     disk::DiskFile,
     error::{Damage, OpenError},
+    fetch::Shelf,
     format::{FRAME_BYTES, LogId, frame_length, read_frame, segment_name},
     index::{Index, SessionIndex},
     queue::Place,
@@ -51,11 +52,12 @@ pub(crate) fn recover<F: DiskFile>(
     files: &BTreeMap<u32, Arc<F>>,
     id: LogId,
     epoch: u32,
+    retained_bytes_max: u64,
 ) -> Result<(Recovered, Vec<Damage>), OpenError> {
     let mut sessions: BTreeMap<SessionKey, RecoveredSession> = BTreeMap::new();
     let mut made: BTreeMap<SessionKey, Vec<u64>> = BTreeMap::new();
     let mut places: Vec<Place> = index.retained.places().collect();
-    let mut retained = Vec::with_capacity(places.len());
+    let mut shelf = Shelf::new(retained_bytes_max);
     for (key, known) in &index.sessions {
         sessions.insert(*key, outline(*key, known));
         places.extend(known.state.iter().chain(&known.will).chain(known.subscriptions.values()));
@@ -78,7 +80,7 @@ pub(crate) fn recover<F: DiskFile>(
             match bytes.and_then(|bytes| View::read(bytes).map_err(|_| "a record that does not read as one"))
             {
                 Ok(View::Publish(publish)) => {
-                    retained.push(Arc::new(publish.message.to_message(&mut publisher)));
+                    shelf.put(&publish.message, &mut publisher);
                 }
                 Ok(View::Session { session, state, .. }) => {
                     sessions.entry(session).or_default().state = state.to_state();
@@ -109,7 +111,8 @@ pub(crate) fn recover<F: DiskFile>(
         recovered.subscriptions = both.into_iter().map(|(_, subscription)| subscription).collect();
     }
     let (last_arrival, sessions) = (index.latest_arrival, sessions.into_values().collect());
-    Ok((Recovered { epoch, last_arrival, sessions, retained }, damages))
+    let (retained, stubs) = (shelf.messages, shelf.stubs);
+    Ok((Recovered { epoch, last_arrival, sessions, retained, stubs }, damages))
 }
 
 /// What is known of a Session without reading.

@@ -52,7 +52,7 @@ impl<D: Disk> Snapshot<D> {
 
     /// What a start would give back, and what cannot be read of it.
     pub(crate) fn recover(&self) -> Result<(Recovered, Vec<Damage>), OpenError> {
-        recover(&self.index, &self.files, self.id, self.epoch)
+        recover(&self.index, &self.files, self.id, self.epoch, u64::MAX)
     }
 
     /// Shows every message that waits, once, in the order they lie in the log.

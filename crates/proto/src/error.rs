@@ -42,6 +42,8 @@ pub enum PeerError {
     TopicFilterInvalid,
     /// No Local on a shared subscription (5.0 [MQTT-3.8.3-4]).
     NoLocalOnShared,
+    /// A second User Property `filter` in a SUBSCRIBE: one filter holds for all its Topic Filters.
+    SecondContentFilter,
     /// A Topic Name deeper than the configured number of levels, or with wildcards.
     TopicNameInvalid,
     /// DISCONNECT set a Session Expiry Interval although CONNECT said zero (5.0 3.14.2.2.2).
@@ -66,6 +68,7 @@ impl PeerError {
             | Self::AckMismatch(_)
             | Self::TopicAliasUnknown(_)
             | Self::NoLocalOnShared
+            | Self::SecondContentFilter
             | Self::SessionExpiryFromZero => ReasonCode::PROTOCOL_ERROR,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Self::TopicAliasInvalid(_) => ReasonCode::TOPIC_ALIAS_INVALID,
@@ -101,6 +104,7 @@ impl fmt::Display for PeerError {
             Self::TopicAliasUnknown(alias) => write!(f, "Topic Alias {alias} was never defined"),
             Self::TopicFilterInvalid => f.write_str("Topic Filter breaks the syntax"),
             Self::NoLocalOnShared => f.write_str("No Local on a shared subscription"),
+            Self::SecondContentFilter => f.write_str("a second user property `filter` in SUBSCRIBE"),
             Self::TopicNameInvalid => f.write_str("Topic Name not accepted"),
             Self::SessionExpiryFromZero => {
                 f.write_str("DISCONNECT sets a Session Expiry Interval, CONNECT had none")

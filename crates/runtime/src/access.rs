@@ -169,7 +169,7 @@ fn work(keeper: &Keeper, desk: &Desk) {
             Question::Password { credentials } => {
                 let outcome = match authenticator.authenticate(&credentials.as_credentials()) {
                     Verdict::Allow => AuthOutcome::Allowed { user: None, data: None },
-                    Verdict::Deny(_) => AuthOutcome::Denied,
+                    Verdict::Deny(_) => AuthOutcome::Denied { user: None },
                 };
                 (outcome, None)
             }
@@ -195,7 +195,7 @@ fn step(
         ExchangeStep::Done { data, user } => {
             (AuthOutcome::Allowed { user: Some(user.into()), data: Some(data) }, None)
         }
-        ExchangeStep::Refuse => (AuthOutcome::Denied, None),
+        ExchangeStep::Refuse => (AuthOutcome::Denied { user: exchange.user_name().map(Box::from) }, None),
     }
 }
 

@@ -23,5 +23,5 @@ pub use connector::Connector;
 pub use gate::AddressLimits;
 pub use listeners::{ListenError, PreparedListeners};
 pub use probe::Probe;
-pub use runtime::{CertificateCheck, Runtime, RuntimeConfig, StoreMaker, Wake};
+pub use runtime::{CertificateCheck, HealthReport, Runtime, RuntimeConfig, StoreMaker, Wake};
 pub use tap::{Taken, Tap, Tapped};

@@ -1,17 +1,23 @@
 //! Log lines from the shard's events.
 //!
 //! What a client chose (identifier, user, topics) is recorded as a string, which the log writes quoted and escaped: a
-//! line break in a Client Identifier must not look like a line of the broker. The target names the subsystem.
+//! line break in a Client Identifier must not look like a line of the broker. Long ones are cut, or few clients would
+//! fill the disk. The target names the subsystem.
 
-use cork_core::{Ended, Event};
+use std::borrow::Cow;
+
+use cork_core::{Ended, Event, Refused};
 use tracing::{error, info, warn};
+
+/// Characters shown of a Client Identifier, user name, topic or filter.
+const SHOWN_CHARS_MAX: usize = 256;
 
 pub(crate) fn log(event: &Event) {
     match event {
         Event::Connected { client_id, user_name, peer, version, keep_alive, session_present } => {
             info!(target: "client",
-                client = &**client_id,
-                user = user_name.as_deref().unwrap_or("-"),
+                client = &*short(client_id),
+                user = &*user_of(user_name),
                 %peer,
                 version = %version,
                 keep_alive,
@@ -20,7 +26,8 @@ pub(crate) fn log(event: &Event) {
             );
         }
         Event::Disconnected { client_id, peer, cause, .. } => {
-            let client = if client_id.is_empty() { "-" } else { client_id };
+            let client = if client_id.is_empty() { Cow::Borrowed("-") } else { short(client_id) };
+            let client = &*client;
             match cause {
                 Ended::ByClient | Ended::ByClientWithWill => {
                     info!(target: "client", client, %peer, "client disconnected");
@@ -46,9 +53,7 @@ pub(crate) fn log(event: &Event) {
                 Ended::Transport(rule) => {
                     info!(target: "net", client, %peer, "connection closed: {rule}");
                 }
-                Ended::Refused(reason) => {
-                    info!(target: "access", client, %peer, %reason, "connection refused");
-                }
+                Ended::Refused(refused) => log_refused(client, peer, refused),
                 Ended::UserRemoved => {
                     info!(target: "access", client, %peer, "connection closed: the user was removed or may not be anonymous");
                 }
@@ -60,28 +65,31 @@ pub(crate) fn log(event: &Event) {
             }
         }
         Event::PublishDenied { client_id, user_name, topic, rule } => {
-            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
-            info!(target: "access", client = &**client_id, user, topic = &**topic, rule, "publish denied");
+            let (user, rule) = (&*user_of(user_name), deciding(rule.as_deref()));
+            info!(target: "access", client = &*short(client_id), user, topic = &*short(topic), rule, "publish denied");
         }
         Event::SubscribeDenied { client_id, user_name, filter, rule } => {
-            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
-            info!(target: "access", client = &**client_id, user, filter = &**filter, rule, "subscribe denied");
+            let (user, rule) = (&*user_of(user_name), deciding(rule.as_deref()));
+            info!(target: "access", client = &*short(client_id), user, filter = &*short(filter), rule, "subscribe denied");
         }
         Event::DeliveryDenied { client_id, user_name, topic, rule } => {
-            let (user, rule) = (user_name.as_deref().unwrap_or("-"), deciding(rule.as_deref()));
-            info!(target: "access", client = &**client_id, user, topic = &**topic, rule, "delivery denied");
+            let (user, rule) = (&*user_of(user_name), deciding(rule.as_deref()));
+            info!(target: "access", client = &*short(client_id), user, topic = &*short(topic), rule, "delivery denied");
         }
         Event::Quarrel { client_id, old, new } => {
             warn!(target: "client",
-                client = &**client_id, %old, %new,
+                client = &*short(client_id), %old, %new,
                 "two clients share one client identifier and end each other's connections; give each its own"
             );
         }
         Event::QueueFull { client_id, bytes } => {
-            warn!(target: "client", client = &**client_id, bytes, "queue full: new messages for this session are dropped");
+            warn!(target: "client", client = &*short(client_id), bytes, "queue full: new messages for this session are dropped");
         }
         Event::DeliveryDamaged { client_id, delivery, error } => {
-            error!(target: "store", client = &**client_id, delivery, %error, "a stored message is damaged: it is lost");
+            error!(target: "store", client = &*short(client_id), delivery, %error, "a stored message is damaged: it is lost");
+        }
+        Event::RetainedDamaged { topic, error } => {
+            error!(target: "store", topic = &**topic, %error, "a retained message could not be read: a new subscriber did not get it");
         }
         Event::StoreFull { full: true } => {
             error!(
@@ -90,7 +98,7 @@ pub(crate) fn log(event: &Event) {
         }
         Event::StoreFull { full: false } => info!(target: "store", "the store has space again"),
         Event::Slowed { client_id, peer } => {
-            info!(target: "client", client = &**client_id, %peer, "client publishes faster than it may: it is read more slowly");
+            info!(target: "client", client = &*short(client_id), %peer, "client publishes faster than it may: it is read more slowly");
         }
         Event::StoreFailed { error } => {
             error!(target: "store", %error, "the store failed: nothing that needs it is acknowledged");
@@ -99,7 +107,35 @@ pub(crate) fn log(event: &Event) {
     }
 }
 
+/// A CONNECT that was refused, with the topic and rule of its Will where that was the reason.
+fn log_refused(client: &str, peer: &str, refused: &Refused) {
+    let (user, reason) = (user_of(&refused.user_name), short(&refused.why));
+    let (user, reason) = (&*user, &*reason);
+    match &refused.will {
+        None => info!(target: "access", client, user, %peer, reason, "connection refused"),
+        Some((topic, rule)) => {
+            let (topic, rule) = (&*short(topic), deciding(rule.as_deref()));
+            info!(target: "access", client, user, %peer, reason, topic, rule, "connection refused");
+        }
+    }
+}
+
+fn user_of(user_name: &Option<Box<str>>) -> Cow<'_, str> {
+    user_name.as_deref().map_or(Cow::Borrowed("-"), short)
+}
+
+/// What a client chose, cut to what a log line takes; that something was cut, and how long it is, is said.
+fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),
+    }
+}
+
 /// What refused, for a log line.
 fn deciding(rule: Option<&str>) -> &str {
     rule.unwrap_or("default: no rule fits")
 }
+
+#[cfg(test)]
+mod tests;

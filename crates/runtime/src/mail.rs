@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Answer, AuthOutcome, Batch, ConnId, Query, Settings, Users};
+use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Settings, Users};
 use cork_net::Stream;
 use mio::Waker;
 
@@ -32,6 +32,8 @@ pub(crate) enum Mail {
     Listeners(Box<ListenerChanges>, Sender<()>),
     /// Other limits, among them the connections this shard may have.
     Settings(Box<Settings>, usize),
+    /// What was measured.
+    Health(Health),
     /// What certificates must be changed: look at all connections.
     CheckCertificates,
     /// A question of the operator's.

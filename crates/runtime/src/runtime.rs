@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_access::{Acl, Authenticator};
-use cork_core::{Settings, ShardConfig, Users, hooks::Hooks, share_out};
+use cork_core::{Health, Settings, ShardConfig, Users, hooks::Hooks, share_out};
 use cork_mesh::Mesh;
 use cork_net::{Address, Listen};
 use cork_store::{Recovered, Store};
@@ -75,6 +75,25 @@ impl CertificateCheck {
     pub fn run(&self) {
         for post in &self.0 {
             post.send(Mail::CheckCertificates);
+        }
+    }
+}
+
+/// Tells the shards what was measured of process and machine. Can be used from any thread.
+#[derive(Clone)]
+pub struct HealthReport(Vec<Post>);
+
+impl std::fmt::Debug for HealthReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HealthReport").finish_non_exhaustive()
+    }
+}
+
+impl HealthReport {
+    /// Tells it.
+    pub fn send(&self, health: Health) {
+        for post in &self.0 {
+            post.send(Mail::Health(health));
         }
     }
 }
@@ -209,6 +228,12 @@ impl Runtime {
     #[must_use]
     pub fn certificate_check(&self) -> CertificateCheck {
         CertificateCheck(self.posts.clone())
+    }
+
+    /// What tells the shards what was measured.
+    #[must_use]
+    pub fn health_report(&self) -> HealthReport {
+        HealthReport(self.posts.clone())
     }
 
     /// The way in for clients of the same program.

@@ -284,6 +284,7 @@ impl Worker {
                 Mail::Settings(settings, connections_max) => {
                     self.change_settings(settings, connections_max, now);
                 }
+                Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
                 Mail::Query(query, reply) => reply(self.shard.ask(&query)),
                 Mail::Expel { client_id, why, session: false } => {
@@ -569,6 +570,10 @@ impl Worker {
                     self.store.load(load);
                     self.take_stored(now);
                 }
+                Output::Fetch(fetch) => {
+                    self.store.fetch(fetch);
+                    self.take_stored(now);
+                }
                 Output::Reading { conn, wanted } => self.set_reading(conn, wanted),
                 Output::Authenticate { conn, credentials } => {
                     self.ask(conn, Question::Password { credentials });
@@ -600,6 +605,7 @@ impl Worker {
             let input = match answer {
                 Answer::Stored { ticket, result } => Input::Stored { ticket, result },
                 Answer::Loaded(loaded) => Input::Loaded(loaded),
+                Answer::Fetched(fetched) => Input::Fetched(fetched),
                 Answer::Full(full) => Input::Full(full),
             };
             self.shard.handle(now, input);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cork_packet::QoS;
+
 use crate::{Message, MessageId, WallTime};
 
 /// What a bridge or a sink must know of a message and no PUBLISH has room for: which one it is, so that it is not
@@ -16,25 +18,31 @@ pub struct Facts {
     pub client_id: String,
     /// The publisher's User Name.
     pub user_name: Option<String>,
+    /// QoS it was published with; that of a delivery may be lower.
+    pub qos: QoS,
 }
 
 impl Facts {
     /// The User Property of CONNECT that asks for them, with any value.
     pub const ASKED_BY: &str = "cork-facts";
 
-    /// As two User Properties: the identifier with whether there is a User Name, then Client Identifier and User Name.
+    /// As two User Properties: the identifier with the QoS and whether there is a User Name (`1`, `1 user`), then Client
+    /// Identifier and User Name.
     #[must_use]
     pub fn to_pairs(&self) -> [(String, String); 2] {
-        let known = if self.user_name.is_some() { "user" } else { "" };
+        let user = if self.user_name.is_some() { " user" } else { "" };
+        let known = format!("{}{user}", self.qos.bits());
         let who = (self.client_id.clone(), self.user_name.clone().unwrap_or_default());
-        [(self.id.to_string(), known.into()), who]
+        [(self.id.to_string(), known), who]
     }
 
     /// Back from the last two User Properties of a PUBLISH; `None` if they are no facts.
     #[must_use]
     pub fn from_pairs(id: (&str, &str), who: (&str, &str)) -> Option<Self> {
-        let user_name = (id.1 == "user").then(|| who.1.into());
-        Some(Self { id: id.0.parse().ok()?, client_id: who.0.into(), user_name })
+        let (qos, user) = id.1.split_once(' ').map_or((id.1, false), |(qos, user)| (qos, user == "user"));
+        let qos = QoS::from_bits(qos.parse().ok()?)?;
+        let user_name = user.then(|| who.1.into());
+        Some(Self { id: id.0.parse().ok()?, client_id: who.0.into(), user_name, qos })
     }
 }
 
@@ -46,6 +54,7 @@ impl Message {
             id: self.id,
             client_id: self.publisher.client_id.to_string(),
             user_name: self.publisher.user_name.as_deref().map(str::to_owned),
+            qos: self.qos,
         }
     }
 }
@@ -94,8 +103,9 @@ mod tests {
     #[test]
     fn facts_come_back_from_their_pairs() {
         let id = MessageId { arrived: WallTime(1_763_000_000_000_001), shard: 3, epoch: 12 };
-        for user_name in [None, Some(String::new()), Some("ann".to_owned())] {
-            let facts = Facts { id, client_id: "lamp/1".into(), user_name };
+        let users = [None, Some(String::new()), Some("ann".to_owned())];
+        for (user_name, qos) in users.into_iter().zip([QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]) {
+            let facts = Facts { id, client_id: "lamp/1".into(), user_name, qos };
             let [first, second] = facts.to_pairs();
             let back = Facts::from_pairs((&first.0, &first.1), (&second.0, &second.1));
             assert_eq!(back.unwrap(), facts);

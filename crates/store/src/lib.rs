@@ -27,9 +27,9 @@ pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;
 pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
-pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
+pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription, RetainedStub};
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// Number of a batch of records, ascending within a shard.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,27 @@ pub struct Loaded {
     pub damaged: Vec<(u64, String)>,
 }
 
+/// Asks for retained messages of which the shard knows only that they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The asker's own number for it, given back.
+    pub token: u64,
+    /// Their Topic Names.
+    pub topics: Vec<Box<str>>,
+}
+
+/// The answer to a [`Fetch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The number it was asked with.
+    pub token: u64,
+    /// For each topic that was asked for its retained message, as after all batches appended before or later; `None`: it
+    /// has none.
+    pub messages: Vec<Option<Arc<Message>>>,
+    /// Topics whose message cannot be read: where it lies and what is wrong.
+    pub damaged: Vec<(Box<str>, String)>,
+}
+
 /// What a store has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -108,6 +129,8 @@ pub enum Answer {
     },
     /// What was asked for.
     Loaded(Loaded),
+    /// What was asked for.
+    Fetched(Fetched),
     /// Space for new messages ran out, or there is some again. What was appended before is kept either way;
     /// records that free space are always taken.
     Full(bool),
@@ -120,6 +143,9 @@ pub trait Store: Send {
 
     /// Asks for deliveries, as they are after all batches appended so far. Returns at once.
     fn load(&mut self, load: Load);
+
+    /// Asks for retained messages. Returns at once.
+    fn fetch(&mut self, fetch: Fetch);
 
     /// The next answer.
     fn poll(&mut self) -> Option<Answer>;
@@ -144,6 +170,10 @@ impl Store for Volatile {
 
     fn load(&mut self, load: Load) {
         debug_assert!(false, "nothing is kept here that {load:?} could give back");
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        debug_assert!(false, "nothing is kept here that {fetch:?} could give back");
     }
 
     fn poll(&mut self) -> Option<Answer> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Load, Loaded, Message, QueueExtent, QueuedDelivery, Record, Recovered, RecoveredSession,
+    Fetch, Fetched, Load, Loaded, Message, QueueExtent, QueuedDelivery, Record, Recovered, RecoveredSession,
     RecoveredSubscription, SessionKey, SessionState, Will,
 };
 use cork_packet::PacketId;
@@ -96,6 +96,14 @@ impl ModelStore {
         Loaded { token, session, from, deliveries, next, damaged: Vec::new() }
     }
 
+    /// Gives retained messages back.
+    #[must_use]
+    pub fn fetch(&self, fetch: &Fetch) -> Fetched {
+        let there = |topic: &str| self.retained.get(topic).filter(|it| !it.payload().is_empty()).cloned();
+        let messages = fetch.topics.iter().map(|topic| there(topic)).collect();
+        Fetched { token: fetch.token, messages, damaged: Vec::new() }
+    }
+
     /// What the next start finds.
     #[must_use]
     pub fn restart(&mut self) -> Recovered {
@@ -108,7 +116,13 @@ impl ModelStore {
     pub fn recovered(&self) -> Recovered {
         let sessions = self.sessions.iter().map(|(key, session)| session.recovered(*key)).collect();
         let retained = self.retained_messages().cloned().collect();
-        Recovered { epoch: self.epoch, last_arrival: self.last_arrival, sessions, retained }
+        Recovered {
+            epoch: self.epoch,
+            last_arrival: self.last_arrival,
+            sessions,
+            retained,
+            stubs: Vec::new(),
+        }
     }
 
     /// Sessions and retained messages that are kept.

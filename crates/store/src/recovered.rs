@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cork_packet::PacketId;
 
-use crate::{Message, SessionKey, SessionState, Will};
+use crate::{Message, MessageId, SessionKey, SessionState, WallTime, Will};
 
 /// A subscription of a recovered Session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,19 @@ impl RecoveredSession {
     }
 }
 
+/// A retained message without its content, which comes by [`crate::Fetch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedStub {
+    /// Topic Name.
+    pub topic: Box<str>,
+    /// Which message it is.
+    pub id: MessageId,
+    /// When it expires.
+    pub expires: Option<WallTime>,
+    /// Its [`Message::cost_bytes`].
+    pub cost_bytes: u32,
+}
+
 /// All that was recovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -74,4 +87,6 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// Retained messages, in no particular order.
     pub retained: Vec<Arc<Message>>,
+    /// Those that would have been too much for memory; none of a topic that begins with `$`.
+    pub stubs: Vec<RetainedStub>,
 }

@@ -9,10 +9,11 @@ use std::{
 
 use cork_access::Acl;
 use cork_core::{
-    AuthOutcome, Batch, Claim, ConnId, Event, Input, Output, Settings, Shard, ShardConfig, Users, share_out,
+    AuthOutcome, Batch, Claim, ConnId, Event, Health, Input, Output, Settings, Shard, ShardConfig, Users,
+    share_out,
 };
 use cork_proto::Time;
-use cork_store::{Loaded, ModelStore, Record, Ticket};
+use cork_store::{ModelStore, Record, Ticket};
 
 use crate::{
     received::{Ack, Published, Received, split},
@@ -50,7 +51,7 @@ pub struct Lab {
     mail: VecDeque<(usize, Batch)>,
     mail_paused: bool,
     /// What the store gave back and nobody has got yet.
-    loaded: VecDeque<(usize, Loaded)>,
+    loaded: VecDeque<(usize, Input<'static>)>,
     loads_paused: bool,
     /// Batches of records, in order, with their shard.
     pub stored: Vec<(usize, Vec<Record>)>,
@@ -105,7 +106,7 @@ impl Lab {
             unanswered: VecDeque::new(),
             disk: ModelStore::default(),
             config,
-            authenticate: Box::new(|_| AuthOutcome::Denied),
+            authenticate: Box::new(|_| AuthOutcome::Denied { user: None }),
             exchange: Box::new(|_, _| AuthOutcome::UnknownMethod),
             claim: Box::new(|_| Claim::Granted),
         }
@@ -149,6 +150,22 @@ impl Lab {
     pub fn set_settings(&mut self, settings: &Settings) {
         for shard in 0..self.shards.len() {
             self.input(shard, Input::Settings(Box::new(settings.clone())));
+        }
+        self.settle();
+    }
+
+    /// The driver measured this.
+    pub fn measured(&mut self, health: Health) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Health(health));
+        }
+        self.settle();
+    }
+
+    /// The store has no space for new messages, or has some again.
+    pub fn store_is_full(&mut self, full: bool) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Full(full));
         }
         self.settle();
     }
@@ -280,7 +297,7 @@ impl Lab {
 
     fn give_loaded(&mut self) {
         while let Some((shard, loaded)) = self.loaded.pop_front() {
-            self.input(shard, Input::Loaded(loaded));
+            self.input(shard, loaded);
         }
     }
 
@@ -485,7 +502,14 @@ impl Lab {
             }
             Output::Load(load) => {
                 let loaded = self.disk.load(&load);
-                self.loaded.push_back((shard, loaded));
+                self.loaded.push_back((shard, Input::Loaded(loaded)));
+                if !self.loads_paused {
+                    self.give_loaded();
+                }
+            }
+            Output::Fetch(fetch) => {
+                let fetched = self.disk.fetch(&fetch);
+                self.loaded.push_back((shard, Input::Fetched(fetched)));
                 if !self.loads_paused {
                     self.give_loaded();
                 }

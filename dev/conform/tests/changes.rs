@@ -15,7 +15,7 @@ const NOT_AUTHORIZED: u8 = 0x87;
 fn limits(change: impl FnOnce(&mut Limits)) -> Settings {
     let mut limits = Limits { sys_interval: Duration::ZERO, ..Limits::default() };
     change(&mut limits);
-    Settings { limits, server_reference: None }
+    Settings { limits, server_reference: None, ..Settings::default() }
 }
 
 /// The reason of the DISCONNECT a client was sent last.

@@ -11,7 +11,8 @@ use cork_conform::{
 use cork_core::Event;
 
 #[test]
-fn refused_subscriptions_are_reported_once_a_connection() {
+fn a_refused_filter_is_reported_once_a_connection_and_few_of_them() {
+    const REPORTED_MAX: usize = 32;
     let mut lab = Lab::new();
     lab.set_rights(&Arc::new(Acl::from_rules(Vec::new(), false).expect("no rule is wrong")));
     let denials =
@@ -20,10 +21,16 @@ fn refused_subscriptions_are_reported_once_a_connection() {
     for id in 1..20 {
         lab.send(client, &wire::subscribe(V311, id, &[("a", 0), ("b/+", 1)]));
     }
-    assert_eq!(denials(&lab), 1);
+    assert_eq!(denials(&lab), 2);
     let other = lab.connect(V311, "b");
     lab.send(other, &wire::subscribe(V311, 1, &[("a", 0)]));
-    assert_eq!(denials(&lab), 2);
+    assert_eq!(denials(&lab), 3);
+    for n in 0..1000 {
+        lab.send(other, &wire::subscribe(V311, 1, &[(&format!("c/{n}"), 0)]));
+        lab.send(other, &wire::publish(V311, 0, &format!("d/{n}"), None, b""));
+    }
+    let of_other = |event: &&Event| matches!(event, Event::SubscribeDenied { client_id, .. } | Event::PublishDenied { client_id, .. } if &**client_id == "b");
+    assert_eq!(lab.events.iter().filter(of_other).count(), REPORTED_MAX);
 }
 
 #[test]

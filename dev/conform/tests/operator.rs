@@ -69,7 +69,7 @@ fn retained(lab: &Lab, filter: &str, limit: usize, reader: &Reader) -> Vec<Strin
             panic!("another answer");
         };
         assert!(items.len() <= limit);
-        found.extend(items.iter().map(|message| message.topic.to_string()));
+        found.extend(items.iter().map(|message| message.topic().to_string()));
         more = next.is_some();
         after = next;
     }

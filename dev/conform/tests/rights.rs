@@ -180,12 +180,36 @@ fn a_will_is_judged_at_connect_and_when_it_is_due() {
         lab.cut(client);
         assert_eq!(lab.payloads(observer), Vec::<Vec<u8>>::new());
         let denied = lab.events.iter().filter(|event| matches!(event, Event::PublishDenied { .. })).count();
-        assert_eq!(denied, 2, "each is reported");
+        assert_eq!(denied, 1, "the one that was due is reported");
+        let refused = |event: &&Event| matches!(event, Event::Disconnected { cause: Ended::Refused(refused), .. } if refused.will.is_some());
+        assert_eq!(lab.events.iter().filter(refused).count(), 1, "and the CONNECT that was refused");
 
         rights(&mut lab, OPEN);
         let client = lab.connect_with(version, &will);
         lab.cut(client);
         assert_eq!(lab.payloads(observer), [b"leak"], "allowed, it goes out");
+    }
+}
+
+#[test]
+fn with_rights_in_mosquittos_format_a_will_is_judged_only_when_it_is_due() {
+    for version in VERSIONS {
+        let mut lab = lab(OPEN);
+        let observer = observer(&mut lab);
+        let acl = |text| Arc::new(Acl::from_mosquitto(text, "acl").expect("the rights are well-formed"));
+        lab.set_rights(&acl("user observer\ntopic read #\nuser ann\ntopic write open"));
+        for (topic, wanted) in [("secret/w", 0), ("open", 1)] {
+            let client = lab.connect_with(version, &as_user(version, "a", "ann").with_will(topic, b"will"));
+            lab.cut(client);
+            assert_eq!(lab.payloads(observer).len(), wanted, "{topic}");
+        }
+        let denied = Event::PublishDenied {
+            client_id: "a".into(),
+            user_name: Some("ann".into()),
+            topic: "secret/w".into(),
+            rule: None,
+        };
+        assert_eq!(lab.events.iter().filter(|event| **event == denied).count(), 1);
     }
 }
 

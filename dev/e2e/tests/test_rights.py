@@ -117,12 +117,22 @@ def test_rights_bind_publications_deliveries_and_wills(house, version, name, tex
     ann.wait_for(1)
     ann.settle()
     assert ann.payloads() == ["home/lamp"]
+    denials = lambda client: [
+        line for line in house.broker.log().splitlines() if "publish denied" in line and f'client="{client}"' in line
+    ]
     will = {"topic": "home/door", "payload": "will", "qos": 1}
-    house.client("w", user="bob", version=version, will=will, auto_connect=False).connect(expect=(5, NOT_AUTHORIZED))
-    lines = [line for line in house.broker.log().splitlines() if "publish denied" in line]
-    assert len(lines) == 2, "one for each connection"
-    for word in ('client="bob"', 'user="bob"', 'topic="home/door"', f"{name}:"):
-        assert word in lines[0], lines[0]
+    one = house.client("w", user="bob", version=version, will=will, auto_connect=False)
+    if name == "acl.toml":
+        one.connect(expect=(5, NOT_AUTHORIZED))
+    else:
+        # As for Mosquitto: who may not leave its will comes in, and the will goes nowhere.
+        one.connect().cut()
+        ann.until(lambda: denials("w"), "the denial of the will")
+        ann.settle()
+    assert ann.payloads() == ["home/lamp"]
+    assert len(denials("bob")) == 2, "one for each topic"
+    for word in ('user="bob"', 'topic="home/door"', f"{name}:"):
+        assert word in denials("bob")[0], denials("bob")[0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -6,7 +6,7 @@ use cork_log::{
     Disk, DiskFile, Log, Options,
     sim::{Fault, SimDisk, SimFile},
 };
-use cork_store::{Recovered, StoreError};
+use cork_store::{Answer, Recovered, StoreError};
 
 use crate::{
     plant::Plant,
@@ -58,7 +58,13 @@ impl OnDisk {
         let ops: Vec<cork_log::Op> = ops.iter().map(to_op).collect();
         match log.commit(&ops) {
             Ok(located) => {
-                Outcome::Kept(located.into_iter().map(|located| (located.shard, located.read())).collect())
+                let loads = located.into_iter().map(|it| (it.shard, Answer::Loaded(it.read())));
+                let fetches = ops.iter().filter_map(|op| match op {
+                    cork_log::Op::Fetch { shard, fetch } => Some(log.locate_retained(*shard, fetch.clone())),
+                    _ => None,
+                });
+                let fetches = fetches.map(|it| (it.shard, Answer::Fetched(it.read())));
+                Outcome::Kept(loads.chain(fetches).collect())
             }
             Err(StoreError::Full) => Outcome::NoSpace,
             Err(error) => Outcome::Failed(error.to_string()),
@@ -155,6 +161,7 @@ fn to_op(op: &Op) -> cork_log::Op {
             cork_log::Op::Append { shard: *shard, ticket: *ticket, records: records.clone() }
         }
         Op::Load { shard, load } => cork_log::Op::Load { shard: *shard, load: *load },
+        Op::Fetch { shard, fetch } => cork_log::Op::Fetch { shard: *shard, fetch: fetch.clone() },
     }
 }
 

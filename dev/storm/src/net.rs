@@ -6,7 +6,9 @@ use std::{
     io::IoSlice,
 };
 
-use cork_core::{AuthOutcome, Batch, ConnId, Ended, Event, Input, Output, Stats, share_out};
+use cork_core::{
+    AuthOutcome, Batch, ConnId, Ended, Event, Health, Input, Output, Pressure, Stats, share_out,
+};
 use cork_proto::Time;
 use cork_store::{Answer, Record, Recovered, SessionKey};
 
@@ -88,6 +90,13 @@ impl Net {
         let mut sum = Stats::default();
         self.nodes.iter().for_each(|node| sum.add(&node.stats()));
         sum
+    }
+
+    /// All shards hear how short memory is.
+    pub(crate) fn press(&mut self, now: Time, pressure: Pressure) {
+        for node in &mut self.nodes {
+            node.handle(now, Input::Health(Health { pressure, ..Health::default() }));
+        }
     }
 
     /// When a shard's timers were last looked at before the present moment: within it the order is not known.
@@ -211,6 +220,7 @@ impl Net {
         let input = match answer {
             Answer::Stored { ticket, result } => Input::Stored { ticket, result },
             Answer::Loaded(loaded) => Input::Loaded(loaded),
+            Answer::Fetched(fetched) => Input::Fetched(fetched),
             Answer::Full(full) => Input::Full(full),
         };
         self.nodes[shard].handle(now, input);
@@ -317,6 +327,7 @@ impl Net {
                 self.keeper.append(shard, ticket, records);
             }
             Output::Load(load) => self.keeper.load(shard, load),
+            Output::Fetch(fetch) => self.keeper.fetch(shard, fetch),
             Output::Authenticate { conn, .. } | Output::Exchange { conn, .. } => {
                 self.asked.push((shard, conn));
             }

@@ -112,6 +112,10 @@ pub struct Options {
     pub fail_permille: usize,
     /// Bytes of a queue that shards hold in memory.
     pub queue_head_bytes: u64,
+    /// Bytes of retained messages that shards hold in memory.
+    pub retained_bytes: u64,
+    /// Per moment: memory gets shorter, or there is more again.
+    pub memory_permille: usize,
     /// What is wrong on purpose.
     pub plant: Option<Plant>,
 }
@@ -206,7 +210,17 @@ impl Options {
             full_permille: r.pick(&[0, 0, 3, 20]),
             fail_permille: r.pick(&[0, 0, 2, 10]),
             queue_head_bytes: r.pick(&[0, 500, 2000, 256 << 10]),
+            retained_bytes: u64::MAX,
+            memory_permille: 0,
             plant: None,
+        };
+        // One storm in four is short of memory, by a chance of its own: the others are what they always were.
+        let mut own = Rng::new(!seed);
+        let options = if seed % 4 == 1 {
+            let retained_bytes = own.pick(&[0, 300, 1000, u64::MAX]);
+            Self { retained_bytes, memory_permille: own.pick(&[0, 10, 50, 200]), ..options }
+        } else {
+            options
         };
         (options, rng)
     }
@@ -230,6 +244,7 @@ impl Options {
         config.limits.queue_qos0 = self.queue_qos0;
         config.limits.queue_bytes_max = self.queue_bytes_max;
         config.limits.queue_head_bytes_max = self.queue_head_bytes;
+        config.limits.retained_bytes_max = self.retained_bytes;
         config.limits.output_bytes_max = self.output_bytes_max;
         config
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use cork_store::{
-    Answer, Load, Loaded, ModelStore, QueuedDelivery, Record, Recovered, SessionKey, StoreError, Ticket,
+    Answer, Fetch, Load, ModelStore, QueuedDelivery, Record, Recovered, SessionKey, StoreError, Ticket,
 };
 
 use crate::{
@@ -18,12 +18,13 @@ use crate::{
 pub(crate) enum Op {
     Append { shard: u16, ticket: Ticket, records: Vec<Record> },
     Load { shard: u16, load: Load },
+    Fetch { shard: u16, fetch: Fetch },
 }
 
 /// What becomes of a commit.
 pub(crate) enum Outcome {
     /// It is durable; this is what was asked for in it.
-    Kept(Vec<(u16, Loaded)>),
+    Kept(Vec<(u16, Answer)>),
     /// There was no space: it can be tried again.
     NoSpace,
     /// Nothing is known of it, and nothing more will be kept.
@@ -112,6 +113,11 @@ impl Keeper {
         self.pending.push_back(Op::Load { shard, load });
     }
 
+    pub(crate) fn fetch(&mut self, shard: usize, fetch: Fetch) {
+        let shard = u16::try_from(shard).unwrap_or(u16::MAX);
+        self.pending.push_back(Op::Fetch { shard, fetch });
+    }
+
     /// Whether nothing is under way and all answers are given.
     pub(crate) fn is_idle(&self) -> bool {
         let waits = |queues: &[VecDeque<Answer>]| queues.iter().any(|queue| !queue.is_empty());
@@ -162,9 +168,11 @@ impl Keeper {
                 if !early {
                     self.answer_all(&tickets, &Ok(()));
                 }
-                for (shard, mut loaded) in loaded {
-                    self.saboteur.loaded(&mut loaded);
-                    self.loaded[usize::from(shard)].push_back(Answer::Loaded(loaded));
+                for (shard, mut answer) in loaded {
+                    if let Answer::Loaded(loaded) = &mut answer {
+                        self.saboteur.loaded(loaded);
+                    }
+                    self.loaded[usize::from(shard)].push_back(answer);
                 }
             }
             Outcome::NoSpace => {
@@ -283,7 +291,11 @@ impl Keeper {
         let load = Load { token: 0, session, from: 0, messages_max: u32::MAX, bytes_max: u32::MAX };
         let outcome = self.engine.commit(&[Op::Load { shard: 0, load }]);
         let Outcome::Kept(loaded) = outcome else { return Vec::new() };
-        loaded.into_iter().flat_map(|(_, loaded)| loaded.deliveries).collect()
+        let deliveries = |(_, answer)| match answer {
+            Answer::Loaded(loaded) => loaded.deliveries,
+            _ => Vec::new(),
+        };
+        loaded.into_iter().flat_map(deliveries).collect()
     }
 
     /// What a restart would find now.
@@ -309,7 +321,7 @@ impl Keeper {
 fn ticket_of(op: &Op) -> Option<(u16, Ticket)> {
     match op {
         Op::Append { shard, ticket, .. } => Some((*shard, *ticket)),
-        Op::Load { .. } => None,
+        Op::Load { .. } | Op::Fetch { .. } => None,
     }
 }
 
@@ -322,7 +334,10 @@ impl Engine {
                 for op in ops {
                     match op {
                         Op::Append { records, .. } => records.iter().for_each(|record| model.apply(record)),
-                        Op::Load { shard, load } => loaded.push((*shard, model.load(load))),
+                        Op::Load { shard, load } => loaded.push((*shard, Answer::Loaded(model.load(load)))),
+                        Op::Fetch { shard, fetch } => {
+                            loaded.push((*shard, Answer::Fetched(model.fetch(fetch))));
+                        }
                     }
                 }
                 Outcome::Kept(loaded)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cork_core::home_shard;
+use cork_core::{Pressure, home_shard};
 use cork_proto::Time;
 
 use crate::{
@@ -269,9 +269,27 @@ impl World {
                 self.maybe_drain();
             }
         }
+        self.memory_moment();
         if self.cx.rng.chance(self.cx.options.access) {
             let which = self.cx.rng.below(100);
             self.cx.net.answer_access(self.cx.now, which);
+        }
+    }
+
+    /// Memory gets shorter, or there is more again.
+    fn memory_moment(&mut self) {
+        let cx = &mut self.cx;
+        if cx.options.memory_permille > 0 && cx.rng.rarely(cx.options.memory_permille) {
+            let pressure = cx.rng.pick(&[
+                Pressure::None,
+                Pressure::Lean,
+                Pressure::Lean,
+                Pressure::Tight,
+                Pressure::Short,
+            ]);
+            cx.coverage.hit("changes of memory pressure");
+            cx.tell(|| format!("memory: {pressure:?}"));
+            cx.net.press(cx.now, pressure);
         }
     }
 
@@ -305,6 +323,12 @@ impl World {
     /// Everybody comes back, reads and acknowledges everything; nothing breaks any more.
     fn calm(&mut self) -> Result<(), String> {
         self.cx.net.keeper.calm_down(&mut self.cx.rng);
+        if self.cx.options.memory_permille > 0 {
+            // Who rests is read again in time.
+            let pressure = self.cx.rng.pick(&[Pressure::None, Pressure::Lean, Pressure::Tight]);
+            self.cx.net.press(self.cx.now, pressure);
+            self.jump(Duration::from_secs(1))?;
+        }
         if self.cx.net.keeper.has_failed() {
             self.crash()?;
         }

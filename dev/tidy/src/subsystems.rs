@@ -3,7 +3,7 @@
 use crate::{finding::Finding, tree::Tree};
 
 const MACROS: [&str; 5] = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
-const SUBSYSTEMS: [&str; 5] = ["broker", "net", "client", "access", "store"];
+const SUBSYSTEMS: [&str; 7] = ["broker", "net", "client", "access", "store", "bridge", "sink"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();

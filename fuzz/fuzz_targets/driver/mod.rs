@@ -62,7 +62,7 @@ impl Driver {
                 Output::Store { ticket, .. } => {
                     self.shard.handle(self.now, Input::Stored { ticket, result: Ok(()) });
                 }
-                Output::Authenticate { conn, .. } => self.answer(conn, AuthOutcome::Denied),
+                Output::Authenticate { conn, .. } => self.answer(conn, AuthOutcome::Denied { user: None }),
                 // A first step goes on once, the second lets in.
                 Output::Exchange { conn, begin: Some(_), .. } => {
                     self.answer(conn, AuthOutcome::Continue { data: vec![1] });

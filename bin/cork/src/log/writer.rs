@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -22,6 +22,8 @@ use super::journal::Journal;
 
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING_MAX: usize = 4096;
+/// Bytes of lines that may wait: with the number alone, long lines could take hundreds of megabytes.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 /// How long lines are gathered after some were written: thousands of clients that come at once are not thousands of
 /// writes, and whoever logs a line meanwhile has nobody to wake.
 const GATHER: Duration = Duration::from_millis(10);
@@ -57,7 +59,16 @@ pub(super) struct Line {
 #[derive(Clone)]
 pub(super) struct Queue {
     orders: SyncSender<Order>,
-    lost: Arc<AtomicU64>,
+    count: Arc<Count>,
+}
+
+/// What both ends of the way know.
+#[derive(Default)]
+struct Count {
+    /// Lines that found no room.
+    lost: AtomicU64,
+    /// Bytes of lines that are not written yet.
+    waiting_bytes: AtomicUsize,
 }
 
 /// The running thread.
@@ -69,11 +80,11 @@ pub(super) struct WriterThread {
 impl WriterThread {
     pub(super) fn start(output: Output) -> io::Result<Self> {
         let (orders, received) = sync_channel(WAITING_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
+        let count = Arc::new(Count::default());
         let wishes = Arc::new(Mutex::new(Wishes::default()));
-        let desk = Desk { output, lost: Arc::clone(&lost), wishes: Arc::clone(&wishes) };
+        let desk = Desk { output, count: Arc::clone(&count), wishes: Arc::clone(&wishes) };
         thread::Builder::new().name("log".to_owned()).spawn(move || desk.work(&received))?;
-        Ok(Self { queue: Queue { orders, lost }, wishes })
+        Ok(Self { queue: Queue { orders, count }, wishes })
     }
 
     pub(super) fn queue(&self) -> Queue {
@@ -120,6 +131,21 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
+impl Queue {
+    /// Whether there was room.
+    fn put(&self, level: Level, subsystem: &'static str, text: &[u8]) -> bool {
+        let bytes = &self.count.waiting_bytes;
+        if bytes.fetch_add(text.len(), Ordering::Relaxed) + text.len() <= WAITING_BYTES_MAX {
+            let line = Line { level, subsystem, text: text.to_vec() };
+            if !matches!(self.orders.try_send(Order::Line(line)), Err(TrySendError::Full(_))) {
+                return true;
+            }
+        }
+        bytes.fetch_sub(text.len(), Ordering::Relaxed);
+        false
+    }
+}
+
 /// Takes one line.
 pub(super) struct Entry<'a> {
     queue: &'a Queue,
@@ -129,9 +155,8 @@ pub(super) struct Entry<'a> {
 
 impl Write for Entry<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = Line { level: self.level, subsystem: self.subsystem, text: text.to_vec() };
-        if let Err(TrySendError::Full(_)) = self.queue.orders.try_send(Order::Line(line)) {
-            self.queue.lost.fetch_add(1, Ordering::Relaxed);
+        if !self.queue.put(self.level, self.subsystem, text) {
+            self.queue.count.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(text.len())
     }
@@ -144,7 +169,7 @@ impl Write for Entry<'_> {
 /// What the thread has.
 struct Desk {
     output: Output,
-    lost: Arc<AtomicU64>,
+    count: Arc<Count>,
     wishes: Arc<Mutex<Wishes>>,
 }
 
@@ -171,7 +196,8 @@ impl Desk {
         self.fulfil();
         if !lines.is_empty() {
             self.output.put(lines);
-            lines.clear();
+            let bytes = lines.drain(..).map(|line| line.text.len()).sum();
+            self.count.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         self.say_lost();
     }
@@ -187,7 +213,7 @@ impl Desk {
     }
 
     fn say_lost(&mut self) {
-        match self.lost.swap(0, Ordering::Relaxed) {
+        match self.count.lost.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => {
                 let text =
@@ -370,24 +396,53 @@ mod tests {
         fs::remove_dir_all(folder).unwrap();
     }
 
+    /// A queue without its thread.
+    fn queue(lines: usize) -> (Queue, Receiver<Order>) {
+        let (orders, received) = sync_channel(lines);
+        (Queue { orders, count: Arc::default() }, received)
+    }
+
+    fn desk(queue: &Queue, path: &Path) -> Desk {
+        Desk { output: Output::file(path), count: Arc::clone(&queue.count), wishes: Arc::default() }
+    }
+
     #[test]
     fn who_logs_never_waits_and_what_is_lost_is_counted() {
-        let (orders, received) = sync_channel(2);
-        let queue = Queue { orders, lost: Arc::default() };
+        let (queue, received) = queue(2);
         for _ in 0..5 {
             queue.make_writer().write_all(b"line\n").unwrap();
         }
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 3);
+        assert_eq!(queue.count.lost.load(Ordering::Relaxed), 3);
         let folder = folder("lost");
-        let mut desk = Desk {
-            output: Output::file(&folder.join("cork.log")),
-            lost: Arc::clone(&queue.lost),
-            wishes: Arc::default(),
-        };
+        let mut desk = desk(&queue, &folder.join("cork.log"));
         let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
         desk.write(&mut vec![first]);
         let text = fs::read_to_string(folder.join("cork.log")).unwrap();
         assert!(text.starts_with("line\n") && text.contains("3 lines of the log were lost"), "{text}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn long_lines_wait_up_to_a_number_of_bytes() {
+        let (queue, received) = queue(WAITING_MAX);
+        let long = vec![b'x'; 400_000];
+        for _ in 0..100 {
+            queue.make_writer().write_all(&long).unwrap();
+        }
+        let folder = folder("bytes");
+        let mut desk = desk(&queue, &folder.join("cork.log"));
+        let lines = |order| if let Order::Line(line) = order { Some(line) } else { None };
+        let mut waiting: Vec<Line> = received.try_iter().filter_map(lines).collect();
+        let fits = WAITING_BYTES_MAX / long.len();
+        assert_eq!(waiting.len(), fits);
+        assert_eq!(queue.count.lost.load(Ordering::Relaxed), 100 - fits as u64);
+        // What the thread holds and could not write yet waits as well.
+        queue.make_writer().write_all(&long).unwrap();
+        assert_eq!(received.try_iter().count(), 0);
+        desk.write(&mut waiting);
+        assert_eq!(queue.count.waiting_bytes.load(Ordering::Relaxed), 0);
+        queue.make_writer().write_all(&long).unwrap();
+        assert_eq!(received.try_iter().count(), 1);
         fs::remove_dir_all(folder).unwrap();
     }
 

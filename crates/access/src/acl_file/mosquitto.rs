@@ -12,6 +12,9 @@ use super::Faults;
 use crate::acl::{Acl, Actions, Draft, Names, Rule, Who};
 use crate::error::FileErrors;
 
+/// What Mosquitto takes away at both ends of a name or topic: white space as C has it. Between words only spaces count.
+const WHITE: [char; 6] = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
+
 const LINES: &str =
     "accepted are `user NAME`, `topic [read|write|readwrite|deny] FILTER` and `pattern ...` of the same form";
 
@@ -32,18 +35,18 @@ pub(super) fn read(text: &str, file: &str) -> Result<Acl, FileErrors> {
         faults.add(1, "the file begins with a byte order mark; save it without");
     }
     for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim_matches([' ', '\r']);
+        let line = line.trim_end_matches(WHITE).trim_start_matches(' ');
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let rest = rest.trim_matches(' ');
+        let rest = rest.trim_start_matches(' ');
         match word {
             "user" if rest.is_empty() => faults.add(number, "the user name is missing; write `user NAME`"),
-            "user" => who = Who::User(rest.to_owned()),
+            "user" => who = Who::User(rest.trim_start_matches(WHITE).to_owned()),
             "topic" => lines.topic(number, rest, &who, &mut faults),
             "pattern" => lines.pattern(number, rest, &mut faults),
-            _ if word.contains('\t') => {
+            _ if word.contains(WHITE) => {
                 faults.add(number, format!("the line has a tab where only spaces count; {LINES}"));
             }
             _ => faults.add(number, format!("`{}` is not accepted; {LINES}", word.escape_debug())),
@@ -98,6 +101,12 @@ fn access<'a>(
         ("deny", None),
     ];
     let known = |text: &str| WORDS.iter().find(|(word, _)| *word == text).map(|(_, actions)| *actions);
+    let first = rest.split(' ').next().unwrap_or(rest);
+    if first.split_once(WHITE).is_some_and(|(before, _)| before.is_empty() || known(before).is_some()) {
+        // Mosquitto would take it for a part of the topic.
+        faults.add(number, format!("the line has a tab where only spaces count; {LINES}"));
+        return None;
+    }
     match rest.split_once(' ') {
         None if rest.is_empty() => {
             faults.add(number, format!("the topic is missing; write `{word} read FILTER`"));
@@ -122,7 +131,7 @@ fn access<'a>(
                     ),
                 );
             }
-            Some((actions?, topic.trim_matches(' ')))
+            Some((actions?, topic.trim_start_matches(WHITE)))
         }
     }
 }

@@ -69,6 +69,29 @@ fn in_a_mosquitto_file_a_name_does_not_begin_a_topic_with_a_dollar_sign() {
 }
 
 #[test]
+fn white_space_around_a_name_or_topic_is_no_part_of_it_in_a_mosquitto_file() {
+    for white in ["", " ", "\t", "\x0b", "\x0c", "\r", " \t ", "\t\r", "\r\r", "\x0c \x0b"] {
+        let text = format!(
+            "user \tann{white}\r\ntopic #{white}\n{white}\ntopic deny secret{white}\ntopic deny \thidden\npattern deny %u/x{white}"
+        );
+        let acl = Acl::from_mosquitto(&text, "acl").unwrap();
+        for (topic, allowed) in [("open", true), ("secret", false), ("hidden", false), ("ann/x", true)] {
+            assert_eq!(acl.allows(ANN, Action::Write, topic), allowed, "{white:?} {topic}");
+        }
+        let text = format!("user bob\npattern deny %u/x{white}\npattern readwrite #{white}");
+        let acl = Acl::from_mosquitto(&text, "acl").unwrap();
+        for (topic, allowed) in [("bob/y", true), ("bob/x", false)] {
+            assert_eq!(acl.allows(BOB, Action::Write, topic), allowed, "{white:?} {topic}");
+        }
+    }
+    // A tab within a topic belongs to it, as does white space that C does not know.
+    let acl = Acl::from_mosquitto("topic write a\tb\ntopic write c\u{a0}", "acl").unwrap();
+    for (topic, allowed) in [("a\tb", true), ("a", false), ("c\u{a0}", true), ("c", false)] {
+        assert_eq!(acl.allows(NOBODY, Action::Write, topic), allowed, "{topic:?}");
+    }
+}
+
+#[test]
 fn every_fault_of_a_mosquitto_file_is_named_with_its_line() {
     let cases = [
         ("hello x", ":1: `hello` is not accepted; accepted are `user NAME`, `topic"),
@@ -86,6 +109,14 @@ fn every_fault_of_a_mosquitto_file_is_named_with_its_line() {
         ("topic read a+", ":1: topic `a+`: `+` must be a level of its own"),
         ("topic read a\0b", ":1: topic `a\\0b`: contains U+0000"),
         ("topic\tread\ta", ":1: the line has a tab where only spaces count"),
+        ("topic deny\tsecret", ":1: the line has a tab where only spaces count"),
+        ("topic read\ta b", ":1: the line has a tab where only spaces count"),
+        ("pattern write\x0ba", ":1: the line has a tab where only spaces count"),
+        ("topic \tdeny secret", ":1: the line has a tab where only spaces count"),
+        ("\ttopic a", ":1: the line has a tab where only spaces count"),
+        ("user\tann", ":1: the line has a tab where only spaces count"),
+        ("user \t", ":1: the user name is missing"),
+        ("topic deny \t", ":1: the topic is missing"),
         ("\u{feff}topic a", ":1: the file begins with a byte order mark"),
         ("user ann\n\n# fine\ntopic write", ":4: the topic is missing"),
     ];

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hash::count;
+use crate::effort::spent;
 
 const ANN: &str = "ann:$7$101$mTKfi/Pk9b47BWM5$sHAoy7fY8F45eAdESFx34BtylTzAnbKlFb85yG9ZalViAp8EhC1koyH6TVEhs9hKQr/LxT0693LiS3IQB0JTmQ==";
 const CAROL: &str = "carol:$6$nisAzOV9ljDXCwG/$CpJBQaeRNZAqoyhjQ0CPJr0ry/zw52gGFlpQMkI63VgfaIUAO5AK+ON1OPHFI2faKlDymyls2Pc7+eI/s536xw==";
@@ -54,32 +54,55 @@ fn anonymous_may_in_if_allowed_but_a_given_name_is_checked() {
 }
 
 #[test]
-fn every_refusal_costs_the_same_one_verification() {
-    let file = parse(&format!("{ANN}\n{CAROL}"));
-    let cases: [(&str, &str, Option<&[u8]>); 5] = [
-        ("right", "ann", Some(b"wonderland")),
-        ("wrong", "ann", Some(b"x")),
-        ("no password", "ann", None),
+fn every_refusal_costs_the_same_whatever_forms_the_file_has() {
+    let eight = ANN.replace("ann:$7$101", "eight:$7$8");
+    let cheap = "dora:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let dear = cheap.replace("dora", "emil").replace("m=64", "m=256");
+    let file = parse(&[ANN, CAROL, USER, &eight, cheap, &dear].join("\n"));
+    let cases: [(&str, &str, Option<&[u8]>); 10] = [
+        ("PBKDF2", "ann", Some(b"x")),
+        ("PBKDF2, no password", "ann", None),
+        ("PBKDF2, few iterations", "eight", Some(b"x")),
+        ("SHA-512", "carol", Some(b"x")),
+        ("SCRAM", "user", Some(b"x")),
+        ("Argon2id, little memory", "dora", Some(b"x")),
+        ("Argon2id, much memory", "emil", Some(b"x")),
         ("unknown", "eve", Some(b"x")),
+        ("unknown, long password", "eve", Some(&[b'x'; 65_535])),
         ("unknown, no password", "eve", None),
     ];
+    let whole = [2, 101, 4096, 1];
     for (story, user, password) in cases {
-        count::take();
-        ask(&file, Some(user), password);
-        assert_eq!(count::take(), 1, "{story}");
+        spent::take();
+        assert_eq!(ask(&file, Some(user), password), WRONG, "{story}");
+        assert_eq!(spent::take(), whole, "{story}");
     }
+    // Who knows the password waits for nothing else.
+    spent::take();
+    assert_eq!(ask(&file, Some("ann"), Some(b"wonderland")), Verdict::Allow);
+    assert_eq!(spent::take(), [0, 101, 0, 0]);
 }
 
 #[test]
-fn an_unknown_user_meets_the_same_parameters_each_time_even_after_a_restart() {
-    let text = format!("{ANN}\n{CAROL}\n{USER}");
-    let (one, two) = (parse(&text), parse(&text));
-    let other = parse(&text.replace("carol", "karl").replace("$6$ni", "$6$mi"));
-    let choices =
-        |file: &PasswordFile| (0..64).map(|n| file.users.choose(&format!("u{n}"), 3)).collect::<Vec<_>>();
-    assert_eq!(choices(&one), choices(&two));
-    assert_ne!(choices(&one), choices(&other), "the choice depends on what only the file tells");
-    assert!((0..3).all(|position| choices(&one).contains(&position)));
+fn an_unknown_user_meets_the_same_challenge_after_a_restart_and_after_others_were_added() {
+    let many = USER.replace("user:", "many:").replace("$4096", "$5000");
+    let (one, two) = (parse(&format!("{USER}\n{many}")), parse(&format!("{USER}\n{many}")));
+    let kinds = |file: &PasswordFile| {
+        (0..64).map(|n| file.users.some_scram_kind(&format!("u{n}")).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&one), kinds(&two));
+    assert!([4096, 5000].iter().all(|iterations| kinds(&one).contains(&(*iterations, 16))));
+
+    let path = std::env::temp_dir().join(format!("cork-mock-{}", std::process::id()));
+    let load = |text: &str| {
+        fs::write(&path, text).unwrap();
+        PasswordFile::load(&path, false).unwrap()
+    };
+    let before = load(&format!("{USER}\n{many}"));
+    let after = load(&format!("{ANN}\n{USER}\n{many}\n{}", USER.replace("user:", "new:")));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(before.users.mock_key(), after.users.mock_key());
+    assert_eq!(kinds(&before), kinds(&after));
 }
 
 #[test]

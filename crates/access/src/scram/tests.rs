@@ -1,3 +1,4 @@
+use pbkdf2::pbkdf2_hmac;
 use proptest::prelude::*;
 
 use super::*;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::units::{show_duration, show_size};
-use super::{Auth, Config, Drain, Durability, Limits, Log, LogOutput, Origin, Shards};
+use super::{Auth, Config, Drain, Durability, Limits, Log, LogOutput, Origin, Presence, Shards};
 
 /// A key whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,15 @@ impl fmt::Display for Change {
 }
 
 /// What is decided at the start: where data is, how it is kept, and how much memory and how many threads there are.
-const NEEDS_RESTART: [&str; 4] = ["data_dir", "shards", "durability", "memory"];
+const NEEDS_RESTART: [&str; 7] = [
+    "data_dir",
+    "shards",
+    "durability",
+    "memory",
+    "limits.store_max_bytes",
+    "presence.enabled",
+    "presence.keep",
+];
 
 impl Config {
     /// What differs and can be taken over, and what takes a restart; without listeners and the contents of files.
@@ -67,15 +75,19 @@ impl Config {
     pub(crate) fn take_over(&mut self, new: &Self) {
         let (data_dir, shards, durability, memory) =
             (std::mem::take(&mut self.data_dir), self.shards, self.durability, self.memory);
-        let in_memory = self.in_memory;
-        *self = Self { data_dir, in_memory, shards, durability, memory, ..new.clone() };
+        let (in_memory, presence) = (self.in_memory, self.presence.clone());
+        let store_max_bytes = self.limits.store_max_bytes;
+        *self = Self { data_dir, in_memory, shards, durability, memory, presence, ..new.clone() };
+        self.limits.store_max_bytes = store_max_bytes;
     }
 
     /// Every key but those of listeners, with its value. Every field by name: one that is new must be shown, too.
     fn values(&self) -> Vec<(&'static str, String)> {
-        let Self { data_dir, shards, durability, memory, auth, limits, log, drain, .. } = self;
+        let Self {
+            data_dir, shards, durability, memory, auth, limits, log, drain, presence, filters, ..
+        } = self;
         // Not keys, or shown elsewhere.
-        let Self { in_memory: _, listeners: _, places: _, .. } = self;
+        let Self { in_memory: _, listeners: _, bridges: _, places: _, .. } = self;
         let shards = match shards {
             Shards::Auto => "auto".to_owned(),
             Shards::Fixed(count) => count.to_string(),
@@ -95,6 +107,8 @@ impl Config {
         values.extend(limits.values());
         values.extend(log.values());
         values.extend(drain.values());
+        values.extend(super::filters::values(filters));
+        values.extend(presence.values());
         values
     }
 }
@@ -111,7 +125,7 @@ impl Auth {
 }
 
 impl Limits {
-    fn values(&self) -> [(&'static str, String); 23] {
+    fn values(&self) -> [(&'static str, String); 25] {
         let Self {
             max_connections,
             connects_per_second_per_address,
@@ -127,6 +141,8 @@ impl Limits {
             max_packet_size,
             max_session_expiry,
             queue_max_bytes,
+            store_max_bytes,
+            disk_free_warning,
             queue_qos0,
             max_keep_alive,
             receive_maximum,
@@ -152,6 +168,8 @@ impl Limits {
             ("limits.max_packet_size", show_size(u64::from(*max_packet_size))),
             ("limits.max_session_expiry", show_duration(*max_session_expiry)),
             ("limits.queue_max_bytes", show_size(*queue_max_bytes)),
+            ("limits.store_max_bytes", show_size(*store_max_bytes)),
+            ("limits.disk_free_warning", show_size(*disk_free_warning)),
             ("limits.queue_qos0", queue_qos0.to_string()),
             ("limits.max_keep_alive", max_keep_alive.to_string()),
             ("limits.receive_maximum", receive_maximum.to_string()),
@@ -193,6 +211,13 @@ impl Drain {
             ("drain.timeout", show_duration(*timeout)),
             ("drain.server_reference", or_none(server_reference.clone())),
         ]
+    }
+}
+
+impl Presence {
+    fn values(&self) -> [(&'static str, String); 2] {
+        let Self { enabled, keep } = self;
+        [("presence.enabled", enabled.to_string()), ("presence.keep", show_duration(*keep))]
     }
 }
 

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::bridge::read_bridge;
 use super::error::{ConfigError, ConfigErrors, Origin};
+use super::filters::read_filters;
 use super::read::{Findings, Section};
+use super::sinks::{self, Sink};
 use super::values::{boolean, duration, number, size, text, whole_seconds, word, zero_or};
 use super::{
     Auth, CertIdentity, ClientCert, Config, Drain, Durability, Limits, Listener, ListenerUrl, Log, LogFormat,
-    LogLevel, LogOutput, Places, Shards, Subsystem, Tls,
+    LogLevel, LogOutput, Places, Presence, Shards, Subsystem, Tls,
 };
 
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -20,8 +23,8 @@ const U16_MAX: u64 = u16::MAX as u64;
 /// Less would refuse honest CONNECT packets. The most is the protocol's: one byte, four of Remaining Length, and what
 /// those can count.
 const PACKET_BYTES: RangeInclusive<u64> = 128..=268_435_460;
-/// Below this not even the shard's own buffers fit; a smaller number is a forgotten unit.
-const MEMORY_MIN: u64 = 8_000_000;
+/// The process takes a third of this before it has done anything.
+const MEMORY_MIN: u64 = 32 << 20;
 const OUTPUT_BYTES: RangeInclusive<u64> = 4096..=u32::MAX as u64;
 /// Up to the largest Session Expiry Interval that ends.
 const SESSION_EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1);
@@ -136,10 +139,35 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
+    config.bridges = root
+        .sections("bridge")
+        .into_iter()
+        .filter_map(|(span, section)| read_bridge(section, &span, folder))
+        .collect();
     config.log = read_log(root.section("log"), folder);
     config.drain = read_drain(root.section("drain"));
+    config.filters = read_filters(&mut root).into();
+    config.sinks = read_sinks(&mut root, folder);
+    config.presence = read_presence(root.section("presence"));
     root.finish();
     config
+}
+
+fn read_sinks(root: &mut Section<'_, '_>, folder: &Path) -> Vec<Sink> {
+    let mut sinks: Vec<Sink> = Vec::new();
+    for (at, section) in root.sections("sink") {
+        let Some(sink) = sinks::read(section, &at, folder) else { continue };
+        if sinks.iter().any(|other| other.name == sink.name) {
+            root.fault(
+                &at,
+                "sink.name",
+                format!("there is a sink `{}` already; call one of them differently", sink.name),
+            );
+        } else {
+            sinks.push(sink);
+        }
+    }
+    sinks
 }
 
 fn read_auth(mut section: Section<'_, '_>, folder: &Path) -> Auth {
@@ -169,6 +197,8 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
+    s.set("store_max_bytes", &mut limits.store_max_bytes, size(0..=u64::MAX));
+    s.set("disk_free_warning", &mut limits.disk_free_warning, size(0..=u64::MAX));
     s.set("queue_qos0", &mut limits.queue_qos0, boolean);
     s.set("max_keep_alive", &mut limits.max_keep_alive, number(0..=U16_MAX));
     s.set("receive_maximum", &mut limits.receive_maximum, number(1..=U16_MAX));
@@ -261,6 +291,14 @@ fn read_drain(mut section: Section<'_, '_>) -> Drain {
     drain
 }
 
+fn read_presence(mut section: Section<'_, '_>) -> Presence {
+    let mut presence = Presence::default();
+    section.set("enabled", &mut presence.enabled, boolean);
+    section.set("keep", &mut presence.keep, whole_seconds(SESSION_EXPIRY));
+    section.finish();
+    presence
+}
+
 fn log_output(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<LogOutput, String> {
     move |value| {
         let read = match value {
@@ -308,6 +346,6 @@ fn mode(value: &DeValue<'_>) -> Result<u32, String> {
 }
 
 /// A path, from `folder` on if it is relative.
-fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> {
+pub(super) fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, String> {
     |value| text(value).map(|text| folder.join(text)).map_err(|_| "accepted is a path in quotes".to_owned())
 }

@@ -91,6 +91,8 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size = "5KiB"
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
+        store_max_bytes = "22GB"
+        disk_free_warning = "23MB"
         queue_qos0 = true
         max_keep_alive = 8
         receive_maximum = 9
@@ -115,6 +117,9 @@ fn every_key_arrives_where_it_belongs() {
         [drain]
         timeout = "15s"
         server_reference = "other.example:1883"
+        [presence]
+        enabled = false
+        keep = "24s"
     "#;
     let config = Config::from_toml(text, "/etc/cork/cork.toml").unwrap();
     assert_eq!(config.data_dir, Path::new("/var/lib/cork"));
@@ -141,6 +146,8 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size: 5 << 10,
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
+        store_max_bytes: 22_000_000_000,
+        disk_free_warning: 23_000_000,
         queue_qos0: true,
         max_keep_alive: 8,
         receive_maximum: 9,
@@ -152,10 +159,11 @@ fn every_key_arrives_where_it_belongs() {
         sys_interval: Duration::ZERO,
     };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.presence, Presence { enabled: false, keep: Duration::from_secs(24) });
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 37 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 39 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -258,7 +266,7 @@ fn a_value_that_is_not_accepted_names_key_value_and_what_would_be() {
         ("durability = { every = '1s' }", "accepted are \"always\""),
         (
             "memory = 256",
-            "`256` is not accepted; accepted is a size such as \"256MB\" or \"16MiB\", or a number of bytes, at least 8MB",
+            "`256` is not accepted; accepted is a size such as \"256MB\" or \"16MiB\", or a number of bytes, at least 32MiB",
         ),
         ("memory = 1.5", "`1.5` is not accepted"),
         ("auth = true", "key `auth`: `true` is not accepted; a table is, as after `[auth]`"),
@@ -687,9 +695,9 @@ fn check_tells_everything_in_one_pass_in_the_order_of_the_lines() {
     let said = folder.check("[auth]\npassword_file = 5\n[[listener]]\nurl = 'mqtt://0.0.0.0:1883'\n");
     assert_eq!(said.len(), 1, "{said:#?}");
     // A line that is no TOML hides what was meant: the rest is not judged as a whole.
-    let said = folder.check("memory = '9MB'\n[auth\npassword_file = 'passwords'\n");
+    let said = folder.check("limits.ban_time = '2h'\n[auth\npassword_file = 'passwords'\n");
     assert!(said[0].starts_with("cork.toml:2: unclosed table"), "{said:#?}");
-    assert!(!said.iter().any(|line| line.contains("memory`: is not in this version")), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("is longer than `ban_time_max`")), "{said:#?}");
 }
 
 #[test]
@@ -729,4 +737,61 @@ fn a_secret_that_others_may_read_is_noted_once() {
     };
     let said = folder.check(&[listener(1), listener(2)].concat());
     assert_eq!(said, ["note: every user of this machine may read `key.pem`; `chmod o-r key.pem` ends that"]);
+}
+
+#[test]
+fn filters_have_names_and_are_attached() {
+    let page = include_str!("../../../../docs/filters.md");
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let filters = config(example).filters;
+    assert_eq!(filters.named["warm"].to_prefix(), "payload.temperature > 25;changed=payload.temperature");
+    let attached: Vec<_> = filters.attached.iter().map(|one| (&*one.name, &*one.topic)).collect();
+    assert_eq!(attached, [("$filter/warm", "home/+/climate"), ("$attach/2", "#")]);
+    assert_eq!(filters.attached[1].rule.to_prefix(), "!retain && size < 1024;every=10000ms");
+    assert_eq!(config("").filters.named.len(), 0);
+}
+
+#[test]
+fn a_wrong_filter_is_told_with_its_line() {
+    let cases = [
+        (
+            "[[filter]]\nname = \"a\"\nwhen = \"payload.t >\"",
+            "cork.toml:3: key `filter.when`: at character 12: a value is expected here, not the end",
+        ),
+        (
+            "[[filter]]\nname = \"a\"",
+            "cork.toml:1: key `filter.when`: there is no condition, and no changed, deadband or every either",
+        ),
+        (
+            "[[filter]]\nname = \"a/b\"\nwhen = \"true\"",
+            "cork.toml:2: key `filter.name`: `\"a/b\"` is not accepted; accepted is a name without `/`, `+` and `#`",
+        ),
+        (
+            "[[filter]]\nname = \"a\"\nevery = \"5\"",
+            "cork.toml:3: key `filter.every`: every is a time from 1ms to 30d, as in every=10s, not `5`",
+        ),
+        (
+            "[[filter]]\nname = \"warm\"\nwhen = \"true\"\n[[attach]]\nuser = \"ann\"\ntopic = \"#\"\nfilter = \"worm\"",
+            "cork.toml:7: key `attach.filter`: there is no filter `worm`; did you mean `warm`?",
+        ),
+        (
+            "[[attach]]\ntopic = \"#\"\nwhen = \"true\"",
+            "cork.toml:1: key `attach.user`: either `user` or `client_id` says whose subscriptions are meant",
+        ),
+        (
+            "[[attach]]\nuser = \"ann\"\nwhen = \"true\"",
+            "cork.toml:1: key `attach.topic`: says which topics are meant, as in topic = \"sensors/#\"; \"#\" is all",
+        ),
+        (
+            "[[filter]]\nname = \"a\"\nwhen = \"true\"\n[[filter]]\nname = \"a\"\nwhen = \"false\"",
+            "cork.toml:4: key `filter.name`: there is another filter named `a`",
+        ),
+        (
+            "[[filter]]\nname = \"a\"\nwen = \"true\"\nchanged = true",
+            "cork.toml:3: key `filter.wen`: unknown key; did you mean `when`? (accepted in `filter`: `name`, `when`, `changed`, `deadband`, `every`)",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(errors(text), expected, "{text}");
+    }
 }

@@ -26,7 +26,6 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let mut errors = Vec::new();
         self.judge_values(&mut errors);
-        self.judge_unenforced(&mut errors);
         self.judge_data_dir(&mut errors);
         self.judge_listeners(&mut errors);
         self.judge_doors(&mut errors);
@@ -108,13 +107,6 @@ impl Config {
         if self.limits.receive_maximum == 0 {
             let message = "`0` is not accepted; accepted is 1 to 65535".to_owned();
             errors.push(self.error("limits.receive_maximum", message));
-        }
-    }
-
-    /// A limit that is not enforced must not look as if it were.
-    fn judge_unenforced(&self, errors: &mut Vec<ConfigError>) {
-        if self.memory.is_some() {
-            errors.push(self.error("memory", "is not in this version yet; remove the key".to_owned()));
         }
     }
 
@@ -213,14 +205,37 @@ impl Config {
         }
     }
 
-    /// A running broker that knows its users does not forget them because a file lost some lines.
+    /// A running broker that knows its users, or what they may do, does not forget it because a file lost some lines.
     pub(crate) fn judge_opening(&self, new: &Self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        let asked = new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some();
         let had = self.auth.password_file.is_some() || self.auth.allow_anonymous == Some(false);
-        if !had || new.auth.password_file.is_some() || new.auth.allow_anonymous.is_some() {
-            return Ok(());
+        if had && !asked {
+            let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
+            errors.push(new.error("auth.password_file", message.to_owned()));
         }
-        let message = "is not there, but the running broker has users; if everybody may in from now on, say `allow_anonymous = true`";
-        Err(ConfigErrors(vec![new.error("auth.password_file", message.to_owned())]))
+        if self.auth.acl_file.is_some() && new.auth.acl_file.is_none() {
+            let message = "is not there, but the running broker has a rights file; if everybody may do everything from now on, name one that says `default = \"allow\"`";
+            errors.push(new.error("auth.acl_file", message.to_owned()));
+        }
+        if !had && !asked {
+            let opened = new.listeners.iter().filter(|listener| self.asked_certificates_for(listener));
+            let message = "lets everybody in, but in the running broker it takes a certificate; if that is meant, say `allow_anonymous = true` in [auth]";
+            errors.extend(opened.map(|listener| of_listener(listener, message)));
+        }
+        ConfigErrors::unless_empty(errors)
+    }
+
+    /// Whether a certificate is needed now where a changed listener takes none: at its own URL, or everywhere.
+    fn asked_certificates_for(&self, new: &Listener) -> bool {
+        if new.url.scheme == Scheme::Http || asks_certificates(new) {
+            return false;
+        }
+        let before = || self.listeners.iter().filter(|old| old.url.scheme != Scheme::Http);
+        if before().any(|old| old.url == new.url) {
+            return before().filter(|old| old.url == new.url).all(asks_certificates);
+        }
+        before().next().is_some() && before().all(asks_certificates)
     }
 
     /// An error about a key, with the place where the key was said.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cork_store::{Answer, Record, SessionKey, Store, Ticket};
+use cork_store::{Answer, Fetch, Fetched, Record, SessionKey, Store, Ticket};
 
 use super::basics::{load, message, queued};
 use crate::{Durability, Keeper, Options};
@@ -101,5 +101,72 @@ fn files_are_for_their_owner_only() {
     let files: Vec<_> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!files.is_empty());
     files.iter().for_each(|file| assert_eq!(mode(file), 0o600, "{}", file.display()));
+    keeper.stop().unwrap();
+}
+
+#[test]
+fn at_the_mark_it_is_full_until_enough_is_over() {
+    let folder = Folder::new();
+    let options =
+        Options { live_bytes_max: Some(100_000), durability: Durability::None, ..Options::default() };
+    let (keeper, ..) = Keeper::open(&folder.0, options).unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    let body = vec![b'x'; 10_000];
+    let records = (1..=11).map(|number| queued(5, number, &message(number, "a", &body))).collect();
+    store.append(Ticket(1), records);
+    let said = answers(&mut *store, &wakes, 2);
+    assert_eq!(said, [Answer::Stored { ticket: Ticket(1), result: Ok(()) }, Answer::Full(true)]);
+    // What comes all the same is kept.
+    store.append(Ticket(2), vec![queued(5, 12, &message(12, "a", b""))]);
+    assert_eq!(answers(&mut *store, &wakes, 1), [Answer::Stored { ticket: Ticket(2), result: Ok(()) }]);
+    let done = |delivery| Record::Done { session: SessionKey(5), delivery };
+    store.append(Ticket(3), (1..=3).map(done).collect());
+    let said = answers(&mut *store, &wakes, 2);
+    assert_eq!(said, [Answer::Stored { ticket: Ticket(3), result: Ok(()) }, Answer::Full(false)]);
+    keeper.stop().unwrap();
+    // A start at the mark is a start on a full disk.
+    let options = Options { live_bytes_max: Some(50_000), ..options };
+    let (keeper, ..) = Keeper::open(&folder.0, options).unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    assert_eq!(answers(&mut *store, &wakes, 1), [Answer::Full(true)]);
+    keeper.stop().unwrap();
+}
+
+#[test]
+fn retained_messages_beyond_the_budget_come_one_by_one() {
+    let folder = Folder::new();
+    let options = Options { durability: Durability::None, ..Options::default() };
+    let (keeper, ..) = Keeper::open(&folder.0, options).unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    let topics: Vec<String> = (0..100).map(|n| format!("t/{n}")).chain(["$own".to_owned()]).collect();
+    let records =
+        (1..).zip(&topics).map(|(n, topic)| Record::Retained { message: message(n, topic, b"body") });
+    store.append(Ticket(1), records.collect());
+    let fetch = |token, topics: &[&str]| Fetch {
+        token,
+        topics: topics.iter().map(|topic| (*topic).into()).collect(),
+    };
+    // As it is after what was appended before, and in the order it was asked for.
+    store.fetch(fetch(7, &["t/99", "nothing", "t/0"]));
+    let said = answers(&mut *store, &wakes, 2);
+    let body = |n, topic| Some(message(n, topic, b"body"));
+    let fetched = |token, messages| Answer::Fetched(Fetched { token, messages, damaged: Vec::new() });
+    assert!(said.contains(&fetched(7, vec![body(100, "t/99"), None, body(1, "t/0")])), "{said:?}");
+    keeper.stop().unwrap();
+
+    let cost = message(1, "t/10", b"body").cost_bytes() as u64;
+    let options = Options { retained_bytes_max: 40 * cost, ..options };
+    let (keeper, recovered, _) = Keeper::open(&folder.0, options).unwrap();
+    assert!((40..=42).contains(&recovered.retained.len()), "{}", recovered.retained.len());
+    assert!(recovered.retained.iter().any(|message| &*message.topic == "$own"), "those stay");
+    assert_eq!(recovered.retained.len() + recovered.stubs.len(), topics.len());
+    let stub = recovered.stubs.last().unwrap();
+    let (mut store, wakes) = handle(&keeper);
+    store.fetch(fetch(8, &[&stub.topic]));
+    let said = answers(&mut *store, &wakes, 1);
+    let [Answer::Fetched(Fetched { messages, .. })] = &said[..] else { panic!("{said:?}") };
+    let message = messages[0].as_ref().unwrap();
+    assert_eq!((&message.topic, message.id, message.expires), (&stub.topic, stub.id, stub.expires));
+    assert_eq!(message.cost_bytes(), stub.cost_bytes as usize);
     keeper.stop().unwrap();
 }

@@ -85,6 +85,9 @@ fn is_pem(file: &[u8], tool: &str) -> Result<(), String> {
     if file.iter().all(u8::is_ascii_whitespace) {
         return Err("is empty".to_owned());
     }
+    if file.starts_with(b"\xef\xbb\xbf") {
+        return Err("begins with a byte order mark, which hides its first line; save it without".to_owned());
+    }
     if memchr::memmem::find(file, b"-----BEGIN ").is_some() {
         return Ok(());
     }
@@ -126,5 +129,17 @@ fn what_else(file: &[u8]) -> &'static str {
         () if has("CERTIFICATE-----") => ", but a certificate; are the files swapped?",
         () if has("X509 CRL-----") => ", but a revocation list",
         () => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        let file = b"\xef\xbb\xbf-----BEGIN CERTIFICATE-----\n";
+        assert!(own_chain(file).unwrap_err().contains("byte order mark"));
+        assert!(private_key(file).unwrap_err().contains("byte order mark"));
     }
 }

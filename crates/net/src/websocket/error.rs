@@ -99,6 +99,8 @@ pub enum HandshakeError {
     Upgrade,
     /// No `Connection: upgrade` (RFC 6455, 4.2.1).
     Connection,
+    /// `Host` is missing, or there twice (RFC 6455, 4.2.1; RFC 9112, 3.2).
+    Host,
     /// `Sec-WebSocket-Version` is not 13 (RFC 6455, 4.2.2).
     Version,
     /// `Sec-WebSocket-Key` is missing, there twice, or not 16 bytes in base64 (RFC 6455, 4.2.1).
@@ -118,6 +120,7 @@ impl fmt::Display for HandshakeError {
             Self::HttpVersion => "a WebSocket connection begins with an HTTP/1.1 request",
             Self::Upgrade => "this port speaks MQTT over WebSocket: \"Upgrade: websocket\" is missing",
             Self::Connection => "\"Connection: Upgrade\" is missing",
+            Self::Host => "\"Host\" must be there once",
             Self::Version => "\"Sec-WebSocket-Version: 13\" is needed",
             Self::Key => "\"Sec-WebSocket-Key\" must be there once, with 16 bytes in base64",
             Self::NoSubprotocol => "\"Sec-WebSocket-Protocol: mqtt\" is missing [MQTT-6.0.0-3]",

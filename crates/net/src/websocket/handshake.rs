@@ -19,7 +19,8 @@ pub(super) struct Accepted<'a> {
 
 /// Reads a request header, from the request line to the empty line that ends it, both included.
 ///
-/// Any path will do. `Host` and `Origin` are not looked at: who may connect is decided by CONNECT.
+/// Any path will do. `Host` must be there, but what it says, as `Origin`, is not looked at: who may connect is decided
+/// by CONNECT.
 pub(super) fn read_request(request: &[u8]) -> Result<Accepted<'_>, HandshakeError> {
     let mut lines = Lines { rest: request };
     check_request_line(lines.next().unwrap_or_default())?;
@@ -63,6 +64,7 @@ pub(super) fn write_refused(error: HandshakeError, out: &mut Vec<u8>) {
         | HandshakeError::HttpVersion
         | HandshakeError::Upgrade
         | HandshakeError::Connection
+        | HandshakeError::Host
         | HandshakeError::Key
         | HandshakeError::NoSubprotocol
         | HandshakeError::OtherSubprotocol => ("400 Bad Request", ""),
@@ -117,6 +119,7 @@ fn check_request_line(line: &[u8]) -> Result<(), HandshakeError> {
 /// The header fields that matter, as far as they were seen.
 #[derive(Default)]
 struct Fields<'a> {
+    hosts: u8,
     upgrade: bool,
     connection: bool,
     version: Option<&'a [u8]>,
@@ -137,7 +140,9 @@ impl<'a> Fields<'a> {
         if !is_token(name) {
             return Err(HandshakeError::Malformed);
         }
-        if name.eq_ignore_ascii_case(b"Upgrade") {
+        if name.eq_ignore_ascii_case(b"Host") {
+            self.hosts = self.hosts.saturating_add(1);
+        } else if name.eq_ignore_ascii_case(b"Upgrade") {
             self.upgrade |= list(value).any(|token| token.eq_ignore_ascii_case(b"websocket"));
         } else if name.eq_ignore_ascii_case(b"Connection") {
             self.connection |= list(value).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
@@ -159,6 +164,9 @@ impl<'a> Fields<'a> {
         }
         if !self.connection {
             return Err(HandshakeError::Connection);
+        }
+        if self.hosts != 1 {
+            return Err(HandshakeError::Host);
         }
         if self.version != Some(b"13") || self.version_repeated {
             return Err(HandshakeError::Version);

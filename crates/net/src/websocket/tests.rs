@@ -120,7 +120,8 @@ fn accepts_what_clients_send() {
 #[test]
 fn refuses_and_says_why() {
     use HandshakeError::{
-        Connection, HttpVersion, Key, Malformed, Method, NoSubprotocol, OtherSubprotocol, Upgrade, Version,
+        Connection, Host, HttpVersion, Key, Malformed, Method, NoSubprotocol, OtherSubprotocol, Upgrade,
+        Version,
     };
     let cases = [
         ("another method", "GET ", "POST ", 405, Method),
@@ -133,6 +134,8 @@ fn refuses_and_says_why() {
         ("an upgrade to HTTP/2", "Upgrade: websocket", "Upgrade: h2c", 400, Upgrade),
         ("a name that only begins alike", "Upgrade: websocket", "Upgrade: websocket2", 400, Upgrade),
         ("a proxy that eats Connection", "Connection: Upgrade", "Connection: close", 400, Connection),
+        ("no host", "Host: broker.example\r\n", "", 400, Host),
+        ("two hosts", "Host: ", "Host: other\r\nHost: ", 400, Host),
         ("an older version", "Version: 13", "Version: 8", 426, Version),
         ("two versions", "Version: 13", "Version: 13\r\nSec-WebSocket-Version: 13", 426, Version),
         ("no version", "Sec-WebSocket-Version: 13\r\n", "", 426, Version),

@@ -223,7 +223,7 @@ fn read_by_the_broker(connect: &[u8]) -> Option<Asked> {
     lab.on_authenticate(move |credentials| {
         let (user, password) = (credentials.user_name.clone(), credentials.password.clone());
         *note.borrow_mut() = Some((credentials.client_id.clone(), user, password));
-        AuthOutcome::Denied
+        AuthOutcome::Denied { user: None }
     });
     open_with(&mut lab, connect);
     asked.take()

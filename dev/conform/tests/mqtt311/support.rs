@@ -178,7 +178,7 @@ pub(crate) fn guarded() -> Lab {
     let mut lab = Lab::with(|config| config.door = Door::Checked);
     lab.on_authenticate(|credentials| match credentials.password.as_deref() {
         Some(b"good") => AuthOutcome::Allowed { user: None, data: None },
-        _ => AuthOutcome::Denied,
+        _ => AuthOutcome::Denied { user: None },
     });
     lab
 }

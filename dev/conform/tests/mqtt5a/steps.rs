@@ -269,7 +269,7 @@ pub(crate) fn checked_lab() -> Lab {
     let mut lab = Lab::with(|config| config.door = Door::Checked);
     lab.on_authenticate(|credentials| match credentials.password.as_deref() {
         Some(b"pw") => AuthOutcome::Allowed { user: None, data: None },
-        _ => AuthOutcome::Denied,
+        _ => AuthOutcome::Denied { user: None },
     });
     lab
 }

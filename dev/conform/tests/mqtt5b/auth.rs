@@ -16,7 +16,7 @@ pub(crate) fn auth_lab(change: impl FnOnce(&mut ShardConfig)) -> Lab {
     lab.on_exchange(|method, data| match (method, data) {
         (Some(method), _) if method != "M" => AuthOutcome::UnknownMethod,
         (_, Some(b"ok")) => AuthOutcome::Allowed { user: None, data: Some(b"welcome".to_vec()) },
-        (_, Some(b"no")) => AuthOutcome::Denied,
+        (_, Some(b"no")) => AuthOutcome::Denied { user: None },
         _ => AuthOutcome::Continue { data: b"who are you?".to_vec() },
     });
     lab

@@ -36,7 +36,7 @@ fn mqtt5_4_13_2_1_an_error_code_closes_the_connection_whether_or_not_it_is_sent(
     // Sizes that CONNACK and DISCONNECT fit into, and sizes they do not.
     for maximum in [1, 4, 5, 1000] {
         let mut lab = Lab::with(|config| config.door = Door::Checked);
-        lab.on_authenticate(|_| AuthOutcome::Denied);
+        lab.on_authenticate(|_| AuthOutcome::Denied { user: None });
         let client = connect_sized(&mut lab, "a", maximum);
         assert!(lab.is_closed(client), "refused, {maximum} bytes accepted");
     }

@@ -1,0 +1,367 @@
+//! From what the configuration says to what a link needs: everything that can be wrong is found here.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use cork_broker::{
+    Config,
+    config::{Bridge, BridgeTopic, BridgeVersion, ConfigError, ConfigErrors, Direction, Origin},
+};
+use cork_client::{Connector, Options, Parts, Scheme, Server, Tls};
+use cork_packet::{ProtocolVersion, QoS, split_share, validate_filter};
+
+use crate::{
+    map::{Map, Rule},
+    relay::Plan,
+};
+
+/// One link, judged, with its files read.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) bridge: Bridge,
+    pub(crate) plan: Plan,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) connector: Arc<dyn Connector>,
+    /// What to speak, in the order of trying; the second says that this is a bridge.
+    pub(crate) versions: &'static [(ProtocolVersion, bool)],
+    /// Tells one state of password and certificates from another.
+    fingerprint: u64,
+}
+
+impl Judged {
+    /// Whether nothing about the link differs.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let said = |judged: &Self| Bridge { origin: Origin::Default, ..without_places(&judged.bridge) };
+        said(self) == said(other)
+            && self.fingerprint == other.fingerprint
+            && self.plan.packet_bytes_max == other.plan.packet_bytes_max
+            && self.plan.topic_levels_max == other.plan.topic_levels_max
+            && self.plan.inflight == other.plan.inflight
+    }
+}
+
+impl Judged {
+    /// What is subscribed here.
+    pub(crate) fn filters_out(&self) -> Vec<String> {
+        self.plan.out.rules().iter().map(|rule| rule.filter.clone()).collect()
+    }
+
+    /// What is subscribed there.
+    pub(crate) fn filters_in(&self) -> Vec<String> {
+        self.plan.into.rules().iter().map(|rule| rule.filter.clone()).collect()
+    }
+}
+
+fn without_places(bridge: &Bridge) -> Bridge {
+    let topics = bridge.topics.iter().map(|topic| BridgeTopic { origin: Origin::Default, ..topic.clone() });
+    Bridge { topics: topics.collect(), ..bridge.clone() }
+}
+
+/// What begins the Client Identifier of a link's session in this broker.
+pub(crate) const LOCAL_ID: &str = "$cork/bridge/";
+
+const AUTO: &[(ProtocolVersion, bool)] =
+    &[(ProtocolVersion::V5, false), (ProtocolVersion::V311, true), (ProtocolVersion::V311, false)];
+
+/// Judges all links of a configuration, and reads the files they name.
+///
+/// # Errors
+/// Everything that is wrong, each with the place where it was said.
+pub fn judge(config: &Config) -> Result<(), ConfigErrors> {
+    judged(config).map(|_| ())
+}
+
+pub(crate) fn judged(config: &Config) -> Result<Vec<Judged>, ConfigErrors> {
+    let (mut links, mut errors, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for bridge in &config.bridges {
+        if !names.insert(&bridge.name) {
+            errors.push(fault(
+                &bridge.origin,
+                "name",
+                format!("`{}` is there twice; give it another", bridge.name),
+            ));
+            continue;
+        }
+        match one(bridge, config) {
+            Ok(link) => links.push(link),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(links) } else { Err(ConfigErrors(errors)) }
+}
+
+fn fault(origin: &Origin, key: &str, message: String) -> ConfigError {
+    ConfigError { origin: origin.clone(), key: format!("bridge.{key}"), message }
+}
+
+fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let (out, into) = rules(bridge, &mut errors);
+    let password = bridge.password.as_ref().map(|secret| {
+        secret.reveal().unwrap_or_else(|message| {
+            errors.push(fault(&bridge.origin, "password", message));
+            String::new()
+        })
+    });
+    if password.is_some() && bridge.username.is_none() {
+        let message = "needs a `username`".to_owned();
+        errors.push(fault(&bridge.origin, "password", message));
+    }
+    let parts = match transports(bridge) {
+        Ok(parts) if errors.is_empty() => parts,
+        Ok(_) => return Err(errors),
+        Err(error) => {
+            errors.push(error);
+            return Err(errors);
+        }
+    };
+    let fingerprint = fingerprint(bridge, password.as_deref());
+    let limits = &config.limits;
+    let plan = Plan {
+        out: Map::new(out),
+        into: Map::new(into),
+        local_id: format!("{LOCAL_ID}{}", bridge.name),
+        remote_id: bridge.remote_client_id(),
+        user_name: bridge.username.clone(),
+        password: password.map(String::into_bytes),
+        keep_alive: bridge.keep_alive,
+        ack_timeout: bridge.ack_timeout,
+        inflight: bridge.inflight.min(limits.receive_maximum),
+        messages_per_second: bridge.messages_per_second,
+        max_age: bridge.max_age,
+        packet_bytes_max: limits.max_packet_size,
+        topic_levels_max: usize::from(limits.topic_levels_max),
+        ..Plan::default()
+    };
+    let versions = match bridge.version {
+        BridgeVersion::Auto => AUTO,
+        BridgeVersion::V5 => &AUTO[..1],
+        BridgeVersion::V311 => &AUTO[1..],
+    };
+    let Parts { servers, connector, .. } = parts;
+    Ok(Judged { bridge: bridge.clone(), plan, servers, connector, versions, fingerprint })
+}
+
+/// The rules of both directions.
+fn rules(bridge: &Bridge, errors: &mut Vec<ConfigError>) -> (Vec<Rule>, Vec<Rule>) {
+    let (mut out, mut into) = (Vec::new(), Vec::new());
+    for topic in &bridge.topics {
+        let (local, remote) = (&topic.local_prefix, &topic.remote_prefix);
+        let wild = |prefix: &str| prefix.contains(['+', '#', '\0']);
+        for (key, prefix) in [("local_prefix", local), ("remote_prefix", remote)] {
+            if wild(prefix) {
+                errors.push(fault(
+                    &topic.origin,
+                    &format!("topic.{key}"),
+                    "holds a wildcard; only `filter` may".into(),
+                ));
+            }
+        }
+        let sides = [
+            (topic.direction != Direction::In, &mut out, local, remote),
+            (topic.direction != Direction::Out, &mut into, remote, local),
+        ];
+        for (wanted, rules, strip, add) in sides {
+            if !wanted || wild(strip) {
+                continue;
+            }
+            let filter = format!("{strip}{}", topic.filter);
+            if let Err(message) = judge_filter(&filter, rules) {
+                errors.push(fault(&topic.origin, "topic.filter", message));
+            } else {
+                let qos = QoS::from_bits(topic.qos).unwrap_or_default();
+                rules.push(Rule { filter, strip: strip.clone(), add: add.clone(), qos });
+            }
+        }
+    }
+    (out, into)
+}
+
+fn judge_filter(filter: &str, others: &[Rule]) -> Result<(), String> {
+    let shown = filter.escape_debug();
+    if validate_filter(filter).is_err() {
+        return Err(format!(
+            "`{shown}` is no Topic Filter; `+` and `#` stand for whole levels, `#` at the end"
+        ));
+    }
+    if !matches!(split_share(filter), Ok(None)) {
+        return Err(format!("`{shown}` is a shared subscription; a link needs messages in order"));
+    }
+    if others.iter().any(|rule| rule.filter == filter) {
+        return Err(format!("`{shown}` is there twice in this direction; one of them would never be used"));
+    }
+    Ok(())
+}
+
+fn transports(bridge: &Bridge) -> Result<Parts, ConfigError> {
+    let wrong = |key: &str, message: String| fault(&bridge.origin, key, message);
+    let (first, others) = bridge.urls.split_first().ok_or_else(|| wrong("url", "is missing".into()))?;
+    for url in &bridge.urls {
+        let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        if authority.contains('@') {
+            let message = "holds a user; say it as `username`, and the password as `password`".to_owned();
+            return Err(wrong("url", message));
+        }
+    }
+    let mut options = Options::new(first).map_err(|error| wrong("url", error.to_string()))?;
+    for url in others {
+        options = options.server(url).map_err(|error| wrong("url", error.to_string()))?;
+    }
+    let tls = tls(bridge).map_err(|error| wrong("tls", error))?;
+    let parts = options.tls(tls).into_parts().map_err(|error| wrong("tls", error.to_string()))?;
+    let secure = parts.servers.iter().any(|server| matches!(server.scheme(), Scheme::Tls | Scheme::Wss));
+    if !secure && bridge.tls != Default::default() {
+        let message = "is there, but none of the URLs is encrypted; use `mqtts://` or `wss://`, or remove it";
+        return Err(wrong("tls", message.to_owned()));
+    }
+    Ok(parts)
+}
+
+pub(crate) fn tls(bridge: &Bridge) -> Result<Tls, String> {
+    let said = &bridge.tls;
+    let failed = |error: cork_client::ConnectError| error.to_string();
+    let mut tls = Tls::new();
+    if let Some(ca) = &said.ca {
+        tls = tls.ca_file(ca).map_err(failed)?;
+    }
+    match (&said.cert, &said.key) {
+        (Some(cert), Some(key)) => tls = tls.client_certificate_files(cert, key).map_err(failed)?,
+        (None, None) => {}
+        _ => return Err("has one of `cert` and `key`; it takes both".to_owned()),
+    }
+    if let Some(name) = &said.server_name {
+        tls = tls.server_name(name);
+    }
+    Ok(tls)
+}
+
+fn fingerprint(bridge: &Bridge, password: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    password.hash(&mut hasher);
+    for path in [&bridge.tls.ca, &bridge.tls.cert, &bridge.tls.key].into_iter().flatten() {
+        fs::read(path).ok().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// What each link would do, in words, for `cork check`; and what is better known.
+#[must_use]
+pub fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for link in judged(config).unwrap_or_default() {
+        let name = &link.bridge.name;
+        let servers: Vec<String> = link.servers.iter().map(ToString::to_string).collect();
+        for (rules, way) in [(link.plan.out.rules(), "to"), (link.plan.into.rules(), "from")] {
+            for rule in rules {
+                notes.push(format!(
+                    "bridge `{name}`: `{}` {way} {}, as `{}`, QoS {} at most",
+                    rule.filter,
+                    servers.join(" or "),
+                    rule.filter.replacen(&rule.strip, &rule.add, 1),
+                    rule.qos.bits(),
+                ));
+            }
+        }
+        let plain = link.servers.iter().find(|server| {
+            let open = matches!(server.scheme(), Scheme::Tcp | Scheme::Ws);
+            open && !matches!(server.host(), "localhost" | "127.0.0.1" | "::1")
+        });
+        if let (Some(server), true) = (plain, link.bridge.password.is_some()) {
+            notes.push(format!(
+                "note: bridge `{name}` sends its password to {server} without encryption; `mqtts://` ends that"
+            ));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_toml(text, "cork.toml").unwrap()
+    }
+
+    fn link(rest: &str) -> String {
+        format!("[[bridge]]\nname = 'a'\nurl = 'mqtt://b.example'\n{rest}\n[[bridge.topic]]\nfilter = '#'\n")
+    }
+
+    #[test]
+    fn directions_and_prefixes_make_rules() {
+        let text = "[[bridge]]\nname = 'a'\nurl = 'mqtt://b'\n[[bridge.topic]]\nfilter = 's/#'\ndirection = 'both'\nqos = 2\nlocal_prefix = 'l/'\nremote_prefix = 'r/'";
+        let found = judged(&config(text)).unwrap().remove(0);
+        let rule = |filter: &str, strip: &str, add: &str| Rule {
+            filter: filter.into(),
+            strip: strip.into(),
+            add: add.into(),
+            qos: QoS::ExactlyOnce,
+        };
+        assert_eq!(found.plan.out.rules(), [rule("l/s/#", "l/", "r/")]);
+        assert_eq!(found.plan.into.rules(), [rule("r/s/#", "r/", "l/")]);
+        assert_eq!(
+            (found.plan.local_id.as_str(), found.plan.remote_id.as_str()),
+            ("$cork/bridge/a", "cork-a")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_line_and_without_secrets() {
+        let topic = |rest: &str| format!("{}{rest}", link(""));
+        for (text, told) in [
+            (
+                link("").replace("mqtt://b.example", "mqtt://ann:sesame@b"),
+                "cork.toml:1: key `bridge.url`: holds a user",
+            ),
+            (link("").replace("mqtt://b.example", "http://b"), "there is no scheme `http`"),
+            (link("password = 'sesame'"), "bridge.password`: needs a `username`"),
+            (link("username = 'ann'\npassword_file = 'missing'"), "`missing` can't be read"),
+            (link("tls = { ca = 'missing' }"), "cannot read missing"),
+            (link("tls = { cert = 'a' }"), "takes both"),
+            (link("tls = { server_name = 'a' }"), "none of the URLs is encrypted"),
+            (link("") + &link(""), "`a` is there twice"),
+            (
+                topic("[[bridge.topic]]\nfilter = 'a#'"),
+                "cork.toml:7: key `bridge.topic.filter`: `a#` is no Topic Filter",
+            ),
+            (topic("[[bridge.topic]]\nfilter = '#'"), "twice in this direction"),
+            (topic("[[bridge.topic]]\nfilter = '$share/g/a'"), "shared subscription"),
+            (topic("[[bridge.topic]]\nfilter = 'a'\nremote_prefix = '+/'"), "holds a wildcard"),
+        ] {
+            let error = judge(&config(&text)).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_the_same_as_long_as_nothing_about_it_differs() {
+        let first = judged(&config(&link(""))).unwrap().remove(0);
+        let moved = judged(&config(&format!("durability = 'none'\n{}", link("")))).unwrap().remove(0);
+        assert!(first.is_as(&moved), "only its line is another");
+        for other in [
+            link("inflight = 5"),
+            link("username = 'ann'"),
+            format!("[limits]\nmax_packet_size = 1024\n{}", link("")),
+        ] {
+            assert!(!first.is_as(&judged(&config(&other)).unwrap()[0]), "{other}");
+        }
+    }
+
+    #[test]
+    fn notes_say_what_a_link_does() {
+        let text = link("username = 'ann'\npassword = 'sesame'")
+            .replace("filter = '#'", "filter = '#'\nremote_prefix = 'site-7/'");
+        assert_eq!(
+            notes(&config(&text)),
+            [
+                "bridge `a`: `#` to mqtt://b.example:1883, as `site-7/#`, QoS 1 at most",
+                "note: bridge `a` sends its password to mqtt://b.example:1883 without encryption; `mqtts://` ends that",
+            ]
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! The life of one link: prepares the session here, connects, relays, waits, comes again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cork_client::{ConnectError, Connector, Reconnect, Server};
+use cork_packet::ReasonCode;
+use cork_proto::Time;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::{
+    judge::Judged,
+    relay::{End, Note, Opening, Plan, Relay, Side},
+    session,
+    status::{Shared, State},
+    wire::{Step, Wire},
+};
+
+/// From the first byte to the last subscription.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Transport and its handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that lasted so long counts as one: the next wait is short again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Between two looks at the counters.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The way to this broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) server: Server,
+}
+
+/// What one link knows beyond its configuration.
+pub(crate) struct Link {
+    pub(crate) judged: Judged,
+    pub(crate) home: Home,
+    pub(crate) status: Shared,
+    /// Filters of the configuration before, here and there, that are not wanted any more.
+    pub(crate) old_local: Vec<String>,
+    pub(crate) old_remote: Vec<String>,
+    /// Filters here whose retained messages the other broker was not sent.
+    pub(crate) new_local: Vec<String>,
+}
+
+impl Link {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let wait = Reconnect {
+            min: Duration::from_millis(500),
+            max: self.judged.bridge.reconnect_max,
+            attempts: None,
+        };
+        let mut attempts = Attempts::new(&self);
+        let mut failures = 0;
+        loop {
+            for server in self.judged.servers.clone() {
+                {
+                    let mut status = self.status.borrow_mut();
+                    status.set_state(State::Connecting);
+                    status.remote = server.to_string();
+                }
+                let tried = attempts.one(&mut self, &server).await;
+                self.status.borrow_mut().settle();
+                self.report(&server, &tried);
+                failures = if tried.online >= STEADY { 1 } else { failures + 1 };
+                if tried.online > Duration::ZERO || tried.again {
+                    break;
+                }
+            }
+            self.status.borrow_mut().set_state(State::Waiting);
+            sleep(wait.wait(failures)).await;
+            self.status.borrow_mut().reconnects += 1;
+        }
+    }
+
+    /// From now on messages wait in the session, whether the other broker is there or not.
+    pub(crate) async fn prepare(&mut self) {
+        let plan = &self.judged.plan;
+        let Home { connector, server } = &self.home;
+        let rules = plan.out.rules();
+        match session::prepare(&**connector, server, &plan.local_id, rules, &self.old_local).await {
+            Ok(true) => {}
+            Ok(false) => self.new_local = rules.iter().map(|rule| rule.filter.clone()).collect(),
+            Err(error) => {
+                // The next connection meets the same and says so again.
+                let name = &self.judged.bridge.name;
+                tracing::error!(target: "bridge", bridge = name, %error, "the link's session in this broker cannot be made");
+                self.status.borrow_mut().last_error = format!("this broker: {error}");
+            }
+        }
+    }
+
+    /// One line for each new misfortune, not for each repetition of it.
+    fn report(&self, server: &Server, tried: &Tried) {
+        let mut status = self.status.borrow_mut();
+        if tried.why.is_empty() {
+            return;
+        }
+        let text = format!("{server}: {}", tried.why);
+        if status.last_error != text || tried.online > Duration::ZERO {
+            let name = &self.judged.bridge.name;
+            tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+        }
+        status.last_error = text;
+    }
+}
+
+/// How an attempt went.
+struct Tried {
+    why: String,
+    /// How long messages passed.
+    online: Duration,
+    /// The same server is to be tried again, in another version.
+    again: bool,
+}
+
+/// What is learned from one attempt for the next.
+struct Attempts {
+    plan: Arc<Plan>,
+    /// Which version of the list is tried.
+    version: usize,
+    /// The other broker has spoken it.
+    proven: bool,
+    subscribed: bool,
+}
+
+impl Attempts {
+    fn new(link: &Link) -> Self {
+        Self { plan: Arc::new(link.judged.plan.clone()), version: 0, proven: false, subscribed: false }
+    }
+
+    async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
+        let failed = |why: String| Tried { why, online: Duration::ZERO, again: false };
+        let transport = match timeout(CONNECT_TIMEOUT, link.judged.connector.connect(server)).await {
+            Ok(Ok(transport)) => transport,
+            Ok(Err(error)) => return failed(cause(&error)),
+            Err(_) => return failed(format!("no connection within {CONNECT_TIMEOUT:?}")),
+        };
+        let (version, bridge) = link.judged.versions[self.version];
+        let opening = Opening {
+            version,
+            bridge,
+            wall: wall(),
+            subscribed: self.subscribed,
+            new_filters: link.new_local.clone(),
+            old_filters: link.old_remote.clone(),
+            inflight: 0,
+        };
+        let relay = Relay::new(Arc::clone(&self.plan), opening, Time::ZERO);
+        let mut wire = Wire::new(relay, transport, Instant::now());
+        let (why, online) = self.relay(link, server, &mut wire).await;
+        let again = online.is_zero() && self.next_version(link, &wire, &why);
+        wire.close().await;
+        Tried { why: if again { String::new() } else { why.to_string() }, online, again }
+    }
+
+    /// Until the connection ends: why, and how long it was online.
+    async fn relay(&mut self, link: &mut Link, server: &Server, wire: &mut Wire) -> (Why, Duration) {
+        let opened = Instant::now() + OPEN_TIMEOUT;
+        let mut online = None;
+        let lasted = |online: Option<Instant>| online.map_or(Duration::ZERO, |since| since.elapsed());
+        loop {
+            let deadline = if online.is_some() { Instant::now() + TICK } else { opened };
+            let step = wire.run(Some(deadline)).await;
+            self.look(link, wire);
+            match step {
+                Step::WantsLocal => {
+                    let home = &link.home;
+                    match timeout_at(opened, home.connector.connect(&home.server)).await {
+                        Ok(Ok(transport)) => wire.connect_local(transport),
+                        Ok(Err(error)) => {
+                            return (Why::Other(format!("this broker: {error}")), lasted(online));
+                        }
+                        Err(_) => {
+                            return (Why::Other("this broker does not answer".to_owned()), lasted(online));
+                        }
+                    }
+                }
+                Step::Online => {
+                    online = Some(Instant::now());
+                    self.online(link, server);
+                }
+                Step::Deadline if online.is_some() => {}
+                Step::Deadline => {
+                    let why = format!("not ready for messages within {OPEN_TIMEOUT:?}");
+                    return (Why::Other(why), lasted(online));
+                }
+                Step::Lost(Side::Remote, error) => {
+                    let closed = error.kind() == std::io::ErrorKind::UnexpectedEof;
+                    let why = if closed { "it closed the connection".to_owned() } else { error.to_string() };
+                    return (Why::Lost(why), lasted(online));
+                }
+                Step::Lost(Side::Local, error) => {
+                    return (Why::Other(format!("this broker: {error}")), lasted(online));
+                }
+                Step::Ended => {
+                    let end = wire.relay.ended().cloned();
+                    return (end.map_or(Why::Other(String::new()), Why::End), lasted(online));
+                }
+            }
+        }
+    }
+
+    fn online(&mut self, link: &mut Link, server: &Server) {
+        (self.proven, self.subscribed) = (true, true);
+        link.old_remote.clear();
+        link.new_local.clear();
+        let mut status = link.status.borrow_mut();
+        status.set_state(State::Online);
+        let (version, _) = link.judged.versions[self.version];
+        tracing::info!(target: "bridge", bridge = link.judged.bridge.name, %server, %version, "the link is up");
+    }
+
+    /// Takes over what the relay counted and noted.
+    fn look(&self, link: &Link, wire: &mut Wire) {
+        let name = &link.judged.bridge.name;
+        let mut status = link.status.borrow_mut();
+        status.now = wire.relay.counters();
+        for note in wire.relay.take_notes() {
+            let text = said(&note);
+            tracing::warn!(target: "bridge", bridge = name, "{text}");
+            status.last_error = text;
+        }
+    }
+
+    /// Whether the other broker does not know the version, and there is another one to try.
+    fn next_version(&mut self, link: &Link, wire: &Wire, why: &Why) -> bool {
+        let unknown = match why {
+            Why::End(End::Refused(reason, _)) => *reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+            // Some old brokers just hang up.
+            Why::Lost(_) => wire.relay.is_unanswered(),
+            _ => false,
+        };
+        if !unknown || self.proven {
+            return false;
+        }
+        self.version = (self.version + 1) % link.judged.versions.len();
+        self.version > 0
+    }
+}
+
+enum Why {
+    End(End),
+    /// The other side is gone.
+    Lost(String),
+    Other(String),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::End(end) => end.fmt(f),
+            Self::Lost(why) | Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Microseconds since 1970.
+fn wall() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Why there is no transport, without the server, which is said anyway.
+fn cause(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Io { error, .. } => error.to_string(),
+        ConnectError::Dns { host, error } => format!("`{host}` has no address: {error}"),
+        ConnectError::Tls { cause, .. } => format!("TLS: {cause}"),
+        ConnectError::WebSocket { cause, .. } => format!("WebSocket: {cause}"),
+        other => other.to_string(),
+    }
+}
+
+fn said(note: &Note) -> String {
+    let where_to = |side: &Side| match side {
+        Side::Local => "this broker",
+        Side::Remote => "the other broker",
+    };
+    match note {
+        Note::Refused { side, reason } => {
+            format!(
+                "{} refuses a message ({reason}); such messages are counted and not sent again",
+                where_to(side)
+            )
+        }
+        Note::TooLarge { side, topic, bytes } => format!(
+            "a message of `{}` is dropped: {} takes no packet of {bytes} bytes, or no such topic",
+            topic.escape_debug(),
+            where_to(side)
+        ),
+        Note::Circle { topic } => format!(
+            "messages go round in a circle and are dropped: `{}` came back; see docs/bridge.md",
+            topic.escape_debug()
+        ),
+        Note::Subscription { filter, reason } => {
+            format!("the other broker refuses the subscription `{}`: {reason}", filter.escape_debug())
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a topic is called on the other side.
+
+use cork_packet::{QoS, matches};
+
+/// One direction of one `[[bridge.topic]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// What is subscribed where messages come from, prefix included.
+    pub(crate) filter: String,
+    /// Taken off the front of a topic.
+    pub(crate) strip: String,
+    /// Put there instead.
+    pub(crate) add: String,
+    /// The most that is asked for.
+    pub(crate) qos: QoS,
+}
+
+/// All rules of one direction, in the order of the configuration: the first that fits decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Map {
+    rules: Vec<Rule>,
+    /// All rules rename alike, so that nothing needs to be matched.
+    uniform: bool,
+}
+
+impl Map {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        let alike = |rule: &Rule| (rule.strip.as_str(), rule.add.as_str()) == ("", "");
+        let uniform = rules.len() == 1 || (!rules.is_empty() && rules.iter().all(alike));
+        Self { rules, uniform }
+    }
+
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The highest QoS that any rule asks for.
+    pub(crate) fn qos_max(&self) -> QoS {
+        self.rules.iter().map(|rule| rule.qos).max().unwrap_or(QoS::AtMostOnce)
+    }
+
+    /// The topic's name on the other side, in two parts; `None` if no rule is for it.
+    pub(crate) fn rename<'a>(&'a self, topic: &'a str) -> Option<(&'a str, &'a str)> {
+        if self.uniform {
+            return self.rules.first()?.rename(topic);
+        }
+        self.rule(topic)?.rename(topic)
+    }
+
+    /// The rule for a topic.
+    pub(crate) fn rule(&self, topic: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| matches(&rule.filter, topic))
+    }
+}
+
+impl Rule {
+    fn rename<'a>(&'a self, topic: &'a str) -> Option<(&'a str, &'a str)> {
+        topic.strip_prefix(self.strip.as_str()).map(|rest| (self.add.as_str(), rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(filter: &str, strip: &str, add: &str) -> Rule {
+        let (filter, strip, add) = (filter.into(), strip.into(), add.into());
+        Rule { filter, strip, add, qos: QoS::AtLeastOnce }
+    }
+
+    fn renamed(rules: &[Rule], topic: &str) -> Option<String> {
+        let map = Map::new(rules.to_vec());
+        map.rename(topic).map(|(add, rest)| format!("{add}{rest}"))
+    }
+
+    #[test]
+    fn prefixes_are_taken_off_and_put_on() {
+        for (strip, add, topic, other) in [
+            ("", "", "a/b", Some("a/b")),
+            ("", "site-7/", "a/b", Some("site-7/a/b")),
+            ("lab/", "", "lab/a", Some("a")),
+            ("lab/", "site/", "lab/a/b", Some("site/a/b")),
+            ("lab/", "site/", "other/a", None),
+        ] {
+            let filter = format!("{strip}#");
+            assert_eq!(renamed(&[rule(&filter, strip, add)], topic).as_deref(), other, "{topic}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rules = [rule("a/+", "a/", "x/"), rule("a/#", "a/", "y/"), rule("b", "", "")];
+        assert_eq!(renamed(&rules, "a/1").as_deref(), Some("x/1"));
+        assert_eq!(renamed(&rules, "a/1/2").as_deref(), Some("y/1/2"));
+        assert_eq!(renamed(&rules, "b").as_deref(), Some("b"));
+        assert_eq!(renamed(&rules, "c"), None);
+        assert_eq!(renamed(&[], "c"), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! What is known of a link, and how it gets to `$SYS`.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cork_client::{Client, Options, Publish};
+
+use crate::relay::Counters;
+
+/// Where all that is said of links stands.
+pub(crate) const ROOT: &str = "$SYS/broker/bridge/";
+
+/// What a link does now.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It tries.
+    #[default]
+    Connecting,
+    /// Messages pass.
+    Online,
+    /// It waits before it tries again.
+    Waiting,
+}
+
+impl State {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Online => "online",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// What is known of a link.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    /// The broker it is, or tries to be, connected to.
+    pub(crate) remote: String,
+    pub(crate) last_error: String,
+    /// Seconds since 1970 of the last change between online and not.
+    pub(crate) since: u64,
+    pub(crate) reconnects: u64,
+    /// Of connections that have ended, and of the present one.
+    pub(crate) before: Counters,
+    pub(crate) now: Counters,
+}
+
+/// Shared within the thread of the links.
+pub(crate) type Shared = Rc<RefCell<Status>>;
+
+impl Status {
+    pub(crate) fn set_state(&mut self, state: State) {
+        if (state == State::Online) != (self.state == State::Online) || self.since == 0 {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.since = since_1970.as_secs();
+        }
+        self.state = state;
+    }
+
+    /// The present connection is over.
+    pub(crate) fn settle(&mut self) {
+        let (before, now) = (&mut self.before, std::mem::take(&mut self.now));
+        before.out += now.out;
+        before.into += now.into;
+        before.refused_remote += now.refused_remote;
+        before.refused_local += now.refused_local;
+        before.too_large += now.too_large;
+        before.too_old += now.too_old;
+        before.circles += now.circles;
+        before.unmapped += now.unmapped;
+    }
+
+    /// What changes seldom and is worth telling at once.
+    fn facts(&self) -> [(&'static str, String); 4] {
+        [
+            ("state", self.state.as_str().to_owned()),
+            ("since", self.since.to_string()),
+            ("remote", self.remote.clone()),
+            ("last_error", self.last_error.clone()),
+        ]
+    }
+
+    fn figures(&self) -> [(&'static str, u64); 9] {
+        let (a, b) = (&self.before, &self.now);
+        [
+            ("reconnects", self.reconnects),
+            ("messages/out", a.out + b.out),
+            ("messages/in", a.into + b.into),
+            ("messages/refused/remote", a.refused_remote + b.refused_remote),
+            ("messages/refused/local", a.refused_local + b.refused_local),
+            ("messages/dropped/too_large", a.too_large + b.too_large),
+            ("messages/dropped/too_old", a.too_old + b.too_old),
+            ("messages/dropped/circle", a.circles + b.circles),
+            ("messages/dropped/unmapped", a.unmapped + b.unmapped),
+        ]
+    }
+}
+
+/// Publishes what changed, retained.
+pub(crate) struct Publisher {
+    client: Client,
+    published: BTreeMap<String, String>,
+}
+
+/// Of the client that publishes.
+const CLIENT_ID: &str = "$cork/bridge";
+
+impl Publisher {
+    pub(crate) fn start(options: Options) -> Result<Self, cork_client::ConnectError> {
+        let client = Client::start(options.client_id(CLIENT_ID))?;
+        Ok(Self { client, published: BTreeMap::new() })
+    }
+
+    /// Publishes what changed since the last time; figures only if asked.
+    pub(crate) fn publish(&mut self, name: &str, status: &Status, figures: bool) {
+        for (key, value) in status.facts() {
+            self.say(name, key, value);
+        }
+        if figures {
+            for (key, value) in status.figures() {
+                self.say(name, key, value.to_string());
+            }
+        }
+    }
+
+    fn say(&mut self, name: &str, key: &str, value: String) {
+        let topic = format!("{ROOT}{name}/{key}");
+        if self.published.get(&topic) == Some(&value) {
+            return;
+        }
+        let said = Publish::new(topic.clone(), value.clone().into_bytes()).retain(true);
+        // Said again the next time, if the client cannot take it now.
+        if self.client.try_publish(said).is_ok() {
+            self.published.insert(topic, value);
+        }
+    }
+
+    /// The link is gone: so is what was said of it.
+    pub(crate) fn forget(&mut self, name: &str) {
+        let status = Status::default();
+        let keys = status.facts().map(|(key, _)| key).into_iter().chain(status.figures().map(|(key, _)| key));
+        for key in keys {
+            let topic = format!("{ROOT}{name}/{key}");
+            self.published.remove(&topic);
+            // The client has room for a few topics, if it is connected at all.
+            let _ = self.client.try_publish(Publish::new(topic, Vec::new()).retain(true));
+        }
+    }
+}

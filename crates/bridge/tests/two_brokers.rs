@@ -1,0 +1,107 @@
+//! Links between brokers of this program: what passes, what waits, and what a reload does.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails that way")]
+
+use std::time::{Duration, Instant};
+
+use cork_bridge::Bridges;
+use cork_broker::{Broker, Config, TestBroker};
+use cork_client::{
+    Options, Publish, QoS,
+    blocking::{Client, Subscription},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client(url: &str) -> Client {
+    Client::connect(Options::new(url).unwrap()).unwrap()
+}
+
+/// A broker in memory, with links.
+fn local(links: &str) -> (Broker, Bridges, Client) {
+    let config = config(links);
+    let mut broker = Broker::start_closed(&config).unwrap();
+    let bridges = Bridges::start(&broker).unwrap();
+    broker.open();
+    let connector = broker.connector();
+    let options = Options::in_process(move || connector.connect());
+    (broker, bridges, Client::connect(options).unwrap())
+}
+
+fn config(links: &str) -> Config {
+    let mut config = Config::from_toml(links, "cork.toml").unwrap();
+    config.in_memory = true;
+    config.listeners.clear();
+    config
+}
+
+fn link(url: &str, topics: &str) -> String {
+    format!("[[bridge]]\nname = 'a'\nurl = '{url}'\nreconnect_max = '1s'\n{topics}")
+}
+
+fn topic(rest: &str) -> String {
+    format!("[[bridge.topic]]\nqos = 2\n{rest}\n")
+}
+
+/// The next message's topic and payload.
+fn next(subscription: &mut Subscription) -> (String, String) {
+    let message = subscription.next_timeout(PATIENCE).unwrap().expect("a message");
+    (message.topic().to_string(), String::from_utf8_lossy(message.payload()).into_owned())
+}
+
+fn pair(topic: &str, payload: &str) -> (String, String) {
+    (topic.to_owned(), payload.to_owned())
+}
+
+fn send(client: &Client, topic: &str, payload: &str) {
+    client.deliver(Publish::new(topic, payload.to_owned()).qos(QoS::ExactlyOnce)).unwrap();
+}
+
+#[test]
+fn messages_pass_both_ways_under_their_prefixes() {
+    let remote = TestBroker::start();
+    let there = client(&remote.url());
+    let mut sites = there.subscribe("site/#").unwrap();
+    let topics = topic("filter = 'up/#'\nremote_prefix = 'site/'")
+        + &topic("filter = 'down/#'\ndirection = 'in'\nremote_prefix = 'site/'\nlocal_prefix = 'lab/'");
+    let (broker, bridges, here) = local(&link(&remote.url(), &topics));
+    let mut lab = here.subscribe("lab/#").unwrap();
+    send(&here, "up/1", "first");
+    assert_eq!(next(&mut sites), pair("site/up/1", "first"));
+    // The link subscribed there before it let the first message pass.
+    let deadline = Instant::now() + PATIENCE;
+    let came = loop {
+        send(&there, "site/down/1", "second");
+        match lab.next_timeout(Duration::from_millis(200)) {
+            Ok(message) => break message.expect("a message"),
+            Err(_) => assert!(Instant::now() < deadline, "nothing came"),
+        }
+    };
+    assert_eq!((&**came.topic(), &came.payload()[..]), ("lab/down/1", &b"second"[..]));
+    bridges.stop();
+    broker.shutdown();
+}
+
+#[test]
+fn a_reload_takes_links_over_and_keeps_what_waits() {
+    let remote = TestBroker::start();
+    let url = remote.url();
+    let before = link("mqtt://127.0.0.1:1", &topic("filter = 'a'"));
+    let (broker, mut bridges, here) = local(&before);
+    send(&here, "a", "waits");
+    assert_eq!(bridges.reload(&config(&before)).unwrap(), [] as [String; 0]);
+    let there = client(&url);
+    let mut all = there.subscribe("#").unwrap();
+    let after = link(&url, &(topic("filter = 'a'") + &topic("filter = 'b'")));
+    assert_eq!(bridges.reload(&config(&after)).unwrap(), ["bridge a: changed"]);
+    send(&here, "b", "new");
+    assert_eq!([next(&mut all), next(&mut all)], [pair("a", "waits"), pair("b", "new")]);
+    let gone = bridges.reload(&config("durability = 'always'")).unwrap();
+    assert_eq!(gone, ["bridge a: gone, with what waited for it"]);
+    send(&here, "b", "nobody's");
+    assert!(all.next_timeout(Duration::from_millis(300)).is_err(), "nothing comes");
+    let wrong = config(&link("http://a", &topic("filter = 'a'")));
+    assert!(bridges.reload(&wrong).unwrap_err().to_string().contains("there is no scheme `http`"));
+    bridges.stop();
+    broker.shutdown();
+}

@@ -1,0 +1,221 @@
+//! JSON (RFC 8259), read strictly and in one go.
+
+use crate::{
+    number,
+    tape::{Kind, NotThis, Writer, place},
+};
+
+/// Reads a payload that is one JSON value and nothing else. The payload is UTF-8: the caller has looked.
+pub(crate) fn read(payload: &[u8], writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    let mut reader = Reader { bytes: payload, at: 0 };
+    reader.skip_blank();
+    reader.value(writer)?;
+    reader.skip_blank();
+    if reader.at == payload.len() { Ok(()) } else { Err(NotThis) }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn skip_blank(&mut self) {
+        // Nearly always there is none, and one comparison says so.
+        while let Some(byte) = self.peek().filter(|byte| *byte <= b' ') {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return;
+            }
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        match self.peek().ok_or(NotThis)? {
+            b'{' => self.object(writer),
+            b'[' => self.array(writer),
+            b'"' => self.string(writer),
+            b't' => self.word(b"true", Kind::Bool(true), writer),
+            b'f' => self.word(b"false", Kind::Bool(false), writer),
+            b'n' => self.word(b"null", Kind::Null, writer),
+            _ => {
+                let len = number::json_len(&self.bytes[self.at..]).ok_or(NotThis)?;
+                let from = self.at;
+                self.at += len;
+                writer.value(Kind::Digits(place(from), place(self.at)))
+            }
+        }
+    }
+
+    fn word(&mut self, word: &[u8], kind: Kind, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        if !self.bytes[self.at..].starts_with(word) {
+            return Err(NotThis);
+        }
+        self.at += word.len();
+        writer.value(kind)
+    }
+
+    fn object(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        let map = writer.open()?;
+        let mut pairs = 0;
+        self.at += 1;
+        self.skip_blank();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                self.skip_blank();
+                if self.peek() != Some(b'"') {
+                    return Err(NotThis);
+                }
+                self.string(writer)?;
+                self.skip_blank();
+                if self.peek() != Some(b':') {
+                    return Err(NotThis);
+                }
+                self.at += 1;
+                self.skip_blank();
+                self.value(writer)?;
+                pairs += 1;
+                if !self.goes_on(b'}')? {
+                    break;
+                }
+            }
+        }
+        writer.close(map, Kind::Map(pairs));
+        Ok(())
+    }
+
+    fn array(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        let list = writer.open()?;
+        let mut elements = 0;
+        self.at += 1;
+        self.skip_blank();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+        } else {
+            loop {
+                self.skip_blank();
+                self.value(writer)?;
+                elements += 1;
+                if !self.goes_on(b']')? {
+                    break;
+                }
+            }
+        }
+        writer.close(list, Kind::List(elements));
+        Ok(())
+    }
+
+    /// Behind an element: a comma, or the end.
+    #[inline]
+    fn goes_on(&mut self, close: u8) -> Result<bool, NotThis> {
+        self.skip_blank();
+        let byte = self.peek().ok_or(NotThis)?;
+        self.at += 1;
+        match byte {
+            b',' => Ok(true),
+            byte if byte == close => Ok(false),
+            _ => Err(NotThis),
+        }
+    }
+
+    #[inline]
+    fn string(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        let from = self.at + 1;
+        self.at = from;
+        let mut escaped = false;
+        loop {
+            self.at += plain_len(&self.bytes[self.at..]);
+            match self.peek().ok_or(NotThis)? {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.at += escape_len(&self.bytes[self.at..]).ok_or(NotThis)?;
+                }
+                _ => return Err(NotThis), // a control character
+            }
+        }
+        let to = self.at;
+        self.at += 1;
+        let (from, to) = (place(from), place(to));
+        writer.value(if escaped { Kind::Escaped(from, to) } else { Kind::Text(from, to) })
+    }
+}
+
+/// How many bytes there are before the first quote, backslash or control character. Eight at a time.
+#[inline]
+fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*chunk);
+        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let quote = zero_in(word ^ (ONES * 0x22));
+        let backslash = zero_in(word ^ (ONES * 0x5C));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        // The lowest mark is right; those above it may be borrowed from it.
+        let marks = quote | backslash | control;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+    let rest = &bytes[at..];
+    at + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// The length of the escape at the start of `bytes`. Halves of surrogate pairs must be whole pairs.
+fn escape_len(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => match four_digits(bytes)? {
+            0xD800..=0xDBFF => {
+                let low = four_digits(bytes.get(6..)?)?;
+                (bytes.get(6..8) == Some(b"\\u") && matches!(low, 0xDC00..=0xDFFF)).then_some(12)
+            }
+            0xDC00..=0xDFFF => None,
+            _ => Some(6),
+        },
+        _ => None,
+    }
+}
+
+fn four_digits(escape: &[u8]) -> Option<u32> {
+    let digits = escape.get(2..6)?;
+    digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
+}
+
+/// The text of a string with escapes, between its quotes.
+pub(crate) fn unescape(mut bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len());
+    while let Some(at) = memchr::memchr(b'\\', bytes) {
+        text.push_str(std::str::from_utf8(&bytes[..at]).ok()?);
+        let escape = &bytes[at..];
+        let len = escape_len(escape)?;
+        text.push(match escape[1] {
+            b'b' => '\x08',
+            b'f' => '\x0C',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' if len == 12 => {
+                let (high, low) = (four_digits(escape)?, four_digits(&escape[6..])?);
+                char::from_u32(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00))?
+            }
+            b'u' => char::from_u32(four_digits(escape)?)?,
+            other => char::from(other),
+        });
+        bytes = &escape[len..];
+    }
+    text.push_str(std::str::from_utf8(bytes).ok()?);
+    Some(text)
+}

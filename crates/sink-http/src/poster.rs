@@ -1,0 +1,212 @@
+//! One connection to one HTTP server, kept as long as it lasts.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use cork_sink::{Fault, Secret};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode, Uri,
+    client::conn::http1::{SendRequest, handshake},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Who posts.
+#[derive(Clone, Debug, Default)]
+pub struct Login {
+    /// User name, for Basic authentication.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// The whole of an `Authorization` field, as `Bearer ...`; goes before user name and password.
+    pub authorization: Option<Secret>,
+    /// Further header fields.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The beginning of the body.
+    pub text: String,
+}
+
+impl Answer {
+    /// Whether it was done.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.status >= 200 && self.status < 300
+    }
+
+    /// What an answer other than a success means: 400, 413, 415 and 422 lie in what was sent, all others may pass.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let text = self.text.trim();
+        let separator = if text.is_empty() { "" } else { ": " };
+        let why = format!("the server answered {}{separator}{text}", self.status);
+        match self.status {
+            400 | 413 | 415 | 422 => Fault::Refused(why),
+            _ => Fault::Unavailable(why),
+        }
+    }
+}
+
+/// Posts to one server.
+pub struct Poster {
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    /// What goes before every path: that of the URL.
+    base: Uri,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// Of an answer so much is read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Of an error so much is shown.
+const SHOWN_BYTES_MAX: usize = 300;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Poster {
+    /// For the server of a URL, `http` or `https`; user and password may stand in it. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, or with a header field.
+    pub fn new(url: &Secret, login: &Login, tls: Arc<ClientConfig>) -> Result<Self, String> {
+        let (text, user) = without_user(url.expose());
+        let base: Uri = text.parse().map_err(|error| format!("`{url}` is not accepted: {error}"))?;
+        let secure = base.scheme_str() == Some("https");
+        let host = base.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        if host.is_empty() {
+            return Err(format!("`{url}` names no host"));
+        }
+        let port = base.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let authority = base.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let mut fields =
+            vec![(HOST, value("host", &authority)?), (USER_AGENT, HeaderValue::from_static("cork"))];
+        let user = login
+            .user
+            .clone()
+            .map(|user| (user, login.password.as_ref().map_or("", Secret::expose).to_owned()))
+            .or(user);
+        let basic =
+            user.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        if let Some(text) = login.authorization.as_ref().map(|secret| secret.expose().to_owned()).or(basic) {
+            let mut value = value("authorization", &text)?;
+            value.set_sensitive(true);
+            fields.push((AUTHORIZATION, value));
+        }
+        for (name, text) in &login.headers {
+            let key =
+                HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header field"))?;
+            fields.retain(|(other, _)| *other != key);
+            fields.push((key, value(name, text.expose())?));
+        }
+        Ok(Self { host, port, tls: secure.then_some(tls), base, fields, connection: None })
+    }
+
+    /// The path and query of the URL, without a slash at the end.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.base.path_and_query().map_or("", |path| path.as_str().trim_end_matches('/'))
+    }
+
+    /// Forgets the connection.
+    pub fn reset(&mut self) {
+        self.connection = None;
+    }
+
+    /// Connects, if there is no connection.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`].
+    pub async fn connect(&mut self) -> Result<(), Fault> {
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_closed()) {
+            return Ok(());
+        }
+        let where_to = format!("{}:{}", self.host, self.port);
+        let failed = |error: &dyn std::fmt::Display| Fault::Unavailable(format!("{where_to}: {error}"));
+        let connecting = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+        let stream = stream.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        stream.set_nodelay(true).unwrap_or_default();
+        let sender = match &self.tls {
+            None => {
+                let (sender, connection) =
+                    handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+                tokio::spawn(connection);
+                sender
+            }
+            Some(config) => {
+                let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(&error))?;
+                let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+                let stream = TokioIo::new(stream.map_err(|error| failed(&error))?);
+                let (sender, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
+                tokio::spawn(connection);
+                sender
+            }
+        };
+        self.connection = Some(sender);
+        Ok(())
+    }
+
+    /// Posts a body to a path, with further header fields.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`]: there was no answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        content_type: &'static str,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Vec<u8>,
+    ) -> Result<Answer, Fault> {
+        self.connect().await?;
+        // Taken out: should this future be dropped, the connection would be in the middle of an answer.
+        let Some(mut connection) = self.connection.take() else {
+            return Err(Fault::Unavailable("there is no connection".to_owned()));
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        let mut request =
+            Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, content_type);
+        for (name, value) in self.fields.iter().chain(fields) {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)));
+        let request = request.map_err(|error| Fault::Unavailable(error.to_string()))?;
+        let lost = |error: hyper::Error| Fault::Unavailable(format!("{}:{}: {error}", self.host, self.port));
+        connection.ready().await.map_err(lost)?;
+        let answer = connection.send_request(request).await.map_err(lost)?;
+        let status: StatusCode = answer.status();
+        // One who sends more than that has no business with us; what is missing makes no difference.
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned();
+        if !connection.is_closed() {
+            self.connection = Some(connection);
+        }
+        Ok(Answer { status: status.as_u16(), text })
+    }
+}
+
+fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::try_from(text).map_err(|_| format!("the header field `{name}` takes plain text in one line"))
+}
+
+/// The URL without user and password, and these.
+fn without_user(url: &str) -> (String, Option<(String, String)>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@') else { return (url.to_owned(), None) };
+    let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
+    let user = (cork_sink::decode(user), cork_sink::decode(password));
+    (format!("{scheme}://{}", &rest[at + 1..]), Some(user))
+}

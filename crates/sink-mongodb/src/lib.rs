@@ -1,0 +1,173 @@
+//! A sink that saves into a collection of MongoDB.
+//!
+//! A message's id is its document's `_id`, so a message that comes again is refused by the server as a duplicate, which
+//! counts as saved. The collection and its index by topic and time are made when they are not there.
+//!
+//! Keys that MongoDB has other uses for are written with look-alikes: a leading `$` as U+FF04, `.` as U+FF0E, and U+0000
+//! as U+2400.
+#![forbid(unsafe_code)]
+
+mod documents;
+
+use std::{path::PathBuf, time::Duration};
+
+use cork_sink::{Column, Fault, Opening, Row, Secret, Sink, Work};
+use mongodb::{
+    Client, Collection, IndexModel,
+    bson::{Document, doc},
+    error::{Error, ErrorKind, IndexedWriteError},
+    options::{Acknowledgment, ClientOptions, ConnectionString, Credential, Tls, TlsOptions, WriteConcern},
+};
+
+/// Who logs in, and whom to trust, where the URL does not say it.
+#[derive(Clone, Debug, Default)]
+pub struct Login {
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Who signs the server's certificate, PEM; with it TLS is used in any case.
+    pub ca: Option<PathBuf>,
+}
+
+/// A collection of a server, or of several that belong together.
+pub struct Mongodb {
+    url: Secret,
+    login: Login,
+    database: String,
+    collection: String,
+    columns: Vec<Column>,
+    open: Option<Collection<Document>>,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the server says of an `_id` that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+/// Write errors that lie in no document: no space, shutting down, not the primary, no time.
+const PASSING: [i32; 9] = [14_031, 91, 189, 10_107, 11_600, 11_602, 13_435, 50, 262];
+/// A document beyond the largest size.
+const TOO_LARGE: i32 = 10_334;
+
+impl Mongodb {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn new(
+        url: &Secret,
+        login: Login,
+        database: &str,
+        collection: &str,
+        columns: &[Column],
+    ) -> Result<Self, String> {
+        ConnectionString::parse(url.expose())
+            .map_err(|error| format!("`{url}` is not accepted: {}", url.blot(&error.kind.to_string())))?;
+        let (database, collection) = (database.to_owned(), collection.to_owned());
+        Ok(Self { url: url.clone(), login, database, collection, columns: columns.to_vec(), open: None })
+    }
+
+    async fn options(&self) -> Result<ClientOptions, Error> {
+        let mut options = ClientOptions::parse(self.url.expose()).await?;
+        options.app_name.get_or_insert_with(|| "cork".to_owned());
+        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
+        // Not before a majority has it on its disks is it saved.
+        let durable = || WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+        options.write_concern.get_or_insert_with(durable);
+        if self.login.user.is_some() || self.login.password.is_some() {
+            let mut credential = options.credential.take().unwrap_or_else(|| Credential::builder().build());
+            credential.username = self.login.user.clone().or(credential.username);
+            let password = self.login.password.as_ref().map(|password| password.expose().to_owned());
+            credential.password = password.or(credential.password);
+            options.credential = Some(credential);
+        }
+        if let Some(ca) = &self.login.ca {
+            options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(ca.clone()).build()));
+        }
+        Ok(options)
+    }
+
+    async fn connect(&self, opening: Opening) -> Result<(Collection<Document>, Vec<String>), Error> {
+        let client = Client::with_options(self.options().await?)?;
+        let database = client.database(&self.database);
+        let there = database.list_collection_names().await?;
+        let collection = database.collection(&self.collection);
+        if there.contains(&self.collection) {
+            return Ok((collection, Vec::new()));
+        }
+        if opening == Opening::Make {
+            database.create_collection(&self.collection).await?;
+            if self.columns.is_empty() {
+                let index = IndexModel::builder().keys(doc! { "topic": 1, "time": 1 }).build();
+                collection.create_index(index).await?;
+            }
+        }
+        Ok((collection, vec![format!("collection {}.{}", self.database, self.collection)]))
+    }
+
+    fn unavailable(&self, error: &Error) -> Fault {
+        let text = self.url.blot(&error.kind.to_string());
+        Fault::Unavailable(match &self.login.password {
+            Some(password) => password.blot(&text),
+            None => text,
+        })
+    }
+
+    /// What an error means for documents that stand for the rows at these places.
+    fn fault(&self, error: &Error, places: &[usize]) -> Result<Vec<(usize, String)>, Fault> {
+        match &*error.kind {
+            ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => {
+                let errors = many.write_errors.as_deref().unwrap_or_default();
+                if errors.iter().any(|error| PASSING.contains(&error.code)) {
+                    return Err(self.unavailable(error));
+                }
+                let bad = errors.iter().filter(|error| error.code != DUPLICATE_KEY);
+                let at = |error: &IndexedWriteError| places.get(error.index).copied().unwrap_or_default();
+                Ok(bad.map(|error| (at(error), format!("{} (code {})", error.message, error.code))).collect())
+            }
+            ErrorKind::InvalidArgument { .. } | ErrorKind::BsonSerialization(_) | ErrorKind::Bson(_) => {
+                Err(Fault::Refused(error.kind.to_string()))
+            }
+            ErrorKind::Command(command) if command.code == TOO_LARGE => {
+                Err(Fault::Refused(error.kind.to_string()))
+            }
+            _ => Err(self.unavailable(error)),
+        }
+    }
+}
+
+impl Sink for Mongodb {
+    fn open(&mut self, opening: Opening) -> Work<'_, Vec<String>> {
+        Box::pin(async move {
+            self.open = None;
+            let connected = self.connect(opening).await;
+            let (collection, missing) = connected.map_err(|error| self.unavailable(&error))?;
+            self.open = Some(collection);
+            Ok(missing)
+        })
+    }
+
+    fn save<'a>(&'a mut self, rows: &'a [Row]) -> Work<'a, ()> {
+        Box::pin(async move {
+            let Some(collection) = &self.open else {
+                return Err(Fault::Unavailable("there is no connection".to_owned()));
+            };
+            let (mut documents, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+            for (at, row) in rows.iter().enumerate() {
+                match documents::of(row, &self.columns) {
+                    Ok(document) => {
+                        documents.push(document);
+                        places.push(at);
+                    }
+                    Err(why) => rejected.push((at, why)),
+                }
+            }
+            if !documents.is_empty()
+                && let Err(error) = collection.insert_many(documents).ordered(false).await
+            {
+                rejected.extend(self.fault(&error, &places)?);
+            }
+            if rejected.is_empty() { Ok(()) } else { Err(Fault::Rejected(rejected)) }
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! Dead letters: rows that a target refuses, with the reason, as messages.
+
+use bytes::Bytes;
+use cork_client::{Publish, QoS};
+use cork_sink::Row;
+
+/// The topic of a sink's dead letters, and with `/` and a row's topic behind it of one of them.
+pub(crate) fn topic(sink: &str) -> String {
+    format!("{PREFIX}{sink}")
+}
+
+/// All dead letters of a sink.
+pub(crate) fn filter(sink: &str) -> String {
+    format!("{}/#", topic(sink))
+}
+
+/// Where dead letters are.
+pub(crate) const PREFIX: &str = "$dead/";
+const TOPIC_BYTES_MAX: usize = 65_535;
+/// All that is added begins so.
+const OWN: &str = "dead-";
+
+/// The letter of a row: its payload and its own properties, and all else that it takes to make it again.
+pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
+    let full = format!("{}/{}", topic(sink), row.topic);
+    let topic = if full.len() <= TOPIC_BYTES_MAX { full } else { topic(sink) };
+    let mut publish = Publish::new(topic, Bytes::clone(&row.payload)).qos(QoS::AtLeastOnce);
+    if let Some(content_type) = &row.content_type {
+        publish = publish.content_type(content_type);
+    }
+    for (name, value) in &row.user_properties {
+        publish = publish.user_property(name, value);
+    }
+    let (time, qos) = (row.time.to_string(), row.qos.to_string());
+    let own = [
+        ("dead-reason", reason),
+        ("dead-topic", &row.topic),
+        ("dead-id", &row.id),
+        ("dead-time", &time),
+        ("dead-qos", &qos),
+        ("dead-retain", if row.retain { "true" } else { "false" }),
+        ("dead-client-id", &row.client_id),
+    ];
+    let user = row.user.as_deref().map(|user| ("dead-user", user));
+    own.into_iter().chain(user).fold(publish, |publish, (name, value)| publish.user_property(name, value))
+}
+
+/// The row of a letter; `None` if it is none.
+pub(crate) fn read(letter: &Row) -> Option<Row> {
+    let own = |name: &str| {
+        let mut named = letter.user_properties.iter().rev().filter(|(other, _)| **other == *name);
+        named.next().map(|(_, value)| value.clone())
+    };
+    let properties = letter.user_properties.iter().filter(|(name, _)| !name.starts_with(OWN));
+    Some(Row {
+        id: own("dead-id")?,
+        time: own("dead-time")?.parse().ok()?,
+        topic: own("dead-topic")?,
+        payload: Bytes::clone(&letter.payload),
+        qos: own("dead-qos")?.parse().ok()?,
+        retain: &*own("dead-retain")? == "true",
+        client_id: own("dead-client-id")?,
+        user: own("dead-user"),
+        content_type: letter.content_type.clone(),
+        user_properties: properties.cloned().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(row: &Row) -> (String, Row) {
+        let publish = write("readings", row, "no number");
+        let properties = publish.properties();
+        let pairs = properties.user_properties().map(|(name, value)| (name.into(), value.into()));
+        let arrived = Row {
+            user_properties: pairs.collect(),
+            content_type: properties.content_type().map(Into::into),
+            ..Row::new("2", 9, publish.topic(), publish.payload())
+        };
+        (publish.topic().to_owned(), arrived)
+    }
+
+    #[test]
+    fn a_row_comes_back_from_its_letter() {
+        let mut row = Row::new("0-0-7", -5, "sensors/a", b"\xFFx");
+        row.user_properties = vec![("a".into(), "1".into()), ("a".into(), "2".into())];
+        for (user, retain) in [(None, true), (Some("ann".into()), false)] {
+            row = Row {
+                user,
+                retain,
+                qos: 2,
+                content_type: Some("x/y".into()),
+                client_id: "lamp".into(),
+                ..row
+            };
+            let (topic, arrived) = letter(&row);
+            assert_eq!(topic, "$dead/readings/sensors/a");
+            assert!(
+                arrived
+                    .user_properties
+                    .iter()
+                    .any(|(name, value)| &**name == "dead-reason" && &**value == "no number")
+            );
+            assert_eq!(read(&arrived), Some(row.clone()));
+        }
+        assert_eq!(read(&row), None);
+    }
+
+    #[test]
+    fn the_longest_topic_has_room() {
+        let row = Row::new("1", 0, &"t".repeat(TOPIC_BYTES_MAX), b"");
+        let (topic, arrived) = letter(&row);
+        assert_eq!(topic, "$dead/readings");
+        assert_eq!(read(&arrived).map(|row| row.topic.len()), Some(TOPIC_BYTES_MAX));
+    }
+}

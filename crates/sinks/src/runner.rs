@@ -1,0 +1,262 @@
+//! One sink at work: from its Session to its target.
+
+use std::{collections::BTreeSet, io, time::Duration};
+
+use cork_broker::Connector;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    backoff::Backoff,
+    batch::Batch,
+    desk::Desk,
+    figures::Figures,
+    letter,
+    saver::{Refused, Saver},
+    session::{self, Delivery, Session},
+};
+
+/// Everything one sink needs.
+pub(crate) struct Runner {
+    pub(crate) name: String,
+    pub(crate) connector: Connector,
+    /// Topic Filters of the configuration.
+    pub(crate) filters: Vec<String>,
+    /// Filters the Session may still have and shall not.
+    pub(crate) unwanted: Vec<String>,
+    pub(crate) batch_max: usize,
+    pub(crate) batch_time: Duration,
+    pub(crate) saver: Saver,
+    pub(crate) desk: Desk,
+    pub(crate) figures: Figures,
+    /// Becomes true when it is to end.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// The Session of a sink.
+pub(crate) fn client_id(sink: &str) -> String {
+    format!("$cork/sink/{sink}")
+}
+
+/// The Session that keeps its dead letters.
+pub(crate) fn letters_client_id(sink: &str) -> String {
+    format!("$cork/dead/{sink}")
+}
+
+/// A message here makes it try its dead letters again.
+pub(crate) fn replay_topic(sink: &str) -> String {
+    format!("$cork/sink/{sink}/replay")
+}
+
+/// How long what is being saved may take when everything ends.
+const GRACE: Duration = Duration::from_secs(3);
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// Without another dead letter for so long, the last one was there.
+const LETTERS_IDLE: Duration = Duration::from_millis(500);
+
+impl Runner {
+    /// Runs until it is told to stop. What is not confirmed then stays in the Session.
+    pub(crate) async fn run(mut self, session: Session) {
+        let mut stop = self.stop.clone();
+        let mut backoff = Backoff::new(RECONNECT_MAX);
+        let mut session = Some(session);
+        while !*stop.borrow() {
+            // An error here is the broker's: it is ending, or something is badly wrong.
+            if let Err(error) = self.serve(session.take(), &mut stop).await {
+                tracing::debug!(target: "sink", sink = self.name, %error, "the connection to the broker ended");
+                tokio::select! {
+                    _ = stop.changed() => {}
+                    () = tokio::time::sleep(backoff.pause()) => {}
+                }
+            }
+        }
+    }
+
+    /// Takes up the Session, and makes sure that there is one for the dead letters: somebody has to keep them, also when
+    /// nobody looks.
+    pub(crate) async fn subscribe(&mut self) -> io::Result<Session> {
+        let letters = self.letters();
+        Session::open(&self.connector, &letters).await?.close().await?;
+        Session::open(&self.connector, &self.opening()).await
+    }
+
+    async fn serve(&mut self, session: Option<Session>, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+        let mut session = match session {
+            Some(session) => session,
+            None => self.subscribe().await?,
+        };
+        // So that an operator sees early what does not work.
+        tokio::select! {
+            biased;
+            _ = stop.changed() => return session.close().await,
+            () = self.saver.open() => {}
+            lost = rest(&mut session) => return Err(lost),
+        }
+        let (mut batch, mut replay) = (Batch::new(), false);
+        loop {
+            if !self.gather(&mut session, &mut batch, &mut replay, stop).await? {
+                return session.close().await;
+            }
+            let mut next = Batch::new();
+            let Some(refused) = self.save(&mut session, &batch, &mut next, &mut replay, stop).await? else {
+                return session.close().await;
+            };
+            self.bury(&batch, refused).await;
+            for receipt in batch.receipts {
+                session.acknowledge(receipt);
+            }
+            batch = next;
+            if std::mem::take(&mut replay) {
+                self.replay(stop).await?;
+            }
+        }
+    }
+
+    /// Fills a batch; false when it is time to stop.
+    async fn gather(
+        &mut self,
+        session: &mut Session,
+        batch: &mut Batch,
+        replay: &mut bool,
+        stop: &mut watch::Receiver<bool>,
+    ) -> io::Result<bool> {
+        loop {
+            self.take(session, batch, replay);
+            let due = batch.due(self.batch_time);
+            if batch.is_full(self.batch_max) || due.is_some_and(|due| due <= Instant::now()) {
+                return Ok(true);
+            }
+            // An order to replay waits for nothing.
+            if *replay {
+                return Ok(true);
+            }
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return Ok(false),
+                turn = session.turn(true) => turn?,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Saves a batch and meanwhile gathers the next; `None` when it is time to stop.
+    async fn save(
+        &mut self,
+        session: &mut Session,
+        batch: &Batch,
+        next: &mut Batch,
+        replay: &mut bool,
+        stop: &mut watch::Receiver<bool>,
+    ) -> io::Result<Option<Refused>> {
+        let (name, batch_max, figures) = (&self.name, self.batch_max, &self.figures);
+        let mut saving = std::pin::pin!(self.saver.save(&batch.rows));
+        let mut deadline = None;
+        loop {
+            while !next.is_full(batch_max)
+                && let Some(delivery) = session.ready()
+            {
+                admit(name, session, next, delivery, replay);
+            }
+            figures.set(|now| now.pending = (batch.rows.len() + next.rows.len()) as u64);
+            let wants = !next.is_full(batch_max);
+            tokio::select! {
+                biased;
+                refused = &mut saving => return Ok(Some(refused)),
+                _ = stop.changed(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    return Ok(None);
+                }
+                turn = session.turn(wants) => turn?,
+            }
+        }
+    }
+
+    fn take(&self, session: &mut Session, batch: &mut Batch, replay: &mut bool) {
+        while !batch.is_full(self.batch_max)
+            && let Some(delivery) = session.ready()
+        {
+            admit(&self.name, session, batch, delivery, replay);
+        }
+        self.figures.set(|now| now.pending = batch.rows.len() as u64);
+    }
+
+    async fn bury(&mut self, batch: &Batch, refused: Refused) {
+        for (at, why) in refused {
+            let row = &batch.rows[at];
+            tracing::debug!(target: "sink", sink = self.name, topic = ?row.topic, why, "a dead letter");
+            self.desk.bury(&self.name, row, &why).await;
+            self.figures.set(|now| now.dead += 1);
+        }
+    }
+
+    /// Tries all dead letters again that are there now. Those that are refused again are new ones.
+    async fn replay(&mut self, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+        let asked = session::wall_time();
+        let mut letters = Session::open(&self.connector, &self.letters()).await?;
+        let (mut tried, mut failed, mut over) = (0, 0, false);
+        while !over {
+            let mut batch = Batch::new();
+            while !batch.is_full(self.batch_max) && !over {
+                match letters.ready() {
+                    Some(Delivery { row, .. }) if row.time >= asked => over = true,
+                    Some(Delivery { row, receipt }) => match letter::read(&row) {
+                        Some(row) => batch.push(Delivery { row, receipt }),
+                        None => letters.acknowledge(receipt),
+                    },
+                    None => match tokio::time::timeout(LETTERS_IDLE, letters.turn(true)).await {
+                        Ok(turn) => turn?,
+                        Err(_) => over = true,
+                    },
+                }
+            }
+            let refused = tokio::select! {
+                biased;
+                _ = stop.changed() => break,
+                refused = self.saver.save(&batch.rows) => refused,
+            };
+            tried += batch.rows.len();
+            failed += refused.len();
+            self.bury(&batch, refused).await;
+            batch.receipts.into_iter().for_each(|receipt| letters.acknowledge(receipt));
+        }
+        tracing::info!(target: "sink", sink = self.name, tried, failed, "dead letters were tried again");
+        letters.close().await
+    }
+
+    fn opening(&self) -> session::Opening {
+        let mut filters = self.filters.clone();
+        filters.push(replay_topic(&self.name));
+        let wanted: BTreeSet<&String> = filters.iter().collect();
+        let unwanted = self.unwanted.iter().filter(|filter| !wanted.contains(filter)).cloned().collect();
+        // One batch is being saved while the next one is gathered.
+        let receive_maximum = u16::try_from(2 * self.batch_max + 1).unwrap_or(u16::MAX);
+        session::Opening { client_id: client_id(&self.name), filters, unwanted, receive_maximum }
+    }
+
+    fn letters(&self) -> session::Opening {
+        session::Opening {
+            client_id: letters_client_id(&self.name),
+            filters: vec![letter::filter(&self.name)],
+            unwanted: Vec::new(),
+            receive_maximum: u16::try_from(self.batch_max).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+/// Takes a message in; an order to replay is none to be saved.
+fn admit(name: &str, session: &mut Session, batch: &mut Batch, delivery: Delivery, replay: &mut bool) {
+    if *delivery.row.topic == *replay_topic(name) {
+        *replay = true;
+        session.acknowledge(delivery.receipt);
+    } else {
+        batch.push(delivery);
+    }
+}
+
+/// Keeps a connection alive without reading; returns when it is lost.
+async fn rest(session: &mut Session) -> io::Error {
+    loop {
+        if let Err(error) = session.turn(false).await {
+            return error;
+        }
+    }
+}
