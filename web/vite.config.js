@@ -19,6 +19,6 @@ export default defineConfig({
   },
   server: {
     // Development only: pages from Vite, data from a broker (CORK_HTTP).
-    proxy: Object.fromEntries(['/api', '/metrics', '/healthz', '/readyz'].map((path) => [path, broker])),
+    proxy: Object.fromEntries(['/api', '/metrics', '/healthz', '/readyz'].map((path) => [path, { target: broker, ws: true }])),
   },
 });
