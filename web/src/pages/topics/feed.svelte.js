@@ -2,6 +2,7 @@
 // comes, and knows how much of what passed the broker it was not shown.
 
 import { get } from '../../lib/api.js';
+import { matches } from '../../lib/filter.js';
 import { open } from '../../lib/stream.js';
 import { Tree } from '../../lib/tree.js';
 
@@ -38,13 +39,15 @@ export class Feed {
   #close = null;
   #marks = null;
   #round = 0;
-  #filters = [];
+  #generation = 0;
+  // The filter of the retained messages: without a condition on the content.
+  #plain = '#';
   #last = null;
 
   /** Subscribes to `filters` instead of what was before; `fresh` forgets the tree. */
   follow(filters, fresh) {
     this.stop();
-    this.#filters = filters;
+    this.#plain = filters[0].replace(/^\$where\/[^/]*\//, '');
     if (fresh) this.clear();
     this.state = 'connecting';
     this.fault = '';
@@ -119,15 +122,14 @@ export class Feed {
     const round = this.#round;
     let next = null;
     try {
-      const plain = this.#filters.map((filter) => filter.replace(/^\$where\/[^/]*\//, ''));
-      const page = await get('retained', { filter: plain[0], limit: 1000, payload_max: 0, cursor });
+      const page = await get('retained', { filter: this.#plain, limit: 1000, payload_max: 0, cursor });
       if (round !== this.#round) return;
-      if (cursor === null) this.markGeneration = (this.markGeneration ?? 0) + 1;
+      if (cursor === null) this.#generation += 1;
       for (const { topic } of page.items) {
         const node = this.tree.node(topic);
         if (node === undefined) continue;
         node.retained = true;
-        node.markedIn = this.markGeneration;
+        node.markedIn = this.#generation;
       }
       next = page.next;
       if (next === null) this.#sweep();
@@ -140,7 +142,7 @@ export class Feed {
 
   #sweep() {
     for (const [topic, node] of this.tree.index) {
-      if (node.retained && node.markedIn !== this.markGeneration && !topic.startsWith('$')) node.retained = false;
+      if (node.retained && node.markedIn !== this.#generation && matches(this.#plain, topic)) node.retained = false;
     }
   }
 }
