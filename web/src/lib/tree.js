@@ -84,6 +84,16 @@ export class Tree {
 
   node(topic) { return this.index.get(topic); }
 
+  /** The node at a path, whether a message came on it or only below it. */
+  find(path) {
+    let at = this.root;
+    for (const name of path.split('/')) {
+      at = at.children.get(name);
+      if (at === undefined) return undefined;
+    }
+    return at;
+  }
+
   /** Takes up one message; `count` is how many it stands for. */
   apply(message, now, count = message.count ?? 1) {
     let node = this.index.get(message.topic);
