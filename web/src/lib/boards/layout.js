@@ -93,7 +93,7 @@ function same(some, others) {
 }
 
 /** How many columns a board of `width` pixels has: all, half, or two on a phone. */
-export const columnsFor = (width) => (width >= 860 ? COLUMNS : width >= 560 ? 6 : 2);
+export const columnsFor = (width) => (width >= 700 ? COLUMNS : width >= 460 ? 6 : 2);
 
 /** The tiles on a narrower grid: in the order of reading, each at the first place where it fits. */
 export function reflow(tiles, columns) {

@@ -133,7 +133,11 @@ export class Board {
     try {
       this.newer = await get(`boards/${segment(this.id)}`);
     } catch (problem) {
-      if (problem.status !== 404) throw problem;
+      if (problem.status !== 404) {
+        this.status = 'failed';
+        failed(problem);
+        return;
+      }
       // Somebody deleted it: what is here may be saved as a new one.
       this.newer = { gone: true, revision: 0 };
     }
