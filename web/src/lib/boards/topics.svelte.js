@@ -15,8 +15,8 @@ export class Topics {
   #opened = 0;
 
   /** Listens until the returned function is called. */
-  follow() {
-    return open('messages', { filter: '#', interval: 1000, payload_max: 4096, topics_max: 1000 }, {
+  follow(filter = '#') {
+    return open('messages', { filter, interval: 1000, payload_max: 4096, topics_max: 1000 }, {
       batch: ({ items, waiting }) => {
         const now = Date.now();
         for (const message of items) this.tree.apply(message, now);
