@@ -19,6 +19,16 @@ test('kind, unit and range are guessed from name and values', () => {
   assert.deepEqual(chart.series, [{ topic: 'a/b/temperature', field: '', label: 'b', colour: 'series-1' }]);
 });
 
+test('one value of an unknown kind gets room for what comes', () => {
+  const ends = (...values) => { const { min, max } = make({ topic: 'test/dial' }, values[0], values, 't'); return [min, max]; };
+  assert.deepEqual(ends(41), [0, 100]);
+  assert.deepEqual(ends(0), [0, 2]);
+  assert.deepEqual(ends(0.3), [0, 2]);
+  assert.deepEqual(ends(1013, 1014), [0, 2000]);
+  assert.deepEqual(ends(-5), [-10, 10]);
+  assert.deepEqual(ends(10, 11, 12, 11), [8, 14]);
+});
+
 test('a tile keeps the settings of its kind and no others', () => {
   const lamp = complete({ id: 't1', kind: 'lamp', topic: 'a', min: 4, script: '<b>' });
   assert.deepEqual(Object.keys(lamp), ['id', 'kind', 'title', 'x', 'y', 'w', 'h', 'topic', 'field', 'on', 'off', 'colour', 'colour_off', 'stale']);
