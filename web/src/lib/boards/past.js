@@ -9,9 +9,9 @@ let kept = true;
 /** The points of one number (`field` empty: the payload itself) of the last `seconds`, as `[seconds, number]`. */
 export async function past(topic, field, seconds) {
   if (!kept) return [];
-  const step = Math.round(seconds / POINTS);
+  const step = Math.max(1, Math.round(seconds / POINTS));
   try {
-    const answer = await get('history', { filter: topic, since: `${seconds}s`, step: step > 1 ? `${step}s` : undefined });
+    const answer = await get('history', { filter: topic, field, since: `${seconds}s`, step: `${step}s` });
     return pointsOf(answer, topic, field);
   } catch (problem) {
     if (problem.status === 404) kept = false;
