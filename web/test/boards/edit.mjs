@@ -126,6 +126,15 @@ async function keyboard() {
   assert.deepEqual(await layoutFaults(page), []);
 }
 
+async function removes() {
+  await page.getByRole('button', { name: 'Settings of Kitchen temperature' }).first().click();
+  const count = await page.locator('[data-tile]').count();
+  await settings().getByRole('button', { name: 'Remove' }).click();
+  await until('one tile is gone', async () => (await page.locator('[data-tile]').count()) === count - 1);
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await until('undo brings it back', async () => (await page.locator('[data-tile]').count()) === count);
+}
+
 async function mouse() {
   const one = tile(page, 'Kitchen humidity');
   const was = await stored('workbench', 'Kitchen humidity');
@@ -166,6 +175,6 @@ async function controls() {
 export const checks = [
   ['a new board', newBoard], ['the Add dialog', addDialog], ['a topic is dragged onto the board', dragTopic], ['a topic is dragged onto a chart', dragLine],
   ['settings of a button', editDialog], ['settings of a gauge, with their faults', thresholds], ['moving and resizing by keyboard', keyboard],
-  ['moving and resizing by mouse', mouse], ['a switch, a slider and a button publish', controls],
+  ['moving and resizing by mouse', mouse], ['a tile is removed, and comes back', removes], ['a switch, a slider and a button publish', controls],
   ['the page of the board is left', () => page.context().close()],
 ];

@@ -1,8 +1,9 @@
 // The boards in the broker's store: the list, and the one that is open with its changes, which are saved by themselves.
 
 import { get, put, remove, segment } from '../api.js';
-import { attempt, failed } from '../toast.svelte.js';
+import { attempt, failed, said } from '../toast.svelte.js';
 import { check, idFor, VERSION } from './content.js';
+import { settle } from './layout.js';
 
 const SAVE_AFTER = 500;
 const UNDO_MAX = 50;
@@ -73,6 +74,12 @@ export class Board {
     if (this.#past.length > UNDO_MAX) this.#past.shift();
     this.#future = [];
     this.#set(tiles);
+  }
+
+  /** Takes one tile off the board. */
+  remove({ id, title, topic }) {
+    this.change(settle(this.tiles.filter((tile) => tile.id !== id)));
+    said(`${title || topic || 'The tile'} was removed. Undo brings it back.`);
   }
 
   undo() { this.#travel(this.#past, this.#future); }
