@@ -129,7 +129,7 @@ async function keyboard() {
 async function removes() {
   await page.getByRole('button', { name: 'Settings of Kitchen temperature' }).first().click();
   const count = await page.locator('[data-tile]').count();
-  await settings().getByRole('button', { name: 'Remove' }).click();
+  await settings().getByRole('button', { name: 'Remove', exact: true }).click();
   await until('one tile is gone', async () => (await page.locator('[data-tile]').count()) === count - 1);
   await page.getByRole('button', { name: 'Undo' }).click();
   await until('undo brings it back', async () => (await page.locator('[data-tile]').count()) === count);

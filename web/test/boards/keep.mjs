@@ -16,8 +16,8 @@ const places = () => page.locator('[data-tile]').evaluateAll((all) => all.map((o
 async function reload(browser) {
   page = await browser.open('#/boards/workbench');
   await tile(page, 'Door bell').waitFor();
-  await until('the switch has its state', async () => (await page.getByRole('switch', { name: 'Test lamp' }).getAttribute('aria-checked')) === 'false');
-  assert.equal(await page.getByRole('slider', { name: 'Test level' }).inputValue(), '100');
+  await until('the switch has its state', async () => (await tile(page, 'Test lamp').innerText()).includes('off'));
+  await until('the slider stands where it was put', async () => (await page.getByRole('slider', { name: 'Test level' }).inputValue()) === '100');
   const was = await places();
   assert.ok(was.length >= 6);
   await page.reload();
