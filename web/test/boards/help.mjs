@@ -54,7 +54,8 @@ export class Browser {
     const page = await context.newPage();
     page.setDefaultTimeout(8000);
     page.streams = 0;
-    page.on('request', (request) => { if (/\/api\/v1\/messages\?/.test(request.url())) page.streams += 1; });
+    // Server-Sent Events are requests, WebSockets are not.
+    for (const kind of ['request', 'websocket']) page.on(kind, (one) => { if (/\/api\/v1\/messages\?/.test(one.url())) page.streams += 1; });
     page.on('console', (line) => {
       if (!['error', 'warning'].includes(line.type())) return;
       // A broker without history says 404 once; a test that provokes a refusal says which.

@@ -44,7 +44,7 @@ class Source {
 }
 
 export class Feed {
-  // connecting, open, lost
+  // connecting, open, lost, denied
   state = $state('connecting');
   // Why the broker refuses, if it does.
   problem = $state(null);
@@ -79,26 +79,30 @@ export class Feed {
       batch: ({ items }) => this.#take(items),
     }, {
       silence: SILENCE,
-      state: (now) => {
+      state: (now, problem) => {
         this.state = now;
+        if (now === 'denied') this.#refused(filter, problem);
         if (now === 'lost') this.#why(filter);
       },
     }));
   }
 
-  // A stream does not say why it was refused: one request without waiting for values does.
+  // A stream may end without saying why: one request without waiting for values does.
   async #why(filter) {
-    if (filter.length !== 1 && this.problem !== null) return;
+    if (this.problem !== null) return;
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), 2000);
     try {
-      const stop = new AbortController();
-      setTimeout(() => stop.abort(), 2000);
       await get('messages', { filter, interval: 10000, topics_max: 1, retained: false }, stop.signal);
     } catch (problem) {
-      if (problem.status === 403) {
-        this.problem = problem.message;
-        for (const topic of filter) this.source(topic).granted = false;
-      }
+      if (problem.status === 403) this.#refused(filter, problem);
     }
+    clearTimeout(timer);
+  }
+
+  #refused(filter, problem) {
+    this.problem = problem.message;
+    for (const topic of filter) this.source(topic).granted = false;
   }
 
   #take(items) {
@@ -136,6 +140,7 @@ export class Feed {
     for (const close of this.#close) close();
     this.#close = [];
     this.#filters = '';
+    this.problem = null;
   }
 }
 
