@@ -7,7 +7,7 @@ const text = (page, selector) => page.locator(selector).first().textContent();
 await run([
   ['every page is there, accessible, light and dark, and on a phone', async (browser) => {
     for (const look of [{}, { dark: true }, { phone: true }]) {
-      for (const name of ['overview', 'topics', 'clients', 'links', 'filters', 'access', 'log', 'config']) {
+      for (const name of ['overview', 'topics', 'boards', 'clients', 'links', 'filters', 'access', 'log', 'config']) {
         const page = await visit(browser, name, look);
         await page.locator('main :visible').first().waitFor();
         await page.waitForTimeout(700);

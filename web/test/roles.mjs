@@ -54,7 +54,7 @@ await run([
     await visit(browser, 'clients', { page });
     must((await page.getByRole('link', { name: 'Trace' }).count()) === 0, 'a viewer is offered traces');
     await visit(browser, `topics?t=${encodeURIComponent('public/x')}`, { page });
-    await page.getByLabel('Topic', { exact: true }).fill('secret/x');
+    await page.getByRole('textbox', { name: 'Topic', exact: true }).fill('secret/x');
     await page.getByLabel('Payload', { exact: true }).last().fill('1');
     await page.getByRole('button', { name: 'Publish' }).click();
     await page.locator('.toast, [role=alert], [role=status]').filter({ hasText: /not|denied|may/i }).first().waitFor();

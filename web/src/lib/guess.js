@@ -24,6 +24,7 @@ const KINDS = [
 
 const ON = ['on', 'true', 'open', 'online', 'yes', 'active', 'running', 'motion', 'connected', 'detected', 'alarm', '1'];
 const OFF = ['off', 'false', 'closed', 'offline', 'no', 'inactive', 'stopped', 'clear', 'disconnected', 'idle', '0'];
+const FEW = 4;
 const COMMAND = /(^|[/_.-])(set|cmd|command|control|switch|relay)$/i;
 
 /** Whether `raw` (number, boolean or text) means "on"; undefined when it says neither. */
@@ -51,7 +52,16 @@ export function scale(topic, path, values) {
   }
   const unit = known ? known[1] : '';
   if (values.length === 0) return { unit, min: 0, max: 100 };
-  return { unit, ...roundRange(lowest, highest) };
+  // One value says little of what comes: a range around it alone would be left with the next.
+  return { unit, ...(values.length < FEW ? wideRange(lowest, highest) : roundRange(lowest, highest)) };
+}
+
+/** A wide range of round numbers that holds zero and the few values seen. */
+export function wideRange(lowest, highest) {
+  const most = Math.max(Math.abs(lowest), Math.abs(highest), 1) * 1.25;
+  const power = 10 ** Math.floor(Math.log10(most));
+  const end = Number(([1, 2, 5, 10].find((step) => step * power >= most) * power).toPrecision(10));
+  return { min: lowest < 0 ? -end : 0, max: highest > 0 || lowest === highest ? end : 0 };
 }
 
 /** A range of round numbers around the values, from zero where the values are near it. */
