@@ -242,7 +242,6 @@ impl Lab {
         self.unanswered.clear();
         self.mail.clear();
         self.loaded.clear();
-        self.loads_paused = false;
         self.replayed.clear();
         self.replays_paused = false;
         self.by_conn.clear();

@@ -1,0 +1,74 @@
+// A broker with users: an administrator (ADMIN), a viewer (VIEWER) that may read `public/#` and write `lamp/set`, one
+// PASSWORD.
+import { accessible, leave, must, run, until, visit } from './harness.mjs';
+
+const { ADMIN, VIEWER, PASSWORD } = process.env;
+const login = (user, password = PASSWORD) => ({ user, password });
+
+await run([
+  ['a wrong password is refused, and nothing is shown without a login', async (browser) => {
+    const page = await browser.newPage();
+    await page.goto(`${process.env.CORK_HTTP}/#/clients`);
+    await page.getByLabel('User').fill(ADMIN);
+    await page.getByLabel('Password').fill('wrong');
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('alert').waitFor();
+    must((await page.locator('nav').count()) === 0, 'pages are shown without a login');
+    await page.context().close();
+  }],
+
+  ['an administrator adds a user and a rule, and the rule is told by name', async (browser) => {
+    const page = await visit(browser, 'access/users', login(ADMIN));
+    await page.getByRole('button', { name: 'Add a user' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('User name').fill('eve');
+    await dialog.getByLabel('Password').fill('a long one');
+    await dialog.getByLabel(/^Groups/).fill('viewer');
+    await accessible(page, 'the dialog of a user');
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await page.locator('td', { hasText: 'eve' }).first().waitFor();
+    await visit(browser, 'access/rules', { page });
+    await page.getByRole('button', { name: 'Add a rule' }).click();
+    await page.getByLabel('Who').selectOption('user');
+    await page.getByLabel('Name of the user').fill('eve');
+    await page.getByLabel('Topic filter').fill('attic/#');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('The rules hold now').waitFor();
+    await visit(browser, 'access/explain', { page });
+    const ask = async (topic) => {
+      await page.getByLabel('Client identifier').fill('c');
+      await page.getByLabel('User (empty: anonymous)').fill('eve');
+      await page.getByLabel('Topic, or filter').fill(topic);
+      await page.getByRole('button', { name: 'May it?' }).click();
+      return (await page.locator('[data-test=answer]').textContent()).trim();
+    };
+    await until('eve may read the attic', async () => (await ask('attic/x')).startsWith('yes'));
+    await until('and not the cellar', async () => (await ask('cellar/x')).startsWith('no'));
+    await leave(page, /401/);
+  }],
+
+  ['a viewer sees no controls of an administrator, and only what it may read', async (browser) => {
+    const page = await visit(browser, 'overview', login(VIEWER));
+    const names = await page.locator('.side nav a').allTextContents();
+    for (const hidden of ['Access', 'Log', 'Configuration']) must(!names.includes(hidden), `${hidden} is offered to a viewer`);
+    await visit(browser, 'clients', { page });
+    must((await page.getByRole('link', { name: 'Trace' }).count()) === 0, 'a viewer is offered traces');
+    await visit(browser, `topics?t=${encodeURIComponent('public/x')}`, { page });
+    await page.getByRole('textbox', { name: 'Topic', exact: true }).fill('secret/x');
+    await page.getByLabel('Payload', { exact: true }).last().fill('1');
+    await page.getByRole('button', { name: 'Publish' }).click();
+    await page.locator('.toast, [role=alert], [role=status]').filter({ hasText: /not|denied|may/i }).first().waitFor();
+    const answer = await page.evaluate(async () => (await fetch('api/v1/users')).status);
+    must(answer === 403, `GET users answers a viewer ${answer}`);
+    await leave(page, /40[13]/);
+  }],
+
+  ['logging out ends it', async (browser) => {
+    const page = await visit(browser, 'overview', login(ADMIN));
+    await page.getByRole('button', { name: 'Log out' }).first().click();
+    await page.getByLabel('Password').waitFor();
+    const answer = await page.evaluate(async () => (await fetch('api/v1/overview')).status);
+    must(answer === 401, `after the log-out the API answers ${answer}`);
+    await leave(page, /401/);
+  }],
+]);
