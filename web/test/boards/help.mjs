@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 export const HTTP = (process.env.CORK_HTTP ?? '').replace(/\/$/, '');
-const SHOTS = process.env.SHOTS ?? '';
+/** Where screenshots go; nowhere if empty. */
+export const SHOTS = process.env.SHOTS ?? '';
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A request to the API; resolves to `{ status, body }`. */
