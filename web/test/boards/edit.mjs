@@ -66,8 +66,8 @@ async function dragLine() {
   await add().getByRole('button', { name: 'Add house/kitchen/temperature' }).click();
   await add().getByRole('button', { name: /^Done/ }).click();
   await page.locator('aside').getByRole('searchbox').fill('house/bedroom/temp');
-  await page.locator('aside li.leaf').first().dragTo(page.locator('.tile.chart'));
-  await until('the chart has two lines', async () => (await page.locator('.tile.chart .key').count()) === 2);
+  await page.locator('aside li.leaf').first().dragTo(page.locator('.tile.show-chart'));
+  await until('the chart has two lines', async () => (await page.locator('.tile.show-chart .key').count()) === 2);
 }
 
 async function editDialog() {

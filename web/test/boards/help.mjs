@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 export const HTTP = (process.env.CORK_HTTP ?? '').replace(/\/$/, '');
-const SHOTS = process.env.SHOTS ?? '';
+/** Where screenshots go; nowhere if empty. */
+export const SHOTS = process.env.SHOTS ?? '';
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A request to the API; resolves to `{ status, body }`. */
@@ -104,6 +105,7 @@ export function layoutFaults(page) {
         if (!apart) faults.push(`${name} overlaps ${other.name}`);
       }
       const body = tile.querySelector('.body');
+      if (body.clientWidth < box.width - 4) faults.push(`${name} does not use its width`);
       if (body.scrollHeight > body.clientHeight + 1) faults.push(`what ${name} shows is ${body.scrollHeight - body.clientHeight} px too high`);
       if (body.scrollWidth > body.clientWidth + 1) faults.push(`what ${name} shows is ${body.scrollWidth - body.clientWidth} px too wide`);
     });

@@ -135,9 +135,9 @@ async function remembers(browser) {
       return route.fulfill({ json: { series: [{ topic: query.get('filter'), field: '', columns: ['time', 'min', 'max', 'mean', 'last', 'count'], points }], truncated: false } });
     }),
   });
-  await page.locator('.tile.chart canvas').first().waitFor();
+  await page.locator('.tile.show-chart canvas').first().waitFor();
   await until('the chart asked what was', () => asked.some((query) => query.filter === 'house/kitchen/temperature' && query.since === '600s'));
-  const ink = () => page.locator('.tile.chart canvas').first().evaluate((canvas) => {
+  const ink = () => page.locator('.tile.show-chart canvas').first().evaluate((canvas) => {
     const { width, height } = canvas;
     const pixels = canvas.getContext('2d').getImageData(Math.floor(width * 0.2), 0, Math.floor(width * 0.5), Math.floor(height * 0.85)).data;
     let count = 0;

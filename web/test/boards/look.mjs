@@ -1,7 +1,7 @@
 // Who sees what, and how it looks: read-only links, viewers, refusals, a phone, light and dark.
 
 import assert from 'node:assert/strict';
-import { api, axeFaults, layoutFaults, shot, sleep, tile, until } from './help.mjs';
+import { api, axeFaults, layoutFaults, publish, shot, SHOTS, sleep, tile, until } from './help.mjs';
 
 async function readOnly(browser) {
   const page = await browser.open('#/boards/workbench?view=only');
@@ -44,14 +44,38 @@ async function viewer(browser) {
   await page.context().close();
 }
 
+// A board with every kind of tile, as one would make it for a house.
+async function house() {
+  const line = (room, colour) => ({ topic: `house/${room}/temperature`, field: '', label: room[0].toUpperCase() + room.slice(1), colour });
+  const warm = [{ from: 15, colour: 'series-6' }, { from: 18, colour: 'good' }, { from: 22, colour: 'warn' }, { from: 26, colour: 'bad' }];
+  const tiles = [
+    { kind: 'gauge', title: 'Kitchen', topic: 'house/kitchen/temperature', unit: '°C', decimals: 1, min: 10, max: 30, colour: 'series-6', thresholds: warm, x: 0, y: 0, w: 3, h: 4 },
+    { kind: 'gauge', title: 'Bedroom', topic: 'house/bedroom/temperature', unit: '°C', decimals: 1, min: 10, max: 30, colour: 'series-6', thresholds: warm, x: 3, y: 0, w: 3, h: 4 },
+    { kind: 'gauge', title: 'Humidity', topic: 'house/kitchen/humidity', unit: '%', min: 0, max: 100, colour: 'series-2', x: 6, y: 0, w: 3, h: 4 },
+    { kind: 'value', title: 'Power', topic: 'house/meter', field: 'power', unit: 'W', decimals: 0, colour: 'series-3', x: 9, y: 0, w: 3, h: 2 },
+    { kind: 'lamp', title: 'Front door', topic: 'house/hall/door', on: 'open', off: 'closed', colour: 'warn', colour_off: 'good', x: 9, y: 2, w: 3, h: 2 },
+    { kind: 'chart', title: 'Temperature', series: [line('kitchen', 'series-1'), line('bedroom', 'series-2')], unit: '°C', decimals: 1, seconds: 60, x: 0, y: 4, w: 6, h: 5 },
+    { kind: 'chart', title: 'Power', series: [{ topic: 'house/meter', field: 'power', label: 'House', colour: 'series-3' }], unit: 'W', decimals: 0, low: 0, seconds: 60, x: 6, y: 4, w: 6, h: 5 },
+    { kind: 'switch', title: 'Porch light', topic: 'house/porch/light', target: 'house/porch/light/set', x: 0, y: 9, w: 3, h: 2 },
+    { kind: 'slider', title: 'Blinds', topic: 'house/blinds', target: 'house/blinds/set', unit: '%', colour: 'series-2', x: 3, y: 9, w: 4, h: 2 },
+    { kind: 'button', title: 'Garage', target: 'house/garage/set', payload: 'toggle', label: 'Open or close', confirm: true, x: 7, y: 9, w: 3, h: 2 },
+    { kind: 'value', title: 'Washing', topic: 'house/washer', x: 10, y: 9, w: 2, h: 2 },
+  ];
+  await Promise.all([publish('house/porch/light', 'on', true), publish('house/blinds', 65, true), publish('house/washer', 'spinning', true)]);
+  assert.equal((await api('PUT', 'boards/house', { name: 'House', content: { version: 1, tiles }, revision: 0 })).status, 201);
+}
+
 async function themes(browser) {
+  await house();
   for (const [scheme, name] of [['light', 'board.png'], ['dark', 'board-dark.png']]) {
-    const page = await browser.open('#/boards/first-values', { scheme, height: 1000 });
-    await until('gauges show values', async () => (await page.getByRole('meter').count()) > 2 && !(await page.getByRole('meter').allTextContents()).some((text) => text.startsWith('–')));
-    await sleep(2500);
+    const page = await browser.open('#/boards/house', { scheme });
+    await until('all values are there', async () => (await page.locator('[data-tile]').count()) === 11 && !(await page.locator('[data-tile]').allInnerTexts()).some((text) => text.includes('–')));
+    await sleep(SHOTS === '' ? 1000 : 12_000);
+    assert.equal(await page.locator('details.notice, .tile.stale').count(), 0, 'nothing is wrong or stale');
     assert.deepEqual(await layoutFaults(page), [], scheme);
     assert.deepEqual(await axeFaults(page), [], scheme);
     await shot(page, name);
+    await page.goto(page.url().replace(/#.*/, '#/boards/first-values'));
     await page.getByRole('button', { name: 'Edit', exact: true }).click();
     await page.locator('aside li.leaf').first().waitFor();
     assert.deepEqual(await axeFaults(page), [], `${scheme}, edited`);
@@ -60,12 +84,33 @@ async function themes(browser) {
   }
 }
 
+// A button that asks first publishes only after the answer.
+async function asks(browser) {
+  const page = await browser.open('#/boards/house');
+  const heard = [];
+  page.on('request', (request) => { if (request.url().endsWith('/publish')) heard.push(request.postDataJSON()); });
+  await page.getByRole('button', { name: 'Open or close' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Garage' });
+  await dialog.getByText('Publish “toggle” to house/garage/set?').waitFor();
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  assert.deepEqual(heard, []);
+  await page.getByRole('button', { name: 'Open or close' }).click();
+  await dialog.getByRole('button', { name: 'Open or close' }).click();
+  await until('it publishes', () => heard.length === 1);
+  assert.deepEqual([heard[0].topic, heard[0].payload], ['house/garage/set', 'toggle']);
+  await page.context().close();
+}
+
 async function widths(browser) {
   for (const width of [1920, 1280, 1024, 820, 720, 600, 480, 390, 360]) {
     const page = await browser.open('#/boards/workbench', { width });
     await tile(page, 'Door bell').waitFor();
     await sleep(300);
     assert.deepEqual(await layoutFaults(page), [], `${width} px`);
+    await page.goto(page.url().replace(/#.*/, '#/boards/house'));
+    await tile(page, 'Garage').waitFor();
+    await sleep(300);
+    assert.deepEqual(await layoutFaults(page), [], `the house, ${width} px`);
     await page.context().close();
   }
 }
@@ -73,10 +118,13 @@ async function widths(browser) {
 async function phone(browser) {
   const page = await browser.open('#/boards/first-values', { width: 390, height: 844, touch: true });
   await until('gauges', async () => (await page.getByRole('meter').count()) > 1);
-  await sleep(1500);
+  await sleep(800);
   assert.deepEqual(await layoutFaults(page), []);
   assert.deepEqual(await axeFaults(page), []);
-  await shot(page, 'board-phone.png');
+  await page.getByRole('button', { name: 'More for this board' }).tap();
+  const menu = await page.getByRole('menu').boundingBox();
+  assert.ok(menu.x >= 0 && menu.x + menu.width <= 390 && menu.y >= 0 && menu.y + menu.height <= 844, 'the menu is on the screen');
+  await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Edit', exact: true }).tap();
   await page.getByRole('button', { name: 'Add', exact: true }).tap();
   const dialog = page.getByRole('dialog', { name: 'Add tiles' });
@@ -93,9 +141,15 @@ async function phone(browser) {
     .filter(([, box]) => box.width > 0 && (box.height < 24 || box.width < 20)).map(([name, box]) => `${name} ${box.width}x${box.height}`));
   assert.deepEqual(small, [], 'everything is large enough for a finger');
   await until('it is saved', async () => (await api('GET', 'boards/first-values')).body.content.tiles.filter(({ topic }) => topic === 'house/hall/door').length > 1);
+  await page.goto(page.url().replace(/#.*/, '#/boards/house'));
+  await until('the house is there', async () => (await page.locator('[data-tile]').count()) === 11);
+  await sleep(SHOTS === '' ? 500 : 8000);
+  assert.deepEqual(await layoutFaults(page), []);
+  assert.deepEqual(await axeFaults(page), []);
+  await shot(page, 'board-phone.png');
   await page.context().close();
 }
 
 export const checks = [
-  ['a read-only link', readOnly], ['a viewer cannot edit, and is told why not', viewer], ['light and dark', themes], ['every width', widths], ['a phone', phone],
+  ['a read-only link', readOnly], ['a viewer cannot edit, and is told why not', viewer], ['light and dark', themes], ['a button asks first', asks], ['every width', widths], ['a phone', phone],
 ];

@@ -10,6 +10,8 @@ const FILTERS_MAX = 64;
 const INTERVAL = 250;
 const SILENCE = 8000;
 const DATED_MAX = 64;
+// Topics that are remembered while nobody asked for them: those of a board that makes itself.
+const SOURCES_MAX = 500;
 
 /** What is known of one topic. */
 class Source {
@@ -65,6 +67,8 @@ export class Feed {
     if (wanted === this.#filters) return;
     this.end();
     this.#filters = wanted;
+    const known = new Set(filters);
+    for (const topic of this.#sources.keys()) if (!known.has(topic)) this.#sources.delete(topic);
     for (let at = 0; at < filters.length; at += FILTERS_MAX) this.#open(filters.slice(at, at + FILTERS_MAX));
     if (filters.length === 0) this.state = 'open';
   }
@@ -109,6 +113,7 @@ export class Feed {
     const now = Date.now();
     const old = [];
     for (const message of items) {
+      if (!this.#sources.has(message.topic) && this.#sources.size >= SOURCES_MAX) continue;
       const source = this.source(message.topic);
       // A retained message after a break of the stream is nothing new.
       const again = message.retain && source.message !== null && source.message.payload === message.payload;
