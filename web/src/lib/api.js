@@ -3,12 +3,13 @@
 let csrf = null;
 let onLoginRequired = () => {};
 
-/** What went wrong with a request: `status` 0 if there was no answer at all. */
+/** What went wrong with a request: `status` 0 if there was no answer at all; `position` where an expression is wrong. */
 export class Problem extends Error {
-  constructor(status, code, detail) {
+  constructor(status, code, detail, position = null) {
     super(detail);
     this.status = status;
     this.code = code;
+    this.position = position;
   }
 }
 
@@ -58,7 +59,7 @@ export async function call(method, path, { query, body, signal } = {}) {
 async function asProblem(response) {
   try {
     const said = await response.json();
-    return new Problem(response.status, said.code ?? '', said.detail ?? said.title ?? response.statusText);
+    return new Problem(response.status, said.code ?? '', said.detail ?? said.title ?? response.statusText, said.position);
   } catch {
     return new Problem(response.status, '', `The broker answered ${response.status} ${response.statusText}.`);
   }
