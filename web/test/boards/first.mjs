@@ -7,7 +7,7 @@ let page;
 
 async function appears(browser) {
   page = await browser.open('#/boards');
-  await until('a first gauge', async () => (await page.getByRole('meter').count()) > 0);
+  await until('a first gauge', async () => (await page.getByRole('meter').count()) > 0, 30);
   await until('a chart and a lamp', async () => (await page.locator('.tile.show-chart').count()) > 0 && (await page.locator('.tile.show-lamp').count()) > 0);
   assert.match(await page.locator('.notice').innerText(), /made itself/);
   const { body } = await api('GET', 'boards');

@@ -102,17 +102,17 @@ async function asks(browser) {
 }
 
 async function widths(browser) {
-  for (const width of [1920, 1280, 1024, 820, 720, 600, 480, 390, 360]) {
-    const page = await browser.open('#/boards/workbench', { width });
-    await tile(page, 'Door bell').waitFor();
-    await sleep(300);
-    assert.deepEqual(await layoutFaults(page), [], `${width} px`);
-    await page.goto(page.url().replace(/#.*/, '#/boards/house'));
-    await tile(page, 'Garage').waitFor();
-    await sleep(300);
-    assert.deepEqual(await layoutFaults(page), [], `the house, ${width} px`);
-    await page.context().close();
+  const page = await browser.open('#/boards/workbench');
+  for (const [board, title] of [['workbench', 'Door bell'], ['house', 'Garage']]) {
+    await page.goto(page.url().replace(/#.*/, `#/boards/${board}`));
+    await tile(page, title).waitFor();
+    for (const width of [1920, 1280, 1024, 820, 720, 600, 480, 390, 360]) {
+      await page.setViewportSize({ width, height: 900 });
+      await sleep(400);
+      assert.deepEqual(await layoutFaults(page), [], `${board}, ${width} px`);
+    }
   }
+  await page.context().close();
 }
 
 async function phone(browser) {
