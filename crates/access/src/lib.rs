@@ -33,6 +33,7 @@ mod acl;
 mod acl_file;
 mod authenticator;
 mod base64;
+mod decoy;
 mod effort;
 mod error;
 mod hash;
@@ -44,6 +45,7 @@ pub use acl::{Acl, Action, Actions, Decision, Rule, RuleError, Subject, Who};
 pub use authenticator::{
     AllowAnonymous, Authenticator, Credentials, CredentialsBuf, DenyReason, Exchange, ExchangeStep, Verdict,
 };
+pub use decoy::keep_decoys_in;
 pub use error::{FileError, FileErrors};
 pub use password_file::PasswordFile;
 pub use scram::{SCRAM_SHA_256, ScramExchange};

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::{fmt, fs, io};
 
 use crate::authenticator::{Authenticator, Credentials, DenyReason, Exchange, Verdict};
+use crate::decoy;
 use crate::effort::Effort;
 use crate::error::{FileError, FileErrors};
 use crate::hash::StoredPassword;
@@ -160,13 +161,13 @@ impl Users {
     pub(crate) fn some_scram_kind(&self, user: &str) -> Option<(u32, usize)> {
         let draw = |(iterations, salt_bytes): &(u32, usize)| {
             let kind = format!("{iterations} {salt_bytes} ");
-            scram::hmac(&self.mock_key, &[b"choose ", kind.as_bytes(), user.as_bytes()])
+            scram::hmac(self.mock_key(), &[b"choose ", kind.as_bytes(), user.as_bytes()])
         };
         self.scram_kinds.iter().max_by_key(|kind| draw(kind)).copied()
     }
 
     pub(crate) fn mock_key(&self) -> &[u8; 32] {
-        &self.mock_key
+        decoy::key_or(&self.mock_key)
     }
 }
 

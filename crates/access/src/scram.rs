@@ -12,8 +12,8 @@
 //! headers `n` and `y` are taken, `p` is refused. Names and passwords are compared as the bytes they are, without the
 //! normalisation (SASLprep) that RFC 5802 asks for: the broker folds no names anywhere else either.
 //!
-//! An unknown user gets a salt made from the name and a key that only the password file yields, so the exchange looks
-//! and costs the same and fails at its end. (The salts of unknown users change when the file does.)
+//! An unknown user gets a salt made from the name and a key that nobody outside knows, so the exchange looks and costs
+//! the same and fails at its end.
 
 use std::sync::Arc;
 

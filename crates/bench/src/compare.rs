@@ -200,7 +200,7 @@ impl Comparison<'_> {
         let minutes = nanos(self.started.elapsed()) / SECOND / 60;
         let text = self.table.markdown(&self.brokers, self.args, minutes);
         let Some(file) = &self.args.output else {
-            println!("{text}");
+            let _ = writeln!(std::io::stdout(), "{text}"); // nobody may be reading it
             return Ok(());
         };
         let wrong = |error: &std::io::Error| {

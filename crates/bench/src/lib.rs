@@ -23,6 +23,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 mod args;
@@ -94,7 +95,8 @@ pub fn main(args: &BenchArgs) -> ExitCode {
 /// Prints the result as the user wants it; returns whether it is as the user wants it.
 fn print(report: &Report, target: Option<&TargetArgs>) -> bool {
     let (json, verify) = target.map_or((false, false), |target| (target.json, target.verify));
-    println!("{}", if json { report.json() } else { report.table() });
+    // Whoever asked may have stopped reading: no reason to panic.
+    let _ = writeln!(std::io::stdout(), "{}", if json { report.json() } else { report.table() });
     !verify || report.is_clean()
 }
 

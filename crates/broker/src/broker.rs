@@ -150,6 +150,10 @@ impl Broker {
         config.validate()?;
         let Access { authenticator, users, rights, files } = Access::of(config)?;
         let data_dir = if config.in_memory { None } else { Some(DataDir::open(&config.data_dir)?) };
+        if data_dir.is_some() {
+            // A full disk is no reason not to start, and opens nothing.
+            let _ = cork_access::keep_decoys_in(&config.data_dir.join("decoy.key"));
+        }
         let in_force = InForce::new(config, &rights, &users);
         let (store, recovered) = match data_dir {
             None => (None, Recovered::default()),

@@ -51,6 +51,11 @@ impl Cursors {
         self.waiting.is_empty()
     }
 
+    /// Whether nothing is under way for a cursor either.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.waiting.is_empty() && self.fetch.is_none() && !self.patient
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut RetainedCursor> {
         self.waiting.values_mut()
     }

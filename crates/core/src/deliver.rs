@@ -501,6 +501,7 @@ impl Board {
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
             outgoing.cursors.finish_first();
+            self.sessions[six as usize].forget_unused();
             return true;
         };
         let older_waits = |message: &Arc<Message>| {

@@ -142,7 +142,7 @@ impl Shard {
         }
         self.left(six, address, version, cause);
         let session = &self.board.sessions[six as usize];
-        for subscription in session.subscriptions.clone() {
+        for subscription in session.subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, false);
                 self.announce_group(subscription.group);
@@ -294,8 +294,8 @@ impl Shard {
         }
         let subscriptions = &self.board.sessions[six as usize].subscriptions;
         let shares = subscriptions.iter().any(|subscription| subscription.group != NO_GROUP);
-        for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions) {
-            self.drop_subscription(six, subscription);
+        for subscription in std::mem::take(&mut self.board.sessions[six as usize].subscriptions).iter() {
+            self.drop_subscription(six, *subscription);
         }
         for own in std::mem::take(&mut self.board.sessions[six as usize].filtered).into_values() {
             self.drop_own(six, &own);

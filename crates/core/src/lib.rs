@@ -69,6 +69,7 @@ mod shard;
 mod stats;
 mod strangers;
 mod subscribe;
+mod subscriptions;
 mod sys;
 
 pub use config::{Door, Limits, Settings, ShardConfig, Users};

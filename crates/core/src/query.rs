@@ -4,7 +4,7 @@
 //! answer looks at a limited number of things and may be short, or empty, and still have a continuation: a search for
 //! what is rare takes many questions, between which the shard does its work.
 
-use std::{ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use cork_access::{Action, Subject};
 use cork_packet::ProtocolVersion;
@@ -355,13 +355,8 @@ impl Shard {
         let (mut items, mut steps) = (Vec::new(), 0);
         while (at as usize) < end {
             if let Some(session) = sessions.get(at as usize) {
-                let first = match after {
-                    Some((filter, group)) => {
-                        Bound::Excluded(Subscription { filter: FilterId(filter), group })
-                    }
-                    None => Bound::Unbounded,
-                };
-                for subscription in session.subscriptions.range((first, Bound::Unbounded)) {
+                let place = after.map(|(filter, group)| Subscription { filter: FilterId(filter), group });
+                for subscription in session.subscriptions.after(place) {
                     if items.len() >= limit || steps >= STEPS_MAX {
                         return Answer::Subscriptions {
                             items,

@@ -200,7 +200,7 @@ impl Shard {
         if changes_hands {
             self.reattach(six);
         }
-        for subscription in self.board.sessions[six as usize].subscriptions.clone() {
+        for subscription in self.board.sessions[six as usize].subscriptions.clone().iter() {
             if subscription.group != NO_GROUP {
                 self.router.member_online(subscription.group, six, true);
                 self.announce_group(subscription.group);

@@ -32,21 +32,24 @@ pub(crate) enum Retained {
     Away(Away),
 }
 
-/// All that is known of a message that is not here, in one piece of memory: arrival, shard, epoch, expiry, cost, topic.
+/// All that is known of a message that is not here, in one piece of memory: arrival, shard, epoch, cost, whether it
+/// expires, then when if it does, topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Away(Box<[u8]>);
 
-const HEAD: usize = 8 + 2 + 4 + 8 + 4;
-const NEVER: u64 = u64::MAX;
+const HEAD: usize = 8 + 2 + 4 + 4 + 1;
+const EXPIRY: usize = 8;
 
 impl Away {
     fn new(topic: &str, id: MessageId, expires: Option<WallTime>, cost: u32) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD + topic.len());
+        let expiry = if expires.is_some() { EXPIRY } else { 0 };
+        let mut bytes = Vec::with_capacity(HEAD + expiry + topic.len());
         bytes.extend_from_slice(&id.arrived.0.to_le_bytes());
         bytes.extend_from_slice(&id.shard.to_le_bytes());
         bytes.extend_from_slice(&id.epoch.to_le_bytes());
-        bytes.extend_from_slice(&expires.map_or(NEVER, |at| at.0).to_le_bytes());
         bytes.extend_from_slice(&cost.to_le_bytes());
+        bytes.push(expires.is_some().into());
+        bytes.extend(expires.map(|at| at.0.to_le_bytes()).into_iter().flatten());
         bytes.extend_from_slice(topic.as_bytes());
         Self(bytes.into_boxed_slice())
     }
@@ -56,7 +59,7 @@ impl Away {
         Self::new(&message.topic, message.id, message.expires, cost)
     }
 
-    /// `N` bytes of the head; all of them are always there.
+    /// `N` bytes of the head, or of what follows it; all of them are always there.
     fn head<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&self.0[at..at + N]);
@@ -72,11 +75,21 @@ impl Away {
     }
 
     fn expires(&self) -> Option<WallTime> {
-        Some(u64::from_le_bytes(self.head(14))).filter(|at| *at != NEVER).map(WallTime)
+        self.does_expire().then(|| WallTime(u64::from_le_bytes(self.head(HEAD))))
     }
 
     fn cost_bytes(&self) -> u64 {
-        u32::from_le_bytes(self.head(22)).into()
+        u32::from_le_bytes(self.head(14)).into()
+    }
+
+    fn does_expire(&self) -> bool {
+        self.0[HEAD - 1] != 0
+    }
+
+    fn topic(&self) -> &str {
+        let expiry = if self.does_expire() { EXPIRY } else { 0 };
+        // It was made of text.
+        std::str::from_utf8(&self.0[HEAD + expiry..]).unwrap_or_default()
     }
 }
 
@@ -84,8 +97,7 @@ impl HasTopic for Retained {
     fn topic(&self) -> &str {
         match self {
             Self::Here(message) => &message.topic,
-            // It was made of text.
-            Self::Away(away) => std::str::from_utf8(&away.0[HEAD..]).unwrap_or_default(),
+            Self::Away(away) => away.topic(),
         }
     }
 }

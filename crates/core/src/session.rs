@@ -1,9 +1,6 @@
 //! A Session: what the broker keeps for a Client Identifier (5.0 4.1).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cork_packet::{PacketId, QoS};
 use cork_proto::{Inflight, Received, Time};
@@ -12,7 +9,7 @@ use cork_store::{
 };
 use cork_topic::FilterId;
 
-use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue};
+use crate::{conn::NO_SESSION, cursors::Cursors, drops::Drops, queue::Queue, subscriptions::Subscriptions};
 
 /// No connection.
 pub(crate) const NO_CONN: u32 = u32::MAX;
@@ -128,8 +125,7 @@ pub(crate) struct Session {
     pub(crate) spilled: bool,
     /// When it ends, while it has no connection.
     pub(crate) expires: Time,
-    /// A tree, not a sorted vector: one UNSUBSCRIBE may name a million filters, each at the front of the rest.
-    pub(crate) subscriptions: BTreeSet<Subscription>,
+    pub(crate) subscriptions: Subscriptions,
     /// Those with a filter, by their text. A shared one is among the others, too.
     pub(crate) filtered: BTreeMap<Box<str>, Own>,
     pub(crate) will: Option<Box<Will>>,
@@ -160,7 +156,7 @@ impl Session {
             kept_from: 0,
             spilled: false,
             expires: Time::NEVER,
-            subscriptions: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
             filtered: BTreeMap::new(),
             will: None,
             will_at: Time::NEVER,
@@ -212,6 +208,14 @@ impl Session {
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
         self.outgoing.get_or_insert_default()
+    }
+
+    /// Gives back the memory of a sending side that looked for retained messages and sent none that counts.
+    pub(crate) fn forget_unused(&mut self) {
+        self.outgoing = self.outgoing.take().filter(|outgoing| {
+            let numbered = outgoing.numbers | outgoing.sent_up_to | outgoing.dup_up_to;
+            numbered > 0 || !outgoing.inflight.is_empty() || !outgoing.cursors.is_unused()
+        });
     }
 }
 

@@ -131,8 +131,8 @@ impl Filter {
                 line.message.contains(part)
                     || line
                         .fields
-                        .values()
-                        .any(|value| value.as_str().is_some_and(|text| text.contains(part)))
+                        .iter()
+                        .any(|(_, value)| value.as_str().is_some_and(|text| text.contains(part)))
             })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cork_http::LogBook;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -32,12 +32,12 @@ impl<S: Subscriber> Layer<S> for Tail {
 #[derive(Default)]
 struct Line {
     message: String,
-    fields: Map<String, Value>,
+    fields: Vec<(&'static str, Value)>,
 }
 
 impl Line {
     fn note(&mut self, field: &Field, value: Value) {
-        self.fields.insert(field.name().to_owned(), value);
+        self.fields.push((field.name(), value));
     }
 }
 

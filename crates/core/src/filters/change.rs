@@ -289,7 +289,7 @@ impl Shard {
         let Some(key) = own.key else {
             let Some(group) = self.router.groups.get(own.group as usize) else { return };
             let subscription = Subscription { filter: group.filter, group: own.group };
-            if self.board.sessions[six as usize].subscriptions.remove(&subscription) {
+            if self.board.sessions[six as usize].subscriptions.remove(subscription) {
                 self.drop_subscription(six, subscription);
             }
             return;

@@ -7,8 +7,10 @@
 use super::Retained;
 use super::order::{Key, common_prefix, window};
 
-/// Entries of a full shelf: one more is split after it was inserted, without outgrowing an allocation of 128.
+/// Entries of a full shelf: one more is split after it was inserted, without outgrowing room for 128.
 const SHELF_MAX: usize = 127;
+/// Room for so many more entries is made at a time: half of what doubling makes would stay empty.
+const ROOM: usize = 16;
 
 /// Entries sorted by topic; shelves of shelves are sorted by their first topics.
 #[derive(Debug)]
@@ -86,6 +88,10 @@ impl<T: Retained> Shelf<T> {
     }
 
     pub(super) fn insert(&mut self, at: usize, item: T) {
+        if self.items.len() == self.items.capacity() {
+            self.windows.reserve_exact(ROOM);
+            self.items.reserve_exact(ROOM);
+        }
         self.windows.insert(at, 0);
         self.items.insert(at, item);
         if self.len() == 1 {
@@ -123,6 +129,8 @@ impl<T: Retained> Shelf<T> {
         let cut = if at + 1 == self.len() { at } else { self.len() / 2 };
         let (windows, items) = (self.windows.split_off(cut), self.items.split_off(cut));
         let mut tail = Self { shared: 0, windows, items };
+        self.windows.shrink_to(cut + ROOM);
+        self.items.shrink_to(cut + ROOM);
         self.measure();
         tail.measure();
         Some(tail)
