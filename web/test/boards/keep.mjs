@@ -120,6 +120,10 @@ async function stale() {
   await until('it is fresh', async () => (await old.locator('.text').textContent()) === '7' && !(await old.getAttribute('class')).includes('stale'));
   await until('it looks stale', async () => (await old.getAttribute('class')).includes('stale'), 6);
   assert.match(await old.locator('.note').textContent(), /ago/);
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await axeFaults(page), [], `stale, ${colorScheme}`);
+  }
   await page.context().close();
 }
 

@@ -102,15 +102,47 @@ async function asks(browser) {
 }
 
 async function widths(browser) {
-  for (const width of [1920, 1280, 1024, 820, 720, 600, 480, 390, 360]) {
-    const page = await browser.open('#/boards/workbench', { width });
-    await tile(page, 'Door bell').waitFor();
-    await sleep(300);
-    assert.deepEqual(await layoutFaults(page), [], `${width} px`);
-    await page.goto(page.url().replace(/#.*/, '#/boards/house'));
+  const page = await browser.open('#/boards/workbench');
+  for (const [board, title] of [['workbench', 'Door bell'], ['house', 'Garage']]) {
+    await page.goto(page.url().replace(/#.*/, `#/boards/${board}`));
+    await tile(page, title).waitFor();
+    for (const width of [1920, 1280, 1024, 820, 720, 600, 480, 390, 360]) {
+      await page.setViewportSize({ width, height: 900 });
+      await sleep(400);
+      assert.deepEqual(await layoutFaults(page), [], `${board}, ${width} px`);
+    }
+  }
+  await page.context().close();
+}
+
+// Every dialog fits and can be read, in both themes and on a phone; Escape closes it.
+async function dialogs(browser) {
+  for (const [scheme, width] of [['light', 1440], ['dark', 390]]) {
+    const page = await browser.open('#/boards/house', { scheme, width, height: 800 });
+    const dialog = page.locator('dialog[open]');
+    const judge = async (what) => {
+      await dialog.waitFor();
+      assert.deepEqual(await axeFaults(page), [], `${what}, ${scheme}`);
+      assert.deepEqual(await layoutFaults(page), [], `${what}, ${width} px`);
+      await page.keyboard.press('Escape');
+      await dialog.waitFor({ state: 'detached' });
+    };
     await tile(page, 'Garage').waitFor();
-    await sleep(300);
-    assert.deepEqual(await layoutFaults(page), [], `the house, ${width} px`);
+    for (const item of ['Rename', 'Duplicate', 'Share a link', 'Import a file', 'Delete']) {
+      await page.getByRole('button', { name: 'More for this board' }).click();
+      await page.getByRole('menuitem', { name: item }).click();
+      await judge(item);
+    }
+    await page.getByRole('button', { name: 'New board' }).click();
+    await judge('New board');
+    await page.getByRole('button', { name: 'Edit', exact: true }).click();
+    for (const title of ['Kitchen', 'Front door', 'Temperature', 'Porch light', 'Blinds', 'Garage']) {
+      await page.getByRole('button', { name: `Settings of ${title}` }).click();
+      await judge(`Settings of ${title}`);
+    }
+    await page.goto(page.url().replace(/#.*/, '#/boards?add=house%2Fblinds'));
+    await judge('Put a topic on a board');
+    await until('the link is done with', () => !page.url().includes('add='));
     await page.context().close();
   }
 }
@@ -151,5 +183,5 @@ async function phone(browser) {
 }
 
 export const checks = [
-  ['a read-only link', readOnly], ['a viewer cannot edit, and is told why not', viewer], ['light and dark', themes], ['a button asks first', asks], ['every width', widths], ['a phone', phone],
+  ['a read-only link', readOnly], ['a viewer cannot edit, and is told why not', viewer], ['light and dark', themes], ['a button asks first', asks], ['every dialog', dialogs], ['every width', widths], ['a phone', phone],
 ];

@@ -45,6 +45,8 @@ export class Board {
   newer = $state.raw(null);
   undoable = $state(0);
   redoable = $state(0);
+  // While something of it is dragged nothing is taken from the store.
+  held = false;
   #past = [];
   #future = [];
   #timer = null;
@@ -62,7 +64,10 @@ export class Board {
 
   #take({ name, revision, content }) {
     const { tiles, faults } = check(content);
-    Object.assign(this, { name, tiles, faults, revision });
+    // Undoing what was before would undo what somebody else did.
+    this.#past = [];
+    this.#future = [];
+    Object.assign(this, { name, tiles, faults, revision, undoable: 0, redoable: 0 });
   }
 
   /** Shows other tiles without saving: while something is dragged, or a board that nobody made grows. */
@@ -154,9 +159,7 @@ export class Board {
   /** Ends a conflict with the board of the store. */
   takeNewer() {
     this.#take(this.newer);
-    this.#past = [];
-    this.#future = [];
-    Object.assign(this, { newer: null, status: 'saved', undoable: 0, redoable: 0 });
+    Object.assign(this, { newer: null, status: 'saved' });
   }
 
   /** Ends a conflict with what is here. */
@@ -169,12 +172,12 @@ export class Board {
 
   /** Takes what others changed meanwhile, if nothing here waits to be saved. */
   async follow() {
-    if (!this.saved || this.status !== 'saved') return;
+    if (!this.saved || this.held || this.status !== 'saved') return;
     const listed = boards.list?.find(({ id }) => id === this.id);
     if (listed === undefined || listed.revision === this.revision) return;
     await attempt(async () => {
       const now = await get(`boards/${segment(this.id)}`);
-      if (this.status === 'saved') this.#take(now);
+      if (this.status === 'saved' && !this.held) this.#take(now);
     });
   }
 }
