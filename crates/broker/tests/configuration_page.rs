@@ -58,6 +58,7 @@ fn document(key: &str, line: &str) -> String {
             format!("{named}{}", with_needed("attach", line, &needed))
         }
         "sink" => sink(line),
+        "history" => with_needed("history", line, &[("filter", "'#'")]),
         section => format!("[{section}]\n{line}"),
     }
 }
@@ -122,6 +123,7 @@ fn known() -> BTreeSet<String> {
         ("sink", "[[sink]]\nname = 'n'\ntype = 'influxdb'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
         ("sink", "[[sink]]\nname = 'n'\ntype = 'http'\nurl = 'http://b'\nfilter = '#'\nnothing = 1"),
         ("presence", "[presence]\nnothing = 1"),
+        ("history", "[[history]]\nfilter = 'a'\nnothing = 1"),
     ];
     let mut keys = BTreeSet::new();
     for (section, text) in nowhere {
@@ -166,6 +168,7 @@ fn every_example_is_accepted() {
             "log",
             "drain",
             "presence",
+            "history",
         ];
         let is_section = sections.contains(&key.as_str());
         assert_eq!(example.is_none(), is_section, "{key}: an example");

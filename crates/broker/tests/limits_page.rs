@@ -32,6 +32,9 @@ fn the_defaults_on_the_page_are_those_of_the_code() {
     let mut settings: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for row in rows(&page).iter().filter(|row| !row[1].contains('/')) {
         let key = code(row[1]).expect("a key");
+        if key.starts_with("history.") {
+            continue; // of each member of a list, which is empty by default
+        }
         let (section, key) = key.rsplit_once('.').unwrap_or(("", key));
         // A key without a value by default has none on the page.
         let line = code(row[2]).map(|value| format!("{key} = {value}"));
