@@ -68,7 +68,8 @@ impl Wish {
                 count.filter(|count| (1..=LAST_MAX).contains(count)).map(Self::Last).ok_or(WRONG)
             }
             "since" => {
-                let (number, unit) = value.split_at(value.len().saturating_sub(1).min(value.len()));
+                let at = value.char_indices().next_back().map_or(0, |(at, _)| at);
+                let (number, unit) = value.split_at(at);
                 let seconds = match unit {
                     "s" => 1,
                     "m" => 60,

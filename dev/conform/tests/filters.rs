@@ -147,9 +147,12 @@ fn a_wrong_filter_is_refused_with_its_place() {
         ("$filter/hot/a", "this broker has no filter named `hot`"),
         (
             "$where/true/$where/true/a",
-            "there may be one of $filter/ and $where/, and $share/ comes before it",
+            "there may be one of $filter/, $where/ and $history/, and $share/ comes before it",
         ),
-        ("$where/true/$share/g/a", "there may be one of $filter/ and $where/, and $share/ comes before it"),
+        (
+            "$where/true/$share/g/a",
+            "there may be one of $filter/, $where/ and $history/, and $share/ comes before it",
+        ),
         ("$history/last=1/a", "this broker has no $history/ to subscribe to"),
         ("$share/g/$history/last=1/a", "this broker has no $history/ to subscribe to"),
     ] {

@@ -184,6 +184,8 @@ pub(super) struct Driver {
     slots: BTreeMap<u64, (SessionKey, u64)>,
     arrived: u64,
     tickets: u64,
+    /// What `arrived` was when this life began.
+    born: u64,
     pub(super) model: Model,
 }
 
@@ -192,8 +194,9 @@ pub(super) const SLOTS: u64 = 4;
 impl Driver {
     fn message(&mut self, number: u64) -> Arc<Message> {
         self.arrived += 3;
-        // One in four is older than some before it and comes from another shard.
-        let late = if number % 4 == 3 { 5 + number % 97 } else { 0 };
+        // One in four is older than some before it and comes from another shard: by a moment, and never from an earlier
+        // life. That a topic was cleared is known no longer than the segment lasts that says so.
+        let late = if number % 4 == 3 { (5 + number % 8).min(self.arrived - self.born) } else { 0 };
         let shard = if late > 0 { u16::try_from(self.arrived % 60_000).unwrap() + 1 } else { 0 };
         let id = MessageId { arrived: WallTime(1000 + self.arrived - late), shard, epoch: 1 };
         let user_name = (number % 3 == 1).then(|| "ann".into());
@@ -326,6 +329,7 @@ impl Driver {
 
     /// After a restart Sessions are those that came back.
     pub(super) fn forget_what_is_gone(&mut self) {
+        self.born = self.arrived;
         let (sessions, last) = (&self.model.sessions, &self.model.last);
         self.slots.retain(|_, (key, _)| sessions.contains_key(key));
         for (key, next) in self.slots.values_mut() {
