@@ -153,8 +153,11 @@ fn a_wrong_filter_is_refused_with_its_place() {
             "$where/true/$share/g/a",
             "there may be one of $filter/, $where/ and $history/, and $share/ comes before it",
         ),
-        ("$history/last=1/a", "this broker has no $history/ to subscribe to"),
-        ("$share/g/$history/last=1/a", "this broker has no $history/ to subscribe to"),
+        ("$history/last=1/a", "this broker keeps no history: its configuration has no [[history]]"),
+        (
+            "$share/g/$history/last=1/a",
+            "a shared subscription has no history: who of its members would get it?",
+        ),
     ] {
         lab.send(client, &wire::subscribe(V5, 1, &[(filter, 1), ("fine", 0)]));
         assert_eq!(suback(&mut lab, client), (vec![0x8F, 0], why.to_owned()), "{filter}");
