@@ -420,6 +420,7 @@ impl Board {
         if let Acked::Taken(_) = ended {
             self.stats.inflight -= 1;
             self.record(Record::Done { session: key, delivery });
+            self.something_over(six);
         }
     }
 
@@ -460,6 +461,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
             return true;
         }
         if qos == QoS::AtMostOnce {
@@ -467,6 +469,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
         } else {
             let keep = persistent || queued.delivery.group != NO_GROUP;
             let kept = keep.then(|| Box::new(queued.clone()));
