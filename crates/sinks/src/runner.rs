@@ -104,7 +104,7 @@ impl Runner {
             if let Err(error) = self.serve(session.take(), &mut stop).await {
                 tracing::debug!(target: "sink", sink = self.name, %error, "the connection to the broker ended");
                 tokio::select! {
-                    _ = stop.changed() => {}
+                    () = stopped(&mut stop) => {}
                     () = tokio::time::sleep(backoff.pause()) => {}
                 }
             }
@@ -127,7 +127,7 @@ impl Runner {
         // So that an operator sees early what does not work.
         tokio::select! {
             biased;
-            _ = stop.changed() => return session.close().await,
+            () = stopped(stop) => return session.close().await,
             () = self.saver.open() => {}
             lost = rest(&mut session) => return Err(lost),
         }
@@ -171,7 +171,7 @@ impl Runner {
             }
             tokio::select! {
                 biased;
-                _ = stop.changed() => return Ok(false),
+                () = stopped(stop) => return Ok(false),
                 turn = session.turn(true) => turn?,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -201,7 +201,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 saved = &mut saving => return Ok(Some(saved)),
-                _ = stop.changed(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
+                () = stopped(stop), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     return Ok(None);
                 }
@@ -254,7 +254,7 @@ impl Runner {
             }
             let Saved { mut refused, doubtful } = tokio::select! {
                 biased;
-                _ = stop.changed() => break,
+                () = stopped(stop) => break,
                 saved = self.saver.save(&batch.rows) => saved,
             };
             // They have been letters before; nothing is gained by holding the others up for them.
@@ -307,6 +307,12 @@ fn admit(
     } else {
         batch.push(delivery);
     }
+}
+
+/// Returns when it is time to stop, also to who asks again.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error: nobody is there to say so any more.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Keeps a connection alive without reading; returns when it is lost.
