@@ -86,6 +86,8 @@ def test_what_breaks_a_server_is_set_aside_and_the_rest_goes_on(workdir, passwor
     client.publish("$cork/sink/hook/replay", "", qos=1)
     assert until(lambda: set(hook.rows()) == set(range(300)))
     assert all(times == 1 for times in hook.rows().values())
+    broker.signal(signal.SIGTERM)  # the replay may not be over
+    assert broker.wait(8) == 0
 
 
 def test_passwords_that_change_while_running(workdir, password_file, running):
@@ -188,3 +190,9 @@ def test_a_slow_database_slows_nobody_else(workdir, password_file, running, figu
     assert resident < 200 << 20
     assert until(lambda: pg.rows().keys() == set(range(2000)))
     assert max(pg.rows().values()) == 1
+    for number in range(2000, 2100):
+        bulk.publish("bulk/1", str(number), qos=1)
+    broker.signal(signal.SIGTERM)  # in the middle of a batch
+    assert broker.wait(8) == 0
+    broker.start()
+    assert until(lambda: pg.rows().keys() == set(range(2100))) and max(pg.rows().values()) == 1
