@@ -46,6 +46,12 @@ def house(workdir):
     broker.stop()
 
 
+def test_what_the_pages_compute():
+    files = sorted(str(path) for path in (WEB / "test" / "unit").glob("*.test.mjs"))
+    done = subprocess.run([node(), "--test", *files], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_page_shows_what_the_broker_does(house):
     check(house, "pages.mjs")
 
