@@ -91,6 +91,12 @@ const RECONNECT_MAX: Duration = Duration::from_secs(5);
 /// Without another dead letter for so long, the last one was there.
 const LETTERS_IDLE: Duration = Duration::from_millis(500);
 
+/// Returns once it is time to stop, however often it is asked: who waited while a batch was saved has heard it already.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // An error: who could tell it is gone, which says the same.
+    let _ = stop.wait_for(|now| *now).await;
+}
+
 impl Runner {
     /// Runs until it is told to stop. What is not confirmed then stays in the Session.
     pub(crate) async fn run(mut self, session: Session) {
@@ -102,7 +108,7 @@ impl Runner {
             if let Err(error) = self.serve(session.take(), &mut stop).await {
                 tracing::debug!(target: "sink", sink = self.name, %error, "the connection to the broker ended");
                 tokio::select! {
-                    _ = stop.changed() => {}
+                    () = told(&mut stop) => {}
                     () = tokio::time::sleep(backoff.pause()) => {}
                 }
             }
@@ -125,7 +131,7 @@ impl Runner {
         // So that an operator sees early what does not work.
         tokio::select! {
             biased;
-            _ = stop.changed() => return session.close().await,
+            () = told(stop) => return session.close().await,
             () = self.saver.open() => {}
             lost = rest(&mut session) => return Err(lost),
         }
@@ -169,7 +175,7 @@ impl Runner {
             }
             tokio::select! {
                 biased;
-                _ = stop.changed() => return Ok(false),
+                () = told(stop) => return Ok(false),
                 turn = session.turn(true) => turn?,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -199,7 +205,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 refused = &mut saving => return Ok(Some(refused)),
-                _ = stop.changed(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
+                () = told(stop), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     return Ok(None);
                 }
@@ -252,7 +258,7 @@ impl Runner {
             }
             let refused = tokio::select! {
                 biased;
-                _ = stop.changed() => break,
+                () = told(stop) => break,
                 refused = self.saver.save(&batch.rows) => refused,
             };
             tried += batch.rows.len();
