@@ -70,6 +70,16 @@ await run([
     await leave(page);
   }],
 
+  ['the picture of the topics', async (browser) => {
+    for (const [dark, name] of [[false, 'topics'], [true, 'topics-dark']]) {
+      const page = await visit(browser, `topics?t=${encodeURIComponent('sensors/kitchen/temperature')}`, { dark });
+      await page.locator('.fields canvas').waitFor();
+      await page.waitForTimeout(1000);
+      await shot(page, name);
+      await leave(page);
+    }
+  }],
+
   ['the tree finds topics by text, by filter and by content', async (browser) => {
     for (const [topic, value] of [['house/attic/temperature', 31], ['house/cellar/temperature', 12], ['house/attic/door', 'open']]) {
       await publish(topic, value, { retain: true, qos: 1 });

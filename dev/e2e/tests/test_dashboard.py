@@ -60,6 +60,15 @@ def test_boards_show_and_switch(house):
     check(house, "boards.mjs")
 
 
+def test_one_thing_in_detail(workdir):
+    broker = Served(workdir)
+    broker.start()
+    try:
+        check(broker, "details.mjs")
+    finally:
+        broker.stop()
+
+
 def test_roles_decide_what_a_page_offers(workdir, users_file):  # noqa: F811
     broker = Served(workdir, users_file, ACL)
     broker.start()
