@@ -183,6 +183,7 @@ impl Shard {
                 Item::Members { group, online, all, kept } => {
                     self.on_members(&group, Remote { shard: from, online, all, kept });
                 }
+                Item::Account { user, before, now } => self.on_account(&user, before, now),
                 Item::Ask(waiter) => {
                     let last = self.board.last_arrival();
                     self.peers.tell(from, Item::Noted { waiter, tally: Tally::default(), last });

@@ -142,7 +142,7 @@ impl Shard {
             outgoing.inflight.restore_released(sequence);
         }
         outgoing.queue = Queue::stored(extent, with_qos0);
-        self.board.queue_bytes += extent.bytes;
+        self.board.queue_grew(six, extent.bytes);
         self.board.stats.queued_messages += extent.messages;
         self.board.stats.inflight += recovered.released.len() as u64;
     }

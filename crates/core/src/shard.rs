@@ -147,6 +147,7 @@ impl Shard {
             self.board.close_loads();
             self.board.close_fetches();
             self.board.close_past(); // before other shards hear of anything
+            self.tell_accounts();
             self.close_forwards();
         }
         self.board.outputs.pop_front()
