@@ -49,6 +49,11 @@ impl Accounts {
         Self { limit, ..Self::default() }
     }
 
+    /// How many users there are for whom something waits.
+    pub(crate) fn users(&self) -> u64 {
+        self.users.len() as u64
+    }
+
     fn is_on(&self) -> bool {
         self.limit > 0
     }

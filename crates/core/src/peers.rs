@@ -185,6 +185,7 @@ impl Shard {
                 }
                 Item::Account { user, before, now } => self.on_account(&user, before, now),
                 Item::Ask(waiter) => {
+                    self.start_presence(); // somebody subscribes: all know of each other by now
                     let last = self.board.last_arrival();
                     self.peers.tell(from, Item::Noted { waiter, tally: Tally::default(), last });
                 }
