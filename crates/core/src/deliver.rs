@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cork_packet::{PacketId, PropertiesBuf, Property, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
-use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
+use cork_store::{Message, MessageId, Publisher, Record, SubscriptionIds, Ticket, WallTime};
 use cork_topic::{Retained as _, Scan};
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
     /// Built when the first receiver must keep it.
     pub(crate) message: Option<Arc<Message>>,
+    /// Its identity, where it has one already.
+    pub(crate) id: Option<MessageId>,
     /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
     pub(crate) once: Option<Ticket>,
     /// The store does not have it as retained: there was no space.
@@ -73,6 +75,7 @@ impl<'a> Publication<'a> {
             expires: message.expires,
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
+            id: Some(message.id),
             once: None,
             unkept: false,
             ask: Ask::Nothing,
@@ -125,8 +128,9 @@ impl Board {
         if let Some(message) = &publication.message {
             return Arc::clone(message);
         }
+        let id = publication.id.unwrap_or_else(|| self.next_message_id());
         let mut message = Message::new(
-            self.next_message_id(),
+            id,
             publication.topic,
             publication.properties,
             publication.payload,
@@ -179,7 +183,7 @@ impl Board {
         let session = &self.sessions[six as usize];
         let (online, persistent) = (session.is_online(), session.is_persistent());
         // At QoS 2 nothing goes out that a crash would let happen again: neither the publication nor its identifier.
-        let exactly = how.qos == QoS::ExactlyOnce;
+        let exactly = how.qos == QoS::ExactlyOnce || self.tells_by_identity(session);
         let waits = match publication.once {
             Some(ticket) if is_elsewhere(ticket) => exactly || persistent,
             Some(_) => exactly,
@@ -193,6 +197,12 @@ impl Board {
         } else if online || persistent {
             self.enqueue(six, publication, how, Ticket(0));
         }
+    }
+
+    /// Whether a Session's reader tells messages apart by their identity. Published again after a crash, a message that
+    /// nobody stored has another one.
+    fn tells_by_identity(&self, session: &Session) -> bool {
+        self.conns.get(session.conn as usize).and_then(Option::as_ref).is_some_and(|conn| conn.facts)
     }
 
     fn deliver_at_most_once(&mut self, index: u32, publication: &mut Publication<'_>, how: How<'_>) {
