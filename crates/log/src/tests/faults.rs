@@ -1,13 +1,13 @@
 //! Disks that fail: whatever happens when, what was acknowledged is there, and nothing else than that and perhaps the
 //! commit that was under way.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use cork_store::{Record, SessionKey, StoreError};
 use proptest::prelude::*;
 
 use super::{
-    basics::{append, load, message, options, queued},
+    basics::{append, message, options, queued},
     model::{Driver, Model, steps},
 };
 use crate::{Durability, Log, Options, sim::Fault, sim::SimDisk};
@@ -159,79 +159,6 @@ fn a_full_disk_keeps_what_it_has_and_goes_on_when_there_is_space() {
         disk.set_capacity(None);
         disk.crash();
         live(&disk, options(), vec![driver.model.clone()], &mut driver, &[]);
-    }
-}
-
-/// Fills a disk of 48 KiB until it takes nothing more, drains a part of the queues and goes on, over and over. The
-/// broker dies at call `dies` of the disk, and starts again on the disk as it is. What was acknowledged is there each
-/// time; once all is drained there is room again. Returns the calls, and how often the disk was full.
-fn small_disk(dies: Option<u64>, power_cut: bool) -> (u64, u32) {
-    const CAPACITY: u64 = 48 << 10;
-    let disk = SimDisk::new(11);
-    disk.set_capacity(Some(CAPACITY));
-    disk.set_fault(dies.map_or(Fault::Never, Fault::From));
-    let (mut kept, mut next, mut full) = (BTreeSet::new(), 1, 0);
-    let restart = |kept: &mut BTreeSet<u64>, doubtful: Option<Result<u64, u64>>| {
-        disk.set_fault(Fault::Never);
-        if power_cut {
-            disk.crash();
-        }
-        let (log, ..) = Log::open(disk.clone(), options()).expect("a start on a disk that is nearly full");
-        let loaded = log.locate(0, load(7)).read();
-        let there: BTreeSet<u64> = loaded.deliveries.iter().map(|queued| queued.delivery).collect();
-        assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
-        // Of the commit that was under way, all is there or nothing.
-        match doubtful {
-            Some(Ok(queued)) if there.contains(&queued) => drop(kept.insert(queued)),
-            Some(Err(done)) if !there.contains(&done) => drop(kept.remove(&done)),
-            _ => {}
-        }
-        assert_eq!(there, *kept, "call {dies:?}");
-        log
-    };
-    let mut opened = Log::open(disk.clone(), options()).ok().map(|(log, ..)| log);
-    for round in 0..6 {
-        let log = opened.get_or_insert_with(|| restart(&mut kept, None));
-        // Fills it.
-        loop {
-            let queued = append(vec![queued(7, next, &message(next, "a", &[7; 700]))]);
-            match log.commit(&queued) {
-                Ok(_) => drop(kept.insert(next)),
-                Err(StoreError::Full) => break full += 1,
-                Err(_) => *log = restart(&mut kept, Some(Ok(next))),
-            }
-            next += 1;
-        }
-        // Empties it, of all in the end and now and then.
-        let many = if round % 2 == 1 { kept.len() } else { kept.len() / 2 };
-        for delivery in kept.iter().copied().take(many).collect::<Vec<_>>() {
-            let done = append(vec![Record::Done { session: SessionKey(7), delivery }]);
-            match log.commit(&done) {
-                Ok(_) => drop(kept.remove(&delivery)),
-                Err(StoreError::Full) => panic!("no room to say that something is done: call {dies:?}"),
-                Err(_) => *log = restart(&mut kept, Some(Err(delivery))),
-            }
-            log.retry();
-            while log.clean_step() == Ok(true) {}
-        }
-        if log.failure().is_some() {
-            *log = restart(&mut kept, None);
-        }
-        log.retry();
-        assert!(many < kept.len() || !log.is_full(), "call {dies:?}, round {round}: there is room again");
-    }
-    drop(opened);
-    let calls = disk.calls();
-    restart(&mut kept, None);
-    (calls, full)
-}
-
-#[test]
-fn a_disk_of_48_kib_fills_and_empties_and_the_broker_dies_at_any_step() {
-    let (calls, full) = small_disk(None, false);
-    assert!(full >= 6 && calls > 300, "{calls} calls, {full} times full");
-    for call in 1..=calls {
-        small_disk(Some(call), call % 2 == 0);
     }
 }
 
