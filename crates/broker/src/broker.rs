@@ -317,6 +317,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         keep_alive_seconds_max: limits.max_keep_alive,
         topic_levels_max: usize::from(limits.topic_levels_max),
         queue_bytes_max: limits.queue_max_bytes,
+        user_queue_bytes_max: limits.queue_max_bytes_per_user,
         queue_bytes_total_max: queue_bytes_total_max() / share,
         queue_qos0: limits.queue_qos0,
         output_bytes_max: usize::try_from(limits.output_buffer_max).unwrap_or(usize::MAX),

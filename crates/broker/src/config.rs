@@ -228,6 +228,8 @@ pub struct Limits {
     pub max_session_expiry: Duration,
     /// `queue_max_bytes`: what may wait for one absent or slow Session. Default: `"1GiB"`.
     pub queue_max_bytes: u64,
+    /// `queue_max_bytes_per_user`: what may wait for all Sessions of one user together; 0: no limit. Default: 0.
+    pub queue_max_bytes_per_user: u64,
     /// `store_max_bytes`: what the store may need; beyond it publishers that need the store are refused as on a full disk.
     /// 0: what the disk has. Default: 0.
     pub store_max_bytes: u64,
@@ -278,6 +280,7 @@ impl Default for Limits {
             max_packet_size: 16 << 20,
             max_session_expiry: Duration::from_secs(30 * 86_400),
             queue_max_bytes: 1 << 30,
+            queue_max_bytes_per_user: 0,
             store_max_bytes: 0,
             retained_history: 16_000_000,
             disk_free_warning: 1 << 30,

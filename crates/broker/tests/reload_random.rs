@@ -161,6 +161,7 @@ impl World {
         maybe("max_packet_size", "5000".to_owned());
         maybe("max_session_expiry", "'1h'".to_owned());
         maybe("queue_max_bytes", "'1MiB'".to_owned());
+        maybe("queue_max_bytes_per_user", "'2MiB'".to_owned());
         maybe("queue_qos0", "true".to_owned());
         maybe("max_keep_alive", "60".to_owned());
         maybe("receive_maximum", "5".to_owned());

@@ -16,6 +16,7 @@ use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
+    accounts::Accounts,
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
     drops::Droppers,
@@ -99,6 +100,8 @@ pub(crate) struct Board {
     pub(crate) droppers: Droppers,
     /// What parts of the broker asked for their Sessions.
     pub(crate) insides: Insides,
+    /// Bytes that wait for each user, while that has a limit.
+    pub(crate) accounts: Accounts,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -174,6 +177,7 @@ impl Board {
             stats: Stats::default(),
             droppers: Droppers::default(),
             insides: Insides::new(),
+            accounts: Accounts::new(config.limits.user_queue_bytes_max),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),

@@ -16,6 +16,7 @@ impl Shard {
     pub(crate) fn on_settings(&mut self, settings: Settings) {
         let Settings { limits, server_reference, filters, history } = settings;
         let ticks_otherwise = limits.sys_interval != self.board.config.limits.sys_interval;
+        self.limit_users(limits.user_queue_bytes_max);
         self.board.config.limits = limits;
         self.board.config.server_reference = server_reference;
         self.board.config.history = history;

@@ -89,6 +89,8 @@ pub struct Limits {
     pub topic_levels_max: usize,
     /// Bytes one Session may queue.
     pub queue_bytes_max: u64,
+    /// Bytes all Sessions of one user may queue together; 0: any number.
+    pub user_queue_bytes_max: u64,
     /// Bytes of a Session's queue that are held in memory; what is behind them, only the store has, if it can give it
     /// back.
     pub queue_head_bytes_max: u64,
@@ -133,6 +135,7 @@ impl Default for Limits {
             keep_alive_seconds_max: 0,
             topic_levels_max: 0,
             queue_bytes_max: 1 << 30,
+            user_queue_bytes_max: 0,
             queue_head_bytes_max: 256 << 10,
             heads_bytes_max: 32 << 20,
             unstored_bytes_max: 32 << 20,

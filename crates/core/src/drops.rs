@@ -17,15 +17,17 @@ const DROPPERS_MAX: usize = 1000;
 pub(crate) enum Dropped {
     SlowReader,
     QueueFull,
+    UserQueueFull,
     Expired,
     TooLarge,
     Damaged,
 }
 
 impl Dropped {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::SlowReader, "slow_reader"),
         (Self::QueueFull, "queue_full"),
+        (Self::UserQueueFull, "user_queue_full"),
         (Self::Expired, "expired"),
         (Self::TooLarge, "too_large"),
         (Self::Damaged, "damaged"),
@@ -35,6 +37,7 @@ impl Dropped {
         match self {
             Self::SlowReader => &mut stats.dropped_slow_reader,
             Self::QueueFull => &mut stats.dropped_queue_full,
+            Self::UserQueueFull => &mut stats.dropped_user_queue_full,
             Self::Expired => &mut stats.dropped_expired,
             Self::TooLarge => &mut stats.dropped_too_large,
             Self::Damaged => &mut stats.lost_damaged,

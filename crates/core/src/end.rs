@@ -398,7 +398,7 @@ impl Shard {
         self.board.forget_inside(six, &session);
         self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
         if let Some(outgoing) = &session.outgoing {
-            self.board.drop_queue(&outgoing.queue);
+            self.board.drop_queue(&session, &outgoing.queue);
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
         }
         if session.recorded || session.spilled {

@@ -176,6 +176,14 @@ pub enum Event {
         /// Bytes queued.
         bytes: u64,
     },
+    /// The first message was dropped because the queues of all Sessions of its user are full together. Again once they
+    /// were half empty; each shard says it for its own Sessions.
+    UserQueueFull {
+        /// User Name.
+        user: Box<str>,
+        /// Bytes queued.
+        bytes: u64,
+    },
     /// The store has no space for new messages, or has some again.
     StoreFull {
         /// Which of the two.

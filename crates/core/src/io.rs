@@ -352,6 +352,15 @@ pub enum Item {
         /// The arrival of the last message that came to `from` before; 0 in the answer to a publication.
         last: u64,
     },
+    /// What waits at `from` for all Sessions of a user.
+    Account {
+        /// User Name.
+        user: Box<str>,
+        /// Bytes, as they were told last.
+        before: u64,
+        /// Bytes now.
+        now: u64,
+    },
     /// Counters of `from`, for `$SYS`.
     Stats(Box<Stats>),
     /// What named filters did on `from`, for `$SYS`.

@@ -217,7 +217,9 @@ impl Shard {
                 Item::Members { group, online, all, kept } => {
                     self.on_members(&group, Remote { shard: from, online, all, kept });
                 }
+                Item::Account { user, before, now } => self.on_account(&user, before, now),
                 Item::Ask(waiter) => {
+                    self.start_presence(); // somebody subscribes: all know of each other by now
                     let last = self.board.last_arrival();
                     self.peers.tell(from, Item::Noted { waiter, tally: Tally::default(), last });
                 }

@@ -53,6 +53,10 @@ pub(crate) struct Presence {
     left: [BTreeMap<Box<str>, Facts>; 2],
     /// Somebody has asked: the retained messages are there.
     asked: bool,
+    /// What was recovered is being taken up: nothing is published yet.
+    restoring: bool,
+    /// It was taken up: the shards do not know of each other's subscriptions yet.
+    starting: bool,
     /// Subscriptions here, and filters other shards have subscribers of, that begin with `$presence`.
     watchers: u64,
 }
@@ -82,13 +86,34 @@ impl Shard {
     pub(crate) fn watch_presence(&mut self, watched: bool) {
         let watchers = &mut self.presence.watchers;
         *watchers = if watched { *watchers + 1 } else { watchers.saturating_sub(1) };
-        if watched {
+        if watched && !self.presence.starting {
             self.show_presence();
+        }
+    }
+
+    /// The shards know of each other's subscriptions.
+    pub(crate) fn start_presence(&mut self) {
+        if self.presence.starting {
+            self.on_presence_timer();
+        }
+    }
+
+    /// What waits is due.
+    pub(crate) fn on_presence_timer(&mut self) {
+        self.presence.starting = false;
+        if self.presence.is_watched() {
+            self.show_presence();
+        } else {
+            self.flush_presence();
         }
     }
 
     /// Somebody is about to subscribe: all that is known is published, as it stands.
     pub(crate) fn show_presence(&mut self) {
+        if self.presence.restoring {
+            return;
+        }
+        self.presence.starting = false;
         if self.board.config.presence && !std::mem::replace(&mut self.presence.asked, true) {
             for left in std::mem::take(&mut self.presence.left).into_iter().rev() {
                 self.presence.pending.extend(left);
@@ -186,6 +211,7 @@ impl Shard {
         facts.epoch = self.board.next_message_id().arrived.0;
         let client_id = self.board.sessions[six as usize].client_id();
         if self.presence.watchers > 0 {
+            self.presence.pending.remove(client_id); // older: it must not come after this
             let topic = topic_of(client_id);
             return self.publish_presence(&topic, &facts);
         }
@@ -204,7 +230,7 @@ impl Shard {
     }
 
     /// Publishes all changes that wait.
-    pub(crate) fn flush_presence(&mut self) {
+    fn flush_presence(&mut self) {
         for (client_id, facts) in std::mem::take(&mut self.presence.pending) {
             self.publish_presence(&topic_of(&client_id), &facts);
         }
@@ -231,6 +257,13 @@ impl Shard {
         self.publish(&mut publication, NO_SESSION);
     }
 
+    /// What was recovered is about to be taken up. Nothing is said before the shards know of each other's subscriptions: a
+    /// Session that waits for its client is to hear of it, wherever it lives.
+    pub(crate) fn begin_presence(&mut self) {
+        self.presence.restoring = true;
+        self.presence.starting = self.board.config.presence;
+    }
+
     /// After a start nobody is there, whatever was true when the broker ended.
     pub(crate) fn restore_presence(&mut self) {
         let config = &self.board.config;
@@ -244,17 +277,22 @@ impl Shard {
             }
             ControlFlow::Continue(())
         });
-        online.retain(|(_, client_id, _)| home_shard(client_id, shards, seed) == shard);
+        online.retain(|(client_id, _)| home_shard(client_id, shards, seed) == shard);
+        self.presence.restoring = false;
         self.presence.asked |= found && self.board.config.presence;
         let since = self.board.wall();
-        for (topic, client_id, (address, protocol)) in online {
+        if self.presence.starting {
+            let now = self.board.now;
+            self.board.at(now, Timer::Presence);
+        }
+        for (client_id, (address, protocol)) in online {
             let session = self.session_of(&client_id).map(|six| &self.board.sessions[six as usize]);
             let session_expiry = session.map_or(0, |session| session.expiry_seconds);
             let (expires, reason) = (self.expiry_of(since, session_expiry), "broker restarted");
             let epoch = self.board.next_message_id().arrived.0;
             let facts =
                 Facts { online: false, since, address, protocol, reason, session_expiry, epoch, expires };
-            self.publish_presence(&topic, &facts);
+            self.presence.pending.insert(client_id.into(), facts);
         }
     }
 }
@@ -274,10 +312,10 @@ impl Facts {
 }
 
 /// A client that is said to be online.
-type Online = (Box<str>, String, (Box<str>, &'static str));
+type Online = (String, (Box<str>, &'static str));
 
-/// Topic, client, and its last address and protocol, if this says that a client is online. What is read here, this
-/// file has written.
+/// A client with its last address and protocol, if this says that it is online. What is read here, this file has
+/// written.
 fn was_online(message: &Message) -> Option<Online> {
     let client_id = message.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
     let json = std::str::from_utf8(message.payload()).ok()?;
@@ -288,7 +326,7 @@ fn was_online(message: &Message) -> Option<Online> {
     };
     let protocol = ["5.0", "3.1.1", "3.1"].into_iter().find(|name| text("protocol") == Some(name))?;
     let address = text("address").unwrap_or_default().into();
-    Some((message.topic.clone(), decode(client_id), (address, protocol)))
+    Some((decode(client_id), (address, protocol)))
 }
 
 /// The topic of a client: what would be a separator or a wildcard is percent-encoded.

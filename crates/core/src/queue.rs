@@ -24,7 +24,7 @@ use crate::{
     event::Event,
     gather::is_elsewhere,
     io::Output,
-    session::{Delivery, NO_GROUP, Queued},
+    session::{Delivery, NO_GROUP, Queued, Session},
     shard::Shard,
 };
 
@@ -176,6 +176,9 @@ impl Board {
         if !self.has_room(six, cost) {
             return self.count_drops(six, Dropped::QueueFull, 1);
         }
+        if self.user_is_full(six, cost) {
+            return self.count_drops(six, Dropped::UserQueueFull, 1);
+        }
         let limits = &self.config.limits;
         let (one_max, all_max) = (limits.queue_head_bytes_max, limits.heads_bytes_max);
         let session = &mut self.sessions[six as usize];
@@ -208,7 +211,7 @@ impl Board {
             queue.head_bytes += cost;
             self.heads_bytes += cost;
         }
-        self.queue_bytes += cost;
+        self.queue_grew(six, cost);
         self.stats.queued_messages += 1;
     }
 
@@ -226,7 +229,7 @@ impl Board {
             queue.head.shrink_to(64);
         }
         self.heads_bytes -= cost;
-        self.queue_bytes -= cost;
+        self.queue_shrank(six, cost);
         self.stats.queued_messages -= 1;
         Some(queued)
     }
@@ -250,7 +253,7 @@ impl Board {
         let cost: u64 = taken.iter().map(|queued| queued.message.cost_bytes() as u64).sum();
         queue.bytes -= cost;
         queue.head_bytes -= cost;
-        self.queue_bytes -= cost;
+        self.queue_shrank(six, cost);
         self.heads_bytes -= cost;
         self.stats.queued_messages -= taken.len() as u64;
         taken
@@ -367,9 +370,9 @@ impl Board {
         })
     }
 
-    /// Takes a Session's queue out of the sums.
-    pub(crate) fn drop_queue(&mut self, queue: &Queue) {
-        self.queue_bytes -= queue.bytes;
+    /// Takes the queue of a Session that has ended out of the sums.
+    pub(crate) fn drop_queue(&mut self, session: &Session, queue: &Queue) {
+        self.queue_went(session, queue.bytes);
         self.heads_bytes -= queue.head_bytes;
         self.stats.queued_messages -= queue.len();
     }
@@ -380,7 +383,7 @@ impl Board {
         let queue = &mut outgoing.queue;
         queue.tail.messages -= messages.min(queue.tail.messages);
         queue.bytes -= cost;
-        self.queue_bytes -= cost;
+        self.queue_shrank(six, cost);
         self.stats.queued_messages -= messages;
     }
 
@@ -404,21 +407,22 @@ impl Board {
         queue.head_bytes += cost;
         self.heads_bytes += cost;
         queue.head.extend(deliveries);
+        let mut excess = 0;
         if tail.messages == 0 {
             tail.passed.clear();
             // Nobody knows how long they were: what is left is what the head holds.
-            let excess = queue.bytes.saturating_sub(queue.head_bytes);
+            excess = queue.bytes.saturating_sub(queue.head_bytes);
             queue.bytes -= excess;
-            self.queue_bytes -= excess;
         }
         // Nor how many there are, once some could not be read: what came counts.
         let missing = queue.head_bytes.saturating_sub(queue.bytes);
         queue.bytes += missing;
-        self.queue_bytes += missing;
         self.stats.queued_messages += more;
         self.stats.queued_messages -= gone;
         let waits = came == 0 && !short && tail.messages > 0;
         let ticket = tail.ticket;
+        self.queue_shrank(six, excess);
+        self.queue_grew(six, missing);
         self.count_drops(six, Dropped::Damaged, gone);
         self.something_over(six);
         if waits && ticket > stored {

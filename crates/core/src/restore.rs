@@ -41,6 +41,7 @@ impl Shard {
     /// arrives before anything else is handled: until then they do not know of each other's subscriptions.
     pub fn restore(&mut self, now: Time, recovered: Recovered) {
         self.board.now = self.board.now.max(now);
+        self.begin_presence();
         let records = self.board.records.len();
         for message in recovered.retained {
             self.restore_retained(Retained::Here(message));
@@ -142,7 +143,7 @@ impl Shard {
             outgoing.inflight.restore_released(sequence);
         }
         outgoing.queue = Queue::stored(extent, with_qos0);
-        self.board.queue_bytes += extent.bytes;
+        self.board.queue_grew(six, extent.bytes);
         self.board.stats.queued_messages += extent.messages;
         self.board.stats.inflight += recovered.released.len() as u64;
     }

@@ -189,9 +189,7 @@ impl Shard {
             session.outgoing().queue.forget_question();
         }
         let changes_hands = *session.publisher != publisher;
-        if changes_hands {
-            session.publisher = Arc::new(publisher);
-        }
+        let before = changes_hands.then(|| std::mem::replace(&mut session.publisher, Arc::new(publisher)));
         let was_persistent = session.is_persistent();
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
@@ -203,7 +201,8 @@ impl Shard {
             self.record_session(six);
         }
         self.count_connected(1);
-        if changes_hands {
+        if let Some(before) = before {
+            self.board.queue_changes_hands(six, before.user_name.as_deref());
             self.reattach(six);
         }
         for subscription in self.board.sessions[six as usize].subscriptions.clone().iter() {

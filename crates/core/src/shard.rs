@@ -147,6 +147,7 @@ impl Shard {
             self.board.close_loads();
             self.board.close_fetches();
             self.board.close_past(); // before other shards hear of anything
+            self.tell_accounts();
             self.close_forwards();
         }
         self.board.outputs.pop_front()
@@ -251,6 +252,7 @@ impl Shard {
         stats.sessions = self.board.sessions.len() as u64;
         stats.retained = self.board.retained.len() as u64;
         stats.queued_bytes = self.board.queue_bytes;
+        stats.queue_users = self.board.accounts.users();
         stats.output_bytes = self.board.output_bytes as u64;
         stats
     }
@@ -533,7 +535,7 @@ impl Shard {
                 Timer::Retained(topic) => self.on_retained_timer(&topic),
                 Timer::Fetch(key, session) => self.on_fetch_timer(key, session),
                 Timer::Sys => self.on_sys_timer(),
-                Timer::Presence => self.flush_presence(),
+                Timer::Presence => self.on_presence_timer(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
                 Timer::Held(key, topic) => self.on_held_timer(key, &topic),

@@ -29,6 +29,8 @@ pub struct Stats {
     pub retained: u64,
     pub queued_messages: u64,
     pub queued_bytes: u64,
+    /// Users for whom something waits, here or on other shards, while that has a limit.
+    pub queue_users: u64,
     /// Bytes that wait in the output buffers of connections.
     pub output_bytes: u64,
     pub inflight: u64,
@@ -36,6 +38,8 @@ pub struct Stats {
     pub dropped_slow_reader: u64,
     /// Dropped because a Session's queue was full.
     pub dropped_queue_full: u64,
+    /// Dropped because the queues of a user's Sessions were full together.
+    pub dropped_user_queue_full: u64,
     /// Dropped because the message had expired.
     pub dropped_expired: u64,
     /// Dropped because the packet would exceed the client's Maximum Packet Size.
@@ -84,6 +88,7 @@ impl Stats {
     pub const fn dropped(&self) -> u64 {
         self.dropped_slow_reader
             + self.dropped_queue_full
+            + self.dropped_user_queue_full
             + self.dropped_expired
             + self.dropped_too_large
             + self.lost_damaged
@@ -119,8 +124,8 @@ impl Stats {
         macro_rules! sum { ($($field:ident)*) => { $( self.$field += other.$field; )* } }
         sum!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent
             publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
-            clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes
-            output_bytes inflight dropped_slow_reader dropped_queue_full dropped_expired dropped_too_large
+            clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes queue_users
+            output_bytes inflight dropped_slow_reader dropped_queue_full dropped_user_queue_full dropped_expired dropped_too_large
             lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_busy refused_login bans
             closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed filter_passed filter_suppressed filter_not_understood);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them

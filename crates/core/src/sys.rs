@@ -35,7 +35,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 52] = [
+const PLAIN: [(&str, Counter); 53] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -51,6 +51,7 @@ const PLAIN: [(&str, Counter); 52] = [
     ("messages/dropped/total", Stats::dropped),
     ("messages/dropped/slow_reader", |s| s.dropped_slow_reader),
     ("messages/dropped/queue_full", |s| s.dropped_queue_full),
+    ("messages/dropped/user_queue_full", |s| s.dropped_user_queue_full),
     ("messages/dropped/expired", |s| s.dropped_expired),
     ("messages/dropped/too_large", |s| s.dropped_too_large),
     ("messages/dropped/damaged", |s| s.lost_damaged),

@@ -202,6 +202,7 @@ fn families(stats: &Stats) -> [Family; 4] {
             vec![
                 ("slow_reader", stats.dropped_slow_reader),
                 ("queue_full", stats.dropped_queue_full),
+                ("user_queue_full", stats.dropped_user_queue_full),
                 ("expired", stats.dropped_expired),
                 ("too_large", stats.dropped_too_large),
                 ("damaged", stats.lost_damaged),

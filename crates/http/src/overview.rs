@@ -107,6 +107,7 @@ impl Overview {
         self.dropped = BTreeMap::from([
             ("slow_reader", stats.dropped_slow_reader),
             ("queue_full", stats.dropped_queue_full),
+            ("user_queue_full", stats.dropped_user_queue_full),
             ("expired", stats.dropped_expired),
             ("too_large", stats.dropped_too_large),
             ("damaged", stats.lost_damaged),
@@ -127,8 +128,8 @@ impl Overview {
 fn counters(stats: &Stats) -> BTreeMap<&'static str, u64> {
     macro_rules! of { ($($field:ident)*) => { BTreeMap::from([$( (stringify!($field), stats.$field) ),*]) }; }
     of!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent publish_bytes_received
-        publish_bytes_sent connects sessions_expired dropped_slow_reader dropped_queue_full dropped_expired
-        dropped_too_large lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate
+        publish_bytes_sent connects sessions_expired dropped_slow_reader dropped_queue_full
+        dropped_user_queue_full dropped_expired dropped_too_large lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate
         refused_banned refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
         closed_login_memory slowed)
 }

@@ -94,6 +94,9 @@ pub(crate) fn log(event: &Event) {
         Event::QueueFull { client_id, bytes } => {
             warn!(target: "client", client = &*short(client_id), bytes, "queue full: new messages for this session are dropped");
         }
+        Event::UserQueueFull { user, bytes } => {
+            warn!(target: "client", user = &*short(user), bytes, "the queues of this user's sessions are full together: new messages for them are dropped");
+        }
         Event::DeliveryDamaged { client_id, delivery, error } => {
             error!(target: "store", client = &*short(client_id), delivery, %error, "a stored message is damaged: it is lost");
         }

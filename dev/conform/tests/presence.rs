@@ -137,6 +137,61 @@ fn after_a_crash_everybody_is_offline_until_he_returns() {
     }
 }
 
+/// Storm, seeds 8 and 551: it was said while what was recovered was taken up, before the shards had heard of each other's
+/// subscriptions, and before their own.
+#[test]
+fn who_was_away_when_the_broker_died_hears_who_is_offline_whichever_thread_he_lives_on() {
+    for shards in [1, 2, 3, 4] {
+        let mut lab = lab(shards);
+        for name in ["watcher-0", "watcher-1", "watcher-2", "watcher-3"] {
+            let watcher = lab.connect_with(V5, &Connect::persistent(V5, name));
+            lab.send(watcher, &wire::subscribe(V5, 1, &[("$presence/+", 1)]));
+        }
+        let names = ["a", "b", "c", "d", "e"];
+        for name in ["a", "b"] {
+            lab.connect(V5, name);
+        }
+        for name in ["c", "d", "e"] {
+            lab.connect_with(V5, &Connect::persistent(V5, name));
+        }
+        lab.crash(Duration::from_secs(1));
+        // They return before anything was said, and after.
+        let early =
+            ["watcher-0", "watcher-1"].map(|name| lab.connect_with(V5, &Connect::persistent(V5, name)));
+        lab.advance(Duration::from_millis(1));
+        let late =
+            ["watcher-2", "watcher-3"].map(|name| lab.connect_with(V5, &Connect::persistent(V5, name)));
+        for watcher in early.into_iter().chain(late) {
+            let now = states(said(&mut lab, watcher));
+            assert_eq!(
+                now,
+                names.map(|name| row(name, "offline", "broker restarted")),
+                "{shards}: {watcher:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_returns_at_once_after_a_crash_is_not_said_to_be_offline_afterwards() {
+    for shards in [1, 3] {
+        let mut lab = lab(shards);
+        let watcher = lab.connect_with(V5, &Connect::persistent(V5, "watcher"));
+        lab.send(watcher, &wire::subscribe(V5, 1, &[("$presence/+", 1)]));
+        lab.connect(V5, "a");
+        lab.connect(V5, "b");
+        lab.crash(Duration::from_secs(1));
+        lab.connect(V5, "a"); // no time has passed: nothing was said of the crash yet
+        lab.advance(Duration::from_secs(2));
+        let watcher = lab.connect_with(V5, &Connect::persistent(V5, "watcher"));
+        let now = states(said(&mut lab, watcher));
+        assert_eq!(now, [row("a", "online", "connected"), row("b", "offline", "broker restarted")]);
+        let late = watch(&mut lab, "watcher 2");
+        let now = states(said(&mut lab, late));
+        assert_eq!(now, [row("a", "online", "connected"), row("b", "offline", "broker restarted")]);
+    }
+}
+
 #[test]
 fn what_is_known_of_a_client_without_a_session_is_forgotten_in_time() {
     let mut lab = lab(1);

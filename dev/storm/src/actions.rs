@@ -60,6 +60,9 @@ impl Client {
             }
             (Role::Worker { .. }, _) if cx.rng.chance(80) => self.subscribe(cx),
             (Role::Worker { .. }, _) => self.unsubscribe(cx),
+            (Role::Watcher { .. }, _) if cx.rng.chance(70) => cx.send(link, &Packet::PingReq),
+            (Role::Watcher { .. }, _) if cx.rng.chance(80) => self.subscribe(cx),
+            (Role::Watcher { .. }, _) => self.unsubscribe(cx),
             (Role::Late { .. }, _) => {}
         }
     }
@@ -243,13 +246,18 @@ impl Client {
                 }
             }
             Role::Worker { share, filter } => chosen.push((filter, Some(share))),
-            Role::Late { .. } => chosen.extend([("#", None), ("$x/#", None)]),
+            Role::Watcher { filter, .. } => chosen.push((filter, None)),
+            Role::Late { .. } => {
+                chosen.extend([("#", None), ("$x/#", None)]);
+                chosen.extend(cx.options.presence.then_some(("$presence/+", None)));
+            }
         }
         for (filter, share) in chosen {
             let plain = share.is_none() && self.is_plain();
             let options = SubscriptionOptions {
                 qos: match (&self.role, share) {
                     (_, Some(share)) => cx.options.share_qos[share],
+                    (Role::Watcher { qos, .. }, _) => *qos,
                     (Role::Late { .. }, _) => QoS::ExactlyOnce,
                     _ => cx.rng.pick(&QOS),
                 },
@@ -294,7 +302,7 @@ impl Client {
         let Some(incarnation) = cx.net.links[link].incarnation else { return };
         let id = self.free_id();
         let filter = match self.role {
-            Role::Worker { filter, .. } => filter,
+            Role::Worker { filter, .. } | Role::Watcher { filter, .. } => filter,
             _ => cx.rng.pick(&FILTERS),
         };
         let links = &cx.net.links;

@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     ledger::{Fate, Publication},
     link::{Greeting, LinkIx},
+    presence::Seen,
 };
 
 /// What a client is there for.
@@ -20,6 +21,8 @@ pub(crate) enum Role {
     Plain,
     /// Only takes messages of one shared subscription: share name and filter.
     Worker { share: usize, filter: &'static str },
+    /// Looks who is there, at this QoS.
+    Watcher { filter: &'static str, qos: QoS },
     /// Comes at the end and looks at what is retained.
     Late { found: Vec<(String, Vec<u8>)> },
 }
@@ -86,6 +89,8 @@ pub(crate) struct Client {
     pub(crate) must_clean: bool,
     /// Whether its Sessions outlive their connections, as a rule.
     pub(crate) persistent: bool,
+    /// What it was told of who is there.
+    pub(crate) seen: Seen,
 }
 
 impl Client {
@@ -101,11 +106,16 @@ impl Client {
             incarnation: None,
             must_clean: false,
             persistent: true,
+            seen: Seen::new(),
         }
     }
 
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.role, Role::Plain)
+    }
+
+    pub(crate) fn is_watcher(&self) -> bool {
+        matches!(self.role, Role::Watcher { .. })
     }
 
     /// Whether nothing is left to do for it.
@@ -268,7 +278,7 @@ impl Client {
                 payload: &will.payload,
                 properties: will_properties.as_properties(),
             }),
-            user_name: cx.options.checked.then_some(&self.id),
+            user_name: cx.options.user_of(&self.id),
             password: cx.options.checked.then_some(b"secret"),
             properties: properties.as_properties(),
         });

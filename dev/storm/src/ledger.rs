@@ -12,6 +12,7 @@ use cork_store::SessionKey;
 use crate::{
     link::{Link, LinkIx},
     net::Notice,
+    presence::{Known, reason_of},
     trail::{Point, Trail},
 };
 
@@ -116,6 +117,8 @@ pub(crate) struct Ledger {
     pub(crate) trails: Vec<Trail>,
     /// Incarnations by what the store calls them.
     pub(crate) keys: BTreeMap<SessionKey, usize>,
+    /// By client: what is known of its connections.
+    pub(crate) known: Vec<Known>,
     /// A queue was full: messages may be missing.
     pub(crate) lossy: bool,
     /// A failing disk did not give a message back: the store still has it.
@@ -129,6 +132,7 @@ impl Ledger {
         self.current.push(None);
         self.delayed.push(None);
         self.trails.push(Trail::default());
+        self.known.push(Known::default());
     }
 
     /// The payload of the next publication: its number, and filler that shows when bytes are missing or mixed up.
@@ -225,6 +229,7 @@ impl Ledger {
             }
         };
         self.current[client] = Some(incarnation);
+        self.known[client].came = true;
         (entry.incarnation, entry.session_present) = (Some(incarnation), session_present);
         self.will_at_return(client, now, session_present, timers);
         let entry = &links[link];
@@ -301,6 +306,7 @@ impl Ledger {
                 self.delayed[client] = Some(Delayed { publication, due, void_at_return: false });
             }
         }
+        self.known[client].reason = Some(reason_of(cause));
         self.trace_ended(client, incarnation, cause, will);
         Ok(())
     }

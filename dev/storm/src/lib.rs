@@ -30,6 +30,7 @@ mod net;
 mod node;
 mod options;
 mod plant;
+mod presence;
 mod receive;
 mod rng;
 mod store;

@@ -92,6 +92,21 @@ impl Net {
         sum
     }
 
+    /// All clients are one user's: no shard lets more wait for them than `most` bytes, except for what waited before.
+    pub(crate) fn users_within(&mut self, most: u64) -> Result<(), String> {
+        if most == 0 {
+            return Ok(());
+        }
+        for (shard, node) in self.nodes.iter_mut().enumerate() {
+            let queued = node.stats().queued_bytes;
+            if queued > most.max(node.queued) {
+                return Err(format!("{queued} bytes wait on shard {shard} where {most} may for one user"));
+            }
+            node.queued = queued;
+        }
+        Ok(())
+    }
+
     /// All shards hear how short memory is.
     pub(crate) fn press(&mut self, now: Time, pressure: Pressure) {
         for node in &mut self.nodes {
@@ -320,6 +335,7 @@ impl Net {
                 }
             }
             Output::Forward { shard: to, batch } => {
+                let batch = self.keeper.mail(batch);
                 self.mail.entry((shard, usize::from(to))).or_default().push_back(batch);
             }
             Output::Store { ticket, records } => {
@@ -426,7 +442,7 @@ impl Net {
                 Notice::Connected { link: link_of(&peer), session_present }
             }
             Event::Disconnected { peer, cause, .. } => Notice::Ended { link: link_of(&peer), cause },
-            Event::QueueFull { .. } => Notice::QueueFull,
+            Event::QueueFull { .. } | Event::UserQueueFull { .. } => Notice::QueueFull,
             Event::DeliveryDamaged { .. } => Notice::Damaged,
             _ => return,
         };

@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) touched: bool,
     /// When timers were last looked at, and the time before that.
     pub(crate) fired: [Time; 2],
+    /// Bytes that waited for all its Sessions when that was last looked at.
+    pub(crate) queued: u64,
 }
 
 impl Node {
@@ -31,9 +33,11 @@ impl Node {
             fed: Vec::new(),
             touched: true,
             fired: [Time::ZERO; 2],
+            queued: 0,
         };
         if let Some(recovered) = recovered {
             node.shard.restore(node.local(boot), recovered);
+            node.queued = node.shard.stats().queued_bytes;
         }
         node
     }

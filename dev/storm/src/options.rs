@@ -116,6 +116,12 @@ pub struct Options {
     pub retained_bytes: u64,
     /// Per moment: memory gets shorter, or there is more again.
     pub memory_permille: usize,
+    /// Whether the broker says who is there.
+    pub presence: bool,
+    /// Clients that only look who is there.
+    pub watchers: usize,
+    /// Bytes that all clients' Sessions may queue together: they are one user's. 0: each is its own user, without limit.
+    pub user_queue_bytes_max: u64,
     /// What is wrong on purpose.
     pub plant: Option<Plant>,
 }
@@ -212,6 +218,9 @@ impl Options {
             queue_head_bytes: r.pick(&[0, 500, 2000, 256 << 10]),
             retained_bytes: u64::MAX,
             memory_permille: 0,
+            presence: false,
+            watchers: 0,
+            user_queue_bytes_max: 0,
             plant: None,
         };
         // One storm in four is short of memory, by a chance of its own: the others are what they always were.
@@ -222,7 +231,20 @@ impl Options {
         } else {
             options
         };
-        (options, rng)
+        // Likewise, one in three says who is there, and in one in five all clients are one user's with a limit.
+        let mut own = Rng::new(!seed ^ 0x0007_7A7C_4E25);
+        let (presence, watchers) = (seed % 3 == 2, own.between(0, 2));
+        let user_queue_bytes_max = if seed % 5 == 3 { own.pick(&[600, 2000, 10_000, 100_000]) } else { 0 };
+        let watchers = if presence { watchers } else { 0 };
+        (Self { presence, watchers, user_queue_bytes_max, ..options }, rng)
+    }
+
+    /// Whose client this is.
+    pub(crate) fn user_of<'a>(&self, id: &'a str) -> Option<&'a str> {
+        match self.user_queue_bytes_max {
+            0 => self.checked.then_some(id),
+            _ => Some("everybody"),
+        }
     }
 
     /// The configuration of one shard of a broker that was started at this moment.
@@ -243,6 +265,8 @@ impl Options {
         config.limits.topic_alias_maximum = self.topic_alias_maximum;
         config.limits.queue_qos0 = self.queue_qos0;
         config.limits.queue_bytes_max = self.queue_bytes_max;
+        config.limits.user_queue_bytes_max = self.user_queue_bytes_max;
+        config.presence = self.presence;
         config.limits.queue_head_bytes_max = self.queue_head_bytes;
         config.limits.retained_bytes_max = self.retained_bytes;
         config.limits.output_bytes_max = self.output_bytes_max;

@@ -1,10 +1,11 @@
-//! Defects that are planted on purpose, between the core and its store: what the checks do not find they do not prove.
+//! Defects that are planted on purpose, between the core and its store, or between two shards: what the checks do not find they do not prove.
 
 use std::fmt;
 
+use cork_core::{Batch, Item};
 use cork_store::{Loaded, Record, Recovered};
 
-use crate::{rng::Rng, store::Op};
+use crate::{presence::ROOT, rng::Rng, store::Op};
 
 /// One defect.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -36,11 +37,15 @@ pub enum Plant {
     EpochStays,
     FolderNotSynced,
     FailedSyncIgnored,
+    PresenceNotPassedOn,
+    PresenceTurnedRound,
+    PresenceNotRestored,
+    AccountsNotTold,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::AnswersBeforeWriting,
         Self::AnswersBeforeSync,
         Self::FailedSyncTriedAgain,
@@ -67,6 +72,10 @@ impl Plant {
         Self::EpochStays,
         Self::FolderNotSynced,
         Self::FailedSyncIgnored,
+        Self::PresenceNotPassedOn,
+        Self::PresenceTurnedRound,
+        Self::PresenceNotRestored,
+        Self::AccountsNotTold,
     ];
 
     /// The one with this name.
@@ -144,12 +153,38 @@ impl Saboteur {
         }
     }
 
+    /// What becomes of what one shard has for another.
+    pub(crate) fn mail(&mut self, mut batch: Batch) -> Batch {
+        let Some(plant) = self.plant else { return batch };
+        let rng = &mut self.rng;
+        match plant {
+            Plant::PresenceNotPassedOn => {
+                batch.items.retain(|item| !is_presence(item) || rng.below(ONE_OF) != 0);
+            }
+            Plant::AccountsNotTold => {
+                let account = |item: &Item| matches!(item, Item::Account { .. });
+                batch.items.retain(|item| !account(item) || rng.below(ONE_OF) != 0);
+            }
+            Plant::PresenceTurnedRound => {
+                let changes = (0..batch.items.len()).filter(|at| is_presence(&batch.items[*at]));
+                if let [.., last, next] = changes.collect::<Vec<_>>()[..] {
+                    batch.items.swap(last, next);
+                }
+            }
+            _ => {}
+        }
+        batch
+    }
+
     /// What becomes of what a restart finds.
     pub(crate) fn recovered(&mut self, recovered: &mut Recovered) {
         self.late.clear();
         let Some(plant) = self.plant else { return };
         if plant == Plant::EpochStays {
             recovered.epoch = 0;
+        }
+        if plant == Plant::PresenceNotRestored {
+            recovered.retained.retain(|message| !message.topic.starts_with(ROOT));
         }
         for session in &mut recovered.sessions {
             match plant {
@@ -167,6 +202,11 @@ impl Saboteur {
             }
         }
     }
+}
+
+/// Whether this is a change of somebody's presence.
+fn is_presence(item: &Item) -> bool {
+    matches!(item, Item::Publish { message, .. } if message.topic.starts_with(ROOT))
 }
 
 /// Whether a defect loses such records.

@@ -9,6 +9,7 @@ use crate::{
     context::{Context, describe},
     ledger::{Delivery, Fate},
     link::LinkIx,
+    presence,
 };
 
 impl Client {
@@ -125,12 +126,14 @@ impl Client {
         if publish.dup {
             cx.coverage.hit("PUBLISH sent again by the broker");
         }
+        let presence = topic.starts_with(presence::ROOT);
         if let Role::Late { found } = &mut self.role
             && publish.retain
+            && !presence
         {
             found.push((topic.clone(), publish.payload.to_vec()));
         }
-        let number = if publish.payload.is_empty() {
+        let number = if publish.payload.is_empty() || presence {
             None // a retained message was cleared: it has no number
         } else {
             Some(cx.ledger.find(&topic, publish.payload)?)
@@ -151,6 +154,9 @@ impl Client {
                 }
             }
             _ => {}
+        }
+        if presence {
+            return self.on_presence(cx, &topic, publish);
         }
         match number {
             Some(number) => self.deliver(cx, link, number, publish),

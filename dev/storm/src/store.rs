@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use cork_core::Batch;
 use cork_store::{
     Answer, Fetch, Load, ModelStore, QueuedDelivery, Record, Recovered, SessionKey, StoreError, Ticket,
 };
@@ -116,6 +117,11 @@ impl Keeper {
     pub(crate) fn fetch(&mut self, shard: usize, fetch: Fetch) {
         let shard = u16::try_from(shard).unwrap_or(u16::MAX);
         self.pending.push_back(Op::Fetch { shard, fetch });
+    }
+
+    /// What shards have for each other.
+    pub(crate) fn mail(&mut self, batch: Batch) -> Batch {
+        self.saboteur.mail(batch)
     }
 
     /// Whether nothing is under way and all answers are given.

@@ -116,6 +116,7 @@ impl Ledger {
                 ));
             }
             self.settle_wills(client, now, died, &trail, &found);
+            self.known[client] = crate::presence::Known::default();
             self.trails[client].points[0] = self.take_up(client, now, &trail, &found);
         }
         Ok(())

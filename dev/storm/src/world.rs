@@ -7,7 +7,7 @@ use cork_proto::Time;
 
 use crate::{
     checks,
-    client::{Client, Role},
+    client::{Client, QOS, Role},
     context::{Context, Story, Telling},
     coverage::Coverage,
     ledger::Ledger,
@@ -15,6 +15,7 @@ use crate::{
     net::Net,
     options::Options,
     plant::Plant,
+    presence,
 };
 
 /// Filters of shared subscriptions; a worker has one of them for good.
@@ -90,6 +91,9 @@ impl World {
             };
             world.add_client(format!("client-{ix}"), role);
         }
+        for _ in 0..world.cx.options.watchers {
+            world.add_watcher();
+        }
         world
     }
 
@@ -100,6 +104,13 @@ impl World {
         self.clients.push(client);
         self.cx.ledger.add_client();
         ix
+    }
+
+    fn add_watcher(&mut self) -> usize {
+        let filter = self.cx.rng.pick(&["$presence/+", "$presence/#"]);
+        let qos = self.cx.rng.pick(&QOS);
+        let id = format!("client-{}", self.clients.len());
+        self.add_client(id, Role::Watcher { filter, qos })
     }
 
     fn home(&self, client: usize) -> usize {
@@ -296,6 +307,7 @@ impl World {
     /// Drains everything and enters what the broker said into the ledger.
     pub(crate) fn end_moment(&mut self) -> Result<(), String> {
         self.cx.net.drain_all(self.cx.now);
+        self.cx.net.users_within(self.cx.options.user_queue_bytes_max)?;
         self.take_notices()?;
         let keeper = &self.cx.net.keeper;
         if keeper.is_idle() && !keeper.has_failed() && self.cx.net.posts().is_empty() {
@@ -338,6 +350,9 @@ impl World {
         for link in half_open {
             self.cx.net.cut(self.cx.now, link);
         }
+        if self.cx.options.presence {
+            self.pause()?;
+        }
         if self.cx.rng.chance(50) {
             self.jump(Duration::from_secs(12))?; // delayed Wills come due, short Sessions end
         }
@@ -345,13 +360,16 @@ impl World {
         self.cx.tell(|| "the calm begins".to_owned());
         self.until_rest(Some(false))?;
         self.nothing_waits()?;
+        self.look_at_presence()?;
         if self.cx.net.keeper.is_durable() && self.cx.rng.chance(50) {
             self.crash()?;
             self.until_rest(Some(false))?;
             self.nothing_waits()?;
+            self.look_at_presence()?;
         }
         let stats = self.cx.net.stats();
         self.cx.coverage.many("dropped: queue full", stats.dropped_queue_full);
+        self.cx.coverage.many("dropped: queues of a user full", stats.dropped_user_queue_full);
         self.cx.coverage.many("dropped: expired", stats.dropped_expired);
         self.cx.coverage.many("dropped: too large", stats.dropped_too_large);
         self.cx.coverage.many("dropped: slow reader", stats.dropped_slow_reader);
@@ -359,10 +377,45 @@ impl World {
         Ok(())
     }
 
+    /// Who is there now stays, who is not does not come; a new client looks at what is said of them.
+    fn pause(&mut self) -> Result<(), String> {
+        self.until_quiet()?;
+        let ix = self.add_watcher();
+        self.clients[ix].connect(&mut self.cx, Some(false));
+        self.until_quiet()?;
+        self.clients[ix].subscribe(&mut self.cx);
+        self.until_quiet()?;
+        let told = presence::is_true(&self.cx, &self.clients, ix)?;
+        self.cx.coverage.many("presence that had to be true", told);
+        self.look_at_presence()?;
+        if self.cx.net.keeper.is_durable() && self.cx.rng.chance(40) {
+            self.crash()?; // only those come back who look who is there
+            for client in self.clients.iter_mut().filter(|client| client.is_watcher()) {
+                client.connect(&mut self.cx, Some(false));
+            }
+            self.until_quiet()?;
+            self.look_at_presence()?;
+        }
+        Ok(())
+    }
+
+    /// What those who watch were told last is true.
+    fn look_at_presence(&mut self) -> Result<(), String> {
+        for watcher in presence::sure_watchers(&self.cx, &self.clients) {
+            let told = presence::is_true(&self.cx, &self.clients, watcher)?;
+            self.cx.coverage.many("presence that had to be true", told);
+        }
+        Ok(())
+    }
+
     /// Everything is acknowledged: neither the shards nor the store have anything left to send.
     fn nothing_waits(&mut self) -> Result<(), String> {
         let stats = self.cx.net.stats();
-        if stats.inflight != 0 || stats.queued_messages != 0 || stats.queued_bytes != 0 {
+        if stats.inflight != 0
+            || stats.queued_messages != 0
+            || stats.queued_bytes != 0
+            || stats.queue_users != 0
+        {
             return Err(format!("all is acknowledged, yet this is left: {stats:?}"));
         }
         let stored = self.cx.net.keeper.peek().unwrap_or_default();
@@ -382,34 +435,52 @@ impl World {
     fn until_rest(&mut self, back: Option<bool>) -> Result<(), String> {
         let mut rest = 0;
         for _ in 0..CALM_TICKS_MAX {
-            let before = self.cx.net.trace;
-            self.cx.now = self.cx.now + Duration::from_micros(500);
-            for client in &mut self.clients {
-                if client.line.is_none() && back.is_some() {
-                    client.connect(&mut self.cx, back);
-                }
-                client.resend_if_open(&mut self.cx);
-                while client.line.as_ref().is_some_and(|line| !line.owed.is_empty()) {
-                    client.acknowledge(&mut self.cx);
-                }
-            }
-            for link in 0..self.cx.net.links.len() {
-                self.cx.net.feed(self.cx.now, link, ALL);
-                self.cx.net.transmit(self.cx.now, link, ALL);
-            }
-            self.settle_ports();
-            self.end_moment()?;
-            for client in &mut self.clients {
-                Self::read(&mut self.cx, client, ALL)?;
-            }
-            let settled = self.clients.iter().all(Client::is_settled) && self.cx.net.is_idle(self.cx.now);
-            rest = if settled && self.cx.net.trace == before { rest + 1 } else { 0 };
+            let quiet = self.calm_moment(back)? && self.clients.iter().all(Client::is_settled);
+            rest = if quiet { rest + 1 } else { 0 };
             if rest > 2 {
                 return Ok(());
             }
         }
         let waiting: Vec<_> = self.clients.iter().filter(|client| !client.is_settled()).collect();
         Err(format!("it does not come to rest: {waiting:?}"))
+    }
+
+    /// The same, whatever those who are away still have to do.
+    fn until_quiet(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for _ in 0..CALM_TICKS_MAX {
+            quiet = if self.calm_moment(None)? { quiet + 1 } else { 0 };
+            if quiet > 2 {
+                return Ok(());
+            }
+        }
+        Err("it does not come to rest with those who are there".into())
+    }
+
+    /// All bytes move, all is read and acknowledged. Says whether nothing happened, and nothing is under way.
+    fn calm_moment(&mut self, back: Option<bool>) -> Result<bool, String> {
+        let before = self.cx.net.trace;
+        self.cx.now = self.cx.now + Duration::from_micros(500);
+        for client in &mut self.clients {
+            if client.line.is_none() && back.is_some() {
+                client.connect(&mut self.cx, back);
+            }
+            client.resend_if_open(&mut self.cx);
+            while client.line.as_ref().is_some_and(|line| !line.owed.is_empty()) {
+                client.acknowledge(&mut self.cx);
+            }
+        }
+        for link in 0..self.cx.net.links.len() {
+            self.cx.net.feed(self.cx.now, link, ALL);
+            self.cx.net.transmit(self.cx.now, link, ALL);
+        }
+        self.settle_ports();
+        self.end_moment()?;
+        for client in &mut self.clients {
+            Self::read(&mut self.cx, client, ALL)?;
+        }
+        let unread = self.cx.net.links.iter().any(|link| link.at.is_some() && !link.up.is_empty());
+        Ok(!unread && self.cx.net.trace == before && self.cx.net.is_idle(self.cx.now))
     }
 
     fn settle_ports(&mut self) {
@@ -448,10 +519,14 @@ impl World {
             late.push(ix);
         }
         self.until_rest(Some(true))?;
-        for ix in late {
-            self.clients[ix].subscribe(&mut self.cx);
+        for ix in &late {
+            self.clients[*ix].subscribe(&mut self.cx);
         }
         self.until_rest(Some(true))?;
+        for ix in late.into_iter().filter(|_| self.cx.options.presence) {
+            let told = presence::is_true(&self.cx, &self.clients, ix)?;
+            self.cx.coverage.many("presence that had to be true", told);
+        }
         checks::retained(&self.cx, &self.clients)
     }
 

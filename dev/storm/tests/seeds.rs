@@ -72,6 +72,10 @@ fn no_seed_breaks_a_promise() {
         "full disks",
         "failing disks",
         "publications refused: no space",
+        "presence: online",
+        "presence: offline",
+        "presence that had to be true",
+        "dropped: queues of a user full",
     ] {
         assert!(coverage.of(what) > 0, "no seed reached: {what}\n{coverage}");
     }

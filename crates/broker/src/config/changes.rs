@@ -138,7 +138,7 @@ impl Auth {
 }
 
 impl Limits {
-    fn values(&self) -> [(&'static str, String); 26] {
+    fn values(&self) -> [(&'static str, String); 27] {
         let Self {
             max_connections,
             connects_per_second_per_address,
@@ -154,6 +154,7 @@ impl Limits {
             max_packet_size,
             max_session_expiry,
             queue_max_bytes,
+            queue_max_bytes_per_user,
             store_max_bytes,
             retained_history,
             disk_free_warning,
@@ -182,6 +183,7 @@ impl Limits {
             ("limits.max_packet_size", show_size(u64::from(*max_packet_size))),
             ("limits.max_session_expiry", show_duration(*max_session_expiry)),
             ("limits.queue_max_bytes", show_size(*queue_max_bytes)),
+            ("limits.queue_max_bytes_per_user", show_size(*queue_max_bytes_per_user)),
             ("limits.store_max_bytes", show_size(*store_max_bytes)),
             ("limits.retained_history", show_size(*retained_history)),
             ("limits.disk_free_warning", show_size(*disk_free_warning)),

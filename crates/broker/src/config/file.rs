@@ -201,6 +201,7 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     s.set("max_packet_size", &mut limits.max_packet_size, size(PACKET_BYTES));
     s.set("max_session_expiry", &mut limits.max_session_expiry, whole_seconds(SESSION_EXPIRY));
     s.set("queue_max_bytes", &mut limits.queue_max_bytes, size(0..=u64::MAX));
+    s.set("queue_max_bytes_per_user", &mut limits.queue_max_bytes_per_user, size(0..=u64::MAX));
     s.set("store_max_bytes", &mut limits.store_max_bytes, size(0..=u64::MAX));
     s.set("retained_history", &mut limits.retained_history, size(0..=u64::MAX));
     s.set("disk_free_warning", &mut limits.disk_free_warning, size(0..=u64::MAX));

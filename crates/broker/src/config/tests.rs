@@ -93,6 +93,7 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size = "5KiB"
         max_session_expiry = "6d"
         queue_max_bytes = "7MB"
+        queue_max_bytes_per_user = "25MB"
         store_max_bytes = "22GB"
         retained_history = "5MB"
         disk_free_warning = "23MB"
@@ -149,6 +150,7 @@ fn every_key_arrives_where_it_belongs() {
         max_packet_size: 5 << 10,
         max_session_expiry: Duration::from_secs(6 * 86_400),
         queue_max_bytes: 7_000_000,
+        queue_max_bytes_per_user: 25_000_000,
         store_max_bytes: 22_000_000_000,
         retained_history: 5_000_000,
         disk_free_warning: 23_000_000,
@@ -167,7 +169,7 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 40 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 41 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -196,6 +198,7 @@ fn the_defaults_written_out_are_the_defaults() {
         max_packet_size = "16MiB"
         max_session_expiry = "30d"
         queue_max_bytes = "1GiB"
+        queue_max_bytes_per_user = 0
         queue_qos0 = false
         max_keep_alive = 0
         receive_maximum = 1024

@@ -79,6 +79,7 @@ fn what_a_client_chose_is_cut_to_what_a_line_takes() {
         Event::DeliveryDenied { client_id: client_id.clone(), user_name, topic: long, rule: None },
         Event::Quarrel { client_id: client_id.clone(), old: peer.clone(), new: peer.clone() },
         Event::QueueFull { client_id: client_id.clone(), bytes: 1 },
+        Event::UserQueueFull { user: client_id.clone(), bytes: 1 },
         Event::Slowed { client_id, peer },
     ];
     for event in events {
