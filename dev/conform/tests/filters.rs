@@ -476,3 +476,44 @@ fn a_session_has_so_many_filters_and_no_more() {
     assert_eq!(codes, [0x97, 0, 0]);
     assert_eq!(why, "a session has at most 1000 subscriptions with filters");
 }
+
+#[test]
+fn it_is_said_how_many_subscriptions_a_named_filter_has() {
+    for shards in [1, 3] {
+        let mut filters = (*named("hot", "number > 30")).clone();
+        filters.named.insert("idle".into(), rule("number > 0"));
+        filters.attached = [("home/#", "hot"), ("work/#", "hot"), ("#", "idle")]
+            .map(|(topic, name)| Attachment {
+                who: Who::Client("node-red".into()),
+                topic: topic.into(),
+                rule: Arc::clone(&filters.named[name]),
+                name: format!("$filter/{name}").into(),
+            })
+            .into();
+        let mut lab = Lab::with(|config| {
+            config.shards = shards;
+            config.filters = filters.into();
+            config.limits.sys_interval = Duration::from_secs(1);
+        });
+        let watcher = lab.connect(V5, "watcher");
+        subscribe(&mut lab, V5, watcher, "$SYS/broker/filters/+/subscriptions");
+        let said = |lab: &mut Lab| {
+            lab.advance(Duration::from_secs(4));
+            got(lab, watcher).iter().map(|line| line.replace("$SYS/broker/filters/", "")).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&mut lab), ["hot/subscriptions 0", "idle/subscriptions 0"]);
+        let first = subscriber(&mut lab, V311, "first", "$filter/hot/a");
+        subscriber(&mut lab, V311, "second", "$filter/hot/a");
+        assert_eq!(said(&mut lab).last().unwrap(), "hot/subscriptions 2");
+        lab.send(first, &wire::unsubscribe(V311, 2, &["$filter/hot/a"]));
+        // Both topics of one client's attachments are one subscription with the filter.
+        let attached = subscriber(&mut lab, V311, "node-red", "home/+");
+        let lines = said(&mut lab);
+        let last = |name: &str| lines.iter().rfind(|line| line.starts_with(name)).unwrap().clone();
+        assert_eq!([last("hot"), last("idle")], ["hot/subscriptions 2", "idle/subscriptions 1"]);
+        lab.send(attached, &wire::unsubscribe(V311, 2, &["home/+"]));
+        let lines = said(&mut lab);
+        let last = |name: &str| lines.iter().rfind(|line| line.starts_with(name)).unwrap().clone();
+        assert_eq!([last("hot"), last("idle")], ["hot/subscriptions 1", "idle/subscriptions 0"]);
+    }
+}

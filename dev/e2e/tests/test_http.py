@@ -200,6 +200,51 @@ def test_batches_have_the_last_message_of_each_topic_and_count_the_others(open_b
     assert latest == {"t/0": "297", "t/1": "298", "t/2": "299"}
 
 
+def test_a_page_of_all_topics_begins_with_what_is_retained_and_then_follows(open_broker):
+    kept = [{"topic": f"kept/{number}", "payload": str(number), "retain": True} for number in range(5)]
+    assert open_broker.ask("POST", "/api/v1/publish", kept)[0] == 200
+
+    def publish():
+        wide = {"topic": "live/a", "payload": "ä" * 3000, "qos": 1, "properties": {"content_type": "text/plain"}}
+        binary = {"topic": "live/b", "payload": base64.b64encode(b"\xff\0").decode(), "encoding": "base64"}
+        assert open_broker.ask("POST", "/api/v1/publish", [wide, binary, {"topic": "kept/1", "payload": "new"}])[0] == 200
+
+    query = "/messages?filter=%23&filter=other/%2B&interval=300&payload_max=101&qos=1"
+    found = events(open_broker, query, 5, after=publish)
+    assert [one["filter"] for one in found[0][1]["filters"]] == ["#", "other/+"]
+    assert all(one["granted"] for one in found[0][1]["filters"])
+    items = [item for name, batch in found if name == "batch" for item in batch["items"]]
+    latest = {item["topic"]: item for item in items}
+    assert {topic for topic, item in latest.items() if item["retain"]} == {"kept/0", "kept/2", "kept/3", "kept/4"}
+    assert (latest["kept/1"]["payload"], latest["kept/1"]["retain"]) == ("new", False), "never the older one behind the newer"
+    wide = latest["live/a"]
+    assert (wide["payload"], wide["size"], wide["truncated"], wide["qos"]) == ("ä" * 50, 6000, True, 1)
+    assert wide["properties"] == {"content_type": "text/plain"} and wide["time"].endswith("Z")
+    assert (latest["live/b"]["encoding"], base64.b64decode(latest["live/b"]["payload"])) == ("base64", b"\xff\0")
+    assert open_broker.get("/subscriptions")["items"] == [], "nobody has subscribed"
+
+
+def test_a_page_shows_a_viewer_what_it_may_read(closed_broker):
+    admin, viewer = log_in(closed_broker, ADMIN), log_in(closed_broker, VIEWER)
+
+    def publish():
+        body = [{"topic": topic, "payload": "x", "retain": True} for topic in ("public/a", "secret/b", "public/b/c")]
+        assert closed_broker.ask("POST", "/api/v1/publish", body, admin)[0] == 200
+
+    publish()
+    status, _, problem = closed_broker.ask("GET", "/api/v1/messages?filter=%23&interval=200", headers=viewer)
+    assert (status, problem["code"]) == (403, "denied") and "acl.toml" in problem["detail"]
+    query = "/messages?filter=public/%23&filter=secret/%23&interval=200"
+    for headers, expected in ((viewer, {"public/a", "public/b/c"}), (admin, {"public/a", "secret/b", "public/b/c"})):
+        found = events(closed_broker, query, 6, headers, after=publish)
+        granted = [one["granted"] for one in found[0][1]["filters"]]
+        assert granted == [True, headers is admin]
+        batches = [data for name, data in found if name == "batch"]
+        items = [item for batch in batches for item in batch["items"]]
+        assert {item["topic"] for item in items} == expected
+        assert len(items) + sum(batch["skipped"] for batch in batches) == sum(batch["seen"] for batch in batches)
+
+
 def test_messages_over_websocket(open_broker):
     with socket.create_connection((HOST, open_broker.http), timeout=10) as stream:
         stream.sendall(
@@ -619,6 +664,16 @@ def test_the_api_inside_tls(workdir):
         return answer.status, answer.headers, text
 
     assert ask("GET", "/api/v1/overview")[0] == 200
+    url, ca = f"https://{HOST}:{port}", str(authority.ca)
+    for arguments, environment in (["--cafile", ca], {}), ([], {"CORK_CAFILE": ca}):
+        command = [cork_bin(), "ctl", "--url", url, *arguments, "overview"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=os.environ | environment)
+        assert (done.returncode, done.stderr) == (0, "") and "clients" in done.stdout, done
+    command = [cork_bin(), "top", "--url", url, "--cafile", ca, "--seconds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "TOPIC" in done.stdout, done
+    done = subprocess.run([cork_bin(), "ctl", "--url", url, "overview"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "--cafile" in done.stderr, done
     user = json.dumps({"password": PASSWORD, "groups": ["admin"]})
     assert ask("PUT", "/api/v1/users/ann", user, {"Content-Type": "application/json"})[0] == 201
     login = json.dumps({"user": "ann", "password": PASSWORD})
