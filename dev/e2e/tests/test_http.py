@@ -407,6 +407,21 @@ def test_every_path_wants_a_login_where_there_are_users(closed_broker):
     assert closed_broker.ask("GET", "/")[0] == 200, "the page itself is no secret"
 
 
+def with_will(broker, topic):
+    """A client that is there and has a Will."""
+    import paho.mqtt.client as paho
+
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, topic.replace("/", "-"))
+    client.username_pw_set(ADMIN, PASSWORD)
+    client.will_set(topic, "gone")
+    there = threading.Event()
+    client.on_connect = lambda *_: there.set()
+    client.connect(HOST, broker.port)
+    client.loop_start()
+    assert there.wait(5)
+    return client
+
+
 def test_a_viewer_looks_on_within_its_rights(closed_broker):
     admin, viewer = log_in(closed_broker, ADMIN), log_in(closed_broker, VIEWER)
     assert closed_broker.get("/session", **viewer)["role"] == "viewer"
@@ -427,9 +442,25 @@ def test_a_viewer_looks_on_within_its_rights(closed_broker):
         ("GET", "/log", None), ("GET", "/config", None), ("GET", "/audit", None), ("GET", "/trace?client_id=x", None),
         ("DELETE", "/retained?filter=%23", None), ("PUT", "/boards/x", {"name": "x", "content": {}, "revision": 0}),
         ("POST", "/tokens", {"name": "x", "role": "admin"}), ("PUT", "/log/level", {"level": "debug"}),
+        ("GET", "/tokens", None), ("DELETE", "/tokens/x", None), ("GET", "/log/stream", None), ("GET", "/backup", None),
+        ("GET", "/trace?topic=%23", None), ("DELETE", "/boards/x", None), ("GET", "/users", None),
+        ("PUT", "/users/x", {"password": "x", "groups": ["admin"]}), ("DELETE", "/users/x", None), ("GET", "/acl", None),
+        ("PUT", "/acl", {"revision": 0, "rules": []}), ("GET", "/bans", None), ("PUT", "/bans", {"user": ADMIN}),
+        ("DELETE", "/bans?user=x", None), ("GET", "/sinks/x/dead-letters", None), ("DELETE", "/sinks/x/dead-letters", None),
+        ("POST", "/sinks/x/dead-letters/replay", {}), ("PUT", "/filters/x", {"when": "true"}), ("DELETE", "/filters/x", None),
+        *((method, f"/{kind}/x", {} if method == "PUT" else None) for kind in ("bridges", "sinks")
+          for method in ("GET", "PUT", "DELETE")),
     ):
         status, _, problem = closed_broker.ask(method, "/api/v1" + path, body, viewer)
         assert (status, problem["code"]) == (403, "forbidden"), path
+    clients = [with_will(closed_broker, topic) for topic in ("public/will", "secret/will")]
+    for headers, expected in ((viewer, {"public/will", None}), (admin, {"public/will", "secret/will"})):
+        assert {one["will"] for one in closed_broker.get("/clients", **headers)["items"]} == expected
+        one = closed_broker.get("/sessions/secret-will", **headers)
+        assert one["will"] == (None if headers is viewer else "secret/will")
+    for client in clients:
+        client.disconnect()
+        client.loop_stop()
     explain = "/acl/explain?action=read&topic=secret/b&user="
     assert closed_broker.get(explain + VIEWER, **viewer)["allowed"] is False
     assert closed_broker.ask("GET", "/api/v1" + explain + ADMIN, headers=viewer)[0] == 403
@@ -448,6 +479,8 @@ def test_changes_need_the_csrf_token_and_the_same_origin(closed_broker):
     assert closed_broker.ask("POST", "/api/v1/publish", body, without)[2]["code"] == "csrf"
     assert closed_broker.ask("POST", "/api/v1/publish", body, without | {"X-Csrf-Token": "x"})[2]["code"] == "csrf"
     for foreign in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in ("/api/v1/messages?filter=%23", "/api/v1/backup", "/metrics"):
+            assert closed_broker.ask("GET", path, headers=headers | foreign)[2]["code"] == "cross-origin", (foreign, path)
         assert closed_broker.ask("POST", "/api/v1/publish", body, headers | foreign)[2]["code"] == "cross-origin"
     own = {"Origin": f"http://{HOST}:{closed_broker.http}", "Sec-Fetch-Site": "same-origin"}
     assert closed_broker.ask("POST", "/api/v1/publish", body, headers | own)[0] == 200
