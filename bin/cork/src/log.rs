@@ -7,28 +7,24 @@ use std::io::{self, IsTerminal as _};
 
 use cork_broker::config::{Log as LogConfig, LogFormat, LogLevel, LogOutput, Subsystem};
 use tracing_subscriber::{
-    Layer, Registry,
+    Registry,
     filter::{LevelFilter, Targets},
-    layer::{Layered, SubscriberExt as _},
+    layer::SubscriberExt as _,
     reload::{self, Handle},
     util::SubscriberInitExt as _,
 };
 
 use cork_http::LogBook;
-use tail::Tail;
-use writer::{Output, Queue, WriterThread};
+use line::Look;
+use writer::{Output, WriterThread};
 
 mod journal;
-mod tail;
+mod line;
 mod writer;
-
-type Lines = Box<dyn Layer<Registry> + Send + Sync>;
-type Base = Layered<reload::Layer<Lines, Registry>, Registry>;
 
 /// The running log. What is still on its way is written when this is dropped.
 pub(crate) struct Log {
-    lines: Handle<Lines, Registry>,
-    filter: Handle<Targets, Base>,
+    filter: Handle<Targets, Registry>,
     thread: WriterThread,
     book: LogBook,
 }
@@ -38,12 +34,11 @@ impl Log {
     ///
     /// An output that does not work is no reason not to start: the lines go to standard error then.
     pub(crate) fn start(config: &LogConfig) -> io::Result<Self> {
-        let thread = WriterThread::start(output(config))?;
-        let (layer, lines) = reload::Layer::new(lines(config, thread.queue()));
-        let (targets, filter) = reload::Layer::new(filter(config));
         let book = LogBook::default();
-        tracing_subscriber::registry().with(layer).with(targets).with(Tail(book.clone())).init();
-        Ok(Self { lines, filter, thread, book })
+        let thread = WriterThread::start(output(config), look(config), book.clone())?;
+        let (targets, filter) = reload::Layer::new(filter(config));
+        tracing_subscriber::registry().with(targets).with(thread.queue()).init();
+        Ok(Self { filter, thread, book })
     }
 
     /// The last lines, for who looks at them over HTTP.
@@ -59,10 +54,10 @@ impl Log {
         } else {
             self.thread.switch(output(new));
         }
-        // These fail only where there is no log any more.
+        // It fails only where there is no log any more.
         let _ = self.filter.reload(filter(new));
         if old.output != new.output || old.format != new.format {
-            let _ = self.lines.reload(lines(new, self.thread.queue()));
+            self.thread.dress(look(new));
         }
     }
 }
@@ -92,19 +87,17 @@ fn level(level: LogLevel) -> LevelFilter {
 }
 
 /// How a line looks.
-fn lines(config: &LogConfig, queue: Queue) -> Lines {
+fn look(config: &LogConfig) -> Look {
     let in_journal = match config.output {
         LogOutput::Journal => true,
         LogOutput::Stderr => journal::is_stderr(),
         LogOutput::File(_) => false,
     };
     let colours = config.output == LogOutput::Stderr && io::stderr().is_terminal();
-    let layer = tracing_subscriber::fmt::layer().with_writer(queue).with_ansi(colours);
     match config.format {
         // The journal notes the time itself.
-        LogFormat::Text if in_journal => layer.without_time().boxed(),
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => Look::Text { time: !in_journal, colours },
+        LogFormat::Json => Look::Json,
     }
 }
 

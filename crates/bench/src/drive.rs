@@ -25,6 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) expected: u64,
     pub(crate) faults: Faults,
     pub(crate) latency: hdrhistogram::Histogram<u64>,
+    pub(crate) acknowledgement: hdrhistogram::Histogram<u64>,
     pub(crate) lag: hdrhistogram::Histogram<u64>,
     pub(crate) why_ended: Option<String>,
     /// Resident memory of the broker before and after it got its subscriptions, and at the end of the measurement.
@@ -93,6 +94,7 @@ pub(crate) fn run(plan: &Plan, shape: &Shape, thread: usize, clock: Instant) -> 
         faults: traffic.ledger.close(),
         rss: [before.rss_bytes(), subscribed.rss_bytes(), end.reading.rss_bytes()],
         latency: traffic.latency,
+        acknowledgement: traffic.acknowledgement,
         lag: traffic.lag,
         why_ended: traffic.why_ended,
         subscribe_time,

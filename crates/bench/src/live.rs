@@ -127,6 +127,9 @@ fn report(name: &str, args: &TrafficArgs, parts: &[Shape], outcomes: &[Outcome])
     report.put("lost_percent", "lost", "%", ratio(lost, expected) * 100.0);
     if args.rate.is_some() {
         report.put_latency(&merged(outcomes, |outcome| &outcome.latency));
+        if args.qos != QoS::AtMostOnce {
+            report.put_acknowledgement(&merged(outcomes, |outcome| &outcome.acknowledgement));
+        }
         let lag = merged(outcomes, |outcome| &outcome.lag);
         report.put("generator_late_us_p99", "generator late, 99 % below", "us", latency::micros(&lag, 0.99));
         report.put("generator_late_us_max", "generator late, largest", "us", latency::micros(&lag, 1.0));

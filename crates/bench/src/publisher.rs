@@ -19,6 +19,8 @@ pub(crate) struct Publisher {
     pub(crate) under_way: u32,
     /// Open loop: numbers in the timetable of messages that are due and not sent.
     pub(crate) due: std::collections::VecDeque<u64>,
+    /// Open loop: Packet Identifiers without acknowledgement, and when each message was due.
+    pub(crate) owed: std::collections::VecDeque<(PacketId, Nanos)>,
     /// On the list of those that may send.
     pub(crate) ready: bool,
     /// When something last moved.
@@ -34,6 +36,7 @@ impl Publisher {
             inflight_max,
             under_way: 0,
             due: std::collections::VecDeque::new(),
+            owed: std::collections::VecDeque::new(),
             ready: false,
             moved_at: 0,
             packet_id: LAST,
@@ -48,6 +51,12 @@ impl Publisher {
         self.packet_id = self.packet_id.next();
         self.unacknowledged += 1;
         Some(self.packet_id)
+    }
+
+    /// When the message was due that is acknowledged now. Brokers answer in order, so it is nearly always the first.
+    pub(crate) fn settle(&mut self, id: PacketId) -> Option<Nanos> {
+        let place = self.owed.iter().position(|(owed, _)| *owed == id)?;
+        self.owed.remove(place).map(|(_, due)| due)
     }
 }
 
@@ -135,6 +144,17 @@ impl Writer {
 mod tests {
     use super::*;
     use cork_packet::{Packet, Receiver, decode};
+
+    #[test]
+    fn an_acknowledgement_is_told_from_the_others_by_its_identifier() {
+        let mut publisher = Publisher::new(0, 10);
+        let ids: Vec<PacketId> = (0..3).filter_map(|_| publisher.next_packet_id(QoS::AtLeastOnce)).collect();
+        publisher.owed.extend(ids.iter().copied().zip([10, 20, 30]));
+        assert_eq!(publisher.settle(ids[0]), Some(10));
+        assert_eq!(publisher.settle(ids[2]), Some(30), "out of order");
+        assert_eq!(publisher.settle(ids[2]), None, "once");
+        assert_eq!(publisher.settle(ids[1]), Some(20));
+    }
 
     #[test]
     fn prepared_packets_are_the_same_as_written_ones() {

@@ -113,6 +113,18 @@ impl Report {
         }
     }
 
+    /// The same of the time until the publisher had PUBACK or PUBCOMP.
+    pub(crate) fn put_acknowledgement(&mut self, times: &Histogram<u64>) {
+        let rows = [
+            ("acknowledged_us_p50", "acknowledged, half within", 0.5),
+            ("acknowledged_us_p99", "acknowledged, 99 % within", 0.99),
+            ("acknowledged_us_p999", "acknowledged, 99.9 % within", 0.999),
+        ];
+        for (key, label, quantile) in rows {
+            self.put(key, label, "us", micros(times, quantile));
+        }
+    }
+
     /// Growth of memory for each of `items`.
     pub(crate) fn put_growth(
         &mut self,

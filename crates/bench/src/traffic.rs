@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cork_packet::{Ack, Packet, Publish, QoS};
+use cork_packet::{Ack, Packet, PacketId, Publish, QoS};
 use hdrhistogram::Histogram;
 
 use crate::engine::{Engine, Handler};
@@ -66,6 +66,8 @@ pub(crate) struct Traffic {
     /// Latency counts for messages that were due from the first to the second.
     pub(crate) measured: (Nanos, Nanos),
     pub(crate) latency: Histogram<u64>,
+    /// The same up to the acknowledgement the publisher gets.
+    pub(crate) acknowledgement: Histogram<u64>,
     /// How late the generator itself sent.
     pub(crate) lag: Histogram<u64>,
     /// What the broker said when it ended the first connection.
@@ -93,6 +95,7 @@ impl Traffic {
             last_arrival: 0,
             measured: (Nanos::MAX, Nanos::MAX),
             latency: latency::histogram(),
+            acknowledgement: latency::histogram(),
             lag: latency::histogram(),
             why_ended: None,
         }
@@ -196,6 +199,9 @@ impl Traffic {
         let packet_id = publisher.next_packet_id(self.plan.qos);
         self.unacknowledged += u64::from(packet_id.is_some());
         publisher.under_way += self.ledger.send(number);
+        if let Some(id) = packet_id.filter(|_| self.timetable.is_some()) {
+            publisher.owed.push_back((id, due));
+        }
         let stamp = Stamp { run: self.plan.run, publisher: small(number), sequence, time: tick(due) };
         let (topic, writer) = (self.ledger.topic(number), &mut self.writer);
         engine.out(publisher.id, |out| writer.write(out, topic, packet_id, stamp));
@@ -240,11 +246,16 @@ impl Traffic {
         }
     }
 
-    fn acknowledged(&mut self, id: usize, now: Nanos) {
+    fn acknowledged(&mut self, id: usize, packet: PacketId, now: Nanos) {
         let Some(Role::Publisher(number)) = self.roles.get(id).copied() else { return };
         let publisher = &mut self.publishers[number];
         publisher.unacknowledged = publisher.unacknowledged.saturating_sub(1);
         publisher.moved_at = now;
+        if let Some(due) = publisher.settle(packet)
+            && (self.measured.0..self.measured.1).contains(&due)
+        {
+            self.acknowledgement.saturating_record(now.saturating_sub(due));
+        }
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
         self.wake(number);
     }
@@ -260,6 +271,7 @@ impl Traffic {
                 self.ledger.forgive(publisher.under_way);
                 self.unacknowledged = self.unacknowledged.saturating_sub(u64::from(publisher.unacknowledged));
                 (publisher.under_way, publisher.unacknowledged, publisher.moved_at) = (0, 0, now);
+                publisher.owed.clear();
                 self.wake(number);
             }
         }
@@ -291,11 +303,11 @@ impl Handler for Traffic {
             }
             Packet::PubAck(ack) | Packet::PubComp(ack) => {
                 self.ledger.faults.refused += u64::from(ack.reason.is_error());
-                self.acknowledged(id, now);
+                self.acknowledged(id, ack.packet_id, now);
             }
             Packet::PubRec(ack) if ack.reason.is_error() => {
                 self.ledger.faults.refused += 1;
-                self.acknowledged(id, now);
+                self.acknowledged(id, ack.packet_id, now);
             }
             Packet::PubRec(ack) => engine.send(id, &Packet::PubRel(Ack::success(ack.packet_id))),
             Packet::PubRel(ack) => engine.send(id, &Packet::PubComp(Ack::success(ack.packet_id))),

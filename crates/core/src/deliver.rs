@@ -179,7 +179,7 @@ impl Board {
         let session = &self.sessions[six as usize];
         let (online, persistent) = (session.is_online(), session.is_persistent());
         // At QoS 2 nothing goes out that a crash would let happen again: neither the publication nor its identifier.
-        let exactly = how.qos == QoS::ExactlyOnce;
+        let exactly = how.qos == QoS::ExactlyOnce || self.tells_by_identity(session);
         let waits = match publication.once {
             Some(ticket) if is_elsewhere(ticket) => exactly || persistent,
             Some(_) => exactly,
@@ -193,6 +193,12 @@ impl Board {
         } else if online || persistent {
             self.enqueue(six, publication, how, Ticket(0));
         }
+    }
+
+    /// Whether a Session's reader tells messages apart by their identity. Published again after a crash, a message that
+    /// nobody stored has another one.
+    fn tells_by_identity(&self, session: &Session) -> bool {
+        self.conns.get(session.conn as usize).and_then(Option::as_ref).is_some_and(|conn| conn.facts)
     }
 
     fn deliver_at_most_once(&mut self, index: u32, publication: &mut Publication<'_>, how: How<'_>) {

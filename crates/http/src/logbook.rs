@@ -51,15 +51,15 @@ impl Default for LogBook {
 }
 
 impl LogBook {
-    /// Notes a line that says this now. Never waits for a reader.
+    /// Notes a line of this time (RFC 3339). Never waits for a reader.
     pub fn push(
         &self,
+        time: String,
         level: &'static str,
         subsystem: &'static str,
         message: String,
         fields: Vec<(&'static str, Value)>,
     ) {
-        let time = crate::time::text(crate::time::now());
         let line = Arc::new(LogLine { time, level, subsystem, message, fields: fields.into() });
         let mut lines = self.lines();
         if lines.len() == LINES_MAX {

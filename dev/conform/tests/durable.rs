@@ -93,6 +93,26 @@ fn a_message_is_delivered_before_it_is_stored_but_acknowledged_after() {
     assert_eq!(firsts(&mut lab, publisher), []);
 }
 
+/// A sink tells messages apart by their identity, and one that is published again after a crash has another.
+#[test]
+fn who_is_told_the_identity_of_messages_gets_them_when_they_are_stored() {
+    for flags in [2, 4] {
+        let (mut lab, _, _, publisher) = lab(V5);
+        let sink = lab.open_inside(V5);
+        let asks = [vec![0x26], wire::string("cork-facts"), wire::string("")].concat();
+        let properties = [&[0x11, 0xFF, 0xFF, 0xFF, 0xFF], &asks[..]].concat();
+        let connect = Connect { clean: false, properties, ..Connect::new(V5, "$cork/sink/all") };
+        lab.send(sink, &connect.bytes());
+        lab.send(sink, &wire::subscribe(V5, 1, &[("#", 1)]));
+        lab.packets(sink);
+        lab.pause_store();
+        lab.send(publisher, &wire::publish(V5, flags, "kept", Some(1), b"x"));
+        assert!(lab.payloads(sink).is_empty(), "flags {flags}");
+        lab.store_answers();
+        assert_eq!(lab.payloads(sink), [b"x"], "flags {flags}");
+    }
+}
+
 #[test]
 fn acknowledgements_keep_the_order_of_what_they_answer() {
     let (mut lab, _, _, publisher) = lab(V5);

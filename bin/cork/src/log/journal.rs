@@ -5,7 +5,7 @@
 
 use std::{env, io, os::unix::fs::MetadataExt as _, os::unix::net::UnixDatagram, path::Path};
 
-use super::writer::{Line, priority};
+use super::writer::{Written, priority};
 
 /// Where the journal listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -24,12 +24,12 @@ impl Journal {
         Ok(Self(socket))
     }
 
-    pub(super) fn put(&self, line: &Line) -> io::Result<()> {
+    pub(super) fn put(&self, line: &Written) -> io::Result<()> {
         self.0.send(&entry(line)).map(|_| ())
     }
 }
 
-fn entry(line: &Line) -> Vec<u8> {
+fn entry(line: &Written) -> Vec<u8> {
     let text = line.text.strip_suffix(b"\n").unwrap_or(&line.text);
     let mut entry = Vec::with_capacity(text.len() + 80);
     put_field(&mut entry, "PRIORITY", priority(line.level).to_string().as_bytes());
@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
 
-    fn line(text: &str) -> Line {
-        Line { level: Level::WARN, subsystem: "net", text: text.as_bytes().to_vec() }
+    fn line(text: &str) -> Written {
+        Written { level: Level::WARN, subsystem: "net", text: text.as_bytes().to_vec() }
     }
 
     #[test]

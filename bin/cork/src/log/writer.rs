@@ -15,10 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+use cork_http::LogBook;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{Layer, layer::Context};
 
-use super::journal::Journal;
+use super::{
+    journal::Journal,
+    line::{Line, Look},
+};
 
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING_MAX: usize = 4096;
@@ -45,10 +49,12 @@ enum Order {
 #[derive(Default)]
 struct Wishes {
     output: Option<Output>,
+    look: Option<Look>,
     reopen: bool,
 }
 
-pub(super) struct Line {
+/// A line as it is written.
+pub(super) struct Written {
     pub(super) level: Level,
     pub(super) subsystem: &'static str,
     /// With a line feed at its end.
@@ -78,11 +84,12 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(super) fn start(output: Output) -> io::Result<Self> {
+    /// `book` gets every line, too.
+    pub(super) fn start(output: Output, look: Look, book: LogBook) -> io::Result<Self> {
         let (orders, received) = sync_channel(WAITING_MAX);
         let count = Arc::new(Count::default());
         let wishes = Arc::new(Mutex::new(Wishes::default()));
-        let desk = Desk { output, count: Arc::clone(&count), wishes: Arc::clone(&wishes) };
+        let desk = Desk { output, look, book, count: Arc::clone(&count), wishes: Arc::clone(&wishes) };
         thread::Builder::new().name("log".to_owned()).spawn(move || desk.work(&received))?;
         Ok(Self { queue: Queue { orders, count }, wishes })
     }
@@ -93,6 +100,11 @@ impl WriterThread {
 
     pub(super) fn switch(&self, output: Output) {
         self.wish(|wishes| wishes.output = Some(output));
+    }
+
+    /// Has lines look otherwise from now on.
+    pub(super) fn dress(&self, look: Look) {
+        self.wish(|wishes| wishes.look = Some(look));
     }
 
     pub(super) fn reopen(&self) {
@@ -117,58 +129,30 @@ impl Drop for WriterThread {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = Entry<'a>;
-
-    fn make_writer(&'a self) -> Entry<'a> {
-        Entry { queue: self, level: Level::INFO, subsystem: "broker" }
-    }
-
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Entry<'a> {
-        let subsystem =
-            ["net", "client", "access", "store"].into_iter().find(|name| *name == metadata.target());
-        Entry { queue: self, level: *metadata.level(), subsystem: subsystem.unwrap_or("broker") }
+impl<S: Subscriber> Layer<S> for Queue {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.put(Line::of(event));
     }
 }
 
 impl Queue {
-    /// Whether there was room.
-    fn put(&self, level: Level, subsystem: &'static str, text: &[u8]) -> bool {
-        let bytes = &self.count.waiting_bytes;
-        if bytes.fetch_add(text.len(), Ordering::Relaxed) + text.len() <= WAITING_BYTES_MAX {
-            let line = Line { level, subsystem, text: text.to_vec() };
-            if !matches!(self.orders.try_send(Order::Line(line)), Err(TrySendError::Full(_))) {
-                return true;
-            }
+    fn put(&self, line: Line) {
+        let (waiting, bytes) = (&self.count.waiting_bytes, line.bytes());
+        if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX
+            && !matches!(self.orders.try_send(Order::Line(line)), Err(TrySendError::Full(_)))
+        {
+            return;
         }
-        bytes.fetch_sub(text.len(), Ordering::Relaxed);
-        false
-    }
-}
-
-/// Takes one line.
-pub(super) struct Entry<'a> {
-    queue: &'a Queue,
-    level: Level,
-    subsystem: &'static str,
-}
-
-impl Write for Entry<'_> {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        if !self.queue.put(self.level, self.subsystem, text) {
-            self.queue.count.lost.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.count.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// What the thread has.
 struct Desk {
     output: Output,
+    look: Look,
+    book: LogBook,
     count: Arc<Count>,
     wishes: Arc<Mutex<Wishes>>,
 }
@@ -195,11 +179,28 @@ impl Desk {
     fn write(&mut self, lines: &mut Vec<Line>) {
         self.fulfil();
         if !lines.is_empty() {
-            self.output.put(lines);
-            let bytes = lines.drain(..).map(|line| line.text.len()).sum();
+            let bytes = lines.iter().map(Line::bytes).sum();
+            self.put(lines);
+            lines.clear();
             self.count.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         self.say_lost();
+    }
+
+    fn put(&mut self, lines: &[Line]) {
+        let written: Vec<Written> = lines
+            .iter()
+            .map(|line| Written {
+                level: line.level,
+                subsystem: subsystem(line.target),
+                text: self.look.show(line).into_bytes(),
+            })
+            .collect();
+        self.output.put(&written);
+        for line in lines {
+            let message = line.message().to_owned();
+            self.book.push(line.time(), line.level_name(), line.target, message, line.to_json_fields());
+        }
     }
 
     fn fulfil(&mut self) {
@@ -207,6 +208,7 @@ impl Desk {
         if let Some(output) = wishes.output {
             self.output = output;
         }
+        self.look = wishes.look.unwrap_or(self.look);
         if wishes.reopen {
             self.output.reopen();
         }
@@ -216,12 +218,16 @@ impl Desk {
         match self.count.lost.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => {
-                let text =
-                    format!("WARN broker: {lost} lines of the log were lost: it is written too slowly\n");
-                self.output.put(&[Line { level: Level::WARN, subsystem: "broker", text: text.into_bytes() }]);
+                let message = format_args!("{lost} lines of the log were lost: it is written too slowly");
+                self.put(&[Line::saying(Level::WARN, "broker", message)]);
             }
         }
     }
+}
+
+/// The journal's name for it: the subsystems that write most, `broker` for the others.
+fn subsystem(target: &str) -> &'static str {
+    ["net", "client", "access", "store"].into_iter().find(|name| *name == target).unwrap_or("broker")
 }
 
 /// Where lines go now.
@@ -259,7 +265,7 @@ impl Output {
     }
 
     /// Writes lines: where they belong, else to standard error, else nowhere.
-    fn put(&mut self, lines: &[Line]) {
+    fn put(&mut self, lines: &[Written]) {
         if self.retry.is_none_or(|when| Instant::now() >= when) {
             match self.place.put(lines) {
                 Ok(()) => {
@@ -281,7 +287,7 @@ impl Output {
 }
 
 impl Place {
-    fn put(&mut self, lines: &[Line]) -> io::Result<()> {
+    fn put(&mut self, lines: &[Written]) -> io::Result<()> {
         match self {
             Self::Stderr(false) => io::stderr().lock().write_all(&text_of(lines)),
             Self::Stderr(true) => {
@@ -322,14 +328,14 @@ impl Place {
     }
 }
 
-fn text_of(lines: &[Line]) -> Vec<u8> {
+fn text_of(lines: &[Written]) -> Vec<u8> {
     let mut text = Vec::with_capacity(lines.iter().map(|line| line.text.len()).sum());
     lines.iter().for_each(|line| text.extend_from_slice(&line.text));
     text
 }
 
 /// As the journal likes it on a standard error that leads to it: `<6>` before each line.
-fn with_priority(line: &Line) -> Vec<u8> {
+fn with_priority(line: &Written) -> Vec<u8> {
     let mut text = Vec::with_capacity(line.text.len() + 4);
     for part in line.text.split_inclusive(|byte| *byte == b'\n') {
         text.extend_from_slice(format!("<{}>", priority(line.level)).as_bytes());
@@ -354,9 +360,15 @@ mod tests {
 
     use super::*;
 
-    fn line(text: &str) -> Line {
-        Line { level: Level::INFO, subsystem: "net", text: text.as_bytes().to_vec() }
+    fn line(text: &str) -> Written {
+        Written { level: Level::INFO, subsystem: "net", text: text.as_bytes().to_vec() }
     }
+
+    fn said(text: &str) -> Line {
+        Line::saying(Level::INFO, "net", format_args!("{text}"))
+    }
+
+    const LOOK: Look = Look::Text { time: false, colours: false };
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("cork-log-{name}-{}", std::process::id()));
@@ -403,14 +415,20 @@ mod tests {
     }
 
     fn desk(queue: &Queue, path: &Path) -> Desk {
-        Desk { output: Output::file(path), count: Arc::clone(&queue.count), wishes: Arc::default() }
+        Desk {
+            output: Output::file(path),
+            look: LOOK,
+            book: LogBook::default(),
+            count: Arc::clone(&queue.count),
+            wishes: Arc::default(),
+        }
     }
 
     #[test]
     fn who_logs_never_waits_and_what_is_lost_is_counted() {
         let (queue, received) = queue(2);
         for _ in 0..5 {
-            queue.make_writer().write_all(b"line\n").unwrap();
+            queue.put(said("line"));
         }
         assert_eq!(queue.count.lost.load(Ordering::Relaxed), 3);
         let folder = folder("lost");
@@ -418,30 +436,33 @@ mod tests {
         let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
         desk.write(&mut vec![first]);
         let text = fs::read_to_string(folder.join("cork.log")).unwrap();
-        assert!(text.starts_with("line\n") && text.contains("3 lines of the log were lost"), "{text}");
+        assert!(
+            text.starts_with(" INFO net: line\n") && text.contains("3 lines of the log were lost"),
+            "{text}"
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn long_lines_wait_up_to_a_number_of_bytes() {
         let (queue, received) = queue(WAITING_MAX);
-        let long = vec![b'x'; 400_000];
+        let long = "x".repeat(400_000);
         for _ in 0..100 {
-            queue.make_writer().write_all(&long).unwrap();
+            queue.put(said(&long));
         }
         let folder = folder("bytes");
         let mut desk = desk(&queue, &folder.join("cork.log"));
         let lines = |order| if let Order::Line(line) = order { Some(line) } else { None };
         let mut waiting: Vec<Line> = received.try_iter().filter_map(lines).collect();
-        let fits = WAITING_BYTES_MAX / long.len();
+        let fits = WAITING_BYTES_MAX / said(&long).bytes();
         assert_eq!(waiting.len(), fits);
         assert_eq!(queue.count.lost.load(Ordering::Relaxed), 100 - fits as u64);
         // What the thread holds and could not write yet waits as well.
-        queue.make_writer().write_all(&long).unwrap();
+        queue.put(said(&long));
         assert_eq!(received.try_iter().count(), 0);
         desk.write(&mut waiting);
         assert_eq!(queue.count.waiting_bytes.load(Ordering::Relaxed), 0);
-        queue.make_writer().write_all(&long).unwrap();
+        queue.put(said(&long));
         assert_eq!(received.try_iter().count(), 1);
         fs::remove_dir_all(folder).unwrap();
     }
@@ -449,10 +470,11 @@ mod tests {
     #[test]
     fn lines_that_came_together_keep_their_order_and_a_flush_waits_for_those_before_it() {
         let folder = folder("order");
-        let thread = WriterThread::start(Output::file(&folder.join("cork.log"))).unwrap();
-        let wanted: String = (0..1000).map(|number| format!("{number}\n")).collect();
+        let thread =
+            WriterThread::start(Output::file(&folder.join("cork.log")), LOOK, LogBook::default()).unwrap();
+        let wanted: String = (0..1000).map(|number| format!(" INFO net: {number}\n")).collect();
         for number in 0..1000 {
-            thread.queue().make_writer().write_all(format!("{number}\n").as_bytes()).unwrap();
+            thread.queue().put(said(&number.to_string()));
         }
         drop(thread);
         assert_eq!(fs::read_to_string(folder.join("cork.log")).unwrap(), wanted);
@@ -462,7 +484,7 @@ mod tests {
     #[test]
     fn the_journal_is_told_how_important_each_line_is() {
         let text =
-            |level, text: &str| String::from_utf8(with_priority(&Line { level, ..line(text) })).unwrap();
+            |level, text: &str| String::from_utf8(with_priority(&Written { level, ..line(text) })).unwrap();
         assert_eq!(text(Level::INFO, "one\ntwo\n"), "<6>one\n<6>two\n");
         assert_eq!(text(Level::ERROR, "x\n"), "<3>x\n");
     }

@@ -49,6 +49,12 @@ const LATENCY: &[Measure] = &[
     less("latency_us_p999", "p99.9, us"),
     CPU,
 ];
+const KEPT_LATENCY: &[Measure] = &[
+    less("latency_us_p99", "delivered, p99, us"),
+    less("acknowledged_us_p50", "acknowledged, p50, us"),
+    less("acknowledged_us_p99", "acknowledged, p99, us"),
+    CPU,
+];
 const WILDCARD: &[Measure] = &[
     more("delivered_per_second", "delivered/s"),
     CPU,
@@ -97,12 +103,13 @@ const QUICK: &[Shape] = &[
     shape("pairs-q2", "pairs --qos 2", TRAFFIC).with_floor(),
     shape("pairs-q1-kept", "pairs --qos 1 --kept", TRAFFIC),
     shape("latency-q1", "pairs --qos 1 --rate 2000", LATENCY).with_floor(),
+    shape("latency-q1-kept", "pairs --qos 1 --kept --rate 1000", KEPT_LATENCY),
     shape("fan-in-q1", "fan-in --qos 1", TRAFFIC).with_floor(),
     shape("fan-out-q0", "fan-out -n 200 --qos 0", TRAFFIC).with_floor(),
     shape("retained", "retained --messages 20k", RETAINED),
     shape("connect", "connections -n 2000 --churn --resume", CONNECT),
     shape("held", "connections -n 2000 --hold 5s", HELD).with_floor(),
-    shape("offline", "offline -n 50 --messages 200", OFFLINE),
+    shape("offline", "offline -n 50 --messages 2000", OFFLINE),
 ];
 
 const FULL: &[Shape] = &[
@@ -116,7 +123,7 @@ const FULL: &[Shape] = &[
     shape("pairs-mix", "pairs --qos 1 --size 16-256*9,4096", TRAFFIC).with_floor(),
     shape("pairs-q1-kept", "pairs --qos 1 --kept", TRAFFIC),
     shape("pairs-q2-kept", "pairs --qos 2 --kept", TRAFFIC),
-    shape("latency-q1-kept", "pairs --qos 1 --kept --rate 1000", LATENCY),
+    shape("latency-q1-kept", "pairs --qos 1 --kept --rate 1000", KEPT_LATENCY),
     shape("pairs-q1-tls", "pairs --qos 1", TRAFFIC).with_floor().at(Door::Tls),
     shape("pairs-q1-ws", "pairs --qos 1", TRAFFIC).with_floor().at(Door::WebSocket),
     shape("latency-q0", "pairs -n 20 --qos 0 --rate 2000", LATENCY).with_floor(),
