@@ -233,7 +233,7 @@ def test_a_page_shows_a_viewer_what_it_may_read(closed_broker):
 
     publish()
     status, _, problem = closed_broker.ask("GET", "/api/v1/messages?filter=%23&interval=200", headers=viewer)
-    assert (status, problem["code"]) == (403, "denied") and "acl.toml" in problem["detail"]
+    assert (status, problem["code"]) == (403, "denied") and "default of the rights" in problem["detail"]
     query = "/messages?filter=public/%23&filter=secret/%23&interval=200"
     for headers, expected in ((viewer, {"public/a", "public/b/c"}), (admin, {"public/a", "secret/b", "public/b/c"})):
         found = events(closed_broker, query, 6, headers, after=publish)
