@@ -47,6 +47,14 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    """A test that fails half-way leaves no broker and no database behind."""
+    before = list(brokers.started)  # what a whole module shares
+    yield
+    brokers.end_all(but=before)
+
+
 @pytest.fixture
 def figure(request):
     """`figure("text")` prints a measured figure at the end of the run, passed or not."""

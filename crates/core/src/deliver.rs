@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cork_packet::{PacketId, PropertiesBuf, Property, PublishFrame, QoS};
 use cork_proto::{Acked, AliasUse, Phase};
-use cork_store::{Message, Publisher, Record, SubscriptionIds, Ticket, WallTime};
+use cork_store::{Message, MessageId, Publisher, Record, SubscriptionIds, Ticket, WallTime};
 use cork_topic::{Retained as _, Scan};
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
     /// Built when the first receiver must keep it.
     pub(crate) message: Option<Arc<Message>>,
+    /// Its identity, where it has one already.
+    pub(crate) id: Option<MessageId>,
     /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
     pub(crate) once: Option<Ticket>,
     /// The store does not have it as retained: there was no space.
@@ -73,6 +75,7 @@ impl<'a> Publication<'a> {
             expires: message.expires,
             publisher: &message.publisher,
             message: Some(Arc::clone(message)),
+            id: Some(message.id),
             once: None,
             unkept: false,
             ask: Ask::Nothing,
@@ -125,8 +128,9 @@ impl Board {
         if let Some(message) = &publication.message {
             return Arc::clone(message);
         }
+        let id = publication.id.unwrap_or_else(|| self.next_message_id());
         let mut message = Message::new(
-            self.next_message_id(),
+            id,
             publication.topic,
             publication.properties,
             publication.payload,
@@ -426,6 +430,7 @@ impl Board {
         if let Acked::Taken(_) = ended {
             self.stats.inflight -= 1;
             self.record(Record::Done { session: key, delivery });
+            self.something_over(six);
         }
     }
 
@@ -466,6 +471,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
             return true;
         }
         if qos == QoS::AtMostOnce {
@@ -473,6 +479,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
         } else {
             let keep = persistent || queued.delivery.group != NO_GROUP;
             let kept = keep.then(|| Box::new(queued.clone()));

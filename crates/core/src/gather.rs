@@ -133,7 +133,7 @@ impl Shard {
         if self.board.config.shards == 1 {
             return false;
         }
-        if self.router.interested_shards(topic).next().is_some() || self.board.filters.may_want(topic) {
+        if !self.router.interested_shards(topic).is_empty() || self.board.filters.may_want(topic) {
             return true;
         }
         let (matching, groups) = self.router.matching(topic);

@@ -7,7 +7,7 @@ use cork_store::{
     Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, SessionKey, StoreError, Ticket,
 };
 
-use crate::{Event, FilterCounts, Pressure, Settings, Stats, Tally, Users};
+use crate::{Event, FilterCounts, Parcel, Pressure, Settings, Stats, Tally, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -306,6 +306,8 @@ pub enum Item {
         /// The shard that asks, where the sender only passes it on: those it was chosen for had left.
         passed: Option<u16>,
     },
+    /// Small publications for the plain subscriptions there that nobody asks about.
+    Parcel(Box<Parcel>),
     /// The answer to a publication with `gather`.
     Gathered {
         /// The gather.

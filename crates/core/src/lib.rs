@@ -52,6 +52,7 @@ mod io;
 mod lanes;
 mod list;
 mod outbuf;
+mod parcel;
 mod peers;
 mod presence;
 mod pressure;
@@ -83,6 +84,7 @@ pub use event::{Ended, Event, Refused};
 pub use filters::{Attachment, FilterCounts, FilterTable, Who};
 pub use history::HistoryTable;
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
+pub use parcel::Parcel;
 pub use pressure::Pressure;
 pub use query::{
     Answer, ConnectionView, Query, Reader, RetainedView, SessionView, SubscriptionPlace, SubscriptionView,

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use cork_store::Ticket;
+use cork_store::{MessageId, Ticket};
 
 use crate::{
     board::Board,
@@ -13,6 +13,7 @@ use crate::{
     deliver::{Ask, Publication},
     filters::FilterCounts,
     io::{Batch, Item, Output, Waiter},
+    parcel::{self, Parcel},
     presence,
     router::{Group, Remote},
     shard::Shard,
@@ -33,6 +34,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Peers {
     /// By shard.
     batches: Vec<Vec<Item>>,
+    /// Scratch: the shards that want the present publication.
+    interested: Vec<u16>,
     /// Shared subscriptions of the present publication whose turn falls to another shard.
     pub(crate) chosen: Vec<Chosen>,
     /// Those with Sessions that outlive their connections, by shard.
@@ -49,6 +52,7 @@ impl Peers {
     pub(crate) fn new(shards: u16) -> Self {
         Self {
             batches: (0..shards).map(|_| Vec::new()).collect(),
+            interested: Vec::new(),
             chosen: Vec::new(),
             keeps: vec![false; usize::from(shards)],
             owed: VecDeque::new(),
@@ -61,6 +65,17 @@ impl Peers {
         if let Some(batch) = self.batches.get_mut(usize::from(shard)) {
             batch.push(item);
         }
+    }
+
+    /// Hands a small publication over that nobody keeps or asks about.
+    fn pack(&mut self, shard: u16, id: MessageId, publication: &Publication<'_>) {
+        let Some(batch) = self.batches.get_mut(usize::from(shard)) else { return };
+        if let Some(Item::Parcel(parcel)) = batch.last_mut() {
+            return parcel.push(id, publication);
+        }
+        let mut parcel = Box::<Parcel>::default();
+        parcel.push(id, publication);
+        batch.push(Item::Parcel(parcel));
     }
 
     /// As [`Shard::count_kept`].
@@ -103,8 +118,14 @@ impl Shard {
         if self.board.config.shards == 1 {
             return here;
         }
-        let interested: Vec<u16> = self.router.interested_shards(publication.topic).collect();
+        let mut interested = std::mem::take(&mut self.peers.interested);
+        interested.clear();
+        interested.extend_from_slice(self.router.interested_shards(publication.topic));
         let chosen = std::mem::take(&mut self.peers.chosen);
+        if interested.is_empty() && chosen.is_empty() && !publication.retain {
+            self.peers.interested = interested;
+            return here;
+        }
         let anybody = here || !interested.is_empty() || !chosen.is_empty();
         for shard in self.others() {
             let plain = interested.contains(&shard);
@@ -112,7 +133,6 @@ impl Shard {
             let outlives = here.clone().any(|chosen| chosen.outlives);
             let groups: Vec<Arc<str>> = here.map(|chosen| Arc::clone(&chosen.group)).collect();
             if plain || publication.retain || !groups.is_empty() {
-                let message = self.board.message(publication);
                 let routed = plain || !groups.is_empty();
                 let (answer, gather) = match publication.ask {
                     Ask::Stored(waiter) if routed && (outlives || self.peers.keeps[usize::from(shard)]) => {
@@ -121,7 +141,19 @@ impl Shard {
                     Ask::Records(gather) if routed => (None, Some(gather)),
                     _ => (None, None),
                 };
-                publication.asked += u16::from(answer.is_some() || gather.is_some());
+                let asks = answer.is_some() || gather.is_some();
+                publication.asked += u16::from(asks);
+                if groups.is_empty()
+                    && !asks
+                    && !publication.retain
+                    && publication.message.is_none()
+                    && publication.payload.len() <= parcel::PAYLOAD_BYTES_MAX
+                {
+                    let id = *publication.id.get_or_insert_with(|| self.board.next_message_id());
+                    self.peers.pack(shard, id, publication);
+                    continue;
+                }
+                let message = self.board.message(publication);
                 let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
                 let passed = None;
                 let item =
@@ -129,6 +161,7 @@ impl Shard {
                 self.peers.tell(shard, item);
             }
         }
+        self.peers.interested = interested;
         anybody
     }
 
@@ -161,6 +194,7 @@ impl Shard {
         for item in batch.items {
             match item {
                 Item::Publish { .. } => self.on_publication(from, item),
+                Item::Parcel(parcel) => self.on_parcel(&parcel),
                 Item::Gathered { gather, part, records, tally } => {
                     self.on_gathered(from, gather, part, records, tally);
                 }
@@ -198,6 +232,17 @@ impl Shard {
                         *slot = *stats;
                     }
                 }
+            }
+        }
+    }
+
+    /// Another shard has small publications for plain subscriptions here.
+    fn on_parcel(&mut self, parcel: &Parcel) {
+        for mut publication in parcel.publications() {
+            let mark = self.board.records.len();
+            self.route(&mut publication, NO_SESSION, false);
+            if self.board.records.len() > mark && !self.board.config.history.is_empty() {
+                self.board.record_remembered(&mut publication);
             }
         }
     }

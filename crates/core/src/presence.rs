@@ -222,6 +222,7 @@ impl Shard {
             expires: facts.expires,
             publisher: &publisher,
             message: None,
+            id: None,
             once: None,
             unkept: false,
             ask: Ask::Nothing,

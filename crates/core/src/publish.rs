@@ -153,6 +153,7 @@ impl Shard {
             expires: expiry.map(|seconds| wall.plus_seconds(seconds)),
             publisher: &publisher,
             message: None,
+            id: None,
             once: None,
             unkept: false,
             ask: Ask::Nothing,
@@ -337,7 +338,7 @@ impl Shard {
         if publish.retain || (publish.qos == QoS::ExactlyOnce && persistent(six)) {
             return true;
         }
-        if self.router.interested_shards(topic).next().is_some() || self.board.filters.may_want(topic) {
+        if !self.router.interested_shards(topic).is_empty() || self.board.filters.may_want(topic) {
             return true;
         }
         let (matching, _) = self.router.matching(topic);

@@ -121,9 +121,6 @@ impl Group {
     }
 }
 
-/// What a topic matched: subscribers, sorted.
-type Matches = Box<[(u32, SubValue)]>;
-
 /// Filters to subscribers.
 pub(crate) struct Router {
     pub(crate) index: SubscriptionIndex<SubValue>,
@@ -131,9 +128,11 @@ pub(crate) struct Router {
     group_names: HashMap<Arc<str>, u32, FixedState>,
     /// Plain filters other shards have subscribers for; key: shard.
     pub(crate) interest: SubscriptionIndex<()>,
-    cache: RouteCache,
+    cache: RouteCache<(u32, SubValue)>,
+    interest_cache: RouteCache<u16>,
     scratch: Vec<(u32, SubValue)>,
-    scratch_shards: Vec<(u32, ())>,
+    scratch_interest: Vec<(u32, ())>,
+    scratch_shards: Vec<u16>,
 }
 
 impl Router {
@@ -144,7 +143,9 @@ impl Router {
             group_names: HashMap::with_hasher(FixedState::with_seed(seed)),
             interest: SubscriptionIndex::new(seed),
             cache: RouteCache::new(seed),
+            interest_cache: RouteCache::new(seed),
             scratch: Vec::new(),
+            scratch_interest: Vec::new(),
             scratch_shards: Vec::new(),
         }
     }
@@ -168,13 +169,24 @@ impl Router {
         (routes, &mut self.groups)
     }
 
-    /// Other shards with plain subscribers of `topic`.
-    pub(crate) fn interested_shards(&mut self, topic: &str) -> impl Iterator<Item = u16> + '_ {
+    /// Other shards with plain subscribers of `topic`, ascending.
+    pub(crate) fn interested_shards(&mut self, topic: &str) -> &[u16] {
+        if self.interest.is_empty() {
+            return &[];
+        }
+        self.interest_cache.follow(self.interest.generation());
+        if let Some(at) = self.interest_cache.find(topic) {
+            return self.interest_cache.routes(at);
+        }
+        self.scratch_interest.clear();
+        self.interest.matches(topic, &mut self.scratch_interest);
+        let shards = self.scratch_interest.iter().filter_map(|(shard, ())| u16::try_from(*shard).ok());
         self.scratch_shards.clear();
-        self.interest.matches(topic, &mut self.scratch_shards);
+        self.scratch_shards.extend(shards);
         self.scratch_shards.sort_unstable();
         self.scratch_shards.dedup();
-        self.scratch_shards.iter().filter_map(|(shard, ())| u16::try_from(*shard).ok())
+        self.interest_cache.insert(topic, &self.scratch_shards);
+        &self.scratch_shards
     }
 
     /// The group of a shared subscription, if it exists.
@@ -253,9 +265,10 @@ impl Router {
 }
 
 /// Topics and who gets their messages, as long as no subscription changes.
-struct RouteCache {
+struct RouteCache<T> {
     topics: HashMap<Box<str>, u32, FixedState>,
-    routes: Vec<Matches>,
+    /// Subscribers, or shards: sorted.
+    routes: Vec<Box<[T]>>,
     /// Of the topics' names and the routes.
     bytes: usize,
     generation: u64,
@@ -265,7 +278,7 @@ struct RouteCache {
     rest: u32,
 }
 
-impl RouteCache {
+impl<T: Copy> RouteCache<T> {
     fn new(seed: u64) -> Self {
         Self {
             topics: HashMap::with_hasher(FixedState::with_seed(seed)),
@@ -307,11 +320,11 @@ impl RouteCache {
     }
 
     #[inline]
-    fn routes(&self, at: usize) -> &[(u32, SubValue)] {
+    fn routes(&self, at: usize) -> &[T] {
         self.routes.get(at).map_or(&[], |routes| routes)
     }
 
-    fn insert(&mut self, topic: &str, routes: &[(u32, SubValue)]) {
+    fn insert(&mut self, topic: &str, routes: &[T]) {
         if self.rest > 0 {
             return;
         }

@@ -229,6 +229,7 @@ impl Shard {
             expires: None,
             publisher: &publisher,
             message: None,
+            id: None,
             once: None,
             unkept: false,
             ask: Ask::Nothing,

@@ -72,7 +72,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             }
             Node::Has(inner, name) => {
                 let inner = self.value(inner)?;
-                Ok(Value::Bool(self.field(&inner, name)?.is_some()))
+                self.has(&inner, name).map(Value::Bool)
             }
             Node::Index(both) => self.index(&both.0, &both.1),
             Node::Not(_) | Node::And(_) | Node::Or(_) | Node::Relation(..) | Node::In(_) => {
@@ -166,6 +166,18 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             at = document.field(at, name).ok_or(Miss::Absent)?;
         }
         self.part(at)
+    }
+
+    /// Whether a map has a field, whatever can be said of its value.
+    fn has(&mut self, map: &Value<'e>, name: &str) -> Result<bool> {
+        let document = self.seen.document();
+        if let Value::Part(at) = map
+            && let Kind::Map(pairs) = document.kind(*at)
+        {
+            self.step(pairs as usize / 8)?;
+            return Ok(document.field(*at, name).is_some());
+        }
+        Ok(self.field(map, name)?.is_some())
     }
 
     /// The field of a map; `Ok(None)` when it does not have it.

@@ -129,23 +129,30 @@ impl Reader<'_> {
     #[inline]
     fn string(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
         let from = self.at + 1;
-        self.at = from;
-        let mut escaped = false;
+        let rest = self.bytes.get(from..).ok_or(NotThis)?;
+        let to = from + plain_len(rest);
+        // Nearly always the first byte that is not plain is the quote at the end.
+        if self.bytes.get(to) == Some(&b'"') {
+            self.at = to + 1;
+            return writer.value(Kind::Text(place(from), place(to)));
+        }
+        self.escaped(from, to, writer)
+    }
+
+    /// A string from `from` on that has an escape at `at`, or something that must not be there.
+    #[cold]
+    fn escaped(&mut self, from: usize, at: usize, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        self.at = at;
         loop {
-            self.at += plain_len(&self.bytes[self.at..]);
             match self.peek().ok_or(NotThis)? {
                 b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    self.at += escape_len(&self.bytes[self.at..]).ok_or(NotThis)?;
-                }
+                b'\\' => self.at += escape_len(&self.bytes[self.at..]).ok_or(NotThis)?,
                 _ => return Err(NotThis), // a control character
             }
+            self.at += plain_len(&self.bytes[self.at..]);
         }
-        let to = self.at;
         self.at += 1;
-        let (from, to) = (place(from), place(to));
-        writer.value(if escaped { Kind::Escaped(from, to) } else { Kind::Text(from, to) })
+        writer.value(Kind::Escaped(place(from), place(self.at - 1)))
     }
 }
 

@@ -131,12 +131,16 @@ impl<'a> Document<'a> {
     pub(crate) fn field(self, map: u32, name: &str) -> Option<u32> {
         let end = self.next(map);
         let (mut key, mut found) = (map + 1, None);
+        let last = name.as_bytes().last();
         while key < end {
             let Some(entry) = self.entries.get(key as usize) else { break };
             let value = entry.next;
             let same = match entry.kind {
+                // Names of one payload often begin alike: the last byte tells most of them apart.
                 Kind::Text(from, to) => {
-                    (to - from) as usize == name.len() && self.range(from, to) == name.as_bytes()
+                    (to - from) as usize == name.len()
+                        && self.payload.get(to.wrapping_sub(1) as usize).filter(|_| to > from) == last
+                        && self.range(from, to) == name.as_bytes()
                 }
                 Kind::Escaped(..) => self.text(key).is_some_and(|text| text == name),
                 _ => false,

@@ -109,13 +109,25 @@ fn random(options: &Options) -> Result<(LogId, u64), OpenError> {
     Ok((LogId(log_id), seed))
 }
 
+/// Where a new log begins to count its starts: anywhere, so that messages of two brokers, which may be saved to one
+/// database, have different names. There is room above for millions of starts.
+fn first_epoch(options: &Options) -> Result<u32, OpenError> {
+    let (_, random) = random(options)?;
+    let spread = random & (EPOCHS / 2 - 1);
+    Ok(if options.seed.is_some() { 0 } else { u32::try_from(spread).unwrap_or(0) })
+}
+
+/// Numbers of Sessions have so many bits for the epoch.
+const EPOCHS: u64 = 1 << 24;
+
 impl<D: Disk> Log<D> {
     /// Opens the log on this disk, or makes one.
     ///
     /// # Errors
     /// See [`OpenError`]. Nothing is changed then, except that what a crash left unfinished may have been cut off.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovered, OpenReport), OpenError> {
-        Self::open_from(disk, options, 0, &mut |_, _| false)
+        let first = first_epoch(&options)?;
+        Self::open_from(disk, options, first, &mut |_, _| false)
     }
 
     /// The same for a log beside a history: the report has the messages that the history should have and `wants`.
@@ -127,7 +139,8 @@ impl<D: Disk> Log<D> {
         options: Options,
         wants: &'a mut Wants<'a>,
     ) -> Result<(Self, Recovered, OpenReport), OpenError> {
-        Self::open_from(disk, options, 0, wants)
+        let first = first_epoch(&options)?;
+        Self::open_from(disk, options, first, wants)
     }
 
     /// Makes a log, and counts its starts from this epoch on.

@@ -45,7 +45,8 @@ impl Answer {
         self.status >= 200 && self.status < 300
     }
 
-    /// What an answer other than a success means: 400, 413, 415 and 422 lie in what was sent, all others may pass.
+    /// What an answer other than a success means: 400, 413, 415 and 422 lie in what was sent; that nobody may log in, or
+    /// that the server is busy, does not; of all others nobody knows.
     #[must_use]
     pub fn fault(&self) -> Fault {
         let text = self.text.trim();
@@ -53,7 +54,8 @@ impl Answer {
         let why = format!("the server answered {}{separator}{text}", self.status);
         match self.status {
             400 | 413 | 415 | 422 => Fault::Refused(why),
-            _ => Fault::Unavailable(why),
+            300..=399 | 401 | 403 | 407 | 408 | 421 | 425 | 429 | 502..=504 | 511 => Fault::Unavailable(why),
+            _ => Fault::Failed(why),
         }
     }
 }
@@ -66,13 +68,15 @@ pub struct Poster {
     /// What goes before every path: that of the URL.
     base: Uri,
     fields: Vec<(HeaderName, HeaderValue)>,
+    /// What servers must not be quoted with.
+    secrets: Vec<Secret>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// Of an answer so much is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Of an error so much is shown.
-const SHOWN_BYTES_MAX: usize = 300;
+const SHOWN_CHARS_MAX: usize = 300;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Poster {
@@ -97,8 +101,9 @@ impl Poster {
             .clone()
             .map(|user| (user, login.password.as_ref().map_or("", Secret::expose).to_owned()))
             .or(user);
-        let basic =
-            user.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        let basic = user
+            .as_ref()
+            .map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
         if let Some(text) = login.authorization.as_ref().map(|secret| secret.expose().to_owned()).or(basic) {
             let mut value = value("authorization", &text)?;
             value.set_sensitive(true);
@@ -110,7 +115,12 @@ impl Poster {
             fields.retain(|(other, _)| *other != key);
             fields.push((key, value(name, text.expose())?));
         }
-        Ok(Self { host, port, tls: secure.then_some(tls), base, fields, connection: None })
+        let secrets = secrets(&text, login, user.as_ref(), &fields);
+        Ok(Self { host, port, tls: secure.then_some(tls), base, fields, secrets, connection: None })
+    }
+
+    fn blot(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| secret.blot(&text))
     }
 
     /// The path and query of the URL, without a slash at the end.
@@ -182,20 +192,47 @@ impl Poster {
         }
         let request = request.body(Full::new(Bytes::from(body)));
         let request = request.map_err(|error| Fault::Unavailable(error.to_string()))?;
-        let lost = |error: hyper::Error| Fault::Unavailable(format!("{}:{}: {error}", self.host, self.port));
-        connection.ready().await.map_err(lost)?;
-        let answer = connection.send_request(request).await.map_err(lost)?;
+        let lost = |error: hyper::Error| format!("{}:{}: {error}", self.host, self.port);
+        connection.ready().await.map_err(|error| Fault::Unavailable(lost(error)))?;
+        let answer = connection.send_request(request).await.map_err(|error| Fault::Failed(lost(error)))?;
         let status: StatusCode = answer.status();
         // One who sends more than that has no business with us; what is missing makes no difference.
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned();
+        // Blotted first: a secret that is cut in two would not be found.
+        let text = self.blot(&String::from_utf8_lossy(&bytes));
+        let text = text.chars().take(SHOWN_CHARS_MAX).collect();
         if !connection.is_closed() {
             self.connection = Some(connection);
         }
         Ok(Answer { status: status.as_u16(), text })
     }
 }
+
+/// All that must not be shown: passwords, tokens, the values of header fields that were configured, the URL's query.
+fn secrets(
+    url: &str,
+    login: &Login,
+    user: Option<&(String, String)>,
+    fields: &[(HeaderName, HeaderValue)],
+) -> Vec<Secret> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let authorization = fields.iter().filter(|(name, _)| *name == AUTHORIZATION);
+    let authorization = authorization.filter_map(|(_, value)| value.to_str().ok()?.rsplit(' ').next());
+    let password = user.map(|(_, password)| password.as_str());
+    let headers = login.headers.iter().map(|(_, value)| value.expose());
+    values
+        .chain(authorization)
+        .chain(password)
+        .chain(headers)
+        .filter(|text| text.len() >= SECRET_BYTES_MIN)
+        .map(Secret::from)
+        .collect()
+}
+
+/// Shorter ones are no secrets, and would be found everywhere.
+const SECRET_BYTES_MIN: usize = 4;
 
 fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
     HeaderValue::try_from(text).map_err(|_| format!("the header field `{name}` takes plain text in one line"))

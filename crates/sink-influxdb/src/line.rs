@@ -1,6 +1,6 @@
 //! Lines: `measurement,tag=value field=value time`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use cork_sink::{Cell, Column, Payload, Row};
 use serde_json::Value;
@@ -14,6 +14,8 @@ pub(crate) struct Writer {
 
 /// The range of its times, in nanoseconds.
 const TIMES: std::ops::RangeInclusive<i64> = -9_223_372_036_854_775_806..=9_223_372_036_854_775_806;
+/// A name stands before each of its fields again, so a document may grow without limit.
+const FIELDS_BYTES_MAX: usize = 4 << 20;
 /// InfluxDB takes no longer text in a field.
 const TEXT_BYTES_MAX: usize = 65_535;
 
@@ -50,7 +52,8 @@ impl Writer {
                 );
             }
         }
-        let mut fields = Fields { out, separator: ' ' };
+        let start = out.len();
+        let mut fields = Fields { out, start, separator: ' ', names: BTreeSet::new() };
         let mut time = None;
         if self.columns.is_empty() {
             whole(&payload, &mut fields)?;
@@ -96,8 +99,12 @@ fn whole(payload: &Payload<'_>, fields: &mut Fields<'_>) -> Result<(), String> {
 
 struct Fields<'a> {
     out: &'a mut String,
+    /// Where the line's fields begin.
+    start: usize,
     /// Before the next field.
     separator: char,
+    /// Those that are there.
+    names: BTreeSet<String>,
 }
 
 impl Fields<'_> {
@@ -133,6 +140,15 @@ impl Fields<'_> {
             return Err("a field's name is empty or has a line break".to_owned());
         }
         let name = name.trim_end_matches('\\');
+        // The point has a time; a field of that name would be dropped without a word.
+        let name = if name == "time" { "time_" } else { name };
+        if self.out.len() - self.start + name.len() + value.len() > FIELDS_BYTES_MAX {
+            return Err(format!("it has more than {FIELDS_BYTES_MAX} bytes of fields"));
+        }
+        // Of two with one name only one would be kept.
+        if !self.names.insert(name.to_owned()) {
+            return Err(format!("it has two fields of the name `{}`", name.escape_debug()));
+        }
         let _ = write!(self.out, "{}{}={value}", self.separator, escaped(name, ",= "));
         self.separator = ',';
         Ok(())
@@ -206,6 +222,11 @@ mod tests {
             let expected = format!("my\\ readings,topic=a\\ b/c\\,d\\=e {fields} 1700000000000007002\n");
             assert_eq!(lines(payload, &[]), Ok(expected));
         }
+        let time = lines(br#"{"time":5,"a":{"time":6}}"#, &[]).unwrap();
+        assert!(time.contains(" a.time=6.0,time_=5.0 "), "{time}");
+        assert!(lines(br#"{"a.b":1,"a":{"b":2}}"#, &[]).unwrap_err().contains("`a.b`"));
+        let bomb = format!("{{\"{}\":[{}1]}}", "n".repeat(60_000), "0,".repeat(100_000));
+        assert!(lines(bomb.as_bytes(), &[]).unwrap_err().contains("bytes of fields"));
         for empty in [b"{}".as_slice(), b"null", b"{\"a\":null}", b"[]", b"{\"a\\nb\":1}"] {
             assert!(lines(empty, &[]).is_err(), "{}", String::from_utf8_lossy(empty));
         }

@@ -14,7 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use cork_sink::{Column, Fault, Opening, Row, Secret, Sink, Work};
 use mongodb::{
     Client, Collection, IndexModel,
-    bson::{Document, doc},
+    bson::{Document, RawDocumentBuf, doc},
     error::{Error, ErrorKind, IndexedWriteError},
     options::{Acknowledgment, ClientOptions, ConnectionString, Credential, Tls, TlsOptions, WriteConcern},
 };
@@ -37,14 +37,16 @@ pub struct Mongodb {
     database: String,
     collection: String,
     columns: Vec<Column>,
-    open: Option<Collection<Document>>,
+    open: Option<Collection<RawDocumentBuf>>,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the server says of an `_id` that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
-/// Write errors that lie in no document: no space, shutting down, not the primary, no time.
-const PASSING: [i32; 9] = [14_031, 91, 189, 10_107, 11_600, 11_602, 13_435, 50, 262];
+/// Errors that lie in no document: no right, no login, no space, shutting down, not the primary, no time.
+const PASSING: [i32; 11] = [13, 18, 14_031, 91, 189, 10_107, 11_600, 11_602, 13_435, 50, 262];
+/// No server takes more.
+const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// A document beyond the largest size.
 const TOO_LARGE: i32 = 10_334;
 
@@ -87,7 +89,7 @@ impl Mongodb {
         Ok(options)
     }
 
-    async fn connect(&self, opening: Opening) -> Result<(Collection<Document>, Vec<String>), Error> {
+    async fn connect(&self, opening: Opening) -> Result<(Collection<RawDocumentBuf>, Vec<String>), Error> {
         let client = Client::with_options(self.options().await?)?;
         let database = client.database(&self.database);
         let there = database.list_collection_names().await?;
@@ -105,12 +107,17 @@ impl Mongodb {
         Ok((collection, vec![format!("collection {}.{}", self.database, self.collection)]))
     }
 
-    fn unavailable(&self, error: &Error) -> Fault {
+    /// What went wrong, without secrets.
+    fn said(&self, error: &Error) -> String {
         let text = self.url.blot(&error.kind.to_string());
-        Fault::Unavailable(match &self.login.password {
+        match &self.login.password {
             Some(password) => password.blot(&text),
             None => text,
-        })
+        }
+    }
+
+    fn unavailable(&self, error: &Error) -> Fault {
+        Fault::Unavailable(self.said(error))
     }
 
     /// What an error means for documents that stand for the rows at these places.
@@ -131,9 +138,23 @@ impl Mongodb {
             ErrorKind::Command(command) if command.code == TOO_LARGE => {
                 Err(Fault::Refused(error.kind.to_string()))
             }
-            _ => Err(self.unavailable(error)),
+            ErrorKind::Authentication { .. }
+            | ErrorKind::ServerSelection { .. }
+            | ErrorKind::InvalidTlsConfig { .. } => Err(self.unavailable(error)),
+            ErrorKind::Command(command) if PASSING.contains(&command.code) => Err(self.unavailable(error)),
+            _ => Err(Fault::Failed(self.said(error))),
         }
     }
+}
+
+/// The document as it is sent. One at a time is a tree in memory, which takes many times what it says.
+fn written(document: &Document) -> Result<RawDocumentBuf, String> {
+    let raw = RawDocumentBuf::try_from(document).map_err(|error| error.to_string())?;
+    let bytes = raw.as_bytes().len();
+    if bytes > DOCUMENT_BYTES_MAX {
+        return Err(format!("as a document it has {bytes} bytes; MongoDB takes {DOCUMENT_BYTES_MAX}"));
+    }
+    Ok(raw)
 }
 
 impl Sink for Mongodb {
@@ -154,7 +175,7 @@ impl Sink for Mongodb {
             };
             let (mut documents, mut places, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
             for (at, row) in rows.iter().enumerate() {
-                match documents::of(row, &self.columns) {
+                match documents::of(row, &self.columns).and_then(|document| written(&document)) {
                     Ok(document) => {
                         documents.push(document);
                         places.push(at);

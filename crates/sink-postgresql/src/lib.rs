@@ -38,8 +38,9 @@ pub struct Login {
 /// A table of a server.
 pub struct Postgresql {
     config: Config,
-    /// Blots it out of what the server says.
+    /// Blots it out of what the server says, as the password.
     url: Secret,
+    password: Option<Secret>,
     tls: Rustls,
     columns: Vec<Column>,
     statements: Statements,
@@ -89,7 +90,8 @@ impl Postgresql {
         let columns = table_columns(columns);
         let statements = Statements::new(table, &columns);
         let tls = Rustls(tls);
-        Ok(Self { config, url: url.clone(), tls, columns, statements, open: None })
+        let password = login.password.clone();
+        Ok(Self { config, url: url.clone(), password, tls, columns, statements, open: None })
     }
 
     async fn connect(&self) -> Result<Client, Fault> {
@@ -102,11 +104,18 @@ impl Postgresql {
 
     /// A server's fault: the rows', or one that passes.
     fn fault(&self, error: &tokio_postgres::Error) -> Fault {
-        let why = self.url.blot(&causes(error));
+        let why = self.said(error);
         match error.code() {
             Some(code) if is_the_rows(code) => Fault::Refused(why),
-            _ => Fault::Unavailable(why),
+            Some(code) if is_the_servers(code) => Fault::Unavailable(why),
+            _ => Fault::Failed(why),
         }
+    }
+
+    /// What went wrong, without secrets.
+    fn said(&self, error: &tokio_postgres::Error) -> String {
+        let text = self.url.blot(&causes(error));
+        self.password.as_ref().map_or_else(|| text.clone(), |password| password.blot(&text))
     }
 
     async fn write(&self, open: &Open, rows: &[Row]) -> Result<(), Fault> {
@@ -126,7 +135,7 @@ impl Sink for Postgresql {
             self.open = None;
             let client = self.connect().await?;
             // What goes wrong here lies not in rows, whatever the server calls it.
-            let fault = |error: tokio_postgres::Error| Fault::Unavailable(self.url.blot(&causes(&error)));
+            let fault = |error: tokio_postgres::Error| Fault::Unavailable(self.said(&error));
             let there = self.statements.columns_there(&client).await.map_err(fault)?;
             let missing = self.statements.missing(&there, &self.columns);
             if opening == Opening::Make {
@@ -143,7 +152,7 @@ impl Sink for Postgresql {
                 return Err(Fault::Unavailable("there is no connection".to_owned()));
             };
             let written = self.write(&open, rows).await;
-            if !matches!(written, Err(Fault::Unavailable(_))) {
+            if !matches!(written, Err(Fault::Unavailable(_) | Fault::Failed(_))) {
                 self.open = Some(open);
             }
             written
@@ -151,10 +160,19 @@ impl Sink for Postgresql {
     }
 }
 
-/// Whether the fault lies in a row: data the column does not take, what a constraint forbids, what is too large.
+/// Whether the fault lies in a row: data the column does not take, what a constraint, a view or a trigger forbids, what
+/// is too large.
 fn is_the_rows(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "22" | "23" | "21" | "54") || *code == SqlState::INVALID_TEXT_REPRESENTATION
+    matches!(class, "22" | "23" | "21" | "44" | "54") || *code == SqlState::RAISE_EXCEPTION
+}
+
+/// Whether no row can be saved now: no connection, no right to log in, read only, deadlock, no space or memory, shutting
+/// down, disk trouble. That a statement was cancelled may lie in a row that takes for ever.
+fn is_the_servers(code: &SqlState) -> bool {
+    let class = code.code().get(..2).unwrap_or_default();
+    matches!(class, "08" | "25" | "28" | "3D" | "40" | "53" | "55" | "57" | "58")
+        && *code != SqlState::QUERY_CANCELED
 }
 
 fn is_local(host: &Host) -> bool {

@@ -105,7 +105,7 @@ impl Sink for Sqlite {
         self.work(move |table, open| {
             let Some(database) = open else { return Err(Fault::Unavailable("it is not open".to_owned())) };
             let saved = table.save(database, &rows);
-            if matches!(saved, Err(Fault::Unavailable(_))) {
+            if matches!(saved, Err(Fault::Unavailable(_) | Fault::Failed(_))) {
                 *open = None;
             }
             saved
@@ -167,12 +167,21 @@ impl Table {
                 match inserted {
                     Ok(_) => {}
                     Err(error) if is_the_rows(&error) => rejected.push((at, error.to_string())),
-                    Err(error) => return Err(self.unavailable(&error)),
+                    Err(error) => return Err(self.fault(&error)),
                 }
             }
         }
-        transaction.commit().map_err(|error| self.unavailable(&error))?;
+        // A trigger may have rolled everything back.
+        transaction.commit().map_err(|error| self.fault(&error))?;
         if rejected.is_empty() { Ok(()) } else { Err(Fault::Rejected(rejected)) }
+    }
+
+    /// A fault of a statement: no row can be saved now, or nobody knows whether it lies in one.
+    fn fault(&self, error: &rusqlite::Error) -> Fault {
+        if error.sqlite_error_code().is_some_and(|code| code == ErrorCode::Unknown) {
+            return Fault::Failed(format!("{}: {error}", self.path.display()));
+        }
+        self.unavailable(error)
     }
 
     fn unavailable(&self, error: &rusqlite::Error) -> Fault {

@@ -30,7 +30,7 @@ mod time;
 pub use cell::Cell;
 pub use column::{Column, Kind, Source, standard_columns, table_columns};
 pub use document::{document, properties};
-pub use payload::{JSON_LEVELS_MAX, Number, Payload};
+pub use payload::{JSON_LEVELS_MAX, JSON_MEMORY_MAX, Number, Payload};
 pub use secret::{Secret, decode};
 pub use target::{Fault, Opening, Sink, Work};
 pub use time::rfc3339;

@@ -6,13 +6,21 @@ use crate::Row;
 
 /// How deep a JSON document may be nested to count as one; MongoDB takes 100 levels, its own included.
 pub const JSON_LEVELS_MAX: usize = 90;
+/// How much memory a JSON document may take while it is looked at, about; one that would take more counts as text. A
+/// sender could have the broker hold a hundred times what it sent otherwise.
+pub const JSON_MEMORY_MAX: usize = 128 << 20;
+
+/// What a value takes in memory, in bytes.
+const VALUE_BYTES: usize = 32;
+/// What an object takes, even one with a single member: room for eleven.
+const OBJECT_BYTES: usize = 640;
 
 /// A payload, taken for what it is.
 ///
 /// The Content Type counts first: `application/octet-stream` is binary, `text/...` but `text/plain` (which senders put
 /// on everything) is text. Then come a plain number, a JSON document (object, array, string, `true`, `false`, `null`),
 /// UTF-8 text, and what is none of these is binary. NaN, infinities and numbers out of range are text, and so is JSON
-/// that is damaged or nested too deep.
+/// that is damaged, nested too deep ([`JSON_LEVELS_MAX`]) or made of too many parts ([`JSON_MEMORY_MAX`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payload<'a> {
     /// A number as JSON writes them, with or without white space around.
@@ -109,10 +117,30 @@ impl<'a> Payload<'a> {
 
 fn json(text: &str) -> Option<Value> {
     let first = text.trim_start_matches([' ', '\t', '\r', '\n']).bytes().next()?;
-    if !b"{[\"tfn".contains(&first) {
+    if !b"{[\"tfn".contains(&first) || takes_too_much(text) {
         return None;
     }
     serde_json::from_str(text).ok().filter(|value| levels(value) <= JSON_LEVELS_MAX)
+}
+
+/// Whether a text, were it a JSON document, would take more than [`JSON_MEMORY_MAX`].
+fn takes_too_much(text: &str) -> bool {
+    if text.len() <= JSON_MEMORY_MAX / OBJECT_BYTES {
+        return false;
+    }
+    let (mut bytes, mut in_string, mut escaped) = (text.len(), false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' => bytes += OBJECT_BYTES,
+            b',' | b':' | b'[' => bytes += VALUE_BYTES,
+            _ => {}
+        }
+    }
+    bytes > JSON_MEMORY_MAX
 }
 
 /// How deep a document is nested; the parser's own limit is 128.
@@ -186,6 +214,21 @@ mod tests {
             let row = row(payload, content_type);
             let shown = String::from_utf8_lossy(&payload[..payload.len().min(40)]);
             assert_eq!(Payload::of(&row).kind(), kind, "{shown} {content_type}");
+        }
+    }
+
+    #[test]
+    fn documents_of_too_many_parts_are_text() {
+        let list = |part: &str, count: usize| format!("[{}]", vec![part; count].join(","));
+        let cases = [
+            (list("0", 3_000_000), "json"),
+            (list("0", 4_300_000), "text"),
+            (list("{}", 150_000), "json"),
+            (list("{}", 250_000), "text"),
+            (format!("[\"{}\"]", ",{[\\\"".repeat(2_000_000)), "json"),
+        ];
+        for (payload, kind) in cases {
+            assert_eq!(Payload::of(&row(payload.as_bytes(), "")).kind(), kind, "{}", &payload[..20]);
         }
     }
 

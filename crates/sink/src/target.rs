@@ -14,6 +14,9 @@ pub enum Fault {
     /// The target cannot be reached, is busy, refuses the login, or lacks what an operator must give it: the same rows
     /// are worth another try later.
     Unavailable(String),
+    /// It did not work, and whether that lies in the target or in a row is unknown: the connection ended in the middle,
+    /// there was no answer in time, or one that says nothing. The same rows are worth another try, in the end one by one.
+    Failed(String),
     /// The target refused the rows because of what is in them. Which one it was is unknown; those it took already may be
     /// offered again.
     Refused(String),
@@ -24,7 +27,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(why) | Self::Refused(why) => f.write_str(why),
+            Self::Unavailable(why) | Self::Failed(why) | Self::Refused(why) => f.write_str(why),
             Self::Rejected(rows) => {
                 let why = rows.first().map_or("", |(_, why)| why.as_str());
                 write!(f, "{} rows cannot be saved: {why}", rows.len())
@@ -47,7 +50,7 @@ pub enum Opening {
 /// A place outside the broker where rows are saved.
 ///
 /// Calls come one after the other: [`open`](Self::open) before the first [`save`](Self::save) and again after each
-/// [`Fault::Unavailable`]. A call that takes too long is dropped; `open` follows, and may not assume anything.
+/// [`Fault::Unavailable`] and [`Fault::Failed`]. A call that takes too long is dropped; `open` follows, and may not assume anything.
 pub trait Sink: Send {
     /// Connects, and makes sure that rows can be saved. Says what it made, or, when only looking, would make; one phrase
     /// each, as "table readings".

@@ -14,6 +14,8 @@ pub(crate) struct Batch {
     pub(crate) receipts: Vec<Receipt>,
     bytes: usize,
     since: Option<Instant>,
+    /// Rows that were in a batch before; they take nobody's place, so that there are others to compare them with.
+    again: usize,
 }
 
 /// A batch with so many bytes is full, whatever the number of its rows.
@@ -21,7 +23,7 @@ pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { rows: Vec::new(), receipts: Vec::new(), bytes: 0, since: None }
+        Self { rows: Vec::new(), receipts: Vec::new(), bytes: 0, since: None, again: 0 }
     }
 
     pub(crate) fn push(&mut self, delivery: Delivery) {
@@ -33,7 +35,21 @@ impl Batch {
     }
 
     pub(crate) fn is_full(&self, rows_max: usize) -> bool {
-        self.rows.len() >= rows_max || self.bytes >= BATCH_BYTES_MAX
+        self.rows.len() >= rows_max + self.again || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Takes these rows, by their places, over into another batch; what is left are the receipts of all others.
+    pub(crate) fn hand_over(self, places: &[usize], to: &mut Self) -> Vec<Receipt> {
+        let mut left = Vec::with_capacity(self.receipts.len());
+        for (at, (row, receipt)) in self.rows.into_iter().zip(self.receipts).enumerate() {
+            if places.contains(&at) {
+                to.push(Delivery { row, receipt });
+                to.again += 1;
+            } else {
+                left.push(receipt);
+            }
+        }
+        left
     }
 
     /// When it need not wait for more rows any longer.

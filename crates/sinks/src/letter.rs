@@ -17,8 +17,8 @@ pub(crate) fn filter(sink: &str) -> String {
 /// Where dead letters are.
 pub(crate) const PREFIX: &str = "$dead/";
 const TOPIC_BYTES_MAX: usize = 65_535;
-/// All that is added begins so.
-const OWN: &str = "dead-";
+/// The first of the properties that are added.
+const FIRST: &str = "dead-reason";
 
 /// The letter of a row: its payload and its own properties, and all else that it takes to make it again.
 pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
@@ -33,7 +33,7 @@ pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
     }
     let (time, qos) = (row.time.to_string(), row.qos.to_string());
     let own = [
-        ("dead-reason", reason),
+        (FIRST, reason),
         ("dead-topic", &row.topic),
         ("dead-id", &row.id),
         ("dead-time", &time),
@@ -47,17 +47,23 @@ pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
 
 /// Why a letter is one.
 pub(crate) fn reason(letter: &Row) -> Option<String> {
-    let mut named = letter.user_properties.iter().rev().filter(|(name, _)| &**name == "dead-reason");
-    named.next().map(|(_, value)| value.to_string())
+    let (_, own) = apart(letter)?;
+    own.first().map(|(_, value)| value.to_string())
+}
+
+type Properties = [(Box<str>, Box<str>)];
+
+/// The properties of the row, and those of the letter. The sender's may have the same names; the letter's come last.
+fn apart(letter: &Row) -> Option<(&Properties, &Properties)> {
+    let all = &letter.user_properties;
+    let start = all.iter().rposition(|(name, _)| &**name == FIRST)?;
+    Some(all.split_at(start))
 }
 
 /// The row of a letter; `None` if it is none.
 pub(crate) fn read(letter: &Row) -> Option<Row> {
-    let own = |name: &str| {
-        let mut named = letter.user_properties.iter().rev().filter(|(other, _)| **other == *name);
-        named.next().map(|(_, value)| value.clone())
-    };
-    let properties = letter.user_properties.iter().filter(|(name, _)| !name.starts_with(OWN));
+    let (properties, letters) = apart(letter)?;
+    let own = |name: &str| letters.iter().find(|(other, _)| **other == *name).map(|(_, value)| value.clone());
     Some(Row {
         id: own("dead-id")?,
         time: own("dead-time")?.parse().ok()?,
@@ -68,7 +74,7 @@ pub(crate) fn read(letter: &Row) -> Option<Row> {
         client_id: own("dead-client-id")?,
         user: own("dead-user"),
         content_type: letter.content_type.clone(),
-        user_properties: properties.cloned().collect(),
+        user_properties: properties.to_vec(),
     })
 }
 
@@ -112,6 +118,16 @@ mod tests {
             assert_eq!(read(&arrived), Some(row.clone()));
         }
         assert_eq!(read(&row), None);
+    }
+
+    #[test]
+    fn nobody_passes_for_somebody_else() {
+        let forged = [("dead-user", "admin"), ("dead-reason", "x"), ("dead-id", "1"), ("plain", "y")];
+        let user_properties = forged.map(|(name, value)| (name.into(), value.into())).to_vec();
+        let row = Row { user_properties, ..Row::new("0-0-7", 5, "t", b"1") };
+        let (_, arrived) = letter(&row);
+        assert_eq!(read(&arrived), Some(row));
+        assert_eq!(reason(&arrived).as_deref(), Some("no number"));
     }
 
     #[test]

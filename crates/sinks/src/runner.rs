@@ -15,7 +15,7 @@ use crate::{
     figures::Figures,
     letter,
     letters::LETTERS_MAX,
-    saver::{Refused, Saver},
+    saver::{Refused, Saved, Saver},
     session::{self, Delivery, Session},
 };
 
@@ -88,6 +88,8 @@ pub(crate) fn replay_topic(sink: &str) -> String {
 /// How long what is being saved may take when everything ends.
 const GRACE: Duration = Duration::from_secs(3);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// So many rows may fail, each for itself, without being in the way of others.
+const DOUBTFUL_ROOM: usize = 64;
 /// Without another dead letter for so long, the last one was there.
 const LETTERS_IDLE: Duration = Duration::from_millis(500);
 
@@ -102,7 +104,7 @@ impl Runner {
             if let Err(error) = self.serve(session.take(), &mut stop).await {
                 tracing::debug!(target: "sink", sink = self.name, %error, "the connection to the broker ended");
                 tokio::select! {
-                    _ = stop.changed() => {}
+                    () = stopped(&mut stop) => {}
                     () = tokio::time::sleep(backoff.pause()) => {}
                 }
             }
@@ -125,7 +127,7 @@ impl Runner {
         // So that an operator sees early what does not work.
         tokio::select! {
             biased;
-            _ = stop.changed() => return session.close().await,
+            () = stopped(stop) => return session.close().await,
             () = self.saver.open() => {}
             lost = rest(&mut session) => return Err(lost),
         }
@@ -135,11 +137,11 @@ impl Runner {
                 return session.close().await;
             }
             let mut next = Batch::new();
-            let Some(refused) = self.save(&mut session, &batch, &mut next, &mut replay, stop).await? else {
+            let Some(saved) = self.save(&mut session, &batch, &mut next, &mut replay, stop).await? else {
                 return session.close().await;
             };
-            self.bury(&batch, refused).await;
-            for receipt in batch.receipts {
+            self.bury(&batch, saved.refused).await;
+            for receipt in batch.hand_over(&saved.doubtful, &mut next) {
                 session.acknowledge(receipt);
             }
             batch = next;
@@ -169,7 +171,7 @@ impl Runner {
             }
             tokio::select! {
                 biased;
-                _ = stop.changed() => return Ok(false),
+                () = stopped(stop) => return Ok(false),
                 turn = session.turn(true) => turn?,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -184,7 +186,7 @@ impl Runner {
         next: &mut Batch,
         replay: &mut Option<Replay>,
         stop: &mut watch::Receiver<bool>,
-    ) -> io::Result<Option<Refused>> {
+    ) -> io::Result<Option<Saved>> {
         let (name, batch_max, figures) = (&self.name, self.batch_max, &self.figures);
         let mut saving = std::pin::pin!(self.saver.save(&batch.rows));
         let mut deadline = None;
@@ -198,8 +200,8 @@ impl Runner {
             let wants = !next.is_full(batch_max);
             tokio::select! {
                 biased;
-                refused = &mut saving => return Ok(Some(refused)),
-                _ = stop.changed(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
+                saved = &mut saving => return Ok(Some(saved)),
+                () = stopped(stop), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     return Ok(None);
                 }
@@ -250,11 +252,13 @@ impl Runner {
                     },
                 }
             }
-            let refused = tokio::select! {
+            let Saved { mut refused, doubtful } = tokio::select! {
                 biased;
-                _ = stop.changed() => break,
-                refused = self.saver.save(&batch.rows) => refused,
+                () = stopped(stop) => break,
+                saved = self.saver.save(&batch.rows) => saved,
             };
+            // They have been letters before; nothing is gained by holding the others up for them.
+            refused.extend(doubtful.into_iter().map(|at| (at, "it failed again".to_owned())));
             tried += batch.rows.len();
             failed += refused.len();
             self.bury(&batch, refused).await;
@@ -269,8 +273,8 @@ impl Runner {
         filters.push(replay_topic(&self.name));
         let wanted: BTreeSet<&String> = filters.iter().collect();
         let unwanted = self.unwanted.iter().filter(|filter| !wanted.contains(filter)).cloned().collect();
-        // One batch is being saved while the next one is gathered.
-        let receive_maximum = u16::try_from(2 * self.batch_max + 1).unwrap_or(u16::MAX);
+        // One batch is being saved while the next one is gathered, and some rows may be tried again and again.
+        let receive_maximum = u16::try_from(2 * self.batch_max + 1 + DOUBTFUL_ROOM).unwrap_or(u16::MAX);
         session::Opening { client_id: client_id(&self.name), filters, unwanted, receive_maximum }
     }
 
@@ -303,6 +307,12 @@ fn admit(
     } else {
         batch.push(delivery);
     }
+}
+
+/// Returns when it is time to stop, also to who asks again.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error: nobody is there to say so any more.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Keeps a connection alive without reading; returns when it is lost.

@@ -4,6 +4,7 @@ Two kinds: `Cork`, the binary named by CORK_BIN, and `Mosquitto` (E2E_BROKER=mos
 prove themselves. Both listen on loopback on free ports, MQTT and WebSocket, and know one user.
 """
 
+import ctypes
 import getpass
 import os
 import shutil
@@ -19,6 +20,25 @@ MOSQUITTO = os.environ.get("E2E_BROKER", "cork") == "mosquitto"
 HOST = "127.0.0.1"
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
+
+
+# Processes that were started and not ended by their test; conftest ends them after each.
+started = []
+
+
+def die_with_parent():
+    """In a child, before it becomes a program: it is killed when who started it is, whatever the reason."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_all(but=()):
+    """Ends what tests have left behind."""
+    for child in [child for child in started if child not in but]:
+        started.remove(child)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
 
 
 _given = set()
@@ -96,8 +116,10 @@ class Process:
         """Starts it; returns when a CONNECT has been answered (with whatever code)."""
         with open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                preexec_fn=die_with_parent,
             )
+        started.append(self.child)
         try:
             packet = probe or connect_packet(user=USER, password=PASSWORD)
             deadline = time.monotonic() + START_SECONDS

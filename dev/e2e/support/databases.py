@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pymongo
 
-from broker import HOST, free_port
+from broker import HOST, die_with_parent, free_port, started
 
 START_SECONDS = 20.0
 
@@ -39,8 +39,10 @@ class Server:
     def start(self):
         with open(self.directory / "server.log", "ab") as log:
             self.child = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, **self.user()
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                preexec_fn=die_with_parent, **self.user(),
             )
+        started.append(self.child)
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

@@ -21,6 +21,8 @@ struct World {
     refused: BTreeSet<Box<str>>,
     /// Ids it names itself.
     rejected: BTreeSet<Box<str>>,
+    /// Ids at which its connection breaks.
+    poison: BTreeSet<Box<str>>,
     /// Calls that fail, after having saved half of the rows.
     dies: u32,
     /// Opens that fail.
@@ -60,6 +62,9 @@ impl Sink for Fake {
                     .for_each(|row| *world.saved.entry(row.id.clone()).or_default() += 1);
                 return Err(Fault::Unavailable("it died".into()));
             }
+            if rows.iter().any(|row| world.poison.contains(&row.id)) {
+                return Err(Fault::Failed("reset by peer".into()));
+            }
             if rows.iter().any(|row| world.refused.contains(&row.id)) {
                 return Err(Fault::Refused("bad".into()));
             }
@@ -88,8 +93,9 @@ fn save(count: usize, world: World) -> (Refused, Fake, Figures) {
     let mut saver = Saver::new("s".into(), Box::new(fake.clone()), timeout, retry, figures.clone());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let refused = runtime.block_on(saver.save(&rows(count)));
-    (refused, fake, figures)
+    let saved = runtime.block_on(saver.save(&rows(count)));
+    assert!(saved.doubtful.is_empty());
+    (saved.refused, fake, figures)
 }
 
 fn ids(ids: &[usize]) -> BTreeSet<Box<str>> {
@@ -123,6 +129,52 @@ fn one_bad_row_in_a_thousand_is_alone_in_the_end() {
         assert!(world.saved.values().all(|times| *times == 1));
         assert!(world.saves <= 21, "{} statements", world.saves);
     }
+}
+
+/// Rows that may be poison, in batches of ten; those that are doubtful come again with the next. Returns what was refused
+/// and what was doubtful in the end.
+fn save_on_and_on(count: usize, batches: usize, world: World) -> (BTreeSet<Box<str>>, Vec<Row>, Fake) {
+    let fake = Fake(Arc::new(Mutex::new(world)));
+    let figures = Figures::new(&Arc::new(Notify::new()));
+    let retry = Duration::from_secs(30);
+    let mut saver = Saver::new("s".into(), Box::new(fake.clone()), retry, retry, figures.clone());
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (mut refused, mut waiting) = (BTreeSet::new(), Vec::new());
+    let all = rows(count);
+    let mut batch = all.chunks(10);
+    for _ in 0..batches {
+        waiting.splice(..0, batch.next().unwrap_or_default().iter().cloned());
+        let saved = runtime.block_on(saver.save(&waiting));
+        refused.extend(saved.refused.iter().map(|(at, _)| waiting[*at].id.clone()));
+        waiting = saved.doubtful.iter().map(|at| waiting[*at].clone()).collect();
+    }
+    let expected = count - refused.len() - waiting.len();
+    assert_eq!(figures.show()["rows/saved"], expected.to_string());
+    (refused, waiting, fake)
+}
+
+#[test]
+fn a_row_that_breaks_the_connection_is_to_blame_when_others_are_saved() {
+    let world = World { poison: ids(&[4, 5, 17]), ..World::default() };
+    let (refused, waiting, fake) = save_on_and_on(100, 10, world);
+    let world = fake.0.lock().unwrap();
+    assert_eq!((refused, waiting.len(), world.saved.len()), (ids(&[4, 5, 17]), 0, 97));
+    assert!(world.saved.values().all(|times| *times == 1));
+}
+
+#[test]
+fn nobody_is_to_blame_where_nothing_can_be_saved() {
+    let all: Vec<usize> = (0..20).collect();
+    let (refused, waiting, fake) = save_on_and_on(20, 30, World { poison: ids(&all), ..World::default() });
+    assert_eq!((refused.len(), waiting.len(), fake.0.lock().unwrap().saved.len()), (0, 20, 0));
+}
+
+#[test]
+fn reasons_are_short_and_in_one_line() {
+    let fault = shortened(Fault::Rejected(vec![(0, format!("a\nb\0{}", "x".repeat(70_000)))]));
+    let Fault::Rejected(rows) = fault else { panic!() };
+    assert!(rows[0].1.starts_with("a b x") && rows[0].1.len() < 600);
 }
 
 #[test]
