@@ -29,6 +29,10 @@ pub(crate) struct ApiArgs {
     /// Log in as this user; the password is asked for, or read from `CORK_PASSWORD`.
     #[arg(long, short, value_name = "NAME", global = true)]
     user: Option<String>,
+    /// For `https://`: trust the certificate authorities of this PEM file, and no longer the system's; `CORK_CAFILE` says
+    /// it, too.
+    #[arg(long, value_name = "FILE", global = true)]
+    cafile: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -201,7 +205,11 @@ impl ApiArgs {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = self.url.clone().or_else(|| variable("CORK_URL"));
         let token = self.token.clone().or_else(|| variable("CORK_TOKEN"));
-        let mut api = Api::new(url.as_deref().unwrap_or("http://127.0.0.1:8080"), token)?;
+        let ca = self.cafile.clone().or_else(|| variable("CORK_CAFILE").map(PathBuf::from));
+        // An authority in the environment says nothing about a URL that needs none.
+        let url = url.as_deref().unwrap_or("http://127.0.0.1:8080");
+        let ca = ca.filter(|_| self.cafile.is_some() || url.starts_with("https://"));
+        let mut api = Api::new(url, token, ca.as_deref())?;
         if let Some(user) = &self.user {
             let password = match variable("CORK_PASSWORD") {
                 Some(password) => password,

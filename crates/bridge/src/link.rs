@@ -98,7 +98,7 @@ impl Link {
                 // The next connection meets the same and says so again.
                 let name = &self.judged.bridge.name;
                 tracing::error!(target: "bridge", bridge = name, %error, "the link's session in this broker cannot be made");
-                self.status.borrow_mut().last_error = format!("this broker: {error}");
+                self.status.borrow_mut().failed(format!("this broker: {error}"));
             }
         }
     }
@@ -119,7 +119,7 @@ impl Link {
                 tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
             }
         }
-        status.last_error = text;
+        status.failed(text);
     }
 }
 
@@ -238,7 +238,7 @@ impl Attempts {
         for note in wire.relay.take_notes() {
             let text = said(&note);
             tracing::warn!(target: "bridge", bridge = name, "{text}");
-            status.last_error = text;
+            status.failed(text);
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Status {
     /// The broker it is, or tries to be, connected to.
     pub(crate) remote: String,
     pub(crate) last_error: String,
+    /// Seconds since 1970 of it; 0: there was none.
+    pub(crate) last_error_at: u64,
     /// Seconds since 1970 of the last change between online and not.
     pub(crate) since: u64,
     pub(crate) reconnects: u64,
@@ -57,10 +59,14 @@ pub(crate) type Shared = Rc<RefCell<Status>>;
 impl Status {
     pub(crate) fn set_state(&mut self, state: State) {
         if (state == State::Online) != (self.state == State::Online) || self.since == 0 {
-            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.since = since_1970.as_secs();
+            self.since = now();
         }
         self.state = state;
+    }
+
+    /// Something went wrong.
+    pub(crate) fn failed(&mut self, why: String) {
+        (self.last_error, self.last_error_at) = (why, now());
     }
 
     /// The present connection is over.
@@ -69,12 +75,16 @@ impl Status {
     }
 
     /// What changes seldom and is worth telling at once.
-    fn facts(&self) -> [(&'static str, String); 4] {
+    fn facts(&self) -> [(&'static str, String); 5] {
         [
             ("state", self.state.as_str().to_owned()),
             ("since", self.since.to_string()),
             ("remote", self.remote.clone()),
             ("last_error", self.last_error.clone()),
+            (
+                "last_error_at",
+                if self.last_error_at == 0 { String::new() } else { self.last_error_at.to_string() },
+            ),
         ]
     }
 
@@ -98,6 +108,11 @@ impl Status {
             ("messages/dropped/unmapped", sum.unmapped),
         ]
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Publishes what changed, retained.

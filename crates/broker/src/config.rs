@@ -86,6 +86,8 @@ pub struct Config {
     pub filters: Arc<FilterTable>,
     /// Where each `[[filter]]` was said, by name.
     pub filter_origins: BTreeMap<String, Origin>,
+    /// Which of `filters.attached` name a filter that is defined elsewhere: in `managed.toml`, or nowhere.
+    attached_elsewhere: Vec<filters::Elsewhere>,
     /// `[[history]]`: what is kept beyond its delivery, and for how long.
     pub history: Vec<cork_history::Rule>,
     /// `[[sink]]`: databases that messages are saved to. `cork-sinks` runs them, not [`Broker`](crate::Broker).
@@ -114,6 +116,7 @@ impl Default for Config {
             drain: Drain::default(),
             filters: Arc::default(),
             filter_origins: BTreeMap::new(),
+            attached_elsewhere: Vec::new(),
             history: Vec::new(),
             sinks: Vec::new(),
             presence: Presence::default(),

@@ -68,6 +68,7 @@ mod resume;
 mod retained;
 mod rights;
 mod router;
+mod sample;
 mod session;
 mod shard;
 mod stats;
@@ -76,6 +77,7 @@ mod subscribe;
 mod subscriptions;
 mod sys;
 mod waits;
+mod watchers;
 
 pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
@@ -89,6 +91,8 @@ pub use query::{
     Answer, ConnectionView, Query, Reader, RetainedView, SessionView, SubscriptionPlace, SubscriptionView,
 };
 pub use restore::share_out;
+pub use sample::{Sample, Sampled};
 pub use shard::{Shard, home_shard};
 pub use stats::Stats;
 pub use waits::Tally;
+pub use watchers::Watch;

@@ -279,6 +279,9 @@ impl Shard {
         if !self.board.config.history.is_empty() {
             self.board.remember(publication);
         }
+        if self.watchers.is_some() {
+            self.note(publication);
+        }
         let here = self.route(publication, from, true);
         self.forward(publication, here)
     }

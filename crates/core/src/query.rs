@@ -85,7 +85,7 @@ pub enum Reader {
 }
 
 impl Reader {
-    fn subject(&self) -> Option<Subject<'_>> {
+    pub(crate) fn subject(&self) -> Option<Subject<'_>> {
         match self {
             Self::Anybody => None,
             Self::User(user) => Some(Subject { user: Some(user), client_id: "" }),

@@ -24,6 +24,7 @@ use crate::{
     router::Router,
     stats::Stats,
     sys::Sys,
+    watchers::Watchers,
 };
 
 /// The shard a Client Identifier's Session lives on, of `shards`. The same on every shard, for a given seed.
@@ -56,6 +57,8 @@ pub struct Shard {
     /// Sessions that have ended and still have something for others.
     pub(crate) leavers: BTreeMap<SessionIx, Leaver>,
     pub(crate) presence: Presence,
+    /// Pages that watch what is published here.
+    pub(crate) watchers: Option<Box<Watchers>>,
 }
 
 /// What became of a packet.
@@ -89,6 +92,7 @@ impl Shard {
             gathers: Gathers::default(),
             leavers: BTreeMap::new(),
             presence: Presence::default(),
+            watchers: None,
             board: Board::new(config),
         };
         shard.start_sys();

@@ -1,6 +1,9 @@
 //! `$SYS`: what the broker says of itself, under the names Mosquitto gave these topics.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use cork_packet::QoS;
 use cork_proto::Time;
@@ -140,10 +143,16 @@ impl Shard {
                 None => filters.push(other.clone()),
             }
         }
+        let mut unused: BTreeSet<Box<str>> = self.board.filters.table.named.keys().cloned().collect();
         for (name, counts) in filters {
             self.sys_value(&format!("filters/{name}/passed"), &counts.passed);
             self.sys_value(&format!("filters/{name}/suppressed"), &counts.suppressed);
             self.sys_value(&format!("filters/{name}/not_understood"), &counts.not_understood);
+            self.sys_value(&format!("filters/{name}/subscriptions"), &counts.subscriptions);
+            unused.remove(&name);
+        }
+        for name in unused {
+            self.sys_value(&format!("filters/{name}/subscriptions"), &0);
         }
         self.publish_health();
         self.publish_loads(sum);
@@ -157,7 +166,7 @@ impl Shard {
 
     /// What each filter of this shard that is in use did: a named one as `$filter/<name>`, others as they were written.
     pub fn filter_counts(&self) -> impl Iterator<Item = (&str, FilterCounts)> {
-        self.board.filters.rules.all_counts().map(|(key, counts)| (&**key, *counts))
+        self.board.filters.rules.all_counts().map(|(key, counts)| (&**key, counts))
     }
 
     fn publish_health(&mut self) {

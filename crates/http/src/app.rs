@@ -82,9 +82,14 @@ impl App {
     /// The same for reading, where an administrator sees everything.
     pub(crate) async fn reading_client(&self, caller: &Caller) -> Result<Client, Problem> {
         match caller.role {
-            Role::Admin => self.connect(self.operator.connector().clone().inside()).await,
+            Role::Admin => self.inside_client().await,
             Role::Viewer => self.client(caller).await,
         }
+    }
+
+    /// One that no rule binds, for what has been judged already.
+    pub(crate) async fn inside_client(&self) -> Result<Client, Problem> {
+        self.connect(self.operator.connector().clone().inside()).await
     }
 
     /// It does not come back when its connection is lost.

@@ -41,6 +41,8 @@ pub(crate) struct FilterView {
     managed: bool,
     /// Where it was written by hand.
     origin: Option<String>,
+    /// Subscriptions that have it, or that it is attached to; at the last `$SYS` interval.
+    subscriptions: u64,
     /// Messages it passed on, of all who use it; at the last `$SYS` interval.
     passed: u64,
     /// Messages it kept back.
@@ -114,6 +116,7 @@ impl App {
                 }),
                 managed,
                 origin: origin.and_then(by_hand).filter(|_| !managed),
+                subscriptions: number("subscriptions"),
                 passed: number("passed"),
                 suppressed: number("suppressed"),
                 not_understood: number("not_understood"),

@@ -190,12 +190,15 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
             "the `Host` header names another server; without users only localhost and loopback addresses are served",
         ));
     }
-    // A WebSocket is opened with GET, and the browser lets every page do so.
+    let path = request.uri().path();
+    // A WebSocket is opened with GET, and the browser lets every page do so. No page of another site could read an answer,
+    // but it could take places among the streams; a link to one of ours may stand anywhere.
     let upgrades = headers.contains_key(header::UPGRADE);
-    if (changes(request.method()) || upgrades) && is_foreign(headers, host) {
+    let followed = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    let guarded = changes(request.method()) || upgrades || (needs_login(path) && !followed);
+    if guarded && is_foreign(headers, host) {
         return Err(Problem::cross_origin("the request comes from a page of another site"));
     }
-    let path = request.uri().path();
     let login = path == "/api/v1/session" && request.method() == Method::POST;
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
     match app.identify(headers, request.method(), peer) {

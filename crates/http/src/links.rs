@@ -37,7 +37,7 @@ pub(crate) struct LinkView {
     target: String,
     /// `connecting`, `online`, `waiting`; of sinks `starting`, `working`, `waiting`; `unknown` at first.
     pub(crate) state: String,
-    /// Since when a bridge is online, or is not.
+    /// Since when a bridge is online, or is not; since when a sink is in its state.
     since: Option<String>,
     pub(crate) last_error: Option<String>,
     last_error_at: Option<String>,
@@ -165,7 +165,7 @@ impl App {
             target: link.target.clone(),
             state: text("state").unwrap_or_else(|| "unknown".to_owned()),
             since: time_of("since"),
-            last_error: text(if is_bridge { "last_error" } else { "error" }),
+            last_error: text("last_error"),
             last_error_at: time_of("last_error_at"),
             backlog_messages: waiting().map(|it| it.queued_messages + it.in_flight as u64).sum(),
             backlog_bytes: waiting().map(|it| it.queued_bytes).sum(),

@@ -1,5 +1,7 @@
 //! A message as JSON.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cork_broker::RetainedView;
 use cork_packet::{Properties, Property, PropertyPlace, QoS};
@@ -79,6 +81,15 @@ impl PropertiesView {
         *self == Self::default()
     }
 
+    /// Those of a message as it is forwarded; none if it has none.
+    pub(crate) fn of_forwarded(encoded: &[u8]) -> Option<Self> {
+        if encoded.is_empty() {
+            return None;
+        }
+        let properties = Properties::decode(encoded, PropertyPlace::PublishToServer).unwrap_or_default();
+        Some(Self::of(properties)).filter(|view| !view.is_empty())
+    }
+
     fn of(properties: Properties<'_>) -> Self {
         let mut view = Self::default();
         for property in properties.iter() {
@@ -98,10 +109,11 @@ impl PropertiesView {
 
 impl MessageView {
     fn new(topic: &str, payload: &[u8], payload_max: usize, properties: Properties<'_>) -> Self {
-        let (shown, encoding, truncated) = shown(payload, payload_max);
+        let truncated = payload.len() > payload_max;
+        let (shown, encoding) = shown(&payload[..payload.len().min(payload_max)], truncated);
         Self {
             topic: topic.to_owned(),
-            payload: shown,
+            payload: shown.into_owned(),
             encoding,
             size: payload.len(),
             truncated,
@@ -175,18 +187,15 @@ impl MessageView {
     }
 }
 
-/// At most `max` bytes of a payload as text, and whether there are more.
-fn shown(payload: &[u8], max: usize) -> (String, Encoding, bool) {
-    let truncated = payload.len() > max;
-    let front = &payload[..payload.len().min(max)];
+/// A payload, or the beginning of one (`truncated`), as text.
+pub(crate) fn shown(front: &[u8], truncated: bool) -> (Cow<'_, str>, Encoding) {
     match str::from_utf8(front) {
-        Ok(text) => (text.to_owned(), Encoding::Utf8, truncated),
+        Ok(text) => (text.into(), Encoding::Utf8),
         // A character that is cut in two does not make it binary.
         Err(error) if truncated && error.error_len().is_none() => {
-            let text = String::from_utf8_lossy(&front[..error.valid_up_to()]).into_owned();
-            (text, Encoding::Utf8, true)
+            (String::from_utf8_lossy(&front[..error.valid_up_to()]), Encoding::Utf8)
         }
-        Err(_) => (STANDARD.encode(front), Encoding::Base64, truncated),
+        Err(_) => (STANDARD.encode(front).into(), Encoding::Base64),
     }
 }
 
@@ -224,8 +233,9 @@ mod tests {
             (&euros[..4], 10, ("4oKs4g==", Encoding::Base64, false)),
             (b"\xFF\0", 1, ("/w==", Encoding::Base64, true)),
         ] {
-            let (text, encoding, truncated) = shown(payload, max);
-            assert_eq!((text.as_str(), encoding, truncated), expected, "{payload:?}");
+            let truncated = payload.len() > max;
+            let (text, encoding) = shown(&payload[..payload.len().min(max)], truncated);
+            assert_eq!((&*text, encoding, truncated), expected, "{payload:?}");
         }
     }
 }

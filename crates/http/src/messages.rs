@@ -2,6 +2,7 @@
 //! rights. A reader that is too slow loses messages of its own, as any slow MQTT client does, and holds up nobody.
 
 mod batch;
+mod watch;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -26,9 +27,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use self::watch::Watching;
 use crate::{
     app::App,
-    guard::Caller,
+    guard::{Caller, Role},
     message::{MessageView, payload_max, qos},
     problem::Problem,
     time,
@@ -163,36 +165,92 @@ pub(crate) async fn follow(
         Err(_) => None,
     };
     let place = app.stream_place()?;
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+    let answer = move |receiver| match upgrade {
+        Some(upgrade) => upgrade.on_upgrade(move |socket| over_websocket(socket, receiver)),
+        None => over_events(receiver),
+    };
+    if let Some(sampled) = wanted.sampled
+        && watch::suits(&wanted.filters)
+        && let Some(watching) = watched(&app, &caller, &wanted).await?
+    {
+        tokio::spawn(produce_watched(app, caller, wanted, sampled, watching, sender, place));
+        return Ok(answer(receiver));
+    }
     let client = app.reading_client(&caller).await?;
     let subscription = match client.subscribe(wanted.subscribe()).await {
         Ok(subscription) => subscription,
         Err(error) => return Err(refused(&app, &caller, &wanted.filters, &error)),
     };
-    let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(produce(app, caller, wanted, subscription, sender, place));
-    Ok(match upgrade {
-        Some(upgrade) => upgrade.on_upgrade(move |socket| over_websocket(socket, receiver)),
-        None => over_events(receiver),
-    })
+    Ok(answer(receiver))
+}
+
+/// Has the shards note what the stream is to bring; none where it has to be a subscription.
+async fn watched(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Option<Watching>, Problem> {
+    let granted = granted(app, caller, &wanted.filters);
+    let filters = wanted.filters.iter().zip(granted).filter(|(_, granted)| *granted);
+    let filters: Vec<&str> = filters.map(|(filter, _)| filter.as_str()).collect();
+    if filters.is_empty() {
+        return Err(denied(app, caller, &wanted.filters));
+    }
+    Ok(Watching::begin(app, caller, &filters, wanted.payload_max).await)
+}
+
+/// Which filters the caller may subscribe to.
+fn granted(app: &App, caller: &Caller, filters: &[String]) -> Vec<bool> {
+    let rights = app.operator.rights();
+    let may = |filter: &String| {
+        caller.role == Role::Admin || rights.explain_filter(caller.subject(), filter).allowed
+    };
+    filters.iter().map(may).collect()
+}
+
+async fn produce_watched(
+    app: Arc<App>,
+    caller: Caller,
+    mut wanted: Wanted,
+    sampled: Sampled,
+    watching: Watching,
+    sender: mpsc::Sender<Told>,
+    _place: OwnedSemaphorePermit,
+) {
+    let granted = granted(&app, &caller, &wanted.filters);
+    if !ready(&sender, wanted.filters.iter().zip(granted.iter().copied())).await {
+        return;
+    }
+    let mut granted = granted.into_iter();
+    wanted.filters.retain(|_| granted.next() == Some(true));
+    if let Some(problem) = watch::run(&app, &caller, &wanted, sampled, watching, &sender).await {
+        let _ = sender.send(("end", serde_json::to_string(&problem).unwrap_or_default())).await;
+    }
+}
+
+/// Says which filters hold. False: the reader is gone.
+async fn ready<'a>(sender: &mpsc::Sender<Told>, filters: impl Iterator<Item = (&'a String, bool)>) -> bool {
+    let grants: Vec<_> = filters.map(|(filter, granted)| Grant { filter, granted }).collect();
+    sender.send(("ready", json!({ "filters": grants }).to_string())).await.is_ok()
 }
 
 fn refused(app: &App, caller: &Caller, filters: &[String], error: &SubscribeError) -> Problem {
     match error {
-        SubscribeError::Refused(_) => {
-            let rights = app.operator.rights();
-            let rule = filters.iter().find_map(|filter| {
-                let plain = split_share(filter).ok().flatten().map_or(filter.as_str(), |(_, filter)| filter);
-                let decision = rights.explain_filter(caller.subject(), plain);
-                (!decision.allowed).then(|| decision.source.unwrap_or("the default of the rights").to_owned())
-            });
-            Problem::denied(match rule {
-                Some(rule) => format!("the rights do not allow this subscription: {rule}"),
-                None => "the broker refuses this subscription".to_owned(),
-            })
-        }
+        SubscribeError::Refused(_) => denied(app, caller, filters),
         SubscribeError::Closed => Problem::unavailable("the broker ends"),
         other => Problem::bad_request(other.to_string()),
     }
+}
+
+fn denied(app: &App, caller: &Caller, filters: &[String]) -> Problem {
+    let rights = app.operator.rights();
+    let rule = filters.iter().find_map(|filter| {
+        let plain = split_share(filter).ok().flatten().map_or(filter.as_str(), |(_, filter)| filter);
+        let decision = rights.explain_filter(caller.subject(), plain);
+        (!decision.allowed).then(|| decision.source.unwrap_or("the default of the rights").to_owned())
+    });
+    Problem::denied(match rule {
+        Some(rule) => format!("the rights do not allow this subscription: {rule}"),
+        None => "the broker refuses this subscription".to_owned(),
+    })
 }
 
 /// Turns messages into events until the reader is gone, or the subscription ends.
@@ -204,9 +262,8 @@ async fn produce(
     sender: mpsc::Sender<Told>,
     _place: OwnedSemaphorePermit,
 ) {
-    let grants = wanted.filters.iter().zip(subscription.granted());
-    let grants: Vec<_> = grants.map(|(filter, code)| Grant { filter, granted: !code.is_error() }).collect();
-    if sender.send(("ready", json!({ "filters": grants }).to_string())).await.is_err() {
+    let granted = subscription.granted().iter().map(|code| !code.is_error());
+    if !ready(&sender, wanted.filters.iter().zip(granted)).await {
         return;
     }
     let end = match wanted.sampled {

@@ -10,7 +10,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use cork_broker::{Answer, Query, SessionView as Found};
+use cork_broker::{Action, Answer, Query, SessionView as Found};
 use cork_packet::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     extract::{Body, Page, Params, bad_cursor, limit},
-    guard::{Admin, Caller},
+    guard::{Admin, Caller, Role},
     problem::Problem,
     time,
 };
@@ -135,10 +135,10 @@ pub(crate) struct Wanted {
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    _: Caller,
+    caller: Caller,
     Params(wanted): Params<Wanted>,
 ) -> Result<Page<SessionView>, Problem> {
-    page(&app, wanted).await
+    page(&app, &caller, wanted).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -164,13 +164,22 @@ pub(crate) struct WantedClients {
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn clients(
     State(app): State<Arc<App>>,
-    _: Caller,
+    caller: Caller,
     Params(WantedClients { limit, cursor, search, inside }): Params<WantedClients>,
 ) -> Result<Page<SessionView>, Problem> {
-    page(&app, Wanted { limit, cursor, search, connected: Some(true), inside }).await
+    page(&app, &caller, Wanted { limit, cursor, search, connected: Some(true), inside }).await
 }
 
-async fn page(app: &App, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
+/// A Session as somebody may see it: the topic of its Will only where they may read it.
+fn shown(app: &App, caller: &Caller, found: Found) -> SessionView {
+    let mut view = SessionView::from(found);
+    view.will = view.will.filter(|topic| {
+        caller.role == Role::Admin || app.operator.rights().allows(caller.subject(), Action::Read, topic)
+    });
+    view
+}
+
+async fn page(app: &App, caller: &Caller, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
     let limit = limit(wanted.limit)?;
     let (mut shard, mut slot) = match wanted.cursor.as_deref() {
         None => (0, 0),
@@ -194,7 +203,7 @@ async fn page(app: &App, wanted: Wanted) -> Result<Page<SessionView>, Problem> {
         let Answer::Sessions { items: found, next } = app.ask(shard, query).await? else {
             return Err(Problem::internal("another answer than was asked for"));
         };
-        items.extend(found.into_iter().map(SessionView::from));
+        items.extend(found.into_iter().map(|found| shown(app, caller, found)));
         (shard, slot) = next.map_or_else(|| (shard.saturating_add(1), 0), |slot| (shard, slot));
     }
     let next = (shard < shards).then(|| format!("{shard}.{slot}"));
@@ -219,10 +228,10 @@ async fn find(app: &App, client_id: &str) -> Result<Box<Found>, Problem> {
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
-    _: Caller,
+    caller: Caller,
     Path(client_id): Path<String>,
 ) -> Result<Json<SessionView>, Problem> {
-    Ok(Json(SessionView::from(*find(&app, &client_id).await?)))
+    Ok(Json(shown(&app, &caller, *find(&app, &client_id).await?)))
 }
 
 /// End a Session: its client is disconnected, and all that is kept for it is forgotten.

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cork_store::WallTime;
+use serde::{Serialize, Serializer};
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -19,6 +20,39 @@ pub(crate) fn text(at: WallTime) -> String {
     let second = seconds % SECONDS_PER_DAY;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+/// Writes many times, of which most are in the same second.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    second: Option<u64>,
+    text: [u8; 24],
+}
+
+/// What [`text`] says, without memory of its own.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Written([u8; 24]);
+
+impl Writer {
+    pub(crate) fn write(&mut self, at: WallTime) -> Written {
+        let second = at.0 / 1_000_000;
+        if self.second != Some(second) {
+            let text = text(at);
+            // Until the year 9999 it is as long as that.
+            let front = text.as_bytes().first_chunk().copied();
+            (self.second, self.text) = (Some(second), front.unwrap_or([b'?'; 24]));
+        }
+        for (place, unit) in [(20, 100_000), (21, 10_000), (22, 1000)] {
+            self.text[place] = b'0' + u8::try_from(at.0 / unit % 10).unwrap_or(0);
+        }
+        Written(self.text)
+    }
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(str::from_utf8(&self.0).unwrap_or_default())
+    }
 }
 
 /// Year, month and day of a number of days since 1970-01-01, counted in years that begin in March, so that a leap day is
@@ -51,6 +85,17 @@ mod tests {
             (4_107_542_400_000_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(text(WallTime(micros)), expected);
+        }
+    }
+
+    #[test]
+    fn many_times_are_written_as_each_of_them() {
+        let mut writer = Writer::default();
+        for micros in
+            [0, 999, 1000, 999_999, 1_000_000, 1_000_000, 951_782_400_123_456, 951_782_400_999_999, 5]
+        {
+            let written = serde_json::to_string(&writer.write(WallTime(micros))).unwrap();
+            assert_eq!(written, format!("\"{}\"", text(WallTime(micros))));
         }
     }
 }

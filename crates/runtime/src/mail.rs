@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Settings, Users};
+use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Sample, Settings, Users, Watch};
 use cork_net::Stream;
 use mio::Waker;
 
@@ -40,6 +40,12 @@ pub(crate) enum Mail {
     CheckAddresses,
     /// A question of the operator's.
     Query(Box<Query>, Reply),
+    /// A page wants to watch; the answer says whether it may.
+    Watch(Box<Watch>, Box<dyn FnOnce(bool) + Send>),
+    /// What a page that watches gets: so many topics at most.
+    Sample(u64, usize, Box<dyn FnOnce(Sample) + Send>),
+    /// A page watches no more.
+    Unwatch(u64),
     /// How long things took.
     Times(Box<dyn FnOnce(Times) + Send>),
     /// A client is to go, for this reason; `session`: with all that is kept for it.

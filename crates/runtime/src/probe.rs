@@ -1,9 +1,15 @@
 //! Questions and orders of whoever operates the broker: from any thread, answered by the shards between their turns.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use cork_access::{Credentials, Verdict};
-use cork_core::{Answer, Query, home_shard};
+use cork_core::{Answer, Query, Sample, Watch, home_shard};
 use cork_store::Histogram;
 
 use crate::{
@@ -19,6 +25,8 @@ pub struct Probe {
     posts: Vec<Post>,
     keeper: Arc<Keeper>,
     seed: u64,
+    /// The number of the last page that watched.
+    watches: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Probe {
@@ -38,7 +46,7 @@ pub struct Times {
 
 impl Probe {
     pub(crate) fn new(posts: Vec<Post>, keeper: Arc<Keeper>, seed: u64) -> Self {
-        Self { posts, keeper, seed }
+        Self { posts, keeper, seed, watches: Arc::default() }
     }
 
     /// How many shards there are.
@@ -65,6 +73,40 @@ impl Probe {
     pub fn times(&self, shard: u16, reply: impl FnOnce(Times) + Send + 'static) {
         if let Some(post) = self.posts.get(usize::from(shard)) {
             post.send(Mail::Times(Box::new(reply)));
+        }
+    }
+
+    /// A number for a [`Watch`] that no other one has.
+    #[must_use]
+    pub fn new_watch(&self) -> u64 {
+        self.watches.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Has a shard note what is published on it ([`Shard::watch`](cork_core::Shard::watch)); `reply` as with
+    /// [`Probe::ask`].
+    pub fn watch(&self, shard: u16, watch: Watch, reply: impl FnOnce(bool) + Send + 'static) {
+        if let Some(post) = self.posts.get(usize::from(shard)) {
+            post.send(Mail::Watch(Box::new(watch), Box::new(reply)));
+        }
+    }
+
+    /// Asks a shard what changed for a watch; `reply` as with [`Probe::ask`].
+    pub fn sample(
+        &self,
+        shard: u16,
+        watch: u64,
+        topics_max: usize,
+        reply: impl FnOnce(Sample) + Send + 'static,
+    ) {
+        if let Some(post) = self.posts.get(usize::from(shard)) {
+            post.send(Mail::Sample(watch, topics_max, Box::new(reply)));
+        }
+    }
+
+    /// Ends a watch on all shards.
+    pub fn unwatch(&self, watch: u64) {
+        for post in &self.posts {
+            post.send(Mail::Unwatch(watch));
         }
     }
 

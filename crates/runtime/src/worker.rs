@@ -301,6 +301,9 @@ impl Worker {
                 Mail::CheckCertificates => self.begin_checks(),
                 Mail::CheckAddresses => self.expel_banned(now),
                 Mail::Query(query, reply) => reply(self.shard.ask(&query)),
+                Mail::Watch(watch, reply) => reply(self.shard.watch(*watch)),
+                Mail::Sample(watch, most, reply) => reply(self.shard.sample(watch, most)),
+                Mail::Unwatch(watch) => self.shard.unwatch(watch),
                 Mail::Times(reply) => reply(self.times),
                 Mail::Expel { client_id, why, session: false } => {
                     self.shard.handle(now, Input::Kick { client_id, why });

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Notify;
@@ -29,6 +30,12 @@ pub(crate) struct Now {
     pub(crate) state: State,
     /// Why it does not, else empty.
     pub(crate) error: String,
+    /// Why it did not the last time.
+    last_error: String,
+    /// Seconds since 1970 of that; 0: it always did.
+    last_error_at: u64,
+    /// Seconds since 1970 of the last change of the state.
+    since: u64,
 }
 
 /// How it goes.
@@ -43,6 +50,19 @@ pub(crate) enum State {
     Waiting,
 }
 
+impl Now {
+    /// The target cannot be used.
+    pub(crate) fn lost(&mut self, why: String) {
+        (self.state, self.error) = (State::Waiting, why.clone());
+        (self.last_error, self.last_error_at) = (why, seconds());
+    }
+}
+
+/// Since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 impl Figures {
     pub(crate) fn new(changed: &Arc<Notify>) -> Self {
         Self { now: Arc::default(), changed: Arc::clone(changed) }
@@ -54,14 +74,16 @@ impl Figures {
         let before = now.state;
         change(&mut now);
         if now.state != before {
+            now.since = seconds();
             self.changed.notify_one();
         }
     }
 
     /// Topics below the sink's own, and their texts.
     pub(crate) fn show(&self) -> BTreeMap<&'static str, String> {
-        let Now { saved, dead, retries, pending, state, error } =
-            self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Now { saved, dead, retries, pending, state, error, last_error, last_error_at, since } = now;
+        let time = |seconds: u64| if seconds == 0 { String::new() } else { seconds.to_string() };
         let state = match state {
             State::Starting => "starting",
             State::Working => "working",
@@ -70,6 +92,9 @@ impl Figures {
         BTreeMap::from([
             ("state", state.to_owned()),
             ("error", error),
+            ("last_error", last_error),
+            ("last_error_at", time(last_error_at)),
+            ("since", time(since)),
             ("rows/saved", saved.to_string()),
             ("rows/dead", dead.to_string()),
             ("rows/pending", pending.to_string()),

@@ -192,8 +192,7 @@ impl Saver {
         let error = fault.to_string();
         self.figures.set(|now| {
             now.retries += 1;
-            now.state = State::Waiting;
-            now.error = error;
+            now.lost(error);
         });
         tokio::time::sleep(self.backoff.pause()).await;
     }

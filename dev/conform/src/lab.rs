@@ -197,6 +197,21 @@ impl Lab {
         self.shards[shard].ask(query)
     }
 
+    /// A page watches what is published on a shard; whether it may.
+    pub fn watch(&mut self, shard: usize, watch: cork_core::Watch) -> bool {
+        self.shards[shard].watch(watch)
+    }
+
+    /// What a page that watches is given.
+    pub fn sample(&mut self, shard: usize, watch: u64, topics_max: usize) -> cork_core::Sample {
+        self.shards[shard].sample(watch, topics_max)
+    }
+
+    /// A page watches no more.
+    pub fn unwatch(&mut self, shard: usize, watch: u64) {
+        self.shards[shard].unwatch(watch);
+    }
+
     /// The operator wants the client of this name gone, with all that is kept for it if `session`.
     pub fn send_off(&mut self, client_id: &str, session: bool) {
         for shard in 0..self.shards.len() {

@@ -1,7 +1,7 @@
 //! Filters by content and type, for every kind of client and subscription.
 #![forbid(unsafe_code)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cork_access::Acl;
 use cork_conform::{
@@ -475,4 +475,48 @@ fn a_session_has_so_many_filters_and_no_more() {
     let (codes, why) = suback(&mut lab, client);
     assert_eq!(codes, [0x97, 0, 0]);
     assert_eq!(why, "a session has at most 1000 subscriptions with filters");
+}
+
+#[test]
+fn it_is_said_how_many_subscriptions_a_named_filter_has() {
+    for shards in [1, 3] {
+        let mut filters = (*named("hot", "number > 30")).clone();
+        filters.named.insert("idle".into(), rule("number > 0"));
+        filters.attached = [("home/#", "hot"), ("work/#", "hot"), ("#", "idle")]
+            .map(|(topic, name)| Attachment {
+                who: Who::Client("node-red".into()),
+                topic: topic.into(),
+                rule: Arc::clone(&filters.named[name]),
+                name: format!("$filter/{name}").into(),
+            })
+            .into();
+        let mut lab = Lab::with(|config| {
+            config.shards = shards;
+            config.filters = filters.into();
+            config.limits.sys_interval = Duration::from_secs(1);
+        });
+        let watcher = lab.connect(V5, "watcher");
+        subscribe(&mut lab, V5, watcher, "$SYS/broker/filters/+/subscriptions");
+        // Only what changed is said again.
+        let mut known = BTreeMap::new();
+        let mut said = |lab: &mut Lab| {
+            lab.advance(Duration::from_secs(4));
+            for line in got(lab, watcher) {
+                let (topic, number) = line.split_once(' ').expect("a topic and a number");
+                known.insert(topic.split('/').nth(3).expect("a name").to_owned(), number.to_owned());
+            }
+            [known["hot"].clone(), known["idle"].clone()]
+        };
+        assert_eq!(said(&mut lab), ["0", "0"]);
+        let first = subscriber(&mut lab, V311, "first", "$filter/hot/a");
+        subscriber(&mut lab, V311, "second", "$filter/hot/a");
+        assert_eq!(said(&mut lab), ["2", "0"]);
+        lab.send(first, &wire::unsubscribe(V311, 2, &["$filter/hot/a"]));
+        assert_eq!(said(&mut lab), ["1", "0"]);
+        // Both topics of one client's attachments are one subscription with the filter.
+        let attached = subscriber(&mut lab, V311, "node-red", "home/+");
+        assert_eq!(said(&mut lab), ["2", "1"]);
+        lab.send(attached, &wire::unsubscribe(V311, 2, &["home/+"]));
+        assert_eq!(said(&mut lab), ["1", "0"]);
+    }
 }

@@ -200,6 +200,51 @@ def test_batches_have_the_last_message_of_each_topic_and_count_the_others(open_b
     assert latest == {"t/0": "297", "t/1": "298", "t/2": "299"}
 
 
+def test_a_page_of_all_topics_begins_with_what_is_retained_and_then_follows(open_broker):
+    kept = [{"topic": f"kept/{number}", "payload": str(number), "retain": True} for number in range(5)]
+    assert open_broker.ask("POST", "/api/v1/publish", kept)[0] == 200
+
+    def publish():
+        wide = {"topic": "live/a", "payload": "ä" * 3000, "qos": 1, "properties": {"content_type": "text/plain"}}
+        binary = {"topic": "live/b", "payload": base64.b64encode(b"\xff\0").decode(), "encoding": "base64"}
+        assert open_broker.ask("POST", "/api/v1/publish", [wide, binary, {"topic": "kept/1", "payload": "new"}])[0] == 200
+
+    query = "/messages?filter=%23&filter=other/%2B&interval=300&payload_max=101&qos=1"
+    found = events(open_broker, query, 5, after=publish)
+    assert [one["filter"] for one in found[0][1]["filters"]] == ["#", "other/+"]
+    assert all(one["granted"] for one in found[0][1]["filters"])
+    items = [item for name, batch in found if name == "batch" for item in batch["items"]]
+    latest = {item["topic"]: item for item in items}
+    assert {topic for topic, item in latest.items() if item["retain"]} == {"kept/0", "kept/2", "kept/3", "kept/4"}
+    assert (latest["kept/1"]["payload"], latest["kept/1"]["retain"]) == ("new", False), "never the older one behind the newer"
+    wide = latest["live/a"]
+    assert (wide["payload"], wide["size"], wide["truncated"], wide["qos"]) == ("ä" * 50, 6000, True, 1)
+    assert wide["properties"] == {"content_type": "text/plain"} and wide["time"].endswith("Z")
+    assert (latest["live/b"]["encoding"], base64.b64decode(latest["live/b"]["payload"])) == ("base64", b"\xff\0")
+    assert open_broker.get("/subscriptions")["items"] == [], "nobody has subscribed"
+
+
+def test_a_page_shows_a_viewer_what_it_may_read(closed_broker):
+    admin, viewer = log_in(closed_broker, ADMIN), log_in(closed_broker, VIEWER)
+
+    def publish():
+        body = [{"topic": topic, "payload": "x", "retain": True} for topic in ("public/a", "secret/b", "public/b/c")]
+        assert closed_broker.ask("POST", "/api/v1/publish", body, admin)[0] == 200
+
+    publish()
+    status, _, problem = closed_broker.ask("GET", "/api/v1/messages?filter=%23&interval=200", headers=viewer)
+    assert (status, problem["code"]) == (403, "denied") and "default of the rights" in problem["detail"]
+    query = "/messages?filter=public/%23&filter=secret/%23&interval=200"
+    for headers, expected in ((viewer, {"public/a", "public/b/c"}), (admin, {"public/a", "secret/b", "public/b/c"})):
+        found = events(closed_broker, query, 6, headers, after=publish)
+        granted = [one["granted"] for one in found[0][1]["filters"]]
+        assert granted == [True, headers is admin]
+        batches = [data for name, data in found if name == "batch"]
+        items = [item for batch in batches for item in batch["items"]]
+        assert {item["topic"] for item in items} == expected
+        assert len(items) + sum(batch["skipped"] for batch in batches) == sum(batch["seen"] for batch in batches)
+
+
 def test_messages_over_websocket(open_broker):
     with socket.create_connection((HOST, open_broker.http), timeout=10) as stream:
         stream.sendall(
@@ -362,6 +407,21 @@ def test_every_path_wants_a_login_where_there_are_users(closed_broker):
     assert closed_broker.ask("GET", "/")[0] == 200, "the page itself is no secret"
 
 
+def with_will(broker, topic):
+    """A client that is there and has a Will."""
+    import paho.mqtt.client as paho
+
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, topic.replace("/", "-"))
+    client.username_pw_set(ADMIN, PASSWORD)
+    client.will_set(topic, "gone")
+    there = threading.Event()
+    client.on_connect = lambda *_: there.set()
+    client.connect(HOST, broker.port)
+    client.loop_start()
+    assert there.wait(5)
+    return client
+
+
 def test_a_viewer_looks_on_within_its_rights(closed_broker):
     admin, viewer = log_in(closed_broker, ADMIN), log_in(closed_broker, VIEWER)
     assert closed_broker.get("/session", **viewer)["role"] == "viewer"
@@ -382,9 +442,25 @@ def test_a_viewer_looks_on_within_its_rights(closed_broker):
         ("GET", "/log", None), ("GET", "/config", None), ("GET", "/audit", None), ("GET", "/trace?client_id=x", None),
         ("DELETE", "/retained?filter=%23", None), ("PUT", "/boards/x", {"name": "x", "content": {}, "revision": 0}),
         ("POST", "/tokens", {"name": "x", "role": "admin"}), ("PUT", "/log/level", {"level": "debug"}),
+        ("GET", "/tokens", None), ("DELETE", "/tokens/x", None), ("GET", "/log/stream", None), ("GET", "/backup", None),
+        ("GET", "/trace?topic=%23", None), ("DELETE", "/boards/x", None), ("GET", "/users", None),
+        ("PUT", "/users/x", {"password": "x", "groups": ["admin"]}), ("DELETE", "/users/x", None), ("GET", "/acl", None),
+        ("PUT", "/acl", {"revision": 0, "rules": []}), ("GET", "/bans", None), ("PUT", "/bans", {"user": ADMIN}),
+        ("DELETE", "/bans?user=x", None), ("GET", "/sinks/x/dead-letters", None), ("DELETE", "/sinks/x/dead-letters", None),
+        ("POST", "/sinks/x/dead-letters/replay", {}), ("PUT", "/filters/x", {"when": "true"}), ("DELETE", "/filters/x", None),
+        *((method, f"/{kind}/x", {} if method == "PUT" else None) for kind in ("bridges", "sinks")
+          for method in ("GET", "PUT", "DELETE")),
     ):
         status, _, problem = closed_broker.ask(method, "/api/v1" + path, body, viewer)
         assert (status, problem["code"]) == (403, "forbidden"), path
+    clients = [with_will(closed_broker, topic) for topic in ("public/will", "secret/will")]
+    for headers, expected in ((viewer, {"public/will", None}), (admin, {"public/will", "secret/will"})):
+        assert {one["will"] for one in closed_broker.get("/clients", **headers)["items"]} == expected
+        one = closed_broker.get("/sessions/secret-will", **headers)
+        assert one["will"] == (None if headers is viewer else "secret/will")
+    for client in clients:
+        client.disconnect()
+        client.loop_stop()
     explain = "/acl/explain?action=read&topic=secret/b&user="
     assert closed_broker.get(explain + VIEWER, **viewer)["allowed"] is False
     assert closed_broker.ask("GET", "/api/v1" + explain + ADMIN, headers=viewer)[0] == 403
@@ -403,6 +479,8 @@ def test_changes_need_the_csrf_token_and_the_same_origin(closed_broker):
     assert closed_broker.ask("POST", "/api/v1/publish", body, without)[2]["code"] == "csrf"
     assert closed_broker.ask("POST", "/api/v1/publish", body, without | {"X-Csrf-Token": "x"})[2]["code"] == "csrf"
     for foreign in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in ("/api/v1/messages?filter=%23", "/api/v1/backup", "/metrics"):
+            assert closed_broker.ask("GET", path, headers=headers | foreign)[2]["code"] == "cross-origin", (foreign, path)
         assert closed_broker.ask("POST", "/api/v1/publish", body, headers | foreign)[2]["code"] == "cross-origin"
     own = {"Origin": f"http://{HOST}:{closed_broker.http}", "Sec-Fetch-Site": "same-origin"}
     assert closed_broker.ask("POST", "/api/v1/publish", body, headers | own)[0] == 200
@@ -619,6 +697,16 @@ def test_the_api_inside_tls(workdir):
         return answer.status, answer.headers, text
 
     assert ask("GET", "/api/v1/overview")[0] == 200
+    url, ca = f"https://{HOST}:{port}", str(authority.ca)
+    for arguments, environment in (["--cafile", ca], {}), ([], {"CORK_CAFILE": ca}):
+        command = [cork_bin(), "ctl", "--url", url, *arguments, "overview"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=os.environ | environment)
+        assert (done.returncode, done.stderr) == (0, "") and "clients" in done.stdout, done
+    command = [cork_bin(), "top", "--url", url, "--cafile", ca, "--seconds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "TOPIC" in done.stdout, done
+    done = subprocess.run([cork_bin(), "ctl", "--url", url, "overview"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "--cafile" in done.stderr, done
     user = json.dumps({"password": PASSWORD, "groups": ["admin"]})
     assert ask("PUT", "/api/v1/users/ann", user, {"Content-Type": "application/json"})[0] == 201
     login = json.dumps({"user": "ann", "password": PASSWORD})

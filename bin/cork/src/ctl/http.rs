@@ -3,9 +3,13 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
+use cork_client::{ClientConfig, Tls};
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use serde_json::Value;
 
 /// How long a connection may take.
@@ -15,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Api {
     /// `host:port`.
     authority: String,
+    /// Inside TLS: whom to trust, and who it has to be.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     token: Option<String>,
     /// Cookie and CSRF token of a login.
     login: Option<(String, String)>,
@@ -28,18 +34,30 @@ pub(crate) struct Answer {
 }
 
 impl Api {
-    /// For a URL such as `http://127.0.0.1:8080`.
-    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, String> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| {
-            format!("`{url}` is no address of the API; accepted is `http://HOST:PORT` (for TLS, go through ssh or a tunnel)")
-        })?;
+    /// For a URL such as `http://127.0.0.1:8080` or `https://broker.example:8443`; `ca`: the authorities trusted instead of
+    /// the system's.
+    pub(crate) fn new(url: &str, token: Option<String>, ca: Option<&Path>) -> Result<Self, String> {
+        let (default_port, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (8080, rest),
+            (_, Some(rest)) => (8443, rest),
+            _ => {
+                return Err(format!(
+                    "`{url}` is no address of the API; accepted is `http://HOST:PORT` or `https://HOST:PORT`"
+                ));
+            }
+        };
+        let is_tls = url.starts_with("https://");
+        if ca.is_some() && !is_tls {
+            return Err(format!("`{url}` is not inside TLS: a `--cafile` is for `https://`"));
+        }
         let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
             return Err(format!("`{url}` has more, or less, than host and port"));
         }
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { authority.to_owned() } else { format!("{authority}:8080") };
-        Ok(Self { authority, token, login: None })
+        let authority = if has_port { authority.to_owned() } else { format!("{authority}:{default_port}") };
+        let tls = if is_tls { Some(tls(&authority, ca)?) } else { None };
+        Ok(Self { authority, tls, token, login: None })
     }
 
     /// Logs in with user and password.
@@ -103,12 +121,15 @@ impl Api {
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let at = |error: io::Error| {
-            format!(
-                "the API at http://{} cannot be reached ({error}); name it with --url, and give the broker an `http://` listener",
-                self.authority
-            )
+            let (scheme, authority) = (if self.tls.is_some() { "https" } else { "http" }, &self.authority);
+            // What rustls says of a certificate; everything else is about the way there.
+            let hint = match error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) {
+                true => "name the authority that vouches for it with --cafile",
+                false => "name it with --url, and give the broker an `http://` or `https://` listener",
+            };
+            format!("the API at {scheme}://{authority} cannot be reached ({error}); {hint}")
         };
-        let mut socket = TcpStream::connect(&self.authority).map_err(at)?;
+        let socket = TcpStream::connect(&self.authority).map_err(at)?;
         socket.set_write_timeout(Some(PATIENCE)).map_err(at)?;
         let mut head =
             format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.authority);
@@ -122,18 +143,44 @@ impl Api {
             head += "Content-Type: application/json\r\n";
         }
         head += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-        socket.write_all(head.as_bytes()).map_err(at)?;
-        Answer::read(BufReader::new(socket)).map_err(at)
+        let mut stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(socket),
+            Some((config, name)) => {
+                let session = ClientConnection::new(Arc::clone(config), name.clone());
+                Box::new(StreamOwned::new(session.map_err(|error| error.to_string())?, socket))
+            }
+        };
+        stream.write_all(head.as_bytes()).and_then(|()| stream.flush()).map_err(at)?;
+        Answer::read(BufReader::new(stream)).map_err(at)
     }
 }
 
+/// What requests go into and answers come out of.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// Whom to trust as `authority`.
+fn tls(authority: &str, ca: Option<&Path>) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|_| format!("`{host}` is no name that a certificate can be for"))?;
+    let trust = match ca {
+        Some(path) => Tls::new().ca_file(path),
+        None => Ok(Tls::new()),
+    };
+    let config = trust.and_then(|tls| tls.client_config()).map_err(|error| error.to_string())?;
+    Ok((config, name))
+}
+
 impl Answer {
-    fn read(mut from: BufReader<TcpStream>) -> io::Result<Self> {
+    fn read(mut from: BufReader<Box<dyn Stream>>) -> io::Result<Self> {
         let mut line = String::new();
         from.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other("it does not speak HTTP"))?;
-        let (mut cookie, mut chunked) = (None, false);
+        let (mut cookie, mut chunked, mut length) = (None, false, None);
         loop {
             line.clear();
             if from.read_line(&mut line)? == 0 || line.trim_end().is_empty() {
@@ -142,13 +189,15 @@ impl Answer {
             let Some((name, value)) = line.split_once(':') else { continue };
             match name.to_ascii_lowercase().as_str() {
                 "set-cookie" => cookie = value.trim().split(';').next().map(str::to_owned),
+                "content-length" => length = value.trim().parse::<u64>().ok(),
                 "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
                 _ => {}
             }
         }
-        let body: Box<dyn BufRead> = match chunked {
-            true => Box::new(BufReader::new(Chunks { from, left: 0, begun: false })),
-            false => Box::new(from), // the connection ends with it
+        let body: Box<dyn BufRead> = match (chunked, length) {
+            (true, _) => Box::new(BufReader::new(Chunks { from, left: 0, begun: false })),
+            (false, Some(length)) => Box::new(from.take(length)),
+            (false, None) => Box::new(from), // the connection ends with it
         };
         Ok(Self { status, cookie, body })
     }
@@ -241,10 +290,17 @@ mod tests {
             ("http://broker.example/", "broker.example:8080"),
             ("http://[::1]:81", "[::1]:81"),
         ] {
-            assert_eq!(Api::new(url, None).unwrap().authority, authority);
+            assert_eq!(Api::new(url, None, None).unwrap().authority, authority);
         }
-        for url in ["https://a", "http://", "http://a@b", "http://a/b"] {
-            assert!(Api::new(url, None).is_err(), "{url}");
+        for url in ["ftp://a", "http://", "http://a@b", "http://a/b", "https://", "https://a/b"] {
+            assert!(Api::new(url, None, None).is_err(), "{url}");
+        }
+        let none = Some(Path::new("/nowhere/ca.pem"));
+        for url in ["http://a", "https://a"] {
+            assert!(
+                Api::new(url, None, none).is_err(),
+                "{url} with an authority that is not there, or not asked"
+            );
         }
         assert_eq!(encoded("a/b ä"), "a%2Fb%20%C3%A4");
     }

@@ -98,8 +98,8 @@ impl Config {
             ..
         } = self;
         // Not keys, or shown elsewhere.
-        let Self { in_memory: _, listeners: _, bridges: _, managed: _, filter_origins: _, places: _, .. } =
-            self;
+        let Self { in_memory: _, listeners: _, bridges: _, managed: _, filter_origins: _, .. } = self;
+        let Self { attached_elsewhere: _, places: _, .. } = self;
         let shards = match shards {
             Shards::Auto => "auto".to_owned(),
             Shards::Fixed(count) => count.to_string(),

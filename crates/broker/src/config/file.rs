@@ -141,8 +141,9 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path) -> Config {
     if !listeners.is_empty() {
         config.listeners = listeners;
     }
-    let (filters, origins) = read_filters(&mut root);
-    (config.filters, config.filter_origins) = (filters.into(), origins);
+    let filters = read_filters(&mut root);
+    (config.filters, config.filter_origins) = (filters.table.into(), filters.origins);
+    config.attached_elsewhere = filters.elsewhere;
     config.bridges = root
         .sections("bridge")
         .into_iter()

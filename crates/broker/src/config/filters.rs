@@ -8,25 +8,62 @@ use cork_core::{Attachment, FilterTable, Who};
 use cork_filter::Rule;
 use toml::de::DeValue;
 
-use super::error::Origin;
+use super::error::{ConfigError, Origin};
 use super::read::{Section, nearest};
 use super::values::text;
+
+/// The key by which an attachment names its filter.
+pub(super) const ATTACHED: &str = "attach.filter";
 
 /// What a filter is made of, wherever it stands.
 const RULE_KEYS: [&str; 4] = ["when", "changed", "deadband", "every"];
 
-pub(super) fn read_filters(root: &mut Section<'_, '_>) -> (FilterTable, BTreeMap<String, Origin>) {
-    let mut table = FilterTable::default();
-    let mut origins = BTreeMap::new();
+/// What a file says of filters.
+#[derive(Default)]
+pub(super) struct Filters {
+    pub(super) table: FilterTable,
+    /// Where each name stands.
+    pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) elsewhere: Vec<Elsewhere>,
+}
+
+/// An attachment whose filter the file does not define.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Elsewhere {
+    /// Its place in [`FilterTable::attached`].
+    at: usize,
+    name: String,
+    origin: Origin,
+}
+
+pub(super) fn read_filters(root: &mut Section<'_, '_>) -> Filters {
+    let mut filters = Filters::default();
     for (name, (rule, origin)) in read_named(root) {
-        table.named.insert(name.as_str().into(), Arc::new(rule));
-        origins.insert(name, origin);
+        filters.table.named.insert(name.as_str().into(), Arc::new(rule));
+        filters.origins.insert(name, origin);
     }
     for (span, section) in root.sections("attach") {
-        let attachment = read_attachment(section, &span, &table);
-        table.attached.extend(attachment);
+        let attachment = read_attachment(section, &span, &mut filters);
+        filters.table.attached.extend(attachment);
     }
-    (table, origins)
+    filters
+}
+
+impl Elsewhere {
+    /// Gives the attachment its filter, if there is one of that name by now.
+    pub(super) fn resolve(&self, table: &mut FilterTable) {
+        if let (Some(rule), Some(one)) =
+            (table.named.get(&*self.name).cloned(), table.attached.get_mut(self.at))
+        {
+            one.rule = rule;
+        }
+    }
+
+    /// That there is no such filter, if there is none.
+    pub(super) fn fault(&self, table: &FilterTable) -> Option<ConfigError> {
+        let message = (!table.named.contains_key(&*self.name)).then(|| unknown(&self.name, table))?;
+        Some(ConfigError { origin: self.origin.clone(), key: ATTACHED.to_owned(), message })
+    }
 }
 
 /// `[[filter]]` by name, and where each stands.
@@ -144,7 +181,7 @@ fn set(rule: &mut Rule, key: &str, value: &DeValue<'_>) -> Result<(), String> {
 fn read_attachment(
     mut section: Section<'_, '_>,
     span: &Range<usize>,
-    table: &FilterTable,
+    filters: &mut Filters,
 ) -> Option<Attachment> {
     let (user, client) = (section.read("user", text), section.read("client_id", text));
     let faults = section.faults();
@@ -161,11 +198,11 @@ fn read_attachment(
                 let message = format!("the filter it names says everything; take away {}", own.join(", "));
                 section.fault(span, "filter", message);
             }
-            find(&section, name, table)
+            Some(find(&section, name, filters))
         }
         // Counted under a name that no filter can have.
         None => read_rule(&mut section, span)
-            .map(|rule| (format!("$attach/{}", table.attached.len() + 1), Arc::new(rule))),
+            .map(|rule| (format!("$attach/{}", filters.table.attached.len() + 1), Arc::new(rule))),
     };
     if user.is_some() == client.is_some() {
         section.fault(
@@ -188,18 +225,19 @@ fn read_attachment(
     Some(Attachment { who, topic: topic?.into(), rule, name: name.into() })
 }
 
-/// The filter that an attachment names, and what it is counted as.
+/// The filter that an attachment names, and what it is counted as. One that is defined elsewhere is found later.
 fn find(
     section: &Section<'_, '_>,
     name: &toml::Spanned<DeValue<'_>>,
-    table: &FilterTable,
-) -> Option<(String, Arc<Rule>)> {
+    filters: &mut Filters,
+) -> (String, Arc<Rule>) {
     let text = name.get_ref().as_str().unwrap_or_default();
-    if let Some(rule) = table.named.get(text) {
-        return Some((format!("$filter/{text}"), Arc::clone(rule)));
-    }
-    section.fault(&name.span(), "filter", unknown(text, table));
-    None
+    let rule = filters.table.named.get(text).cloned().unwrap_or_else(|| {
+        let (at, origin) = (filters.table.attached.len(), section.origin(&name.span()));
+        filters.elsewhere.push(Elsewhere { at, name: text.to_owned(), origin });
+        Arc::default()
+    });
+    (format!("$filter/{text}"), rule)
 }
 
 fn unknown(name: &str, table: &FilterTable) -> String {

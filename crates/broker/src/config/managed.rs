@@ -250,6 +250,7 @@ fn read_root(mut root: Section<'_, '_>, folder: &Path, config: &mut Config) {
             }
         }
     }
+    config.attached_elsewhere.iter().for_each(|one| one.resolve(&mut table));
     config.filters = table.into();
     for (span, section) in root.sections("bridge") {
         let Some(bridge) = read_bridge(section, &span, folder, &config.filters) else { continue };

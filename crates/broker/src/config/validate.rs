@@ -8,6 +8,7 @@ use cork_access::{Acl, AllowAnonymous, Authenticator, Credentials, DenyReason, F
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::{DURABILITY_ACCEPTED, DURABILITY_INTERVAL};
+use super::filters::ATTACHED;
 use super::{ClientCert, Config, Durability, Host, Listener, Managed, Scheme, Shards};
 use crate::tls;
 
@@ -27,7 +28,13 @@ impl Config {
         self.judge_data_dir(&mut errors);
         self.judge_listeners(&mut errors);
         self.judge_doors(&mut errors);
+        errors.extend(self.unknown_attached());
         ConfigErrors::unless_empty(errors)
+    }
+
+    /// What `[[attach]]` names and neither the file nor `managed.toml` defines.
+    fn unknown_attached(&self) -> impl Iterator<Item = ConfigError> {
+        self.attached_elsewhere.iter().filter_map(|one| one.fault(&self.filters))
     }
 
     /// Who lets clients in, by this configuration: a password file, or everybody may.
@@ -421,7 +428,9 @@ pub fn check(path: &Path) -> Report {
         let about_doors =
             |error: &ConfigError| error.key.starts_with("auth") || error.key.starts_with("listener.url");
         let found = config.validate().err().map(|found| found.0).unwrap_or_default();
-        errors.extend(found.into_iter().filter(|error| auth_is_whole || !about_doors(error)));
+        // The filters it may name are not read yet.
+        let found = found.into_iter().filter(|error| error.key != ATTACHED);
+        errors.extend(found.filter(|error| auth_is_whole || !about_doors(error)));
         // The file itself first, then those it names.
         let elsewhere =
             |error: &ConfigError| !matches!(&error.origin, Origin::File { name: of, .. } if *of == name);
@@ -434,6 +443,7 @@ pub fn check(path: &Path) -> Report {
             Ok(()) => notes.extend(config.managed.resting.iter().map(|line| format!("note: {line}"))),
             Err(found) => errors.extend(found.0),
         }
+        errors.extend(config.unknown_attached());
     }
     Report::of(&errors, notes)
 }

@@ -216,3 +216,22 @@ fn a_damaged_file_is_refused_and_not_overwritten() {
     assert!(matches!(done, Err(EditError::Failed(_))));
     assert_eq!(fs::read_to_string(folder.0.join(MANAGED_FILE)).unwrap(), "[[user]\n");
 }
+
+#[test]
+fn a_managed_filter_that_a_file_attaches_cannot_be_removed() {
+    let folder = Folder::new("attached");
+    let by_hand = "[[attach]]\nuser = 'ann'\ntopic = '#'\nfilter = 'worm'";
+    let set = |when: &str| Edit::Part {
+        kind: Kind::Filter,
+        name: "worm".to_owned(),
+        table: table(&format!("when = '{when}'")),
+    };
+    for when in ["qos > 0", "qos > 1"] {
+        let config = folder.edit(&set(when), by_hand).unwrap();
+        assert_eq!(config.filters.attached[0].rule.to_prefix(), when);
+    }
+    let removed = folder.edit(&Edit::Remove { kind: Kind::Filter, name: "worm".to_owned() }, by_hand);
+    let error = removed.unwrap_err().to_string();
+    assert!(error.contains("cork.toml:5: key `attach.filter`: there is no filter `worm`"), "{error}");
+    folder.edit(&Edit::Remove { kind: Kind::Filter, name: "worm".to_owned() }, "").unwrap();
+}

@@ -254,7 +254,7 @@ impl Board {
     }
 
     fn count_filter(&mut self, rule: RuleIx, passed: u64, suppressed: u64, not_understood: u64) {
-        let counts = super::FilterCounts { passed, suppressed, not_understood };
+        let counts = super::FilterCounts { passed, suppressed, not_understood, subscriptions: 0 };
         self.filters.rules.counts(rule).add(&counts);
         self.stats.filter_passed += passed;
         self.stats.filter_suppressed += suppressed;

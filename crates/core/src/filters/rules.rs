@@ -1,7 +1,10 @@
 //! Rules and their conditions, each kept once however many subscriptions share it, with what the present message made
 //! of it and what all messages did.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cork_filter::{Outcome, Reading, Rule, Seen};
 use cork_packet::matches;
@@ -20,6 +23,8 @@ pub struct FilterCounts {
     pub suppressed: u64,
     /// Kept back: the message lacks what the condition asks for, or is of another type.
     pub not_understood: u64,
+    /// Subscriptions that have the filter now; all that a filter is attached to of one client count as one.
+    pub subscriptions: u64,
 }
 
 impl FilterCounts {
@@ -28,6 +33,7 @@ impl FilterCounts {
         self.passed += other.passed;
         self.suppressed += other.suppressed;
         self.not_understood += other.not_understood;
+        self.subscriptions += other.subscriptions;
     }
 }
 
@@ -259,9 +265,21 @@ impl Rules {
     }
 
     /// What is counted, by filter: named ones under their names, others as they were written.
-    pub(crate) fn all_counts(&self) -> impl Iterator<Item = (&Arc<str>, &FilterCounts)> {
-        let decides = |entry: &&Entry| !matches!(entry.kind, Kind::Attached(_));
-        self.entries.iter().map(|(_, entry)| entry).filter(decides).map(|entry| (&entry.key, &entry.counts))
+    pub(crate) fn all_counts(&self) -> impl Iterator<Item = (&Arc<str>, FilterCounts)> {
+        // What is attached is one use of its filter, whatever the number of subscriptions it is attached to.
+        let mut attached: BTreeMap<usize, (u32, u32)> = BTreeMap::new();
+        for (_, entry) in &self.entries {
+            let Kind::Attached(list) = &entry.kind else { continue };
+            let rules: BTreeSet<usize> = list.iter().map(|(_, rule)| rule.0 as usize).collect();
+            list.iter().for_each(|(_, rule)| attached.entry(rule.0 as usize).or_default().0 += 1);
+            rules.iter().for_each(|rule| attached.entry(*rule).or_default().1 += entry.uses);
+        }
+        let decides = |(_, entry): &(usize, &Entry)| !matches!(entry.kind, Kind::Attached(_));
+        self.entries.iter().filter(decides).map(move |(at, entry)| {
+            let (uses, subscriptions) = attached.get(&at).copied().unwrap_or_default();
+            let subscriptions = u64::from(entry.uses.saturating_sub(uses) + subscriptions);
+            (&entry.key, FilterCounts { subscriptions, ..entry.counts })
+        })
     }
 }
 

@@ -113,6 +113,10 @@ fn a_target_that_is_away_gets_the_same_rows_again() {
         ("10", "5", "working")
     );
     assert_eq!(shown["error"], "");
+    assert!(
+        !shown["last_error"].is_empty() && shown["last_error_at"].parse::<u64>().unwrap() > 1_700_000_000
+    );
+    assert!(shown["since"].parse::<u64>().unwrap() > 1_700_000_000);
 }
 
 #[test]

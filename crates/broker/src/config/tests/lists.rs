@@ -34,10 +34,6 @@ fn a_wrong_filter_is_told_with_its_line() {
             "cork.toml:3: key `filter.every`: every is a time from 1ms to 30d, as in every=10s, not `5`",
         ),
         (
-            "[[filter]]\nname = \"warm\"\nwhen = \"true\"\n[[attach]]\nuser = \"ann\"\ntopic = \"#\"\nfilter = \"worm\"",
-            "cork.toml:7: key `attach.filter`: there is no filter `worm`; did you mean `warm`?",
-        ),
-        (
             "[[attach]]\ntopic = \"#\"\nwhen = \"true\"",
             "cork.toml:1: key `attach.user`: either `user` or `client_id` says whose subscriptions are meant",
         ),
@@ -57,6 +53,20 @@ fn a_wrong_filter_is_told_with_its_line() {
     for (text, expected) in cases {
         assert_eq!(errors(text), expected, "{text}");
     }
+}
+
+#[test]
+fn a_filter_that_is_attached_stands_in_the_file_or_is_managed() {
+    let text =
+        "[[filter]]\nname = 'warm'\nwhen = 'true'\n[[attach]]\nuser = 'ann'\ntopic = '#'\nfilter = 'worm'";
+    let mut config = config(text);
+    let expected = "cork.toml:7: key `attach.filter`: there is no filter `worm`; did you mean `warm`?";
+    assert!(refused(&config).contains(expected), "{}", refused(&config));
+    let managed = "[[filter]]\nname = 'worm'\nwhen = 'qos > 0'";
+    config.take_managed(managed, std::path::Path::new("managed.toml")).unwrap();
+    assert_eq!(config.validate(), Ok(()));
+    let attached = &config.filters.attached[0];
+    assert_eq!((&*attached.name, attached.rule.to_prefix().as_str()), ("$filter/worm", "qos > 0"));
 }
 
 #[test]
