@@ -9,6 +9,7 @@ import * as first from './boards/first.mjs';
 import * as edit from './boards/edit.mjs';
 import * as keep from './boards/keep.mjs';
 import * as look from './boards/look.mjs';
+import * as touch from './boards/touch.mjs';
 
 const browser = new Browser();
 let device = null;
@@ -38,7 +39,7 @@ async function main() {
   await forget();
   await browser.start();
   house();
-  for (const { checks } of [first, edit, keep, look]) {
+  for (const { checks } of [first, edit, touch, keep, look]) {
     for (const [name, run] of checks) {
       now = name;
       const begun = Date.now();

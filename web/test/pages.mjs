@@ -1,19 +1,42 @@
 // The pages of a broker without users, with `cork sim` publishing to it.
 import { accessible, api, leave, must, publish, run, shot, until, visit } from './harness.mjs';
 import { readFileSync } from 'node:fs';
+import { looks } from './looks.mjs';
 
 const text = (page, selector) => page.locator(selector).first().textContent();
 
 await run([
   ['every page is there, accessible, light and dark, and on a phone', async (browser) => {
+    const names = ['overview', 'topics', 'topics?t=sensors%2Fkitchen%2Ftemperature', 'boards', 'clients', 'links', 'filters', 'access', 'log', 'config'];
     for (const look of [{}, { dark: true }, { phone: true }]) {
-      for (const name of ['overview', 'topics', 'boards', 'clients', 'links', 'filters', 'access', 'log', 'config']) {
+      for (const name of names) {
         const page = await visit(browser, name, look);
         await page.locator('main :visible').first().waitFor();
         await page.waitForTimeout(700);
         await accessible(page, `${name} ${JSON.stringify(look)}`);
+        if (look.phone) await page.setViewportSize({ width: 360, height: 740 });
+        if (!look.dark) await looks(page, `${name} ${JSON.stringify(look)}`);
         await leave(page);
       }
+    }
+  }],
+
+  ['who comes by the Tab key sees where it is', async (browser) => {
+    for (const name of ['overview', 'topics', 'clients', 'filters']) {
+      const page = await visit(browser, name);
+      await page.waitForTimeout(700);
+      const unseen = new Set();
+      for (let stop = 0; stop < 40; stop += 1) {
+        await page.keyboard.press('Tab');
+        const blank = await page.evaluate(() => {
+          const [at, style] = [document.activeElement, getComputedStyle(document.activeElement)];
+          const ring = (style.outlineStyle !== 'none' && Number.parseFloat(style.outlineWidth) >= 1) || style.boxShadow !== 'none';
+          return at === document.body || ring ? null : at.outerHTML.slice(0, 120);
+        });
+        if (blank !== null) unseen.add(blank);
+      }
+      must(unseen.size === 0, `${name}: no ring around ${[...unseen].join(', ')}`);
+      await leave(page);
     }
   }],
 
@@ -45,6 +68,16 @@ await run([
     await page.getByRole('button', { name: 'Payload', exact: true }).click();
     await until('markup as text', async () => (await payload.textContent()).includes('<img src=x'));
     await leave(page);
+  }],
+
+  ['the picture of the topics', async (browser) => {
+    for (const [dark, name] of [[false, 'topics'], [true, 'topics-dark']]) {
+      const page = await visit(browser, `topics?t=${encodeURIComponent('sensors/kitchen/temperature')}`, { dark });
+      await page.locator('.fields canvas').waitFor();
+      await page.waitForTimeout(1000);
+      await shot(page, name);
+      await leave(page);
+    }
   }],
 
   ['the tree finds topics by text, by filter and by content', async (browser) => {

@@ -44,6 +44,14 @@ await run([
     };
     await until('eve may read the attic', async () => (await ask('attic/x')).startsWith('yes'));
     await until('and not the cellar', async () => (await ask('cellar/x')).startsWith('no'));
+    await visit(browser, 'access/users', { page });
+    await page.getByRole('button', { name: 'Change eve' }).click();
+    await dialog.getByLabel(/^Groups/).fill('viewer, gardeners');
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('row').filter({ hasText: 'gardeners' }).waitFor();
+    await page.getByRole('button', { name: 'Remove eve' }).click();
+    await dialog.getByRole('button', { name: 'Remove' }).click();
+    await until('eve is gone', async () => (await page.getByRole('row').filter({ hasText: 'eve' }).count()) === 0);
     await leave(page, /401/);
   }],
 

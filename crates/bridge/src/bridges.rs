@@ -243,7 +243,8 @@ impl Keeper {
                 next_figures = Instant::now() + self.figures_every;
             }
             for (name, link) in &self.links {
-                self.publisher.publish(name, &link.status.borrow(), figures);
+                let lane = self.links.get(&format!("{name}{LANE_SUFFIX}")).map(|lane| lane.status.borrow());
+                self.publisher.publish(name, &link.status.borrow(), lane.as_deref(), figures);
             }
         }
         for (_, link) in std::mem::take(&mut self.links) {

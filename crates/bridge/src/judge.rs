@@ -63,7 +63,7 @@ impl Judged {
         let mut lane = self.clone();
         lane.bridge.name += LANE_SUFFIX;
         lane.plan.local_id += LANE_SUFFIX;
-        lane.plan.remote_id += "-live";
+        lane.plan.remote_id += "-second";
         lane.plan.into = Map::default();
         lane.plan.second = true;
         lane
@@ -334,7 +334,7 @@ pub fn notes(config: &Config) -> Vec<String> {
         }
         let beside = match link.plan.lane {
             Some(LANE_LIVE_FIRST) => "what is published passes beside what waited",
-            Some(_) => "topics without backlog pass beside those with",
+            Some(_) => "topics with little backlog, or none, pass beside those with much",
             None => "",
         };
         if !beside.is_empty() {
@@ -493,14 +493,14 @@ mod tests {
         let lanes = with_lanes(both, |_| false);
         let ids: Vec<_> =
             lanes.iter().map(|l| (l.plan.local_id.as_str(), l.plan.remote_id.as_str())).collect();
-        assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/live", "cork-a-live")]);
+        assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/second", "cork-a-second")]);
         assert_eq!((lanes[0].filters_out(), lanes[1].filters_out()), (vec!["#".to_owned()], Vec::new()));
         assert!(lanes[1].plan.lane == Some(LANE_LIVE_FIRST) && lanes[1].plan.out == lanes[0].plan.out);
         assert_eq!(lanes[1].plan.queue_max_bytes, Some(1_000_000));
         // One that may hold something stays when it is not wanted any more.
         let single = || judged(&config(&link("order = 'single'"))).unwrap();
         assert_eq!(with_lanes(single(), |_| false).len(), 1);
-        let left = with_lanes(single(), |name| name == "a/live");
+        let left = with_lanes(single(), |name| name == "a/second");
         assert!(left.len() == 2 && left[1].plan.lane.is_none() && !left[1].is_as(&lanes[1]));
         let strict = with_lanes(judged(&config(&link(""))).unwrap(), |_| false);
         assert_eq!(strict[1].plan.lane, Some(LANE_STRICT));
@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(judged(&config(&apart)).unwrap()[0].plan.lane, Some(LANE_STRICT));
         let error = judge(&config(&both.replace("name =", "order = 'live-first'\nname ="))).unwrap_err();
         assert!(error.to_string().contains("bridge.order`: is \"live-first\", and what goes out"), "{error}");
-        assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-live`"));
+        assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-second`"));
     }
 
     #[test]
@@ -523,7 +523,7 @@ mod tests {
             notes(&config(&text)),
             [
                 "bridge `a`: `#` to mqtt://b.example:1883, as `site-7/#`, QoS 1 at most",
-                "bridge `a`: topics without backlog pass beside those with, as `cork-a` and `cork-a-live`",
+                "bridge `a`: topics with little backlog, or none, pass beside those with much, as `cork-a` and `cork-a-second`",
                 "note: bridge `a` sends its password to mqtt://b.example:1883 without encryption; `mqtts://` ends that",
             ]
         );

@@ -187,6 +187,21 @@ pub(crate) struct Counters {
     pub(crate) unmapped: u64,
 }
 
+impl Counters {
+    pub(crate) const fn plus(&self, other: &Self) -> Self {
+        Self {
+            out: self.out + other.out,
+            into: self.into + other.into,
+            refused_remote: self.refused_remote + other.refused_remote,
+            refused_local: self.refused_local + other.refused_local,
+            too_large: self.too_large + other.too_large,
+            too_old: self.too_old + other.too_old,
+            circles: self.circles + other.circles,
+            unmapped: self.unmapped + other.unmapped,
+        }
+    }
+}
+
 /// What is worth a line in the log, once for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {

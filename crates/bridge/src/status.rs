@@ -65,15 +65,7 @@ impl Status {
 
     /// The present connection is over.
     pub(crate) fn settle(&mut self) {
-        let (before, now) = (&mut self.before, std::mem::take(&mut self.now));
-        before.out += now.out;
-        before.into += now.into;
-        before.refused_remote += now.refused_remote;
-        before.refused_local += now.refused_local;
-        before.too_large += now.too_large;
-        before.too_old += now.too_old;
-        before.circles += now.circles;
-        before.unmapped += now.unmapped;
+        self.before = self.before.plus(&std::mem::take(&mut self.now));
     }
 
     /// What changes seldom and is worth telling at once.
@@ -86,18 +78,24 @@ impl Status {
         ]
     }
 
-    fn figures(&self) -> [(&'static str, u64); 9] {
-        let (a, b) = (&self.before, &self.now);
+    /// What has passed, with what passed by the second lane.
+    fn sum(&self, lane: Option<&Self>) -> Counters {
+        let lane = lane.map_or_else(Counters::default, |lane| lane.before.plus(&lane.now));
+        self.before.plus(&self.now).plus(&lane)
+    }
+
+    fn figures(&self, lane: Option<&Self>) -> [(&'static str, u64); 9] {
+        let sum = self.sum(lane);
         [
             ("reconnects", self.reconnects),
-            ("messages/out", a.out + b.out),
-            ("messages/in", a.into + b.into),
-            ("messages/refused/remote", a.refused_remote + b.refused_remote),
-            ("messages/refused/local", a.refused_local + b.refused_local),
-            ("messages/dropped/too_large", a.too_large + b.too_large),
-            ("messages/dropped/too_old", a.too_old + b.too_old),
-            ("messages/dropped/circle", a.circles + b.circles),
-            ("messages/dropped/unmapped", a.unmapped + b.unmapped),
+            ("messages/out", sum.out),
+            ("messages/in", sum.into),
+            ("messages/refused/remote", sum.refused_remote),
+            ("messages/refused/local", sum.refused_local),
+            ("messages/dropped/too_large", sum.too_large),
+            ("messages/dropped/too_old", sum.too_old),
+            ("messages/dropped/circle", sum.circles),
+            ("messages/dropped/unmapped", sum.unmapped),
         ]
     }
 }
@@ -117,13 +115,13 @@ impl Publisher {
         Ok(Self { client, published: BTreeMap::new() })
     }
 
-    /// Publishes what changed since the last time; figures only if asked.
-    pub(crate) fn publish(&mut self, name: &str, status: &Status, figures: bool) {
+    /// Publishes what changed since the last time; figures only if asked, with those of the link's second lane.
+    pub(crate) fn publish(&mut self, name: &str, status: &Status, lane: Option<&Status>, figures: bool) {
         for (key, value) in status.facts() {
             self.say(name, key, value);
         }
         if figures {
-            for (key, value) in status.figures() {
+            for (key, value) in status.figures(lane) {
                 self.say(name, key, value.to_string());
             }
         }
@@ -144,7 +142,8 @@ impl Publisher {
     /// The link is gone: so is what was said of it.
     pub(crate) fn forget(&mut self, name: &str) {
         let status = Status::default();
-        let keys = status.facts().map(|(key, _)| key).into_iter().chain(status.figures().map(|(key, _)| key));
+        let keys =
+            status.facts().map(|(key, _)| key).into_iter().chain(status.figures(None).map(|(key, _)| key));
         for key in keys {
             let topic = format!("{ROOT}{name}/{key}");
             self.published.remove(&topic);

@@ -1,7 +1,10 @@
 //! What waits for the parts of the broker that have a Session of their own (bridges, sinks), as `$SYS` tells it: for the
-//! Session `$cork/bridge/cloud`, `$SYS/broker/bridge/cloud/backlog/messages`, `.../bytes` and `.../age`.
+//! Session `$cork/bridge/cloud`, `$SYS/broker/bridge/cloud/backlog/messages`, `.../bytes` and `.../age`. What waits in a
+//! second lane waits for the first, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use cork_store::first_lane;
 
 use crate::{conn::SessionIx, connect::INSIDE_PREFIX, session::Session, shard::Shard};
 
@@ -30,13 +33,18 @@ impl Shard {
     pub(crate) fn tell_backlogs(&mut self) {
         let Backlogs { sessions, told } = std::mem::take(&mut self.backlogs);
         let now = self.board.wall().0;
-        let (mut left, mut found) = (BTreeSet::new(), Vec::new());
+        let (mut left, mut found) = (BTreeSet::new(), BTreeMap::<&str, Backlog>::new());
         for six in sessions {
             let Some(session) = self.board.sessions.get(six as usize) else { continue };
-            let Some(name) = session.client_id().strip_prefix(INSIDE_PREFIX) else { continue };
             left.insert(six);
-            found.push((format!("{name}/backlog"), backlog(session, now)));
+            let (messages, bytes, age) = backlog(session, now);
+            for id in [Some(session.client_id()), first_lane(session.client_id())].into_iter().flatten() {
+                let Some(name) = id.strip_prefix(INSIDE_PREFIX) else { continue };
+                let sum = found.entry(name).or_default();
+                *sum = (sum.0 + messages, sum.1 + bytes, sum.2.max(age));
+            }
         }
+        let found: Vec<_> = found.into_iter().map(|(name, sum)| (format!("{name}/backlog"), sum)).collect();
         let mut names = BTreeSet::new();
         for (name, (messages, bytes, age)) in found {
             for (key, value) in KEYS.into_iter().zip([messages, bytes, age]) {

@@ -430,6 +430,7 @@ impl Board {
         if let Acked::Taken(_) = ended {
             self.stats.inflight -= 1;
             self.record(Record::Done { session: key, delivery });
+            self.something_over(six);
         }
     }
 
@@ -470,6 +471,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
             return true;
         }
         if qos == QoS::AtMostOnce {
@@ -477,6 +479,7 @@ impl Board {
             if persistent {
                 self.record(Record::Done { session: key, delivery: number });
             }
+            self.something_over(six);
         } else {
             let keep = persistent || queued.delivery.group != NO_GROUP;
             let kept = keep.then(|| Box::new(queued.clone()));

@@ -1,32 +1,26 @@
 //! What parts of the broker ask for their Sessions: a limit of their own for what waits, and a second lane.
 //!
 //! ```text
-//! subscriptions ── Session ────── 5000 waiting ──> drains in order, at its pace
-//!                     └─ second lane ──────────> what need not wait for them, in order, at once
+//! subscriptions ── Session ──────────────────> in order
+//!                     └─ second lane ────────> in order, beside it
 //! ```
 //!
 //! Both lanes are Sessions with a queue, numbers and a connection each; the first has the subscriptions of both. A message
 //! goes into one of them when it is delivered, and stays there. Which one:
 //!
-//! - *strict*: all of a topic go into one lane until that lane has nothing left, waiting or under way; only then may the
-//!   topic change. So each topic is in order across both lanes. After a restart nobody knows which topics a lane
-//!   holds: as long as both hold something, what comes joins the first one, which waits for the second to end.
+//! - *strict*: into the first one, which takes a few of each topic; the second one has what is more. Each topic is in
+//!   order across both lanes: see [`strict`].
 //! - *live first*: into the other one as soon as this one has a backlog and the other has none. Each lane is in order.
+
+mod strict;
 
 use std::collections::BTreeMap;
 
 use cork_packet::Connect;
 use cork_store::{LANE_ASKED_BY, LANE_LIVE_FIRST, QUEUE_BYTES_ASKED_BY, SessionKey, first_lane};
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 
+use self::strict::{BACKLOG_MIN, Strict, View};
 use crate::{board::Board, conn::SessionIx, io::ConnId, session::Session, shard::Shard};
-
-/// Messages that may wait in a lane before the other one is taken.
-const BACKLOG_MIN: u64 = 64;
-
-/// Topics of one lane that are told apart: half a megabyte. Beyond that all count as being in it.
-const TOPICS_MAX: usize = 65_536;
 
 /// What Sessions of parts of the broker asked for; theirs have [`Session::inside`] set.
 pub(crate) type Insides = BTreeMap<SessionIx, Inside>;
@@ -44,46 +38,16 @@ pub(crate) struct Inside {
 struct Lane {
     six: SessionIx,
     key: SessionKey,
-    /// It gets whatever comes; else the first one does. Nothing in strict order.
-    in_use: bool,
-    /// In strict order: what both lanes hold.
-    held: Option<[Topics; 2]>,
-    /// It has taken messages since it is one: only then may messages wait for it.
-    proven: bool,
-    /// The first lane waits until this one has nothing left.
-    first_waits: bool,
+    order: Order,
 }
 
-/// The topics that a lane may hold messages of.
 #[derive(Debug)]
-struct Topics {
-    hashes: HashSet<u64, FixedState>,
-    /// Any but those that the other lane is known to hold.
-    all: bool,
-}
-
-impl Topics {
-    fn new(all: bool) -> Self {
-        Self { hashes: HashSet::with_hasher(FixedState::with_seed(0)), all }
-    }
-
-    fn contains(&self, topic: u64) -> bool {
-        self.hashes.contains(&topic)
-    }
-
-    fn insert(&mut self, topic: u64) {
-        if self.hashes.len() < TOPICS_MAX {
-            self.hashes.insert(topic);
-        } else {
-            self.all = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.all || !self.hashes.is_empty() {
-            *self = Self::new(false);
-        }
-    }
+enum Order {
+    /// The second lane gets whatever comes while it is in use, else the first one does.
+    LiveFirst {
+        in_use: bool,
+    },
+    Strict(Strict),
 }
 
 impl Shard {
@@ -115,28 +79,38 @@ impl Board {
     /// Makes `six` the second lane of `first`, in one of the two orders, or ends that.
     fn set_second_lane(&mut self, first: SessionIx, six: SessionIx, live_first: Option<bool>) {
         let key = self.sessions[six as usize].key;
-        let before = self.insides.get(&first).and_then(|inside| inside.second.as_ref());
-        let Some(live_first) = live_first else {
-            if before.is_some() {
-                self.drop_second_lane(first);
+        let finished = self.has_finished(six);
+        let before = self.insides.get_mut(&first).and_then(|inside| inside.second.as_mut());
+        match (before.filter(|lane| lane.key == key).map(|lane| &mut lane.order), live_first) {
+            (Some(Order::LiveFirst { .. }), Some(true)) => return,
+            (Some(Order::Strict(strict)), Some(false)) => {
+                strict.is_ending = false;
+                return;
             }
-            return;
-        };
-        if before.is_some_and(|lane| lane.key == key && lane.held.is_none() == live_first) {
-            return;
+            (Some(Order::Strict(strict)), None) if !finished => {
+                strict.is_ending = true;
+                return;
+            }
+            (Some(_), None) => return self.drop_second_lane(first),
+            (None, None) if finished => return,
+            _ => {}
         }
-        let held = [first, six].map(|lane| Topics::new(!self.has_finished(lane)));
-        let first_waits = !live_first && held.iter().all(|topics| topics.all);
-        let held = (!live_first).then_some(held);
+        let strict = |is_ending| Strict::new(&self.lane_view(first), &self.lane_view(six), is_ending);
+        let order = match live_first {
+            Some(true) => Order::LiveFirst { in_use: false },
+            Some(false) => Order::Strict(strict(false)),
+            None => Order::Strict(strict(true)),
+        };
         self.inside(six).first = Some(first);
-        let lane = Lane { six, key, in_use: false, held, proven: false, first_waits };
-        self.inside(first).second = Some(Box::new(lane));
+        self.inside(first).second = Some(Box::new(Lane { six, key, order }));
         self.again.push_back(first);
     }
 
+    /// Whatever is in it may go.
     fn drop_second_lane(&mut self, first: SessionIx) {
-        self.inside(first).second = None;
-        self.again.push_back(first);
+        if let Some(lane) = self.inside(first).second.take() {
+            self.again.extend([first, lane.six]);
+        }
     }
 
     /// A Session is gone.
@@ -144,9 +118,10 @@ impl Board {
         if !session.inside {
             return;
         }
-        let first = self.insides.remove(&six).and_then(|inside| inside.first);
+        let Some(inside) = self.insides.remove(&six) else { return };
+        self.again.extend(inside.second.map(|lane| lane.six));
         let second = |first: &SessionIx| self.insides.get(first)?.second.as_ref().map(|lane| lane.key);
-        if let Some(first) = first.filter(|first| second(first) == Some(session.key)) {
+        if let Some(first) = inside.first.filter(|first| second(first) == Some(session.key)) {
             self.drop_second_lane(first);
         }
     }
@@ -158,36 +133,62 @@ impl Board {
         inside.then(own).flatten().unwrap_or(self.config.limits.queue_bytes_max)
     }
 
-    /// Whether nothing waits in a Session and nothing of it is under way.
-    fn has_finished(&self, six: SessionIx) -> bool {
+    fn lane_view(&self, six: SessionIx) -> View {
         let outgoing = self.sessions.get(six as usize).and_then(|session| session.outgoing.as_deref());
-        outgoing.is_none_or(|outgoing| outgoing.queue.is_empty() && outgoing.inflight.is_empty())
+        let Some(outgoing) = outgoing else {
+            return View { last: 0, first: u64::MAX, first_waiting: u64::MAX, waiting: 0 };
+        };
+        let flying = outgoing.inflight.first().map(|sequence| outgoing.number_of(sequence));
+        let first_waiting = outgoing.queue.first_number().unwrap_or(u64::MAX);
+        View {
+            last: outgoing.numbers,
+            first: flying.map_or(first_waiting, |flying| flying.min(first_waiting)),
+            first_waiting,
+            waiting: outgoing.queue.len(),
+        }
     }
 
-    /// Messages that wait in a Session.
-    fn waiting(&self, six: SessionIx) -> u64 {
-        let outgoing = self.sessions.get(six as usize).and_then(|session| session.outgoing.as_deref());
-        outgoing.map_or(0, |outgoing| outgoing.queue.len())
+    /// Whether nothing waits in a Session and nothing of it is under way.
+    fn has_finished(&self, six: SessionIx) -> bool {
+        self.lane_view(six).first == u64::MAX
     }
 
     fn has_backlog(&self, six: SessionIx) -> bool {
-        self.waiting(six) > BACKLOG_MIN
+        self.lane_view(six).waiting > BACKLOG_MIN
     }
 
-    /// Whether a Session is a first lane that must wait for its second one.
+    /// Whether a Session is a second lane that must wait for its first one.
     #[cold]
     pub(crate) fn waits_for_lane(&self, six: SessionIx) -> bool {
-        let second = self.insides.get(&six).and_then(|inside| inside.second.as_ref());
-        second.is_some_and(|lane| lane.first_waits && !self.has_finished(lane.six))
+        let first = self.insides.get(&six).and_then(|inside| inside.first);
+        let Some((first, inside)) = first.and_then(|first| Some((first, self.insides.get(&first)?))) else {
+            return false;
+        };
+        let lane = inside.second.as_deref().filter(|lane| lane.six == six);
+        let Some(Lane { order: Order::Strict(strict), .. }) = lane else { return false };
+        let own = self.lane_view(six);
+        strict.waits(self.lane_view(first).first, own.first_waiting.min(own.last + 1))
     }
 
-    /// Something of a second lane is over: the first one may have waited for it.
+    /// A delivery of a Session is over.
+    #[inline]
+    pub(crate) fn something_over(&mut self, six: SessionIx) {
+        if self.sessions.get(six as usize).is_some_and(|session| session.inside) {
+            self.lane_moved(six);
+        }
+    }
+
+    /// Something of a first lane is over: the second one may have waited for it.
     #[cold]
     pub(crate) fn lane_moved(&mut self, six: SessionIx) {
-        let Some(first) = self.insides.get(&six).and_then(|inside| inside.first) else { return };
-        let second = self.insides.get(&first).and_then(|inside| inside.second.as_ref());
-        if second.is_some_and(|lane| lane.first_waits && lane.six == six) && self.has_finished(six) {
-            self.again.push_back(first);
+        let first = self.lane_view(six).first;
+        let Some(lane) = self.insides.get_mut(&six).and_then(|inside| inside.second.as_deref_mut()) else {
+            return;
+        };
+        if let Order::Strict(strict) = &mut lane.order
+            && strict.pass(first)
+        {
+            self.again.push_back(lane.six);
         }
     }
 
@@ -197,63 +198,21 @@ impl Board {
         let mut lane = self.insides.get_mut(&six)?.second.take()?;
         let there = self.sessions.get(lane.six as usize).is_some_and(|one| one.key == lane.key && !one.over);
         if !there {
-            self.again.push_back(six);
             return None;
         }
-        let second = match lane.held.take() {
-            Some(mut held) => {
-                let second = self.choose_strict(six, &mut lane, &mut held, topic);
-                lane.held = Some(held);
-                second
+        let second = match &mut lane.order {
+            Order::LiveFirst { in_use } => {
+                let (used, other) = if *in_use { (lane.six, six) } else { (six, lane.six) };
+                *in_use ^= self.has_backlog(used) && self.can_send_now(other);
+                *in_use
             }
-            None => {
-                let (used, other) = if lane.in_use { (lane.six, six) } else { (six, lane.six) };
-                lane.in_use ^= self.has_backlog(used) && self.can_send_now(other);
-                lane.in_use
+            Order::Strict(strict) => {
+                let views = [self.lane_view(six), self.lane_view(lane.six)];
+                strict.second_gets(views, self.can_send_now(lane.six), topic)
             }
         };
         let chosen = second.then_some(lane.six);
         self.inside(six).second = Some(lane);
         chosen
-    }
-
-    /// Whether a message goes into the second lane, so that its topic stays in order.
-    fn choose_strict(
-        &mut self,
-        six: SessionIx,
-        lane: &mut Lane,
-        held: &mut [Topics; 2],
-        topic: &str,
-    ) -> bool {
-        let lanes = [six, lane.six];
-        for (topics, six) in held.iter_mut().zip(lanes) {
-            if self.has_finished(six) {
-                topics.clear();
-            }
-        }
-        let [first, second] = held;
-        if lane.first_waits {
-            if second.all {
-                first.all = true;
-                return false; // it is behind whatever the second lane holds
-            }
-            lane.first_waits = false;
-            self.again.push_back(six);
-        }
-        let topic = std::hash::BuildHasher::hash_one(first.hashes.hasher(), topic);
-        if second.contains(topic) {
-            return true;
-        }
-        if first.contains(topic) || first.all {
-            return false;
-        }
-        lane.proven |= self.can_send_now(lane.six);
-        let room = second.hashes.len() < TOPICS_MAX && self.waiting(lane.six) < self.waiting(six);
-        if second.all || (room && lane.proven && self.has_backlog(six)) {
-            second.insert(topic);
-            return true;
-        }
-        first.insert(topic);
-        false
     }
 }

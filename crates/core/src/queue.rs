@@ -95,6 +95,12 @@ impl Queue {
         self.head.is_empty() && self.tail.messages == 0
     }
 
+    /// Number of the first message, or one before it.
+    pub(crate) fn first_number(&self) -> Option<u64> {
+        let tail = (self.tail.messages > 0).then_some(self.tail.from);
+        self.head.front().map(|first| first.number).or(tail)
+    }
+
     /// Whether a QoS 0 message waits.
     pub(crate) fn has_qos0(&self) -> bool {
         let first = self.head.front().map_or(self.tail.from, |first| first.number);
@@ -222,9 +228,6 @@ impl Board {
         self.heads_bytes -= cost;
         self.queue_bytes -= cost;
         self.stats.queued_messages -= 1;
-        if self.sessions[six as usize].inside {
-            self.lane_moved(six);
-        }
         Some(queued)
     }
 
@@ -417,6 +420,7 @@ impl Board {
         let waits = came == 0 && !short && tail.messages > 0;
         let ticket = tail.ticket;
         self.count_drops(six, Dropped::Damaged, gone);
+        self.something_over(six);
         if waits && ticket > stored {
             self.delayed.push_back((ticket, six));
         }

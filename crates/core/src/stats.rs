@@ -52,7 +52,7 @@ pub struct Stats {
     pub peer_errors: u64,
     /// Connections closed because their address connects too often.
     pub refused_rate: u64,
-    /// Connections closed because their address is banned.
+    /// Connections closed because their address, their Client Identifier or their user is banned.
     pub refused_banned: u64,
     /// CONNECT refused because too many wait to be checked.
     pub refused_busy: u64,
@@ -98,6 +98,7 @@ impl Stats {
             Ended::PacketTimeout => &mut self.closed_packet_timeout,
             Ended::NoRoomForStrangers => &mut self.closed_login_memory,
             Ended::Refused(refused) if refused.code == ReasonCode::SERVER_BUSY => &mut self.refused_busy,
+            Ended::Refused(refused) if refused.code == ReasonCode::BANNED => &mut self.refused_banned,
             Ended::Refused(refused) if refused.is_login() => &mut self.refused_login,
             _ => return,
         };

@@ -13,7 +13,7 @@ use cork_broker::{
     config::{self, MANAGED_FILE, Origin, sinks::Target},
     managed::{Edit, Kind, settings, without_secret},
 };
-use cork_store::WallTime;
+use cork_store::{LANE_SUFFIX, WallTime};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -135,7 +135,10 @@ impl App {
         let name = link.name;
         let text = |key: &str| said.get(&format!("{name}/{key}")).filter(|text| !text.is_empty()).cloned();
         let number = |key: &str| text(key).and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-        let waiting = self.session(&format!("$cork/{}/{name}", kind.as_str())).await?;
+        let id = format!("$cork/{}/{name}", kind.as_str());
+        // A bridge may have a second session; its figures below `$SYS` are those of both.
+        let waiting = [self.session(&id).await?, self.session(&format!("{id}{LANE_SUFFIX}")).await?];
+        let waiting = || waiting.iter().flatten();
         let is_bridge = kind == Kind::Bridge;
         let dead = match is_bridge {
             true => None,
@@ -164,9 +167,9 @@ impl App {
             since: time_of("since"),
             last_error: text(if is_bridge { "last_error" } else { "error" }),
             last_error_at: time_of("last_error_at"),
-            backlog_messages: waiting.as_ref().map_or(0, |it| it.queued_messages + it.in_flight as u64),
-            backlog_bytes: waiting.as_ref().map_or(0, |it| it.queued_bytes),
-            oldest_seconds: waiting.and_then(|it| it.queued_since).map(age),
+            backlog_messages: waiting().map(|it| it.queued_messages + it.in_flight as u64).sum(),
+            backlog_bytes: waiting().map(|it| it.queued_bytes).sum(),
+            oldest_seconds: waiting().filter_map(|it| it.queued_since).min().map(age),
             passed,
             failed,
             dead_letters: dead,

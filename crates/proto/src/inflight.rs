@@ -127,6 +127,14 @@ impl<M> Inflight<M> {
         self.resend_at < self.resend_end
     }
 
+    /// Sequence of the oldest flight.
+    #[must_use]
+    pub fn first(&self) -> Option<u64> {
+        let ring = (self.base..).zip(&self.ring).find(|(_, slot)| slot.is_some()).map(|(n, _)| n);
+        let aside = self.aside.keys().next().copied();
+        ring.into_iter().chain(aside).min()
+    }
+
     /// Starts a flight at QoS 1 or 2 and gives it a Packet Identifier not in use (5.0 [MQTT-2.2.1-4]).
     ///
     /// `None` when all 65,535 are in use. QoS 0 needs no flight and is treated as QoS 1.

@@ -1,14 +1,14 @@
 //! What a connection from inside the broker may ask for its Session, by User Properties of its CONNECT.
 
 /// Client Identifiers that end so are the second lane of the Session without it, and live on the same shard.
-pub const LANE_SUFFIX: &str = "/live";
+pub const LANE_SUFFIX: &str = "/second";
 
 /// Makes this Session the second lane of the other one: a part of what that one's subscriptions bring goes to this one
-/// while the other has a backlog, as the value says: [`LANE_STRICT`] or [`LANE_LIVE_FIRST`]. Without it, the Session keeps
-/// what it has and gets no more.
+/// while the other has a backlog, as the value says: [`LANE_STRICT`] or [`LANE_LIVE_FIRST`]. Without it, the Session gets
+/// no more than what belongs behind something it has.
 pub const LANE_ASKED_BY: &str = "cork-lane";
 
-/// What is of topics that have no backlog.
+/// What is more than a few messages of a topic.
 pub const LANE_STRICT: &str = "strict";
 
 /// Whatever is published.
@@ -20,7 +20,9 @@ pub const QUEUE_BYTES_ASKED_BY: &str = "cork-queue-bytes";
 /// The first lane of a Session that is a second one.
 #[must_use]
 pub fn first_lane(client_id: &str) -> Option<&str> {
-    client_id.strip_suffix(LANE_SUFFIX).filter(|first| first.starts_with("$cork/"))
+    let first = client_id.strip_suffix(LANE_SUFFIX)?;
+    // A link may be called `second`.
+    first.strip_prefix("$cork/").is_some_and(|part| part.contains('/')).then_some(first)
 }
 
 #[cfg(test)]
@@ -29,8 +31,9 @@ mod tests {
 
     #[test]
     fn only_parts_of_the_broker_have_lanes() {
-        assert_eq!(first_lane("$cork/bridge/cloud/live"), Some("$cork/bridge/cloud"));
+        assert_eq!(first_lane("$cork/bridge/cloud/second"), Some("$cork/bridge/cloud"));
         assert_eq!(first_lane("$cork/bridge/cloud"), None);
-        assert_eq!(first_lane("somebody/live"), None);
+        assert_eq!(first_lane("$cork/bridge/second"), None);
+        assert_eq!(first_lane("somebody/second"), None);
     }
 }

@@ -13,7 +13,7 @@ use cork_conform::{
 };
 
 const FIRST: &str = "$cork/bridge/cloud";
-const SECOND: &str = "$cork/bridge/cloud/live";
+const SECOND: &str = "$cork/bridge/cloud/second";
 const WINDOW: u8 = 20;
 
 /// The same sequence on every run (splitmix64).
@@ -263,24 +263,25 @@ fn a_lane_that_is_not_wanted_any_more_keeps_what_it_has() {
 fn a_topic_without_backlog_passes_at_once_and_each_stays_in_order() {
     for shards in [1, 3] {
         let mut world = World::new(STRICT, shards, 2, 4096);
+        world.publish(7); // the second lane is there
         world.cut(0);
         world.cut(1);
         world.publish(2000);
         world.connect(0);
-        world.connect(1);
         // Some of these have a backlog.
         world.topics = 11;
         world.publish(44);
-        while world.take(1) {}
-        let live = firsts(&world.lanes[1].got);
-        assert_eq!(
-            live.keys().copied().collect::<Vec<_>>(),
-            ["s/10", "s/7", "s/8", "s/9"],
-            "{shards} shards"
-        );
-        assert!(live.values().all(|numbers| numbers.len() == 4));
+        while world.take(0) {}
+        let live = firsts(&world.lanes[0].got);
+        for (topic, numbers) in &live {
+            assert!(numbers.len() == 4 || numbers.len() < 60, "{shards} shards: {topic}: {numbers:?}");
+        }
+        for topic in ["s/7", "s/8", "s/9", "s/10"] {
+            assert_eq!(live.get(topic).map(Vec::len), Some(4), "{shards} shards: {topic}");
+        }
         world.drain();
         world.judge("strict");
+        assert!(world.lanes[1].got.len() > 1500);
         // Everything has passed: the first lane takes all again.
         let before = world.lanes[1].got.len();
         world.publish(50);
@@ -291,22 +292,85 @@ fn a_topic_without_backlog_passes_at_once_and_each_stays_in_order() {
 }
 
 #[test]
+fn a_topic_with_few_messages_does_not_wait_behind_one_with_many() {
+    let mut world = World::new(STRICT, 1, 2, 4096);
+    world.publish(7);
+    world.cut(0);
+    world.cut(1);
+    world.topics = 1;
+    for _ in 0..10 {
+        world.publish(300);
+        world.topics = 2;
+        world.publish(world.published % 2 + 1); // one of `s/1`, or one of each
+        world.topics = 1;
+    }
+    world.connect(0);
+    world.connect(1);
+    world.arrived.clear();
+    for _ in 0..40 {
+        world.take(0);
+        world.take(1);
+    }
+    let ahead = world.arrived.iter().rposition(|(topic, _)| topic == "s/1").expect("some of it");
+    assert!(ahead < 250, "{ahead} messages went before the last one of a topic with ten");
+    world.drain();
+    world.judge("a flood");
+}
+
+#[test]
+fn a_new_topic_passes_a_first_lane_that_is_long_for_once() {
+    let mut world = World::new(STRICT, 1, 1, 4096);
+    // Nobody knows yet whether the second lane will ever be let in.
+    world.cut(0);
+    world.cut(1);
+    world.publish(17_000);
+    world.connect(0);
+    world.connect(1);
+    world.topics = 10;
+    world.publish(30);
+    while world.take(1) {}
+    assert_eq!(firsts(&world.lanes[1].got).keys().copied().collect::<Vec<_>>(), ["s/7", "s/8", "s/9"]);
+    world.drain();
+    world.judge("from the beginning");
+}
+
+#[test]
 fn after_a_restart_with_two_backlogs_each_topic_stays_in_order() {
     let mut world = World::new(STRICT, 2, 2, 4096);
+    world.publish(7);
     world.cut(0);
-    world.publish(700);
-    world.connect(0);
-    world.topics = 14;
-    world.publish(300); // half of them into the second lane, which sends no more than its window
     world.cut(1);
-    world.publish(300);
+    world.publish(700);
+    world.topics = 14;
+    world.publish(600);
     world.crash();
     world.publish(300);
-    world.connect(0);
-    assert!(!world.take(0), "the first lane waits for the second");
+    world.connect(1);
+    assert!(!world.take(1), "the second lane waits for the first");
     world.drain();
     world.judge("restart");
     assert!(world.lanes[1].got.len() > 200);
+}
+
+#[test]
+fn a_strict_second_lane_that_is_not_wanted_any_more_gets_what_belongs_behind_what_it_has() {
+    let mut world = World::new(STRICT, 1, 2, 4096);
+    world.publish(7);
+    world.cut(0);
+    world.cut(1);
+    world.publish(1000);
+    world.lanes[1].conn = Some(connect_inside(&mut world.lab, SECOND, &[]));
+    world.topics = 9;
+    world.publish(90);
+    world.drain();
+    world.judge("one lane is to end");
+    let before = world.lanes[1].got.len();
+    assert!(world.lanes[1].got.iter().all(|(topic, _)| topic != "s/7" && topic != "s/8"));
+    world.cut(0);
+    world.publish(500);
+    world.drain();
+    assert_eq!(world.lanes[1].got.len(), before);
+    world.judge("one lane");
 }
 
 fn storm(order: &'static str, seed: u64) -> usize {

@@ -182,16 +182,24 @@ def test_a_reload_touches_only_the_links_that_differ(workdir, running):
     clouds = [running(Node(workdir / f"cloud{n}")) for n in range(3)]
     for cloud in clouds:
         cloud.start()
-    names = ["a", "b", "c"]
-    config = [link(name, cloud.port, {"filter": f"{name}/#"}) for name, cloud in zip(names, clouds)]
+    names, wire = ["a", "b", "c"], running(Wire(clouds[0].port))
+    ports = [wire.port, clouds[1].port, clouds[2].port]
+    config = [link(name, port, {"filter": f"{name}/#"}) for name, port in zip(names, ports)]
     local = running(Node(workdir / "local", config[0] + config[1]))
     local.start()
     watcher = watch(local, running)
     for name in "ab":
         state(watcher, name, "state", lambda text: text == "online")
+    deadline = time.monotonic() + 10
+    while wire.connections < 2:  # two sessions
+        assert time.monotonic() < deadline, "the second session is missing"
+        time.sleep(0.05)
     clouds[1].stop()
     publisher = running(client(local, "publisher"))
     publisher.publish("b/1", "kept", qos=1)
+    untouched = running(client(clouds[0], "untouched"))
+    untouched.subscribe("#")
+    publisher.publish("a/1", "before", qos=1)
     # `b` gets another filter besides, `c` is new.
     more = config[1] + '[[bridge.topic]]\nfilter = "d/#"\n'
     local.configure(config[0] + more + config[2])
@@ -221,6 +229,9 @@ def test_a_reload_touches_only_the_links_that_differ(workdir, running):
     publisher.publish("b/4", "last", qos=1)
     reader.until(lambda: "last" in reader.payloads(), "the last message")
     assert "nobody's" not in reader.payloads()
+    publisher.publish("a/1", "after", qos=1)
+    untouched.wait_for(2)
+    assert (untouched.payloads(), wire.connections) == (["before", "after"], 2), "`a` was touched"
 
 
 class Strange:

@@ -36,7 +36,7 @@ def test_live_values_arrive_while_a_backlog_drains(workdir, running, figure):
     live.subscribe("live/#", qos=1)
     until(lambda: old.count > 500, what="the backlog's beginning")
     watcher = running(client(local, "watch"))
-    watcher.subscribe("$SYS/broker/bridge/cloud/live/state")
+    watcher.subscribe("$SYS/broker/bridge/cloud/second/state")
     until(lambda: watcher.payloads()[-1:] == ["online"], what="the second session")
     delays = []
     for number in range(20):
@@ -77,7 +77,7 @@ def test_at_qos_2_everything_arrives_once_through_kills_and_cuts(workdir, runnin
     sent = sensors.finish()
     reader.wait_for_different(sent)
     assert reader.count == sent, f"{reader.count - sent} of {sent} are there twice"
-    assert "cloud/live" in local.log(), "the second lane never came up"
+    assert "cloud/second" in local.log(), "the second lane never came up"
 
 
 def test_an_alarm_does_not_wait_behind_a_backlog(workdir, running, figure):
@@ -91,7 +91,7 @@ def test_an_alarm_does_not_wait_behind_a_backlog(workdir, running, figure):
     alarms.subscribe("alarm", qos=1)
     sender = running(client(local, "sender"))
     watcher = running(client(local, "watch"))
-    watcher.subscribe("$SYS/broker/bridge/cloud/live/state")
+    watcher.subscribe("$SYS/broker/bridge/cloud/second/state")
     until(lambda: watcher.payloads()[-1:] == ["online"], what="the second session")
     # While it is up the broker learns that the second session can be relied on.
     sender.publish("sensor/0", "-1", qos=1)

@@ -49,7 +49,7 @@ def test_through_tls_and_websocket(workdir, running, authority, scheme):
     config = link("cloud", port, OUT).replace("mqtt://", f"{scheme}://").replace("[[bridge.topic]]", f"{tls}[[bridge.topic]]")
     local = running(Node(workdir / "local", config))
     local.start()
-    reader = running(client(cloud, "reader"))
+    reader = running(client(cloud, "reader", clean=False, SessionExpiryInterval=3600))
     reader.subscribe("a", qos=2)
     sender = running(client(local, "sender"))
     sender.publish("a", "1", qos=2)
@@ -57,7 +57,7 @@ def test_through_tls_and_websocket(workdir, running, authority, scheme):
     cloud.kill()
     sender.publish("a", "2", qos=2)
     cloud.start()
-    reader.connect().subscribe("a", qos=2)
+    reader.connect()  # what came before is waiting for it
     until(lambda: "2" in reader.payloads())
     if scheme == "mqtts":
         # Without its certificate it is not let in, and the log says why.

@@ -46,12 +46,27 @@ def house(workdir):
     broker.stop()
 
 
+def test_what_the_pages_compute():
+    files = sorted(str(path) for path in (WEB / "test" / "unit").glob("*.test.mjs"))
+    done = subprocess.run([node(), "--test", *files], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_page_shows_what_the_broker_does(house):
     check(house, "pages.mjs")
 
 
 def test_boards_show_and_switch(house):
     check(house, "boards.mjs")
+
+
+def test_one_thing_in_detail(workdir):
+    broker = Served(workdir)
+    broker.start()
+    try:
+        check(broker, "details.mjs")
+    finally:
+        broker.stop()
 
 
 def test_roles_decide_what_a_page_offers(workdir, users_file):  # noqa: F811

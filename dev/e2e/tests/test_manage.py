@@ -1,10 +1,12 @@
 """What an administrator changes while the broker runs: it holds at once, survives a restart, and hand-written files win."""
 
+import http.server
 import json
 import os
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 import paho.mqtt.client as paho_mqtt
@@ -240,6 +242,35 @@ def test_a_sink_comes_goes_and_has_its_dead_letters_tried_again(broker):
     outside = keys | {"url": "sqlite:///tmp/x.db"}
     status, _, problem = broker.ask("PUT", "/api/v1/sinks/readings", outside)
     assert status == 400 and "below the data directory" in problem["detail"]
+
+
+def test_a_sink_goes_while_it_saves(broker):
+    """It never went: being told to stop while a batch was saved was forgotten when the batch was saved."""
+    arrived = threading.Event()
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            arrived.set()
+            time.sleep(1)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer((HOST, 0), Slow)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hook = {"type": "http", "url": f"http://{HOST}:{server.server_port}/", "filter": "bought/#"}
+    assert broker.ask("PUT", "/api/v1/sinks/hook", hook)[0] in (200, 201)
+    assert broker.ask("POST", "/api/v1/publish", {"topic": "bought/milk", "payload": "2", "qos": 1})[0] == 200
+    assert arrived.wait(10)
+    begun = time.monotonic()
+    assert broker.ask("DELETE", "/api/v1/sinks/hook")[0] in (200, 204)
+    assert time.monotonic() - begun < 8
+    assert broker.get("/sinks")["items"] == []
+    server.shutdown()
 
 
 def test_a_bridge_comes_changes_and_goes(broker, tmp_path):

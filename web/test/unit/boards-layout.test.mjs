@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clamp, columnsFor, free, height, inOrder, put, reflow, settle, step, swap } from '../../src/lib/boards/layout.js';
+import { carry, clamp, columnsFor, free, height, inOrder, put, reflow, settle, step, swap, widthFrom, widthOn } from '../../src/lib/boards/layout.js';
 
 const tile = (id, x, y, w, h) => ({ id, x, y, w, h });
 const places = (tiles) => Object.fromEntries(inOrder(tiles).map(({ id, x, y, w, h }) => [id, [x, y, w, h]]));
@@ -52,6 +52,28 @@ test('swap exchanges neighbours of the reading order', () => {
   assert.deepEqual(inOrder(swap(board, 'c', -1)).map(({ id }) => id)[0], 'a');
   assert.equal(swap(board, 'a', -1), board);
   assert.equal(overlaps(swap(board, 'c', -1)), false);
+});
+
+test('carry takes a tile to the place of another, as it is read', () => {
+  const board = ['a', 'b', 'c', 'd'].map((id, at) => tile(id, (at % 2) * 6, Math.floor(at / 2) * 2, 6, 2));
+  const order = (tiles) => inOrder(tiles).map(({ id }) => id).join('');
+  assert.equal(order(carry(board, 'a', 'd')), 'bcda');
+  assert.equal(order(carry(board, 'd', 'b')), 'adbc');
+  assert.equal(carry(board, 'a', 'a'), board);
+  const uneven = [tile('a', 0, 0, 3, 4), tile('b', 3, 0, 9, 2), tile('c', 3, 2, 4, 5), tile('d', 0, 7, 12, 3)];
+  assert.equal(order(carry(uneven, 'd', 'a'))[0], 'd');
+  assert.equal(overlaps(carry(uneven, 'a', 'd')), false);
+});
+
+test('a width on a narrow grid changes the stored one only if it differs there', () => {
+  assert.deepEqual([3, 4, 5, 12].map((w) => widthOn(2, w)), [1, 1, 2, 2]);
+  assert.deepEqual([1, 2, 3, 12].map((w) => widthOn(6, w)), [2, 2, 2, 6]);
+  assert.equal(widthFrom(2, 3, 1.2), 3);
+  assert.equal(widthFrom(2, 3, 1.8), 8);
+  assert.equal(widthFrom(2, 9, 0.9), 4);
+  assert.equal(widthFrom(6, 5, 3), 5);
+  assert.equal(widthFrom(6, 5, 4.2), 8);
+  assert.equal(widthFrom(12, 5, 6.3), 6.3);
 });
 
 test('a narrow screen gets two columns without holes that something fills', () => {

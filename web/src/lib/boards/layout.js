@@ -95,13 +95,44 @@ function same(some, others) {
 /** How many columns a board of `width` pixels has: all, half, or two on a phone. */
 export const columnsFor = (width) => (width >= 700 ? COLUMNS : width >= 460 ? 6 : 2);
 
+/**
+ * Carries a tile past its neighbours to where `goal` stands in the order of reading: for fingers, on screens where columns
+ * mean little.
+ */
+export function carry(tiles, id, goal) {
+  const place = (list, one) => inOrder(list).findIndex((tile) => tile.id === one);
+  const end = place(tiles, goal);
+  let next = tiles;
+  for (let at = place(next, id); at !== end;) {
+    const by = Math.sign(end - at);
+    const swapped = swap(next, id, by);
+    const there = place(swapped, id);
+    if (Math.sign(there - at) !== by) break;
+    [next, at] = [swapped, there];
+  }
+  return next;
+}
+
+/** How wide a tile of `w` is on a grid of `columns`. */
+export function widthOn(columns, w) {
+  if (columns === COLUMNS) return w;
+  return columns === 2 ? (w <= 4 ? 1 : 2) : Math.max(2, Math.ceil(w / 2));
+}
+
+/** The width a tile of `w` gets that is to be `wanted` wide on a grid of `columns`: its own if it is so already. */
+export function widthFrom(columns, w, wanted) {
+  if (columns === COLUMNS) return wanted;
+  const there = Math.min(columns, Math.max(1, Math.round(wanted)));
+  if (there === widthOn(columns, w)) return w;
+  return columns === 2 ? there * 4 : there * 2;
+}
+
 /** The tiles on a narrower grid: in the order of reading, each at the first place where it fits. */
 export function reflow(tiles, columns) {
   if (columns === COLUMNS) return inOrder(tiles);
   const placed = [];
   for (const tile of inOrder(tiles)) {
-    const w = columns === 2 ? (tile.w <= 4 ? 1 : 2) : Math.max(2, Math.ceil(tile.w / 2));
-    placed.push({ ...tile, ...within(placed, w, tile.h, columns) });
+    placed.push({ ...tile, ...within(placed, widthOn(columns, tile.w), tile.h, columns) });
   }
   return inOrder(placed);
 }
