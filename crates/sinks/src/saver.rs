@@ -92,7 +92,7 @@ impl Saver {
                     continue;
                 }
                 Err(Fault::Failed(why)) if alone => {
-                    match self.doubt(&rows[part.start], why.clone()) {
+                    match self.doubt(&rows[part.start], &why) {
                         Some(blamed) => saved.refused.push((part.start, blamed)),
                         None => saved.doubtful.push(part.start),
                     }
@@ -106,9 +106,9 @@ impl Saver {
                     halving |= tries >= WHOLE_TRIES || fault == too_slow();
                     self.lost(&fault).await;
                     if failed && halving {
-                        parts.extend(halves(part))
+                        parts.extend(halves(part));
                     } else {
-                        parts.push(part)
+                        parts.push(part);
                     }
                     continue;
                 }
@@ -134,7 +134,7 @@ impl Saver {
     }
 
     /// A row failed alone; the reason, if it is to blame.
-    fn doubt(&mut self, row: &Row, why: String) -> Option<String> {
+    fn doubt(&mut self, row: &Row, why: &str) -> Option<String> {
         let saves = self.saves;
         let doubt = self.doubts.entry(row.id.clone()).or_insert(Doubt { strikes: 0, saves });
         doubt.strikes += u32::from(doubt.saves < saves);
@@ -202,7 +202,9 @@ impl Saver {
         self.backoff.reset();
         self.saves += u64::from(safe > 0);
         if !self.doubts.is_empty() {
-            rows.iter().for_each(|row| drop(self.doubts.remove(&row.id)));
+            for row in rows {
+                self.doubts.remove(&row.id);
+            }
         }
         if let Some((since, true)) = self.outage.take() {
             let seconds = since.elapsed().as_secs_f64();

@@ -70,7 +70,7 @@ def payload(chance):
         return as_cbor(value(chance)), "application/cbor"
     if kind < 0.95:
         return chance.choice([b"\xff\xfe", b"\x00\x80", b"25"]), "application/octet-stream"
-    return bytes(chance.randrange(256) for _ in range(chance.randrange(8))), None
+    return b"\xff" + bytes(chance.randrange(256) for _ in range(chance.randrange(8))), None
 
 
 def operand(chance):

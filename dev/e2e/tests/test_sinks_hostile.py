@@ -167,5 +167,3 @@ def check_values(databases, names):
             line.split("|") for line in databases[name].query(query.format("coalesce(length(text), 0)"))]
         texts = {names[int(topic[8:])]: int(length or 0) for topic, length in rows}
         assert (texts["deep"], texts["1 MiB of text"], texts["NaN in JSON"]) == (2 * DEEP + 1, MIB, 10)
-    flux = databases["flux"].select(f"SELECT time_, v FROM messages WHERE topic = 'sensors/{names.index('reserved time')}'")
-    assert flux[0]["values"][0][1:] == [5, 3]
