@@ -96,7 +96,8 @@ impl Postgresql {
 
     async fn connect(&self) -> Result<Client, Fault> {
         let connected = self.config.connect(self.tls.clone()).await;
-        let (client, connection) = connected.map_err(|error| self.fault(&error))?;
+        // Whatever the server says to a log-in, no row is to blame.
+        let (client, connection) = connected.map_err(|error| Fault::Unavailable(self.said(&error)))?;
         // Its end shows in the next statement.
         tokio::spawn(connection);
         Ok(client)
