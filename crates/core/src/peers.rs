@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use cork_store::{MessageId, Ticket};
+use cork_store::{Message, MessageId, Ticket};
 
 use crate::{
     board::Board,
@@ -41,7 +41,7 @@ pub(crate) struct Peers {
     /// Those with Sessions that outlive their connections, by shard.
     keeps: Vec<bool>,
     /// Who is told that a batch is stored, in the order of batches.
-    owed: VecDeque<(Ticket, u16, Waiter, Tally)>,
+    owed: VecDeque<(Ticket, u16, Waiter, Tally, u64)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
     /// What named filters did there, by shard.
@@ -165,6 +165,24 @@ impl Shard {
         anybody
     }
 
+    /// Has the other shards retain a message, and hand it to nobody.
+    pub(crate) fn forward_retained(&mut self, message: &Arc<Message>) {
+        for shard in self.others() {
+            let item = Item::Publish {
+                message: Arc::clone(message),
+                plain: false,
+                groups: Vec::new(),
+                retain: true,
+                unkept: false,
+                with: Vec::new(),
+                answer: None,
+                gather: None,
+                passed: None,
+            };
+            self.peers.tell(shard, item);
+        }
+    }
+
     /// A filter got its first, or lost its last, plain subscriber here.
     pub(crate) fn announce_filter(&mut self, filter: &str, interested: bool) {
         for shard in self.others() {
@@ -221,7 +239,11 @@ impl Shard {
                 Item::Ask(waiter) => {
                     self.start_presence(); // somebody subscribes: all know of each other by now
                     let last = self.board.last_arrival();
-                    self.peers.tell(from, Item::Noted { waiter, tally: Tally::default(), last });
+                    let tally = Tally::default();
+                    match self.presence_waits_for() {
+                        Some(ticket) => self.peers.owed.push_back((ticket, from, waiter, tally, last)),
+                        None => self.peers.tell(from, Item::Noted { waiter, tally, last }),
+                    }
                 }
                 Item::Noted { waiter, tally, last } => self.on_noted(from, waiter, tally, last),
                 Item::Filters(counts) => {
@@ -306,7 +328,7 @@ impl Shard {
         }
         if let Some(waiter) = answer {
             if self.board.records.len() > mark {
-                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally));
+                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally, 0));
             } else {
                 self.peers.tell(asks, Item::Noted { waiter, tally, last: 0 });
             }
@@ -315,10 +337,10 @@ impl Shard {
 
     /// Tells others that what they asked about is stored.
     pub(crate) fn answer_others(&mut self) {
-        while let Some((_, shard, waiter, tally)) =
+        while let Some((_, shard, waiter, tally, last)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            self.peers.tell(shard, Item::Noted { waiter, tally, last: 0 });
+            self.peers.tell(shard, Item::Noted { waiter, tally, last });
         }
     }
 

@@ -6,17 +6,22 @@
 //! each client is kept for a moment and written in one go; a crash in between is harmless, as everybody whose retained
 //! presence says `online` is set `offline` at the next start.
 
-use std::{collections::BTreeMap, fmt::Write, ops::ControlFlow, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write,
+    ops::ControlFlow,
+    sync::Arc,
+    time::Duration,
+};
 
 use cork_packet::{ProtocolVersion, QoS};
 use cork_proto::PeerError;
-use cork_store::{Message, Proof, WallTime};
+use cork_store::{Message, Proof, Record, Ticket, WallTime};
 
 use crate::{
     board::Timer,
-    conn::{NO_SESSION, SessionIx},
+    conn::SessionIx,
     connect::broker_publisher,
-    deliver::{Ask, Publication},
     event::Ended,
     io::ConnId,
     retained::Retained,
@@ -45,6 +50,17 @@ struct Facts {
     expires: Option<WallTime>,
 }
 
+/// A change on its way to the store: a crash must not let somebody be there of whom the broker knows nothing any more.
+#[derive(Debug)]
+struct Unsaid {
+    ticket: Ticket,
+    message: Arc<Message>,
+    /// This shard has it already; whoever subscribes here hears nothing before its SUBSCRIBE is stored, either.
+    known_here: bool,
+    /// Whoever subscribes gets it as a retained message, not once more as a new one.
+    quiet: bool,
+}
+
 /// Changes that are still to be published.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
@@ -59,6 +75,8 @@ pub(crate) struct Presence {
     starting: bool,
     /// Subscriptions here, and filters other shards have subscribers of, that begin with `$presence`.
     watchers: u64,
+    /// Changes that are written down and said as soon as they are stored.
+    unsaid: VecDeque<Unsaid>,
 }
 
 impl Presence {
@@ -87,7 +105,7 @@ impl Shard {
         let watchers = &mut self.presence.watchers;
         *watchers = if watched { *watchers + 1 } else { watchers.saturating_sub(1) };
         if watched && !self.presence.starting {
-            self.show_presence();
+            self.show_presence(false, true);
         }
     }
 
@@ -102,14 +120,14 @@ impl Shard {
     pub(crate) fn on_presence_timer(&mut self) {
         self.presence.starting = false;
         if self.presence.is_watched() {
-            self.show_presence();
+            self.show_presence(false, false);
         } else {
-            self.flush_presence();
+            self.flush_presence(false, false);
         }
     }
 
-    /// Somebody is about to subscribe: all that is known is published, as it stands.
-    pub(crate) fn show_presence(&mut self) {
+    /// Somebody is about to subscribe, `here` or on another shard: all that is known is published, as it stands.
+    pub(crate) fn show_presence(&mut self, here: bool, quiet: bool) {
         if self.presence.restoring {
             return;
         }
@@ -120,7 +138,7 @@ impl Shard {
             }
             self.note_sessions();
         }
-        self.flush_presence();
+        self.flush_presence(here, quiet);
     }
 
     /// Notes what the Sessions say of their clients.
@@ -213,7 +231,7 @@ impl Shard {
         if self.presence.watchers > 0 {
             self.presence.pending.remove(client_id); // older: it must not come after this
             let topic = topic_of(client_id);
-            return self.publish_presence(&topic, &facts);
+            return self.publish_presence(&topic, &facts, false, false);
         }
         let client_id: Box<str> = client_id.into();
         if !self.presence.asked {
@@ -230,31 +248,53 @@ impl Shard {
     }
 
     /// Publishes all changes that wait.
-    fn flush_presence(&mut self) {
+    fn flush_presence(&mut self, here: bool, quiet: bool) {
         for (client_id, facts) in std::mem::take(&mut self.presence.pending) {
-            self.publish_presence(&topic_of(&client_id), &facts);
+            self.publish_presence(&topic_of(&client_id), &facts, here, quiet);
         }
     }
 
-    fn publish_presence(&mut self, topic: &str, facts: &Facts) {
-        let publisher = broker_publisher();
-        let payload = facts.to_json();
-        let mut publication = Publication {
-            topic,
-            properties: &[],
-            payload: payload.as_bytes(),
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            expires: facts.expires,
-            publisher: &publisher,
-            message: None,
-            id: None,
-            once: None,
-            unkept: false,
-            ask: Ask::Nothing,
-            asked: 0,
-        };
-        self.publish(&mut publication, NO_SESSION);
+    /// Writes a change down; it is published when that is stored. At once, if it can't be. `here`: on this shard at once
+    /// in any case. `quiet`: only as retained messages.
+    fn publish_presence(&mut self, topic: &str, facts: &Facts, here: bool, quiet: bool) {
+        let id = self.board.next_message_id();
+        let mut message = Message::new(id, topic, &[], facts.to_json().as_bytes(), broker_publisher());
+        message.qos = QoS::AtLeastOnce;
+        message.retain = true;
+        message.expires = facts.expires;
+        let message = Arc::new(message);
+        self.board.record(Record::Retained { message: Arc::clone(&message) });
+        let ticket = self.board.ticket;
+        if self.board.refuses_new() {
+            self.say_presence(true);
+            return self.publish_written(&message, true, true);
+        }
+        if here {
+            self.publish_written(&message, true, false);
+        }
+        if !here || self.board.config.shards > 1 {
+            self.presence.unsaid.push_back(Unsaid { ticket, message, known_here: here, quiet });
+        }
+    }
+
+    /// Publishes the changes that are stored; `all`: also those that perhaps never will be.
+    pub(crate) fn say_presence(&mut self, all: bool) {
+        let stored = self.board.stored;
+        while let Some(change) = self.presence.unsaid.pop_front_if(|change| all || change.ticket <= stored) {
+            let newer = |kept: &Retained| kept.id() > change.message.id;
+            if !self.board.retained.get(&change.message.topic).is_some_and(newer) {
+                if change.quiet {
+                    self.retain_written(&change.message, !change.known_here);
+                } else {
+                    self.publish_written(&change.message, !change.known_here, true);
+                }
+            }
+        }
+    }
+
+    /// Another shard asks whether it knows all that was said: when it does, if something is on its way to the store.
+    pub(crate) fn presence_waits_for(&self) -> Option<Ticket> {
+        self.presence.unsaid.back().map(|change| change.ticket)
     }
 
     /// What was recovered is about to be taken up. Nothing is said before the shards know of each other's subscriptions: a

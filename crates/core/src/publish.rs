@@ -276,14 +276,46 @@ impl Shard {
         if publication.retain {
             self.retain(publication, true);
         }
+        self.take_note(publication);
+        let here = self.route(publication, from, true);
+        self.forward(publication, here)
+    }
+
+    /// The same of a retained message that is written down already, here, elsewhere or both.
+    pub(crate) fn publish_written(
+        &mut self,
+        message: &Arc<cork_store::Message>,
+        here: bool,
+        elsewhere: bool,
+    ) {
+        let mut publication = Publication::of(message);
+        if here {
+            self.retain(&mut publication, false);
+            self.take_note(&mut publication);
+            self.route(&mut publication, NO_SESSION, true);
+        }
+        if elsewhere {
+            self.forward(&mut publication, here);
+        }
+    }
+
+    /// Has a message that is written down already retained, here too or only on other shards.
+    pub(crate) fn retain_written(&mut self, message: &Arc<cork_store::Message>, here: bool) {
+        if here {
+            self.retain(&mut Publication::of(message), false);
+        }
+        self.forward_retained(message);
+    }
+
+    /// What is kept, or shown, of publications that came to this shard.
+    #[inline]
+    fn take_note(&mut self, publication: &mut Publication<'_>) {
         if !self.board.config.history.is_empty() {
             self.board.remember(publication);
         }
         if self.watchers.is_some() {
             self.note(publication);
         }
-        let here = self.route(publication, from, true);
-        self.forward(publication, here)
     }
 
     /// Keeps (or, with an empty payload, removes) the retained message of a topic (5.0 3.3.1.3). `record`: it came

@@ -466,7 +466,9 @@ impl Shard {
     fn on_stored(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
         match result {
             Ok(()) => {
-                for id in self.board.stored(ticket) {
+                let ready = self.board.stored(ticket);
+                self.say_presence(false);
+                for id in ready {
                     self.release(id);
                 }
                 self.release_gathers();
@@ -484,7 +486,10 @@ impl Shard {
                     self.board.pump(six);
                 }
             }
-            Err(error) => self.board.store_failed(error.to_string()),
+            Err(error) => {
+                self.board.store_failed(error.to_string());
+                self.say_presence(true);
+            }
         }
     }
 

@@ -68,11 +68,12 @@ impl Shard {
         filters: &mut SubscribeFilters<'_>,
     ) {
         let records = self.board.records.len();
-        let mut cursors = Vec::new();
+        let (mut cursors, mut presence) = (Vec::new(), false);
         let index = self.board.sessions[six as usize].conn;
         let bridge = self.board.conn_at(index).is_some_and(|conn| conn.bridge);
         for SubscribeFilter { filter, mut options } in filters.take(LIST_STEPS_MAX) {
             let Ok(parsed) = parse(filter) else { continue };
+            presence |= presence::concerns(parsed.filter);
             if bridge {
                 // What 3.1.1 cannot ask for and a bridge needs: nothing of its own, and RETAIN as it was published.
                 options.no_local = parsed.group.is_none();
@@ -105,6 +106,9 @@ impl Shard {
         }
         let relies = self.board.records.len() > records;
         list.ticket = if relies { Some(self.board.ticket) } else { list.ticket };
+        if presence {
+            list.ticket = list.ticket.max(self.presence_waits_for());
+        }
         let ticket = list.ticket.unwrap_or(self.board.stored);
         for cursor in cursors.into_iter().flatten() {
             let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
@@ -176,7 +180,7 @@ impl Shard {
         spec: Option<Spec>,
     ) -> bool {
         if presence::concerns(parsed.filter) {
-            self.show_presence(); // as retained messages, not once more as new ones
+            self.show_presence(true, true); // as retained messages, not once more as new ones
         }
         if let Some(spec) = spec {
             return self.insert_filtered(six, parsed, value, spec);

@@ -218,3 +218,21 @@ fn nobody_else_says_who_is_there() {
     let watcher = watch(&mut lab, "watcher");
     assert_eq!(states(said(&mut lab, watcher)), [row("liar", "online", "connected")]);
 }
+
+/// A crash would otherwise leave a watcher with somebody of whom the broker knows nothing any more.
+#[test]
+fn nobody_is_said_to_be_there_before_that_is_stored() {
+    for shards in [1, 2] {
+        let mut lab = lab(shards);
+        let watcher = watch(&mut lab, "watcher");
+        said(&mut lab, watcher);
+        lab.pause_store();
+        for name in ["a", "b", "c", "d"] {
+            lab.connect(V311, name);
+        }
+        assert_eq!(states(said(&mut lab, watcher)), [], "{shards} shards");
+        lab.store_answers();
+        let rows = ["a", "b", "c", "d"].map(|name| row(name, "online", "connected"));
+        assert_eq!(states(said(&mut lab, watcher)), rows, "{shards} shards");
+    }
+}
