@@ -149,10 +149,10 @@ await run([
     await dialog.getByRole('button', { name: 'Try all again' }).click();
     await until('it is saved', () => saved.some((body) => body.includes('two')));
     await until('no letter is left', async () => (await api('GET', 'sinks')).items[0].dead_letters === 0);
-    await api('DELETE', 'sinks/hook');
-    server.close();
     await leave(overview);
     await leave(page);
+    await api('DELETE', 'sinks/hook');
+    server.close();
   }],
 
   ['the log is live', async (browser) => {

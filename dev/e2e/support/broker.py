@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -27,9 +28,14 @@ started = []
 
 
 def die_with_parent():
-    """In a child, before it becomes a program: it is killed when who started it is, whatever the reason."""
+    """For `preexec_fn`: the child is killed when who started it is, whatever the reason.
+
+    What the kernel calls the parent is a thread: children of others than the main one would not outlive theirs.
+    """
     PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_all(but=()):
@@ -117,7 +123,7 @@ class Process:
         with open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(),
             )
         started.append(self.child)
         try:

@@ -40,7 +40,7 @@ class Server:
         with open(self.directory / "server.log", "ab") as log:
             self.child = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
-                preexec_fn=die_with_parent, **self.user(),
+                preexec_fn=die_with_parent(), **self.user(),
             )
         started.append(self.child)
         deadline = time.monotonic() + START_SECONDS

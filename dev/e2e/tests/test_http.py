@@ -18,6 +18,7 @@ import pytest
 
 from broker import HOST, PASSWORD, USER, Process, add_user, cork_bin, free_port
 from certificates import Authority
+from waiting import until
 
 pytestmark = pytest.mark.cork_only
 
@@ -588,7 +589,8 @@ def test_reload_log_and_configuration(open_broker):
     status, _, problem = open_broker.ask("POST", "/api/v1/reload")
     assert (status, problem["code"]) == (409, "conflict") and "queue_qos1" in problem["detail"]
     assert open_broker.ask("PUT", "/api/v1/log/level", {"level": "debug", "subsystem": "net"})[0] == 204
-    lines = open_broker.get("/log?search=reloaded&level=info")["items"]
+    # Lines are written by a thread of their own, a moment later.
+    lines = until(lambda: open_broker.get("/log?search=reloaded&level=info")["items"])
     assert lines and all("reloaded" in line["message"] for line in lines)
 
 
