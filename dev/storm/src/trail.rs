@@ -169,7 +169,9 @@ impl Ledger {
             let publication = &mut self.publications[*will];
             let may_be_out = publication.fate != Fate::Never || was_due(*will);
             if publication.fate == Fate::Never {
-                publication.sent = now;
+                // Under the identity it got when its time had come: what was retained since is newer.
+                let due = delayed.filter(|delayed| delayed.publication == *will).map(|delayed| delayed.due);
+                publication.sent = due.map_or(now, |due| due.min(now));
             }
             publication.resends += usize::from(may_be_out); // the same message, at its place among those since
             (publication.fate, publication.acked) = (Fate::Taken, None);
