@@ -126,10 +126,11 @@ impl Board {
         let Some(user) = self.sessions.get(six as usize).and_then(|session| Self::payer(session)) else {
             return false;
         };
-        let Some(account) = self.accounts.users.get_mut(user) else { return cost > limit };
-        let bytes = account.here + account.there;
+        let account = self.accounts.users.get_mut(user);
+        let bytes = account.as_ref().map_or(0, |account| account.here + account.there);
         let full = bytes + cost > limit;
-        if full && !std::mem::replace(&mut account.full_reported, true) {
+        // One that is too large for an empty account is always said: nothing else tells where it went.
+        if full && account.is_none_or(|account| !std::mem::replace(&mut account.full_reported, true)) {
             let user = user.into();
             self.event(Event::UserQueueFull { user, bytes });
         }

@@ -272,9 +272,8 @@ impl Shard {
         if here {
             self.publish_written(&message, true, false);
         }
-        if !here || self.board.config.shards > 1 {
-            self.presence.unsaid.push_back(Unsaid { ticket, message, known_here: here, quiet });
-        }
+        // Also where all know it: others who subscribe here do not hear of it before it is stored, either.
+        self.presence.unsaid.push_back(Unsaid { ticket, message, known_here: here, quiet });
     }
 
     /// Publishes the changes that are stored; `all`: also those that perhaps never will be.

@@ -237,10 +237,10 @@ impl Shard {
     /// What begins the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11), if there are any.
     fn cursor(&self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> Option<RetainedCursor> {
         // Most have nothing retained, and a cursor's memory would outlive it. With several shards something may still be
-        // on its way here by mail.
-        let none = self.board.config.shards == 1
-            && matches!(self.board.retained.scan(parsed.filter, None, CURSOR_STEPS), Scan::Done);
-        if none || self.board.retained.is_empty() {
+        // on its way here by mail, even if it is the first of all; it is here before SUBACK.
+        if self.board.config.shards == 1
+            && matches!(self.board.retained.scan(parsed.filter, None, CURSOR_STEPS), Scan::Done)
+        {
             return None;
         }
         let own = self.board.sessions[six as usize].filtered.get(parsed.text);

@@ -13,7 +13,7 @@ use crate::{
     books::Books,
     queue::{Place, Queue},
     record::{PublishView, View},
-    retained::{Entry, Retained},
+    retained::{Entry, Retained, TopicHash},
 };
 
 /// Places of one Session.
@@ -66,9 +66,12 @@ pub(crate) struct Index {
     /// Sessions that ended lately, for records of them that come late: from another shard.
     lately: HashSet<SessionKey, FixedState>,
     lately_in_order: VecDeque<SessionKey>,
+    /// Topics that were cleared in segments that are gone, each with its segment: older messages may come late, too.
+    cleared_lately: VecDeque<(TopicHash, u32)>,
 }
 
-/// Ended Sessions that are remembered: their records come late by as much as a message between two threads does.
+/// Ended Sessions, and cleared topics, that are remembered: what is older comes late by as much as a message between two
+/// threads does.
 const LATELY_MAX: usize = 1 << 16;
 
 impl std::fmt::Debug for Index {
@@ -89,6 +92,7 @@ impl Index {
             ended: Vec::new(),
             lately: HashSet::with_hasher(FixedState::with_seed(seed.rotate_left(47))),
             lately_in_order: VecDeque::new(),
+            cleared_lately: VecDeque::new(),
         }
     }
 
@@ -272,7 +276,12 @@ impl Index {
     pub(crate) fn drop_oldest(&mut self) -> Option<u32> {
         let book = self.books.pop_oldest()?;
         for topic in book.cleared {
-            self.retained.forget_cleared(topic, book.number);
+            self.cleared_lately.push_back((topic, book.number));
+            if self.cleared_lately.len() > LATELY_MAX
+                && let Some((topic, segment)) = self.cleared_lately.pop_front()
+            {
+                self.retained.forget_cleared(topic, segment);
+            }
         }
         Some(book.number)
     }

@@ -219,6 +219,27 @@ fn nobody_else_says_who_is_there() {
     assert_eq!(states(said(&mut lab, watcher)), [row("liar", "online", "connected")]);
 }
 
+#[test]
+fn who_watches_second_waits_for_what_the_first_one_brought_to_light() {
+    for shards in [1, 2] {
+        let mut lab = lab(shards);
+        lab.connect(V311, "a");
+        let watchers = ["watcher-1", "watcher-2"].map(|name| lab.connect(V5, name));
+        lab.pause_store();
+        for watcher in watchers {
+            lab.send(watcher, &wire::subscribe(V5, 1, &[("$presence/+", 1)]));
+        }
+        for watcher in watchers {
+            assert_eq!(lab.packets(watcher), [], "{shards} shards");
+        }
+        lab.store_answers();
+        for watcher in watchers {
+            let now = states(said(&mut lab, watcher));
+            assert_eq!(now, [row("a", "online", "connected")], "{shards} shards");
+        }
+    }
+}
+
 /// A crash would otherwise leave a watcher with somebody of whom the broker knows nothing any more.
 #[test]
 fn nobody_is_said_to_be_there_before_that_is_stored() {

@@ -119,6 +119,19 @@ fn a_retained_message_that_was_cleared_does_not_come_back_from_another_shard() {
 }
 
 #[test]
+fn the_first_retained_message_of_all_is_found_while_it_is_on_its_way_from_another_shard() {
+    let mut lab = two_shards();
+    let publisher = lab.connect(V311, &on_shard(0, 0));
+    let subscriber = lab.connect(V311, &on_shard(1, 0));
+    lab.pause_mail();
+    lab.send(publisher, &wire::publish(V311, 3, "t", Some(1), b"x"));
+    assert_eq!(lab.acks(publisher).len(), 1);
+    lab.send(subscriber, &wire::subscribe(V311, 1, &[("t", 1)]));
+    lab.mail_arrives();
+    assert_eq!(texts(&mut lab, subscriber), ["x"]);
+}
+
+#[test]
 fn a_retained_message_that_has_expired_does_not_make_room_for_an_older_one() {
     let mut lab = two_shards();
     let slow = lab.connect(V5, &on_shard(0, 0));

@@ -117,6 +117,16 @@ fn the_limit_of_the_session_is_the_first_one() {
 }
 
 #[test]
+fn a_message_that_no_queue_of_a_user_could_hold_is_said_to_be_dropped() {
+    let mut lab = lab(1, cost("a") - 1);
+    sleeper(&mut lab, "a", Some("ann"));
+    publish(&mut lab, "a", 1);
+    assert_eq!(lab.stats(0).dropped_user_queue_full, 1);
+    let said = |event: &Event| matches!(event, Event::UserQueueFull { user, bytes: 0 } if &**user == "ann");
+    assert_eq!(lab.events.iter().filter(|event| said(event)).count(), 1, "{:?}", lab.events);
+}
+
+#[test]
 fn a_session_counts_for_whoever_it_belongs_to() {
     let cost = cost("a");
     let mut lab = lab(1, 4 * cost);

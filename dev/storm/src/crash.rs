@@ -15,7 +15,13 @@ impl World {
             Death::Kill => "kills",
         });
         cx.tell(|| format!("the broker dies: {death:?}"));
+        let behind = cx.net.keeper.is_behind();
         cx.net.crash(cx.now, death, &mut cx.rng);
+        if behind && cx.options.presence {
+            // Presence does not wait for a disk that refuses it: watchers may know what the broker does not any more.
+            cx.net.links.iter_mut().for_each(|link| link.down.clear());
+            self.clients.iter_mut().for_each(|client| client.seen.clear());
+        }
         let died = cx.now;
         let millis = cx.rng.pick(&[0, 1, 100, 1000, 3000, 12_000]);
         cx.now = cx.now + Duration::from_millis(millis);

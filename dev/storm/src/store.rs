@@ -61,6 +61,8 @@ pub(crate) struct Keeper {
     stored: Vec<VecDeque<Answer>>,
     loaded: Vec<VecDeque<Answer>>,
     full: bool,
+    /// It refused something and does not have everything since: what need not wait for it then did not.
+    behind: bool,
     /// The next commit fails.
     fails_next: bool,
     failed: Option<String>,
@@ -78,6 +80,7 @@ impl Keeper {
             stored: Vec::new(),
             loaded: Vec::new(),
             full: false,
+            behind: false,
             fails_next: false,
             failed: None,
             doubtful: Vec::new(),
@@ -128,6 +131,16 @@ impl Keeper {
     pub(crate) fn is_idle(&self) -> bool {
         let waits = |queues: &[VecDeque<Answer>]| queues.iter().any(|queue| !queue.is_empty());
         self.pending.is_empty() && self.commit.is_empty() && !waits(&self.stored) && !waits(&self.loaded)
+    }
+
+    /// It has everything.
+    pub(crate) const fn settle(&mut self) {
+        self.behind = self.refuses();
+    }
+
+    /// Whether something may have been told that it does not have, as it refused it.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Whether it takes nothing new, for want of space or for good.
@@ -194,6 +207,7 @@ impl Keeper {
                         self.doubtful = ops;
                     }
                     self.failed = Some(how.clone());
+                    self.behind = true;
                     Err(StoreError::Failed(how))
                 };
                 self.answer_all(&tickets, &result);
@@ -240,6 +254,7 @@ impl Keeper {
     fn say_full(&mut self, full: bool) {
         if self.full != full {
             self.full = full;
+            self.behind |= full;
             for queue in &mut self.stored {
                 queue.push_back(Answer::Full(full));
             }
@@ -275,6 +290,7 @@ impl Keeper {
         self.pending.clear();
         self.engine.crash(&commit, death, rng, &mut self.saboteur);
         (self.full, self.failed, self.fails_next, self.saboteur.full) = (false, None, false, false);
+        self.behind = false;
     }
 
     /// The broker starts again.

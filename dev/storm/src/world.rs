@@ -309,8 +309,10 @@ impl World {
         self.cx.net.drain_all(self.cx.now);
         self.cx.net.users_within(self.cx.options.user_queue_bytes_max)?;
         self.take_notices()?;
-        let keeper = &self.cx.net.keeper;
-        if keeper.is_idle() && !keeper.has_failed() && self.cx.net.posts().is_empty() {
+        let idle = self.cx.net.posts().is_empty();
+        let keeper = &mut self.cx.net.keeper;
+        if idle && keeper.is_idle() && !keeper.has_failed() {
+            keeper.settle();
             self.cx.ledger.trails.iter_mut().for_each(crate::trail::Trail::settle);
         }
         Ok(())

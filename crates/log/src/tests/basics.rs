@@ -116,6 +116,27 @@ fn space_comes_back() {
     assert_eq!((queue.first, queue.last, queue.messages), (1995, 1999, 5));
 }
 
+/// Several shards may store a retained message together, and another one may be stored, and cleared, meanwhile.
+#[test]
+fn a_retained_message_that_comes_late_stays_cleared_when_the_segment_that_says_so_is_gone() {
+    let disk = SimDisk::new(1);
+    let (mut log, ..) = Log::open(disk.clone(), options()).unwrap();
+    let retained = |arrived, payload| Record::Retained { message: message(arrived, "a", payload) };
+    log.commit(&append(vec![retained(2, b"newer")])).unwrap();
+    log.commit(&append(vec![retained(3, b"")])).unwrap();
+    for number in 1..200 {
+        let message = message(number + 3, "a/b", &[7; 100]);
+        log.commit(&append(vec![queued(7, number, &message)])).unwrap();
+        log.commit(&append(vec![Record::Done { session: SessionKey(7), delivery: number }])).unwrap();
+    }
+    while log.clean_step().unwrap() {}
+    assert!(disk.contents().len() < 6, "the first segment is gone");
+    log.commit(&append(vec![retained(1, b"older")])).unwrap();
+    disk.crash();
+    let (_, recovered, _) = Log::open(disk, options()).unwrap();
+    assert_eq!(recovered.retained, []);
+}
+
 #[test]
 fn what_belongs_to_the_history_comes_back_if_it_is_wanted() {
     let disk = SimDisk::new(1);

@@ -195,7 +195,7 @@ impl Driver {
     fn message(&mut self, number: u64) -> Arc<Message> {
         self.arrived += 3;
         // One in four is older than some before it and comes from another shard: by a moment, and never from an earlier
-        // life. That a topic was cleared is known no longer than the segment lasts that says so.
+        // life. That a topic was cleared is known in a later life only as long as the segment lasts that says so.
         let late = if number % 4 == 3 { (5 + number % 8).min(self.arrived - self.born) } else { 0 };
         let shard = if late > 0 { u16::try_from(self.arrived % 60_000).unwrap() + 1 } else { 0 };
         let id = MessageId { arrived: WallTime(1000 + self.arrived - late), shard, epoch: 1 };
