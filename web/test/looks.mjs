@@ -6,7 +6,12 @@ const SIZES_MAX = 9;
 
 /** Fails with every fault of how `page` looks. */
 export async function looks(page, what) {
-  const { faults, sizes } = await page.evaluate(judge);
+  let { faults, sizes } = await page.evaluate(judge);
+  // Charts take their places a moment after their values; what stays wrong is wrong.
+  for (let more = 10; more > 0 && faults.length > 0; more -= 1) {
+    await page.waitForTimeout(300);
+    ({ faults, sizes } = await page.evaluate(judge));
+  }
   must(faults.length === 0, `${what} looks wrong:\n${faults.slice(0, 12).join('\n')}`);
   must(sizes.length <= SIZES_MAX, `${what} has ${sizes.length} sizes of type: ${sizes.join(', ')}`);
 }

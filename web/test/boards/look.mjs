@@ -153,6 +153,9 @@ async function phone(browser) {
   await sleep(800);
   assert.deepEqual(await layoutFaults(page), []);
   assert.deepEqual(await axeFaults(page), []);
+  // Whether one is on the first board already depends on what came first.
+  const doors = async () => ((await api('GET', 'boards/first-values')).body.content?.tiles ?? []).filter(({ topic }) => topic === 'house/hall/door').length;
+  const before = await page.locator('[data-tile]').filter({ hasText: 'door' }).count() > 0 ? Math.max(await doors(), 1) : await doors();
   await page.getByRole('button', { name: 'More for this board' }).tap();
   const menu = await page.getByRole('menu').boundingBox();
   assert.ok(menu.x >= 0 && menu.x + menu.width <= 390 && menu.y >= 0 && menu.y + menu.height <= 844, 'the menu is on the screen');
@@ -172,7 +175,7 @@ async function phone(browser) {
   const small = await page.getByRole('button').evaluateAll((all) => all.map((one) => [one.ariaLabel || one.textContent, one.getBoundingClientRect()])
     .filter(([, box]) => box.width > 0 && (box.height < 24 || box.width < 20)).map(([name, box]) => `${name} ${box.width}x${box.height}`));
   assert.deepEqual(small, [], 'everything is large enough for a finger');
-  await until('it is saved', async () => (await api('GET', 'boards/first-values')).body.content.tiles.filter(({ topic }) => topic === 'house/hall/door').length > 1);
+  await until('it is saved', async () => await doors() > before);
   await page.goto(page.url().replace(/#.*/, '#/boards/house'));
   await until('the house is there', async () => (await page.locator('[data-tile]').count()) === 11);
   await sleep(SHOTS === '' ? 500 : 8000);
