@@ -64,6 +64,26 @@ pub(crate) enum Ask {
 }
 
 impl<'a> Publication<'a> {
+    /// A publication at QoS 0 that nobody asks about.
+    #[inline]
+    pub(crate) const fn new(topic: &'a str, payload: &'a [u8], publisher: &'a Arc<Publisher>) -> Self {
+        Self {
+            topic,
+            properties: &[],
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: None,
+            publisher,
+            message: None,
+            id: None,
+            once: None,
+            unkept: false,
+            ask: Ask::Nothing,
+            asked: 0,
+        }
+    }
+
     /// The parts of a message that exists already.
     pub(crate) fn of(message: &'a Arc<Message>) -> Self {
         Self {

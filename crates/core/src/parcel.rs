@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cork_packet::QoS;
 use cork_store::{MessageId, Publisher, WallTime};
 
-use crate::deliver::{Ask, Publication};
+use crate::deliver::Publication;
 
 /// Bytes of a payload that is worth being copied.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 2048;
@@ -65,19 +65,11 @@ impl Parcel {
             let (payload, other_bodies) = rest.split_at(head.payload_len as usize);
             (topics, bodies) = (other_topics, other_bodies);
             Publication {
-                topic,
                 properties,
-                payload,
                 qos: head.qos,
-                retain: false,
                 expires: head.expires,
-                publisher: &self.publishers[head.publisher as usize],
-                message: None,
                 id: Some(head.id),
-                once: None,
-                unkept: false,
-                ask: Ask::Nothing,
-                asked: 0,
+                ..Publication::new(topic, payload, &self.publishers[head.publisher as usize])
             }
         })
     }
@@ -91,38 +83,20 @@ fn short(length: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn publication<'a>(topic: &'a str, payload: &'a [u8], publisher: &'a Arc<Publisher>) -> Publication<'a> {
-        Publication {
-            topic,
-            properties: b"",
-            payload,
-            qos: QoS::AtMostOnce,
-            retain: false,
-            expires: None,
-            publisher,
-            message: None,
-            id: None,
-            once: None,
-            unkept: false,
-            ask: Ask::Nothing,
-            asked: 0,
-        }
-    }
-
     #[test]
     fn what_comes_out_is_what_was_put_in() {
         let [ann, bob] =
             ["ann", "bob"].map(|name| Arc::new(Publisher { client_id: name.into(), ..Publisher::default() }));
         let sent = [
-            publication("a/b", b"21", &ann),
+            Publication::new("a/b", b"21", &ann),
             Publication {
                 properties: b"\x26\0\x01a\0\x01b",
                 qos: QoS::AtLeastOnce,
                 expires: Some(WallTime(7)),
-                ..publication("a/\u{e9}\u{1f600}", b"", &ann)
+                ..Publication::new("a/\u{e9}\u{1f600}", b"", &ann)
             },
-            Publication { qos: QoS::ExactlyOnce, ..publication("x", b"\xff\0", &bob) },
-            publication("a/b", b"22", &ann),
+            Publication { qos: QoS::ExactlyOnce, ..Publication::new("x", b"\xff\0", &bob) },
+            Publication::new("a/b", b"22", &ann),
         ];
         let id = |number| MessageId { arrived: WallTime(number), shard: 3, epoch: 2 };
         let mut parcel = Parcel::default();

@@ -12,7 +12,7 @@ use crate::{
     board::Timer,
     conn::NO_SESSION,
     connect::broker_publisher,
-    deliver::{Ask, Publication},
+    deliver::Publication,
     filters::{FilterCounts, NAMED},
     io::{Health, Item},
     shard::Shard,
@@ -222,19 +222,9 @@ impl Shard {
     fn sys_publish(&mut self, topic: &str, text: &str) {
         let publisher = broker_publisher();
         let mut publication = Publication {
-            topic,
-            properties: &[],
-            payload: text.as_bytes(),
             qos: QoS::AtLeastOnce,
             retain: true,
-            expires: None,
-            publisher: &publisher,
-            message: None,
-            id: None,
-            once: None,
-            unkept: false,
-            ask: Ask::Nothing,
-            asked: 0,
+            ..Publication::new(topic, text.as_bytes(), &publisher)
         };
         let records = self.board.records.len();
         self.publish(&mut publication, NO_SESSION);

@@ -282,3 +282,15 @@ class Webhook:
         """By id: a message may come more than once, with the same id."""
         by_id = {document["id"]: document for _, _, document in self.requests}
         return Counter(int(each["value"] if "value" in each else each["payload"]["n"]) for each in by_id.values())
+
+
+def one_of_each(workdir):
+    """A target of every kind by a short name, none started."""
+    return {
+        "pg": Postgres(workdir / "pg"),
+        "flux": Influx(workdir / "flux"),
+        "vm": Victoria(workdir / "vm"),
+        "mongo": Mongo(workdir / "mongo"),
+        "lite": Sqlite(workdir),
+        "hook": Webhook(),
+    }

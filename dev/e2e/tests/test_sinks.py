@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 
 from broker import HOST, PASSWORD, USER, Cork, cork_bin
-from databases import Influx, Mongo, Postgres, Sqlite, Victoria, Webhook
+from databases import Mongo, Postgres, Sqlite, one_of_each
 from paho_client import PahoClient
 
 pytestmark = pytest.mark.cork_only
@@ -82,14 +82,7 @@ class Sensors:
 
 @pytest.fixture
 def databases(workdir):
-    made = {
-        "pg": Postgres(workdir / "pg"),
-        "flux": Influx(workdir / "flux"),
-        "vm": Victoria(workdir / "vm"),
-        "mongo": Mongo(workdir / "mongo"),
-        "lite": Sqlite(workdir),
-        "hook": Webhook(),
-    }
+    made = one_of_each(workdir)
     yield made
     for database in made.values():
         database.kill()

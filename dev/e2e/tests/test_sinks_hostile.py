@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from broker import Cork
-from databases import Influx, Mongo, Postgres, Sqlite, Victoria, Webhook
+from databases import one_of_each
 from paho_client import PahoClient
 from test_sinks import log_lines, sink, until
 
@@ -70,14 +70,7 @@ SILENT = "vm"
 
 @pytest.fixture
 def databases(workdir):
-    made = {
-        "pg": Postgres(workdir / "pg"),
-        "flux": Influx(workdir / "flux"),
-        "vm": Victoria(workdir / "vm"),
-        "mongo": Mongo(workdir / "mongo"),
-        "lite": Sqlite(workdir),
-        "hook": Webhook(),
-    }
+    made = one_of_each(workdir)
     try:
         for database in made.values():
             database.start()
