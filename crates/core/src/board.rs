@@ -46,7 +46,7 @@ pub(crate) enum Timer {
     /// A Session without connection ends.
     Expire(SessionKey, SessionIx),
     /// A retained message may have expired.
-    Retained(Box<str>),
+    Retained(Box<Name>),
     /// `$SYS` is due.
     Sys,
     /// Changes of who is there are due.
@@ -58,8 +58,20 @@ pub(crate) enum Timer {
     /// A packet that was begun must have grown.
     HalfPacket(ConnId),
     /// What a filter kept of a topic may go: the subscription's place.
-    Held(u32, Box<str>),
+    Held(u32, Box<Name>),
 }
+
+/// A topic. One pointer leads to it: every connection has a timer, and few timers have a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(pub(crate) Box<str>);
+
+impl From<&str> for Box<Name> {
+    fn from(topic: &str) -> Self {
+        Self::new(Name(topic.into()))
+    }
+}
+
+const _: () = assert!(size_of::<Timer>() == 16, "there is one for each connection");
 
 /// An output buffer fuller than this gets no more of what can wait in a queue instead.
 pub(crate) const OUTPUT_HIGH_BYTES: usize = 256 << 10;

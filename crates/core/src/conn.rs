@@ -165,6 +165,10 @@ pub(crate) struct Rare {
     pub(crate) proven_user: Option<Box<str>>,
     /// A long SUBSCRIBE or UNSUBSCRIBE that is being seen to.
     pub(crate) list: Option<Box<LongList>>,
+    /// `None` until a rate holds for it.
+    rate: Option<Box<Rate>>,
+    /// `None` until a packet did not come in one piece.
+    half: Option<Box<Half>>,
 }
 
 /// How an unfinished packet gets on.
@@ -242,11 +246,7 @@ pub(crate) struct Conn {
     pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
     pub(crate) strange_bytes: usize,
-    /// There since a packet did not come in one piece.
-    pub(crate) half: Option<Box<Half>>,
     rare: Option<Box<Rare>>,
-    /// `None` until a rate holds for it.
-    pub(crate) rate: Option<Box<Rate>>,
 }
 
 impl Conn {
@@ -284,9 +284,7 @@ impl Conn {
             bridge: false,
             facts: false,
             strange_bytes: 0,
-            half: None,
             rare: None,
-            rate: None,
         }
     }
 
@@ -324,6 +322,32 @@ impl Conn {
     #[inline]
     pub(crate) fn has_list(&self) -> bool {
         self.rare().is_some_and(|rare| rare.list.is_some())
+    }
+
+    /// The rate that holds for it, if one did already.
+    pub(crate) fn rate(&self) -> Option<&Rate> {
+        self.rare()?.rate.as_deref()
+    }
+
+    /// The rate that holds for it from now on.
+    pub(crate) fn rate_mut(&mut self) -> &mut Rate {
+        self.rare_mut().rate.get_or_insert_default()
+    }
+
+    /// The packet that is unfinished, or the last one that was.
+    pub(crate) fn half(&self) -> Option<&Half> {
+        self.rare()?.half.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn half_mut(&mut self) -> &mut Half {
+        self.rare_mut().half.get_or_insert_default()
+    }
+
+    /// When its timers for its rate and for an unfinished packet go off.
+    pub(crate) fn further_timers(&self) -> (Time, Time) {
+        let rests_until = self.rate().map_or(Time::NEVER, |rate| rate.rests_until);
+        (rests_until, self.half().map_or(Time::NEVER, |half| half.until))
     }
 
     /// Ends the long SUBSCRIBE or UNSUBSCRIBE.

@@ -74,7 +74,7 @@ impl Shard {
     pub(crate) fn on_rate_timer(&mut self, id: ConnId) {
         let now = self.board.now;
         let Some(conn) = self.board.conn(id) else { return };
-        if conn.rate.as_ref().is_none_or(|rate| rate.rests_until > now) {
+        if conn.rate().is_none_or(|rate| rate.rests_until > now) {
             return;
         }
         // Nothing was heard of it because nobody listened.
@@ -91,7 +91,7 @@ impl Board {
         let limits = &self.config.limits;
         let (messages, per_second) = (limits.messages_per_second, limits.publish_bytes_per_second);
         let Some(conn) = self.conn(id).filter(|conn| !conn.inside) else { return };
-        let rate = conn.rate.get_or_insert_default();
+        let rate = conn.rate_mut();
         let rest = rate.messages.spend(now, 1, u64::from(messages));
         let rest = rest.max(rate.bytes.spend(now, bytes as u64, per_second));
         if rest.is_zero() {
@@ -104,7 +104,7 @@ impl Board {
     pub(crate) fn rest(&mut self, id: ConnId, rest: Duration) {
         let now = self.now;
         let Some(conn) = self.conn(id) else { return };
-        let rate = conn.rate.get_or_insert_default();
+        let rate = conn.rate_mut();
         rate.rests_until = now + rest;
         let (until, first) = (rate.rests_until, !std::mem::replace(&mut rate.reported, true));
         self.stats.slowed += 1;

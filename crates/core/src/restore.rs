@@ -79,7 +79,7 @@ impl Shard {
         for timer in expired {
             if let Timer::Retained(topic) = &timer.1 {
                 self.board.timers.remove(&timer);
-                self.on_retained_timer(topic);
+                self.on_retained_timer(&topic.0);
             }
         }
     }

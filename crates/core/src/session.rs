@@ -115,6 +115,7 @@ pub(crate) struct Own {
 
 /// Subscriptions with a filter, by their text. Few Sessions have any, and those that have none pay a pointer.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "every Session pays for this field, few use it")]
 pub(crate) struct Filtered(Option<Box<BTreeMap<Box<str>, Own>>>);
 
 static NONE_FILTERED: BTreeMap<Box<str>, Own> = BTreeMap::new();

@@ -290,12 +290,9 @@ impl Shard {
         {
             self.board.output_bytes -= conn.out.len();
             self.board.strange_bytes -= conn.strange_bytes;
-            if let Some(half) = conn.half {
-                self.board.timers.remove(&(half.until, Timer::HalfPacket(id)));
-            }
-            if let Some(rate) = conn.rate {
-                self.board.timers.remove(&(rate.rests_until, Timer::Rate(id)));
-            }
+            let (rests_until, half_until) = conn.further_timers();
+            self.board.timers.remove(&(half_until, Timer::HalfPacket(id)));
+            self.board.timers.remove(&(rests_until, Timer::Rate(id)));
             self.board.stats.sockets -= 1;
         }
     }
@@ -544,13 +541,13 @@ impl Shard {
                 Timer::Conn(id) => self.on_conn_timer(id),
                 Timer::Will(key, session) => self.on_will_timer(key, session),
                 Timer::Expire(key, session) => self.on_expire_timer(key, session),
-                Timer::Retained(topic) => self.on_retained_timer(&topic),
+                Timer::Retained(topic) => self.on_retained_timer(&topic.0),
                 Timer::Fetch(key, session) => self.on_fetch_timer(key, session),
                 Timer::Sys => self.on_sys_timer(),
                 Timer::Presence => self.on_presence_timer(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
-                Timer::Held(key, topic) => self.on_held_timer(key, &topic),
+                Timer::Held(key, topic) => self.on_held_timer(key, &topic.0),
             }
         }
     }

@@ -65,17 +65,22 @@ impl Shard {
         if !matches!(conn.stage, Stage::Connected { .. }) {
             return; // the CONNECT timeout holds
         }
-        let half = conn.half.get_or_insert_default();
+        let bytes = conn.inbox.len();
+        let half = conn.half_mut();
         if anew {
             (half.bytes, half.heard_bytes) = (0, 0);
         }
-        if conn.inbox.len() >= half.heard_bytes + PROGRESS_BYTES {
-            // A long packet on a slow link is a sign of life; a byte now and then is not.
-            (half.heard_bytes, conn.last_seen) = (conn.inbox.len(), now);
+        // A long packet on a slow link is a sign of life; a byte now and then is not.
+        let heard = bytes >= half.heard_bytes + PROGRESS_BYTES;
+        if heard {
+            half.heard_bytes = bytes;
         }
-        if half.until == Time::NEVER {
-            half.until = now + patience;
-            let until = half.until;
+        let until = (half.until == Time::NEVER).then(|| now + patience);
+        half.until = until.unwrap_or(half.until);
+        if heard {
+            conn.last_seen = now;
+        }
+        if let Some(until) = until {
             self.board.at(until, Timer::HalfPacket(id));
         }
     }
@@ -84,18 +89,20 @@ impl Shard {
     pub(crate) fn on_half_packet_timer(&mut self, id: ConnId) {
         let (now, patience) = (self.board.now, self.board.config.limits.packet_timeout);
         let Some(conn) = self.board.conn(id) else { return };
-        let Some(half) = conn.half.as_mut().filter(|half| half.until <= now) else { return };
-        half.until = Time::NEVER;
+        if conn.half().is_none_or(|half| half.until > now) {
+            return;
+        }
+        conn.half_mut().until = Time::NEVER;
         if conn.inbox.is_empty() || conn.holds.any() || !matches!(conn.stage, Stage::Connected { .. }) {
             return;
         }
-        let (bytes, before) = (conn.inbox.len(), half.bytes);
+        let (bytes, before) = (conn.inbox.len(), conn.half_mut().bytes);
         if before != 0 && bytes < before + PROGRESS_BYTES {
             return self.end(id, Ended::PacketTimeout);
         }
-        half.bytes = bytes;
-        half.until = now + patience;
-        let until = half.until;
+        let until = now + patience;
+        let half = conn.half_mut();
+        (half.bytes, half.until) = (bytes, until);
         self.board.at(until, Timer::HalfPacket(id));
     }
 }

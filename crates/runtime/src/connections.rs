@@ -59,7 +59,7 @@ impl Lines {
 
 /// One socket.
 pub(crate) struct Connection {
-    pub(crate) stream: Box<Stream>,
+    pub(crate) stream: Stream,
     pub(crate) id: ConnId,
     /// The socket may have something to read.
     pub(crate) readable: bool,
@@ -91,7 +91,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn insert(&mut self, stream: Box<Stream>) -> ConnId {
+    pub(crate) fn insert(&mut self, stream: Stream) -> ConnId {
         let entry = self.slots.vacant_entry();
         let slot = entry.key();
         if self.generations.len() <= slot {

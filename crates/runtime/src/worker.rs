@@ -287,7 +287,7 @@ impl Worker {
         for mail in mails {
             match mail {
                 Mail::Batch(batch) => self.shard.handle(now, Input::Batch(batch)),
-                Mail::Adopt { stream, bytes } => self.adopt(stream, &bytes, now),
+                Mail::Adopt { stream, bytes } => self.adopt(*stream, &bytes, now),
                 Mail::Access { conn, outcome, exchange } => {
                     if let Some(exchange) = exchange.filter(|_| self.connections.get(conn).is_some()) {
                         self.exchanges.insert(conn, exchange);
@@ -363,7 +363,7 @@ impl Worker {
                             continue;
                         }
                         match Stream::accept(socket, peer, &listener.wrap) {
-                            Ok(stream) => self.adopt(Box::new(stream), &[], now),
+                            Ok(stream) => self.adopt(stream, &[], now),
                             Err(error) => tracing::warn!(target: "net", %peer, %error, "TLS could not begin"),
                         }
                     }
@@ -411,7 +411,7 @@ impl Worker {
     }
 
     /// Takes a connection in, new or from another shard.
-    fn adopt(&mut self, stream: Box<Stream>, bytes: &[u8], now: Time) {
+    fn adopt(&mut self, stream: Stream, bytes: &[u8], now: Time) {
         let peer = peer_of(&stream);
         let id = self.connections.insert(stream);
         let slot = id.index as usize;
@@ -727,7 +727,7 @@ impl Worker {
             tracing::warn!(target: "net", %error, "a socket could not be moved to its shard");
             return;
         }
-        self.posts[usize::from(shard)].send(Mail::Adopt { stream: connection.stream, bytes });
+        self.posts[usize::from(shard)].send(Mail::Adopt { stream: Box::new(connection.stream), bytes });
     }
 
     fn set_reading(&mut self, id: ConnId, wanted: bool) {
