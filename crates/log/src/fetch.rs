@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub};
+use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub, RetainedStubs};
 
 use crate::{
     disk::DiskFile,
@@ -105,13 +105,13 @@ fn message_at<F: DiskFile>(
 #[derive(Debug)]
 pub(crate) struct Shelf {
     pub(crate) messages: Vec<Arc<Message>>,
-    pub(crate) stubs: Vec<RetainedStub>,
+    pub(crate) stubs: RetainedStubs,
     bytes_left: u64,
 }
 
 impl Shelf {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { messages: Vec::new(), stubs: Vec::new(), bytes_left: bytes_max }
+        Self { messages: Vec::new(), stubs: RetainedStubs::new(), bytes_left: bytes_max }
     }
 
     pub(crate) fn put(&mut self, message: &MessageView<'_>, publisher: &mut Arc<Publisher>) {
@@ -120,7 +120,7 @@ impl Shelf {
             self.bytes_left = self.bytes_left.saturating_sub(cost);
             return self.messages.push(Arc::new(message.to_message(publisher)));
         }
-        self.stubs.push(RetainedStub {
+        self.stubs.push(&RetainedStub {
             topic: message.topic.into(),
             id: message.id,
             expires: message.expires,
