@@ -1,6 +1,6 @@
 //! Retained messages that are asked for one by one, because memory has no room for all of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub, RetainedStubs};
 
@@ -12,6 +12,7 @@ use crate::{
     message::MessageView,
     queue::Place,
     record::View,
+    restore::is_close,
     segment::SegmentReader,
 };
 
@@ -60,12 +61,15 @@ impl<F: DiskFile> LocatedRetained<F> {
         let mut publisher = Arc::new(Publisher::default());
         for run in order.chunk_by(|a, b| a.0.segment == b.0.segment) {
             let number = run[0].0.segment;
-            let up_to = run[run.len() - 1].0.offset;
             let mut reader =
                 files.get(&number).ok_or_else(|| "the segment is not there".to_owned()).and_then(|file| {
                     SegmentReader::new(Arc::clone(file), id, number).map_err(|it| it.to_string())
                 });
-            for (place, at) in run {
+            // In the order of topics they lie anywhere: what is between two of them is not read.
+            let close = run.chunk_by(|a, b| is_close(a.0, b.0));
+            let close =
+                close.flat_map(|close| close.iter().zip(iter::repeat(close[close.len() - 1].0.offset)));
+            for ((place, at), up_to) in close {
                 let topic = &fetch.topics[*at];
                 let read = match &mut reader {
                     Ok(reader) => message_at(reader, topic, *place, up_to, &mut publisher),
