@@ -45,6 +45,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) once: Option<Ticket>,
     /// The store does not have it as retained: there was no space.
     pub(crate) unkept: bool,
+    /// It was retained in an earlier life of the broker, and may have been replaced or cleared since.
+    pub(crate) retained_before: bool,
     /// What other shards are asked to say of it.
     pub(crate) ask: Ask,
     /// How many were asked.
@@ -79,9 +81,16 @@ impl<'a> Publication<'a> {
             id: None,
             once: None,
             unkept: false,
+            retained_before: false,
             ask: Ask::Nothing,
             asked: 0,
         }
+    }
+
+    /// Whether it is to become the retained message of its topic.
+    #[inline]
+    pub(crate) const fn to_retain(&self) -> bool {
+        self.retain && !self.retained_before
     }
 
     /// The parts of a message that exists already.
@@ -98,6 +107,7 @@ impl<'a> Publication<'a> {
             id: Some(message.id),
             once: None,
             unkept: false,
+            retained_before: false,
             ask: Ask::Nothing,
             asked: 0,
         }

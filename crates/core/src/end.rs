@@ -271,12 +271,18 @@ impl Shard {
                 Will { message, delay_seconds: WILL_PUBLISHED, keep_alive_seconds: 0, expiry_seconds: None };
             self.board.record(Record::WillArmed { session, will: Box::new(will) });
         }
-        let mark = self.board.records.len();
-        self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
         let once = Some(gather.map_or(self.board.ticket, |(_, ticket)| ticket));
         let ask = gather.map_or(Ask::Nothing, |(number, _)| Ask::Records(number));
-        let mut publication = Publication { once, ask, ..Publication::of(&message) };
-        self.publish(&mut publication, NO_SESSION);
+        let mut publication =
+            Publication { once, ask, retained_before: published, ..Publication::of(&message) };
+        if publication.to_retain() {
+            // Not with what the others store, which may be after somebody cleared the topic: a crash in between would
+            // have it retained once more.
+            self.retain(&mut publication, true);
+        }
+        let mark = self.board.records.len();
+        self.board.records.extend(alone.map(|session| Record::WillDisarmed { session }));
+        self.hand_on(&mut publication, NO_SESSION);
         if let Some((number, _)) = gather {
             let asked = publication.asked;
             self.gather(number, mark, asked, None);

@@ -79,6 +79,7 @@ mod subscriptions;
 mod sys;
 mod waits;
 mod watchers;
+mod weed;
 
 pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;

@@ -122,7 +122,7 @@ impl Shard {
         interested.clear();
         interested.extend_from_slice(self.router.interested_shards(publication.topic));
         let chosen = std::mem::take(&mut self.peers.chosen);
-        if interested.is_empty() && chosen.is_empty() && !publication.retain {
+        if interested.is_empty() && chosen.is_empty() && !publication.to_retain() {
             self.peers.interested = interested;
             return here;
         }
@@ -132,7 +132,7 @@ impl Shard {
             let here = chosen.iter().filter(|chosen| chosen.shard == shard);
             let outlives = here.clone().any(|chosen| chosen.outlives);
             let groups: Vec<Arc<str>> = here.map(|chosen| Arc::clone(&chosen.group)).collect();
-            if plain || publication.retain || !groups.is_empty() {
+            if plain || publication.to_retain() || !groups.is_empty() {
                 let routed = plain || !groups.is_empty();
                 let (answer, gather) = match publication.ask {
                     Ask::Stored(waiter) if routed && (outlives || self.peers.keeps[usize::from(shard)]) => {
@@ -145,7 +145,7 @@ impl Shard {
                 publication.asked += u16::from(asks);
                 if groups.is_empty()
                     && !asks
-                    && !publication.retain
+                    && !publication.to_retain()
                     && publication.message.is_none()
                     && publication.payload.len() <= parcel::PAYLOAD_BYTES_MAX
                 {
@@ -154,7 +154,7 @@ impl Shard {
                     continue;
                 }
                 let message = self.board.message(publication);
-                let (retain, unkept, with) = (publication.retain, publication.unkept, Vec::new());
+                let (retain, unkept, with) = (publication.to_retain(), publication.unkept, Vec::new());
                 let passed = None;
                 let item =
                     Item::Publish { message, plain, groups, retain, unkept, with, answer, gather, passed };

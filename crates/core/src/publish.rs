@@ -156,6 +156,7 @@ impl Shard {
             id: None,
             once: None,
             unkept: false,
+            retained_before: false,
             ask: Ask::Nothing,
             asked: 0,
         };
@@ -273,9 +274,16 @@ impl Shard {
     /// Retains a publication if it asks for that and hands it to everybody who subscribed, here and on other shards.
     /// Returns whether anybody did. `from`: the publisher's Session, for No Local.
     pub(crate) fn publish(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
-        if publication.retain {
+        if publication.to_retain() {
             self.retain(publication, true);
         }
+        self.hand_on(publication, from)
+    }
+
+    /// Hands a publication to everybody who subscribed, and to the other shards to retain if it is to be. Returns
+    /// whether anybody did.
+    #[inline]
+    pub(crate) fn hand_on(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
         self.take_note(publication);
         let here = self.route(publication, from, true);
         self.forward(publication, here)

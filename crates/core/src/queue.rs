@@ -26,6 +26,7 @@ use crate::{
     io::Output,
     session::{Delivery, NO_GROUP, Queued, Session},
     shard::Shard,
+    weed::{self, Weeds},
 };
 
 /// Bytes that a queue gets back in one go at least, however many others are to get some.
@@ -43,6 +44,8 @@ pub(crate) struct Queue {
     pub(crate) bytes: u64,
     /// Number of the last QoS 0 message that was queued.
     last_qos0: u64,
+    /// What is known of its QoS 0 messages, if it has had any.
+    pub(crate) weeds: Option<Box<Weeds>>,
     /// The full queue was reported.
     full_reported: bool,
 }
@@ -73,13 +76,14 @@ impl Queue {
             tail: Tail { from: extent.first, messages: extent.messages, ..Tail::default() },
             bytes: extent.bytes,
             last_qos0: if with_qos0 { extent.last } else { 0 },
+            weeds: (with_qos0 && extent.bytes > 0).then(|| Box::new(Weeds::perhaps(extent.bytes))),
             ..Self::default()
         }
     }
 
     /// Whoever was asked for deliveries need not answer any more.
     pub(crate) fn forget_question(&mut self) {
-        self.tail.question = self.tail.question.wrapping_add(1);
+        self.tail.question = weed::next_question(self.tail.question);
         self.tail.loading = false;
     }
 
@@ -99,6 +103,15 @@ impl Queue {
     pub(crate) fn first_number(&self) -> Option<u64> {
         let tail = (self.tail.messages > 0).then_some(self.tail.from);
         self.head.front().map(|first| first.number).or(tail)
+    }
+
+    /// Number of the first message that only the store has, or one before it.
+    pub(crate) fn first_in_store(&self) -> Option<u64> {
+        (self.tail.messages > 0).then_some(self.tail.from)
+    }
+
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        self.head_bytes
     }
 
     /// Whether a QoS 0 message waits.
@@ -148,19 +161,29 @@ impl Board {
         number
     }
 
-    /// Whether a Session has room for one more message.
-    fn has_room(&mut self, six: SessionIx, cost: u64) -> bool {
+    /// Whether a Session has room for one more message. Those of QoS 0 make room for the others.
+    fn has_room(&mut self, six: SessionIx, cost: u64, qos: QoS) -> bool {
         let queue_bytes_max = self.queue_bytes_max(six);
         let limits = &self.config.limits;
-        let queue = &mut self.sessions[six as usize].outgoing().queue;
-        let full = queue.bytes + cost > queue_bytes_max
+        let queue = &self.sessions[six as usize].outgoing().queue;
+        let bytes = if qos == QoS::AtMostOnce { queue.bytes } else { queue.bytes_that_stay() };
+        let full = bytes + cost > queue_bytes_max
+            || queue.bytes + cost > queue_bytes_max.saturating_mul(2)
             || (!self.config.loads && self.queue_bytes + cost > limits.queue_bytes_total_max);
-        if full && !std::mem::replace(&mut queue.full_reported, true) {
+        if full {
+            self.report_full(six);
+        }
+        !full
+    }
+
+    /// Says that a queue is full, once until it was empty.
+    pub(crate) fn report_full(&mut self, six: SessionIx) {
+        let queue = &mut self.sessions[six as usize].outgoing().queue;
+        if !std::mem::replace(&mut queue.full_reported, true) {
             let bytes = queue.bytes;
             let client_id = self.sessions[six as usize].client_id().into();
             self.event(Event::QueueFull { client_id, bytes });
         }
-        !full
     }
 
     /// Puts a message into a Session's queue, within its limits. `ticket`: not sent before this batch is stored.
@@ -173,7 +196,7 @@ impl Board {
     ) {
         let message = self.message(publication);
         let cost = message.cost_bytes() as u64;
-        if !self.has_room(six, cost) {
+        if !self.has_room(six, cost, how.qos) {
             return self.count_drops(six, Dropped::QueueFull, 1);
         }
         if self.user_is_full(six, cost) {
@@ -194,7 +217,9 @@ impl Board {
         let queue = &mut self.sessions[six as usize].outgoing().queue;
         if how.qos == QoS::AtMostOnce {
             queue.last_qos0 = number;
+            queue.weeds.get_or_insert_default().came(cost);
         }
+        let weedy = queue.weeds.is_some();
         queue.bytes += cost;
         if to_tail {
             let tail = &mut queue.tail;
@@ -213,6 +238,9 @@ impl Board {
         }
         self.queue_grew(six, cost);
         self.stats.queued_messages += 1;
+        if weedy {
+            self.weed(six);
+        }
     }
 
     /// Takes the first message off the head of a Session's queue.
@@ -222,8 +250,14 @@ impl Board {
         let cost = queued.message.cost_bytes() as u64;
         queue.bytes -= cost;
         queue.head_bytes -= cost;
+        if queued.delivery.qos == QoS::AtMostOnce
+            && let Some(weeds) = queue.weeds.as_deref_mut()
+        {
+            weeds.went(cost);
+        }
         if queue.is_empty() {
             queue.full_reported = false;
+            queue.weeds = None;
         }
         if queue.head.is_empty() {
             queue.head.shrink_to(64);
@@ -251,6 +285,10 @@ impl Board {
             std::mem::take(&mut queue.head).into_iter().partition(goes);
         queue.head = own;
         let cost: u64 = taken.iter().map(|queued| queued.message.cost_bytes() as u64).sum();
+        if let Some(weeds) = queue.weeds.as_deref_mut() {
+            let qos0 = taken.iter().filter(|queued| queued.delivery.qos == QoS::AtMostOnce);
+            weeds.went(qos0.map(|queued| queued.message.cost_bytes() as u64).sum());
+        }
         queue.bytes -= cost;
         queue.head_bytes -= cost;
         self.queue_shrank(six, cost);
@@ -328,7 +366,7 @@ impl Board {
         let Some(session) = self.sessions.get_mut(six as usize) else { return };
         let key = session.key;
         let tail = &mut session.outgoing().queue.tail;
-        tail.question = tail.question.wrapping_add(1);
+        tail.question = weed::next_question(tail.question);
         let load = Load {
             token: u64::from(six) | u64::from(tail.question) << 32,
             session: key,
@@ -349,6 +387,10 @@ impl Board {
             else {
                 continue;
             };
+            if weed::is_for_weeds(load.token) {
+                self.outputs.push_back(Output::Load(load));
+                continue;
+            }
             let tail = &mut outgoing.queue.tail;
             // What came in this turn may be stored later than what comes behind it.
             if let Some(ticket) = tail.elsewhere.last().copied().filter(|_| !handing_over) {
@@ -378,7 +420,7 @@ impl Board {
     }
 
     /// Takes deliveries that only the store has out of a queue.
-    fn drop_from_tail(&mut self, six: SessionIx, messages: u64, cost: u64) {
+    pub(crate) fn drop_from_tail(&mut self, six: SessionIx, messages: u64, cost: u64) {
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return };
         let queue = &mut outgoing.queue;
         queue.tail.messages -= messages.min(queue.tail.messages);
@@ -435,6 +477,9 @@ impl Shard {
     /// The store gives deliveries back.
     pub(crate) fn on_loaded(&mut self, loaded: Loaded) {
         let Ok(six) = SessionIx::try_from(loaded.token & u64::from(u32::MAX)) else { return };
+        if weed::is_for_weeds(loaded.token) {
+            return self.on_weeds(six, &loaded);
+        }
         if !self.board.is_awaited(six, &loaded) {
             return; // the Session ended meanwhile, or its client left or came
         }

@@ -1,8 +1,8 @@
 //! Retained messages that are asked for one by one, because memory has no room for all of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
-use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub};
+use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub, RetainedStubs};
 
 use crate::{
     disk::DiskFile,
@@ -12,6 +12,7 @@ use crate::{
     message::MessageView,
     queue::Place,
     record::View,
+    restore::is_close,
     segment::SegmentReader,
 };
 
@@ -60,12 +61,15 @@ impl<F: DiskFile> LocatedRetained<F> {
         let mut publisher = Arc::new(Publisher::default());
         for run in order.chunk_by(|a, b| a.0.segment == b.0.segment) {
             let number = run[0].0.segment;
-            let up_to = run[run.len() - 1].0.offset;
             let mut reader =
                 files.get(&number).ok_or_else(|| "the segment is not there".to_owned()).and_then(|file| {
                     SegmentReader::new(Arc::clone(file), id, number).map_err(|it| it.to_string())
                 });
-            for (place, at) in run {
+            // In the order of topics they lie anywhere: what is between two of them is not read.
+            let close = run.chunk_by(|a, b| is_close(a.0, b.0));
+            let close =
+                close.flat_map(|close| close.iter().zip(iter::repeat(close[close.len() - 1].0.offset)));
+            for ((place, at), up_to) in close {
                 let topic = &fetch.topics[*at];
                 let read = match &mut reader {
                     Ok(reader) => message_at(reader, topic, *place, up_to, &mut publisher),
@@ -105,13 +109,13 @@ fn message_at<F: DiskFile>(
 #[derive(Debug)]
 pub(crate) struct Shelf {
     pub(crate) messages: Vec<Arc<Message>>,
-    pub(crate) stubs: Vec<RetainedStub>,
+    pub(crate) stubs: RetainedStubs,
     bytes_left: u64,
 }
 
 impl Shelf {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { messages: Vec::new(), stubs: Vec::new(), bytes_left: bytes_max }
+        Self { messages: Vec::new(), stubs: RetainedStubs::new(), bytes_left: bytes_max }
     }
 
     pub(crate) fn put(&mut self, message: &MessageView<'_>, publisher: &mut Arc<Publisher>) {
@@ -120,7 +124,7 @@ impl Shelf {
             self.bytes_left = self.bytes_left.saturating_sub(cost);
             return self.messages.push(Arc::new(message.to_message(publisher)));
         }
-        self.stubs.push(RetainedStub {
+        self.stubs.push(&RetainedStub {
             topic: message.topic.into(),
             id: message.id,
             expires: message.expires,

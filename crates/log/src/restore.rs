@@ -1,6 +1,6 @@
 //! From places back to contents: what a restart gives back, and deliveries that are asked for later.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, iter, sync::Arc};
 
 use cork_packet::PacketId;
 use cork_store::{
@@ -23,6 +23,13 @@ use crate::{
 const ALONE_BYTES: u64 = 4 << 10;
 /// Bytes that are read when more of the same segment is wanted close by.
 const AHEAD_BYTES: u64 = 256 << 10;
+/// What lies further apart is not close by: it is read by itself, without what is in between.
+const APART_BYTES: u32 = 16 << 10;
+
+/// Whether a record is worth reading on to from one that is read before it in the same segment.
+pub(crate) fn is_close(before: Place, next: Place) -> bool {
+    next.offset.checked_sub(before.offset).is_some_and(|gap| gap <= APART_BYTES)
+}
 
 impl<F: DiskFile> SegmentReader<F> {
     /// Bytes of the record at this offset as it says itself, sound or not.
@@ -183,12 +190,14 @@ impl<F: DiskFile> Located<F> {
         let (mut publisher, mut last) = (Arc::new(Publisher::default()), None::<(Place, Arc<Message>)>);
         for run in places.chunk_by(|a, b| a.1.segment == b.1.segment) {
             let number = run[0].1.segment;
-            let up_to = run.iter().map(|(_, place)| place.offset).max().unwrap_or(0);
             let mut reader = match files.get(&number) {
                 Some(file) => SegmentReader::new(Arc::clone(file), id, number),
                 None => Err(io::ErrorKind::NotFound.into()),
             };
-            for (delivery, place) in run {
+            let close = run.chunk_by(|a, b| is_close(a.1, b.1));
+            let close =
+                close.flat_map(|close| close.iter().zip(iter::repeat(close[close.len() - 1].1.offset)));
+            for ((delivery, place), up_to) in close {
                 let read = match &mut reader {
                     Ok(reader) => {
                         delivery_at(reader, session, *delivery, *place, up_to, &mut publisher, &mut last)

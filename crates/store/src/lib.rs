@@ -24,6 +24,7 @@ mod message;
 mod model;
 mod record;
 mod recovered;
+mod stubs;
 
 pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
@@ -35,7 +36,8 @@ pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;
 pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
-pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription, RetainedStub};
+pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
+pub use stubs::{IntoStubs, RetainedStub, RetainedStubs};
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 

@@ -125,7 +125,7 @@ impl ModelStore {
             last_arrival: self.last_arrival,
             sessions,
             retained,
-            stubs: Vec::new(),
+            stubs: crate::RetainedStubs::new(),
         }
     }
 

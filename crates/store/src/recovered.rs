@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cork_packet::PacketId;
 
-use crate::{Message, MessageId, SessionKey, SessionState, WallTime, Will};
+use crate::{Message, RetainedStubs, SessionKey, SessionState, Will};
 
 /// A subscription of a recovered Session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,19 +63,6 @@ impl RecoveredSession {
     }
 }
 
-/// A retained message without its content, which comes by [`crate::Fetch`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetainedStub {
-    /// Topic Name.
-    pub topic: Box<str>,
-    /// Which message it is.
-    pub id: MessageId,
-    /// When it expires.
-    pub expires: Option<WallTime>,
-    /// Its [`Message::cost_bytes`].
-    pub cost_bytes: u32,
-}
-
 /// All that was recovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -88,5 +75,5 @@ pub struct Recovered {
     /// Retained messages, in no particular order.
     pub retained: Vec<Arc<Message>>,
     /// Those that would have been too much for memory; none of a topic that begins with `$`.
-    pub stubs: Vec<RetainedStub>,
+    pub stubs: RetainedStubs,
 }

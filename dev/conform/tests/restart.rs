@@ -492,6 +492,40 @@ fn wills_survive_a_crash_while_another_shard_still_has_one_of_them() {
     }
 }
 
+/// Found by the simulation, seed 43613: what the core retained and the store knew to be cleared was waited for for ever.
+#[test]
+fn a_will_that_is_published_again_after_a_crash_does_not_undo_that_its_topic_was_cleared() {
+    for (cleared, short) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut lab = Lab::with(|config| {
+            config.shards = 2;
+            config.limits.retained_bytes_max = if short { 0 } else { u64::MAX };
+        });
+        let watcher = on_shard(1, "watcher");
+        let (watching, _) = come_back(&mut lab, V5, &watcher);
+        lab.send(watching, &wire::subscribe(V5, 1, &[("t", 1)]));
+        let mut connect = Connect::persistent(V5, &on_shard(0, "dies")).with_will("t", b"will");
+        connect.will = connect.will.map(|will| wire::Will { qos: 1, retain: true, ..will });
+        let dies = lab.connect_with(V5, &connect);
+        let clearer = lab.connect(V5, &on_shard(0, "clearer"));
+        lab.pause_mail();
+        lab.cut(dies);
+        if cleared {
+            lab.send(clearer, &wire::publish(V5, 3, "t", Some(1), b""));
+        }
+        lab.crash(SOON);
+        let (watching, _) = come_back(&mut lab, V5, &watcher);
+        lab.advance(SOON);
+        assert_eq!(numbers(&lab.publishes(watching)), ["will"], "{cleared} {short}");
+        for shard in 0..2 {
+            let late = lab.connect(V5, &on_shard(shard, "late"));
+            lab.send(late, &wire::subscribe(V5, 1, &[("t", 1)]));
+            let wanted: &[&str] = if cleared { &[] } else { &["will"] };
+            assert_eq!(numbers(&lab.publishes(late)), wanted, "{cleared} {short} {shard}");
+            lab.cut(late);
+        }
+    }
+}
+
 #[test]
 fn what_may_have_been_sent_before_a_crash_says_so_however_far_it_was() {
     for version in BOTH {

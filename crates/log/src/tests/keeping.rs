@@ -161,7 +161,7 @@ fn retained_messages_beyond_the_budget_come_one_by_one() {
     assert!((40..=42).contains(&recovered.retained.len()), "{}", recovered.retained.len());
     assert!(recovered.retained.iter().any(|message| &*message.topic == "$own"), "those stay");
     assert_eq!(recovered.retained.len() + recovered.stubs.len(), topics.len());
-    let stub = recovered.stubs.last().unwrap();
+    let stub = recovered.stubs.into_iter().last().unwrap();
     let (mut store, wakes) = handle(&keeper);
     store.fetch(fetch(8, &[&stub.topic]));
     let said = answers(&mut *store, &wakes, 1);
