@@ -16,6 +16,7 @@ use crate::{
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
     retained::Retained,
+    router::ShardSet,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
 
@@ -49,10 +50,12 @@ pub(crate) struct Publication<'a> {
     pub(crate) ask: Ask,
     /// How many were asked.
     pub(crate) asked: u16,
+    /// The shards that have an interest in the topic, if routing came to know.
+    pub(crate) shards: Option<ShardSet>,
 }
 
 /// What other shards are asked to say of a publication.
-#[derive(Copy, Clone, Default)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Nothing.
     #[default]
@@ -81,6 +84,7 @@ impl<'a> Publication<'a> {
             unkept: false,
             ask: Ask::Nothing,
             asked: 0,
+            shards: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl<'a> Publication<'a> {
             unkept: false,
             ask: Ask::Nothing,
             asked: 0,
+            shards: None,
         }
     }
 }

@@ -33,9 +33,9 @@ pub(crate) const SHAPES: [Shape; 9] = [
     Shape { name: "pairs, 16 topics each, QoS 0", topics: 16, ..PLAIN },
     Shape { name: "pairs, QoS 1", qos: 1, messages: 3200, ..PLAIN },
     Shape { name: "pairs, QoS 1, others' sessions kept", qos: 1, kept: true, messages: 1600, ..PLAIN },
-    Shape { name: "8 subscribers a topic, QoS 0", fan: 8, messages: 1600, ..PLAIN },
+    Shape { name: "64 topics, 8 subscribers each, QoS 0", publishers: 64, subscribers: 64, fan: 8, ..PLAIN },
     Shape { name: "fan-in 256 to 1, QoS 0", subscribers: 1, ..PLAIN },
-    Shape { name: "fan-in 256 to 4, QoS 0", subscribers: 4, fan: 4, messages: 1600, ..PLAIN },
+    Shape { name: "fan-in 256 to 4, QoS 0", subscribers: 4, fan: 4, messages: 4800, ..PLAIN },
     Shape {
         name: "fan-out 1 to 500, QoS 0",
         publishers: 1,
@@ -50,7 +50,7 @@ pub(crate) const SHAPES: [Shape; 9] = [
         subscribers: 500,
         fan: 500,
         qos: 1,
-        messages: 1600,
+        messages: 4800,
         ..PLAIN
     },
 ];

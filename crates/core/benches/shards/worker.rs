@@ -16,9 +16,9 @@ use crate::shape::Shape;
 
 /// Publications handed over in one read, as a busy socket does.
 pub(crate) const BURST: usize = 16;
-/// Deliveries that may be on their way between the shards before they stop reading from publishers, as sockets that
-/// are full would make them.
-const UNDER_WAY: usize = 64 << 10;
+/// Bursts of each publisher that may be under way before no more is read from them, as sockets that are full would have
+/// it.
+const UNDER_WAY: usize = 3;
 /// Of a payload.
 const PAYLOAD: [u8; 32] = [b'x'; 32];
 
@@ -39,6 +39,12 @@ pub(crate) struct Worker {
     publishers: Vec<(ConnId, Vec<u8>)>,
     qos: u8,
     fan: usize,
+    /// Bursts of each publisher that are left.
+    bursts: usize,
+    /// Deliveries that may be under way.
+    under_way: usize,
+    /// Mail that was seen.
+    next: Option<Batch>,
     /// What subscribers acknowledge next.
     acks: Vec<(ConnId, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
@@ -52,7 +58,22 @@ impl Worker {
         score: Arc<Score>,
     ) -> Self {
         let (frames, publishers, acks, spare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { shard, mail, others, score, frames, publishers, qos: 0, fan: 0, acks, spare }
+        let (qos, fan, bursts, under_way, next) = (0, 0, 0, 0, None);
+        Self {
+            shard,
+            mail,
+            others,
+            score,
+            frames,
+            publishers,
+            qos,
+            fan,
+            bursts,
+            under_way,
+            next,
+            acks,
+            spare,
+        }
     }
 
     fn connect(&mut self, client_id: &str, clean: bool) -> ConnId {
@@ -88,6 +109,8 @@ impl Worker {
             self.frames[conn.index as usize] = 0;
         }
         (self.qos, self.fan) = (shape.qos, shape.fan);
+        self.under_way = UNDER_WAY * BURST * shape.publishers * shape.fan;
+        self.bursts = if self.publishers.is_empty() { 0 } else { shape.messages / BURST };
     }
 
     pub(crate) fn publish(&mut self, client_id: &str, shape: &Shape, publisher: usize) {
@@ -96,38 +119,45 @@ impl Worker {
         self.publishers.push((conn, burst));
     }
 
-    /// Takes what came from other shards. Returns whether anything did.
-    pub(crate) fn take_mail(&mut self) -> bool {
-        let mut any = false;
+    /// Takes what came from other shards.
+    pub(crate) fn take_mail(&mut self) {
         while let Ok(batch) = self.mail.try_recv() {
-            any = true;
             self.shard.handle(Time::ZERO, Input::Batch(batch));
         }
-        any
+    }
+
+    /// Whether there is something to do in a turn.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.mail.try_recv().ok();
+        }
+        self.next.is_some() || !self.acks.is_empty() || self.may_publish()
+    }
+
+    fn may_publish(&self) -> bool {
+        let [published, delivered] =
+            [&self.score.published, &self.score.delivered].map(|count| count.load(Ordering::Relaxed));
+        self.bursts > 0 && published.saturating_sub(delivered) < self.under_way
     }
 
     /// Everything that is to be done now.
-    pub(crate) fn turn(&mut self, bursts: &mut usize) {
-        let mut busy = self.take_mail();
-        busy |= !self.acks.is_empty();
+    pub(crate) fn turn(&mut self) {
+        if let Some(batch) = self.next.take() {
+            self.shard.handle(Time::ZERO, Input::Batch(batch));
+        }
+        self.take_mail();
         for (conn, mut bytes) in self.acks.drain(..) {
             self.shard.handle(Time::ZERO, Input::Bytes { conn, bytes: &bytes });
             bytes.clear();
             self.spare.push(bytes);
         }
-        let score = &self.score;
-        let under_way =
-            score.published.load(Ordering::Relaxed).saturating_sub(score.delivered.load(Ordering::Relaxed));
-        if *bursts > 0 && under_way < UNDER_WAY {
-            *bursts -= 1;
-            busy = true;
+        if self.may_publish() {
+            self.bursts -= 1;
             for (conn, burst) in &self.publishers {
                 self.shard.handle(Time::ZERO, Input::Bytes { conn: *conn, bytes: burst });
             }
-            score.published.fetch_add(self.publishers.len() * BURST * self.fan, Ordering::Relaxed);
-        }
-        if !busy {
-            return std::hint::spin_loop();
+            let published = self.publishers.len() * BURST * self.fan;
+            self.score.published.fetch_add(published, Ordering::Relaxed);
         }
         let delivered = self.settle();
         if delivered > 0 {
