@@ -21,7 +21,7 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 2048;
 /// A parcel whose memory is less than this is not worth sending back,
 const RETURNED_BYTES_MIN: usize = 4 << 10;
 /// and one with more not worth keeping.
-const RETURNED_BYTES_MAX: usize = 1 << 20;
+const RETURNED_BYTES_MAX: usize = 256 << 10;
 
 // What the first byte of a publication says. Its two lowest bits are the QoS.
 const QOS_BITS: u8 = 3;

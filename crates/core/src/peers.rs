@@ -460,3 +460,6 @@ impl Shard {
         self.release(id);
     }
 }
+
+#[cfg(test)]
+mod tests;
