@@ -183,7 +183,7 @@ pub(crate) struct Granted {
 pub struct ShardConfig {
     /// This shard's number, from 0.
     pub shard: u16,
-    /// How many shards there are.
+    /// How many shards there are; 64 at most.
     pub shards: u16,
     /// Seed of all hashing; secret in production, fixed in a simulation.
     pub seed: u64,

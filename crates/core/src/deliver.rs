@@ -16,6 +16,7 @@ use crate::{
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
     retained::Retained,
+    router::ShardSet,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
 
@@ -51,10 +52,12 @@ pub(crate) struct Publication<'a> {
     pub(crate) ask: Ask,
     /// How many were asked.
     pub(crate) asked: u16,
+    /// The shards that have an interest in the topic, if routing came to know.
+    pub(crate) shards: Option<ShardSet>,
 }
 
 /// What other shards are asked to say of a publication.
-#[derive(Copy, Clone, Default)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Nothing.
     #[default]
@@ -84,6 +87,7 @@ impl<'a> Publication<'a> {
             retained_before: false,
             ask: Ask::Nothing,
             asked: 0,
+            shards: None,
         }
     }
 
@@ -110,6 +114,7 @@ impl<'a> Publication<'a> {
             retained_before: false,
             ask: Ask::Nothing,
             asked: 0,
+            shards: None,
         }
     }
 }

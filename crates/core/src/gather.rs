@@ -136,7 +136,7 @@ impl Shard {
         if !self.router.interested_shards(topic).is_empty() || self.board.filters.may_want(topic) {
             return true;
         }
-        let (matching, groups) = self.router.matching(topic);
+        let (matching, groups, _) = self.router.matching(topic);
         matching.iter().any(|(key, _)| groups_elsewhere(*key, groups))
     }
 

@@ -306,8 +306,12 @@ pub enum Item {
         /// The shard that asks, where the sender only passes it on: those it was chosen for had left.
         passed: Option<u16>,
     },
-    /// Small publications for the plain subscriptions there that nobody asks about.
+    /// Small publications for the plain subscriptions there.
     Parcel(Box<Parcel>),
+    /// Parcels of the other side's that were taken out of.
+    Emptied(Vec<Box<Parcel>>),
+    /// [`Item::Noted`] for many, in that order; each counts as one, and nothing arrived that matters.
+    AllNoted(Vec<Waiter>),
     /// The answer to a publication with `gather`.
     Gathered {
         /// The gather.

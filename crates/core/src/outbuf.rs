@@ -17,8 +17,10 @@ const SLICES_MAX: usize = 32;
 const WRITE_BYTES_MAX: usize = 128 << 10;
 /// Buffers larger than this are freed, not pooled.
 const POOLED_BYTES_MAX: usize = 128 << 10;
-/// Buffers the pool keeps.
-const POOLED_MAX: usize = 64;
+/// Buffers the pool keeps, and the bytes they hold together. What does not fit goes back to the allocator and is
+/// grown anew in the next turn, which costs as much as what is written into it.
+const POOLED_MAX: usize = 1024;
+const POOLED_BYTES_TOTAL_MAX: usize = 4 << 20;
 
 enum Chunk {
     Bytes(Vec<u8>),
@@ -38,16 +40,24 @@ impl Chunk {
 #[derive(Default)]
 pub(crate) struct Pool {
     free: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl Pool {
     fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+        let buffer = self.free.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= POOLED_BYTES_MAX && self.free.len() < POOLED_MAX {
+        let bytes = buffer.capacity();
+        if bytes <= POOLED_BYTES_MAX
+            && self.free.len() < POOLED_MAX
+            && self.bytes + bytes <= POOLED_BYTES_TOTAL_MAX
+        {
             buffer.clear();
+            self.bytes += bytes;
             self.free.push(buffer);
         }
     }
@@ -202,6 +212,17 @@ mod tests {
             }
             assert_eq!(got, expected);
             assert!(out.head.is_none() && out.tail.capacity() == 0);
+        }
+    }
+
+    #[test]
+    fn the_pool_keeps_a_limited_number_of_buffers_and_bytes() {
+        for (size, kept) in [(1, POOLED_MAX), (64 << 10, 64), (POOLED_BYTES_MAX + 1, 0)] {
+            let mut pool = Pool::default();
+            (0..2 * POOLED_MAX).for_each(|_| pool.give(Vec::with_capacity(size)));
+            assert_eq!(pool.free.len(), kept, "of {size} bytes");
+            let buffers: Vec<Vec<u8>> = (0..=kept).map(|_| pool.take()).collect();
+            assert_eq!((pool.bytes, buffers[kept].capacity()), (0, 0));
         }
     }
 

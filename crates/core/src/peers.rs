@@ -3,6 +3,8 @@
 //! Nothing of this runs with one shard. With several, a publication is handed only to shards that said they have a
 //! subscriber; a retained one to all, as every shard keeps all retained messages.
 
+#![expect(clippy::vec_box, reason = "a box goes to another shard and comes back, whole")]
+
 use std::{collections::VecDeque, sync::Arc};
 
 use cork_store::{Message, MessageId, Ticket};
@@ -15,11 +17,16 @@ use crate::{
     io::{Batch, Item, Output, Waiter},
     parcel::{self, Parcel},
     presence,
-    router::{Group, Remote},
+    router::{Group, Remote, ShardSet},
     shard::Shard,
     stats::Stats,
     waits::Tally,
 };
+
+/// Emptied parcels that make a batch of their own; fewer wait for one that goes there anyway.
+const EMPTIED_TOGETHER: usize = 4;
+/// Empty parcels that are kept for the next turns.
+const SPARE_PARCELS_MAX: usize = 16;
 
 /// A shared subscription whose turn falls to another shard.
 #[derive(Debug)]
@@ -30,12 +37,22 @@ pub(crate) struct Chosen {
     pub(crate) outlives: bool,
 }
 
+/// Whether a publication goes to other shards in a parcel, if nobody retains it and no shared subscription wants it: it
+/// is not built as a message yet, is short, and whoever asks about it may be answered in few words.
+fn is_small(publication: &Publication<'_>) -> bool {
+    publication.message.is_none()
+        && publication.payload.len() <= parcel::PAYLOAD_BYTES_MAX
+        && matches!(publication.ask, Ask::Nothing | Ask::Stored(Waiter::Answer { .. }))
+}
+
 /// What is known of, and waits for, the other shards.
 pub(crate) struct Peers {
     /// By shard.
     batches: Vec<Vec<Item>>,
-    /// Scratch: the shards that want the present publication.
-    interested: Vec<u16>,
+    /// Parcels of each shard that go back to it.
+    emptied: Vec<Vec<Box<Parcel>>>,
+    /// This shard's own that came back.
+    spare: Vec<Box<Parcel>>,
     /// Shared subscriptions of the present publication whose turn falls to another shard.
     pub(crate) chosen: Vec<Chosen>,
     /// Those with Sessions that outlive their connections, by shard.
@@ -52,7 +69,8 @@ impl Peers {
     pub(crate) fn new(shards: u16) -> Self {
         Self {
             batches: (0..shards).map(|_| Vec::new()).collect(),
-            interested: Vec::new(),
+            emptied: (0..shards).map(|_| Vec::new()).collect(),
+            spare: Vec::new(),
             chosen: Vec::new(),
             keeps: vec![false; usize::from(shards)],
             owed: VecDeque::new(),
@@ -67,15 +85,41 @@ impl Peers {
         }
     }
 
-    /// Hands a small publication over that nobody keeps or asks about.
+    /// Hands a small publication over that nobody keeps.
     fn pack(&mut self, shard: u16, id: MessageId, publication: &Publication<'_>) {
         let Some(batch) = self.batches.get_mut(usize::from(shard)) else { return };
         if let Some(Item::Parcel(parcel)) = batch.last_mut() {
             return parcel.push(id, publication);
         }
-        let mut parcel = Box::<Parcel>::default();
+        let mut parcel = self.spare.pop().unwrap_or_default();
         parcel.push(id, publication);
         batch.push(Item::Parcel(parcel));
+    }
+
+    /// Keeps a parcel that was taken out of until something goes to the shard that it came from.
+    fn give_back(&mut self, shard: u16, parcel: Box<Parcel>) {
+        if parcel.is_worth_returning()
+            && let Some(emptied) = self.emptied.get_mut(usize::from(shard))
+        {
+            emptied.push(parcel);
+        }
+    }
+
+    fn take_back(&mut self, parcels: Vec<Box<Parcel>>) {
+        for parcel in parcels {
+            if let Some(parcel) = parcel.emptied().filter(|_| self.spare.len() < SPARE_PARCELS_MAX) {
+                self.spare.push(parcel);
+            }
+        }
+    }
+
+    /// Tells a shard that what a publication caused here, if anything, is stored.
+    fn tell_noted(&mut self, shard: u16, waiter: Waiter) {
+        let Some(batch) = self.batches.get_mut(usize::from(shard)) else { return };
+        match batch.last_mut() {
+            Some(Item::AllNoted(waiters)) => waiters.push(waiter),
+            _ => batch.push(Item::AllNoted(vec![waiter])),
+        }
     }
 
     /// As [`Shard::count_kept`].
@@ -105,7 +149,11 @@ impl Shard {
     /// Emits what waits for other shards.
     pub(crate) fn close_forwards(&mut self) {
         let from = self.board.config.shard;
-        for (shard, items) in (0u16..).zip(&mut self.peers.batches) {
+        let ways = self.peers.batches.iter_mut().zip(&mut self.peers.emptied);
+        for (shard, (items, emptied)) in (0u16..).zip(ways) {
+            if emptied.len() >= EMPTIED_TOGETHER || !(emptied.is_empty() || items.is_empty()) {
+                items.push(Item::Emptied(std::mem::take(emptied)));
+            }
             if !items.is_empty() {
                 let batch = Batch { from, items: std::mem::take(items) };
                 self.board.outputs.push_back(Output::Forward { shard, batch });
@@ -118,17 +166,23 @@ impl Shard {
         if self.board.config.shards == 1 {
             return here;
         }
-        let mut interested = std::mem::take(&mut self.peers.interested);
-        interested.clear();
-        interested.extend_from_slice(self.router.interested_shards(publication.topic));
-        let chosen = std::mem::take(&mut self.peers.chosen);
-        if interested.is_empty() && chosen.is_empty() && !publication.to_retain() {
-            self.peers.interested = interested;
-            return here;
+        let interested = match publication.shards {
+            Some(shards) => shards,
+            None => self.router.interested_shards(publication.topic),
+        };
+        if self.peers.chosen.is_empty() && !publication.to_retain() {
+            if interested.is_empty() {
+                return here;
+            }
+            if is_small(publication) {
+                self.pack(interested, publication);
+                return true;
+            }
         }
+        let chosen = std::mem::take(&mut self.peers.chosen);
         let anybody = here || !interested.is_empty() || !chosen.is_empty();
         for shard in self.others() {
-            let plain = interested.contains(&shard);
+            let plain = interested.contains(shard);
             let here = chosen.iter().filter(|chosen| chosen.shard == shard);
             let outlives = here.clone().any(|chosen| chosen.outlives);
             let groups: Vec<Arc<str>> = here.map(|chosen| Arc::clone(&chosen.group)).collect();
@@ -143,16 +197,6 @@ impl Shard {
                 };
                 let asks = answer.is_some() || gather.is_some();
                 publication.asked += u16::from(asks);
-                if groups.is_empty()
-                    && !asks
-                    && !publication.to_retain()
-                    && publication.message.is_none()
-                    && publication.payload.len() <= parcel::PAYLOAD_BYTES_MAX
-                {
-                    let id = *publication.id.get_or_insert_with(|| self.board.next_message_id());
-                    self.peers.pack(shard, id, publication);
-                    continue;
-                }
                 let message = self.board.message(publication);
                 let (retain, unkept, with) = (publication.to_retain(), publication.unkept, Vec::new());
                 let passed = None;
@@ -161,8 +205,20 @@ impl Shard {
                 self.peers.tell(shard, item);
             }
         }
-        self.peers.interested = interested;
         anybody
+    }
+
+    /// Hands a small publication over in parcels.
+    fn pack(&mut self, interested: ShardSet, publication: &mut Publication<'_>) {
+        let id = *publication.id.get_or_insert_with(|| self.board.next_message_id());
+        let ask = publication.ask;
+        for shard in interested.iter() {
+            let asks = ask != Ask::Nothing && self.peers.keeps.get(usize::from(shard)) == Some(&true);
+            publication.ask = if asks { ask } else { Ask::Nothing };
+            publication.asked += u16::from(asks);
+            self.peers.pack(shard, id, publication);
+        }
+        publication.ask = ask;
     }
 
     /// Has the other shards retain a message, and hand it to nobody.
@@ -212,7 +268,16 @@ impl Shard {
         for item in batch.items {
             match item {
                 Item::Publish { .. } => self.on_publication(from, item),
-                Item::Parcel(parcel) => self.on_parcel(&parcel),
+                Item::Parcel(parcel) => {
+                    self.on_parcel(from, &parcel);
+                    self.peers.give_back(from, parcel);
+                }
+                Item::Emptied(parcels) => self.peers.take_back(parcels),
+                Item::AllNoted(waiters) => {
+                    for waiter in waiters {
+                        self.on_noted(from, waiter, Tally::default(), 0);
+                    }
+                }
                 Item::Gathered { gather, part, records, tally } => {
                     self.on_gathered(from, gather, part, records, tally);
                 }
@@ -261,12 +326,22 @@ impl Shard {
     }
 
     /// Another shard has small publications for plain subscriptions here.
-    fn on_parcel(&mut self, parcel: &Parcel) {
+    fn on_parcel(&mut self, from: u16, parcel: &Parcel) {
         for mut publication in parcel.publications() {
             let mark = self.board.records.len();
+            let ask = std::mem::take(&mut publication.ask);
             self.route(&mut publication, NO_SESSION, false);
-            if self.board.records.len() > mark && !self.board.config.history.is_empty() {
+            let relies = self.board.records.len() > mark;
+            if relies && !self.board.config.history.is_empty() {
                 self.board.record_remembered(&mut publication);
+            }
+            if let Ask::Stored(waiter) = ask {
+                if relies {
+                    let tally = Tally::default();
+                    self.peers.owed.push_back((self.board.ticket, from, waiter, tally, 0));
+                } else {
+                    self.peers.tell_noted(from, waiter);
+                }
             }
         }
     }
@@ -340,7 +415,11 @@ impl Shard {
         while let Some((_, shard, waiter, tally, last)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            self.peers.tell(shard, Item::Noted { waiter, tally, last });
+            if tally == Tally::default() && last == 0 {
+                self.peers.tell_noted(shard, waiter);
+            } else {
+                self.peers.tell(shard, Item::Noted { waiter, tally, last });
+            }
         }
     }
 
@@ -381,3 +460,6 @@ impl Shard {
         self.release(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

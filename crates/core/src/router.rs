@@ -1,10 +1,10 @@
 //! Who gets a message: subscriptions, shared subscription groups, and which other shards have an interest.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
 use cork_topic::{FilterId, ShareGroup, SubscriptionIndex};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 use crate::{
@@ -128,11 +128,35 @@ pub(crate) struct Router {
     group_names: HashMap<Arc<str>, u32, FixedState>,
     /// Plain filters other shards have subscribers for; key: shard.
     pub(crate) interest: SubscriptionIndex<()>,
-    cache: RouteCache<(u32, SubValue)>,
-    interest_cache: RouteCache<u16>,
+    cache: RouteCache,
     scratch: Vec<(u32, SubValue)>,
     scratch_interest: Vec<(u32, ())>,
-    scratch_shards: Vec<u16>,
+}
+
+/// Shards of a broker, at most.
+pub(crate) const SHARDS_MAX: u16 = 64;
+
+/// Shards, each a bit.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(u64);
+
+impl ShardSet {
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) const fn contains(self, shard: u16) -> bool {
+        self.0 >> shard & 1 == 1
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let shard = u16::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+            left &= left - 1;
+            Some(shard)
+        })
+    }
 }
 
 impl Router {
@@ -143,50 +167,56 @@ impl Router {
             group_names: HashMap::with_hasher(FixedState::with_seed(seed)),
             interest: SubscriptionIndex::new(seed),
             cache: RouteCache::new(seed),
-            interest_cache: RouteCache::new(seed),
             scratch: Vec::new(),
             scratch_interest: Vec::new(),
-            scratch_shards: Vec::new(),
         }
     }
 
     /// Subscriptions that match `topic`, sorted by subscriber: Sessions first, then groups.
     ///
-    /// Hands out the groups too, as choosing a member changes them.
-    pub(crate) fn matching(&mut self, topic: &str) -> (&[(u32, SubValue)], &mut Slab<Group>) {
+    /// Hands out the groups too, as choosing a member changes them; and the shards that [`Router::interested_shards`]
+    /// would name, if the look-up found them on its way.
+    pub(crate) fn matching(
+        &mut self,
+        topic: &str,
+    ) -> (&[(u32, SubValue)], &mut Slab<Group>, Option<ShardSet>) {
         if self.index.is_empty() {
-            return (&[], &mut self.groups);
+            return (&[], &mut self.groups, None);
         }
-        self.cache.follow(self.index.generation());
-        let routes = match self.cache.find(topic) {
-            Some(at) => self.cache.routes(at),
-            None => {
-                match_sorted(&self.index, topic, &mut self.scratch);
-                self.cache.insert(topic, &self.scratch);
-                &self.scratch
-            }
-        };
-        (routes, &mut self.groups)
+        if let Some(at) = self.cached(topic) {
+            return (self.cache.routes(at), &mut self.groups, Some(self.cache.shards(at)));
+        }
+        match_sorted(&self.index, topic, &mut self.scratch);
+        let shards = self.cache.takes_more().then(|| {
+            let shards = find_interested(&self.interest, topic, &mut self.scratch_interest);
+            self.cache.insert(topic, &self.scratch, shards);
+            shards
+        });
+        (&self.scratch, &mut self.groups, shards)
     }
 
-    /// Other shards with plain subscribers of `topic`, ascending.
-    pub(crate) fn interested_shards(&mut self, topic: &str) -> &[u16] {
+    /// Other shards with plain subscribers of `topic`.
+    #[inline]
+    pub(crate) fn interested_shards(&mut self, topic: &str) -> ShardSet {
         if self.interest.is_empty() {
-            return &[];
+            return ShardSet::default();
         }
-        self.interest_cache.follow(self.interest.generation());
-        if let Some(at) = self.interest_cache.find(topic) {
-            return self.interest_cache.routes(at);
+        if let Some(at) = self.cached(topic) {
+            return self.cache.shards(at);
         }
-        self.scratch_interest.clear();
-        self.interest.matches(topic, &mut self.scratch_interest);
-        let shards = self.scratch_interest.iter().filter_map(|(shard, ())| u16::try_from(*shard).ok());
-        self.scratch_shards.clear();
-        self.scratch_shards.extend(shards);
-        self.scratch_shards.sort_unstable();
-        self.scratch_shards.dedup();
-        self.interest_cache.insert(topic, &self.scratch_shards);
-        &self.scratch_shards
+        let shards = find_interested(&self.interest, topic, &mut self.scratch_interest);
+        if self.cache.takes_more() {
+            match_sorted(&self.index, topic, &mut self.scratch);
+            self.cache.insert(topic, &self.scratch, shards);
+        }
+        shards
+    }
+
+    /// Where the topic's routes are remembered, if they are.
+    #[inline]
+    fn cached(&mut self, topic: &str) -> Option<usize> {
+        self.cache.follow((self.index.generation(), self.interest.generation()));
+        self.cache.find(topic)
     }
 
     /// The group of a shared subscription, if it exists.
@@ -264,36 +294,49 @@ impl Router {
     }
 }
 
-/// Topics and who gets their messages, as long as no subscription changes.
-struct RouteCache<T> {
-    topics: HashMap<Box<str>, u32, FixedState>,
-    /// Subscribers, or shards: sorted.
-    routes: Vec<Box<[T]>>,
+/// A topic and who gets its messages: subscribers here, sorted, and other shards.
+struct Route {
+    topic: Box<str>,
+    to: Box<[(u32, SubValue)]>,
+    shards: ShardSet,
+}
+
+/// Topics and who gets their messages, as long as no subscription changes, here or on other shards.
+struct RouteCache {
+    /// Places in `routes`.
+    topics: HashTable<u32>,
+    hasher: FixedState,
+    routes: Vec<Route>,
+    /// Where the last one was found: often the next message has the same topic.
+    last: usize,
     /// Of the topics' names and the routes.
     bytes: usize,
-    generation: u64,
+    /// Of the subscriptions here, and of those elsewhere.
+    generation: (u64, u64),
     lookups: u32,
     hits: u32,
     /// Look-ups during which nothing is kept.
     rest: u32,
 }
 
-impl<T: Copy> RouteCache<T> {
+impl RouteCache {
     fn new(seed: u64) -> Self {
         Self {
-            topics: HashMap::with_hasher(FixedState::with_seed(seed)),
+            topics: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
             routes: Vec::new(),
+            last: 0,
             bytes: 0,
-            generation: 0,
+            generation: (0, 0),
             lookups: 0,
             hits: 0,
             rest: 0,
         }
     }
 
-    /// Forgets everything when the index has changed.
+    /// Forgets everything when an index has changed.
     #[inline]
-    fn follow(&mut self, generation: u64) {
+    fn follow(&mut self, generation: (u64, u64)) {
         if generation != self.generation {
             self.generation = generation;
             self.clear();
@@ -309,26 +352,45 @@ impl<T: Copy> RouteCache<T> {
 
     #[inline]
     fn find(&mut self, topic: &str) -> Option<usize> {
+        if self.routes.get(self.last).is_none_or(|route| *route.topic != *topic) {
+            return self.search(topic);
+        }
+        self.lookups = self.lookups.saturating_add(1);
+        self.hits = self.hits.saturating_add(1);
+        Some(self.last)
+    }
+
+    fn search(&mut self, topic: &str) -> Option<usize> {
         if self.rest > 0 {
             self.rest -= 1;
             return None;
         }
         self.lookups = self.lookups.saturating_add(1);
-        let at = *self.topics.get(topic)?;
+        let is_it = |at: &u32| self.routes.get(*at as usize).is_some_and(|route| *route.topic == *topic);
+        let at = *self.topics.find(self.hasher.hash_one(topic), is_it)?;
         self.hits = self.hits.saturating_add(1);
-        Some(at as usize)
+        self.last = at as usize;
+        Some(self.last)
     }
 
     #[inline]
-    fn routes(&self, at: usize) -> &[T] {
-        self.routes.get(at).map_or(&[], |routes| routes)
+    fn routes(&self, at: usize) -> &[(u32, SubValue)] {
+        self.routes.get(at).map_or(&[], |route| &route.to)
     }
 
-    fn insert(&mut self, topic: &str, routes: &[T]) {
-        if self.rest > 0 {
-            return;
-        }
-        let bytes = topic.len() + size_of_val(routes);
+    #[inline]
+    fn shards(&self, at: usize) -> ShardSet {
+        self.routes.get(at).map_or(ShardSet(0), |route| route.shards)
+    }
+
+    /// Whether it is worth filling.
+    const fn takes_more(&self) -> bool {
+        self.rest == 0
+    }
+
+    /// Remembers a topic that was not found.
+    fn insert(&mut self, topic: &str, to: &[(u32, SubValue)], shards: ShardSet) {
+        let bytes = topic.len() + size_of_val(to);
         if bytes > CACHED_BYTES_MAX {
             return;
         }
@@ -338,11 +400,24 @@ impl<T: Copy> RouteCache<T> {
             }
             self.clear();
         }
-        let at = u32::try_from(self.routes.len()).expect("no more topics than CACHED_TOPICS_MAX");
-        self.topics.insert(topic.into(), at);
-        self.routes.push(routes.into());
+        self.last = self.routes.len();
+        let at = u32::try_from(self.last).expect("no more topics than CACHED_TOPICS_MAX");
+        let (hasher, routes) = (&self.hasher, &mut self.routes);
+        routes.push(Route { topic: topic.into(), to: to.into(), shards });
+        self.topics.insert_unique(hasher.hash_one(topic), at, |at| {
+            hasher.hash_one(routes.get(*at as usize).map_or("", |route| &*route.topic))
+        });
         self.bytes += bytes;
     }
+}
+
+/// Shards with an interest in a topic.
+fn find_interested(index: &SubscriptionIndex<()>, topic: &str, scratch: &mut Vec<(u32, ())>) -> ShardSet {
+    scratch.clear();
+    if !index.is_empty() {
+        index.matches(topic, scratch);
+    }
+    ShardSet(scratch.iter().fold(0, |set, (shard, ())| set | 1 << (shard % u64::BITS)))
 }
 
 /// Subscriber keys ascend within a filter; several filters are merged by sorting.
@@ -367,7 +442,7 @@ mod tests {
             let topic = format!("{n:065000}");
             assert_eq!(router.matching(&topic).0, [(7, ANY)]);
             assert!(router.cache.bytes <= CACHED_BYTES_MAX);
-            let kept: usize = router.cache.topics.keys().map(|topic| topic.len()).sum();
+            let kept: usize = router.cache.routes.iter().map(|route| route.topic.len()).sum();
             assert!(kept <= router.cache.bytes);
         }
     }
@@ -384,5 +459,44 @@ mod tests {
             assert!(router.cache.bytes <= CACHED_BYTES_MAX);
         }
         assert_eq!(router.cache.topics.len(), router.cache.routes.len());
+    }
+
+    #[test]
+    fn what_is_remembered_follows_subscriptions_here_and_elsewhere() {
+        let mut router = Router::new(1);
+        let shards = |router: &mut Router, topic: &str| {
+            let (before, here) = (router.interested_shards(topic), router.matching(topic).0.len());
+            assert_eq!(before, router.interested_shards(topic), "{topic}, in either order");
+            assert_eq!(router.matching(topic).2.unwrap_or(before), before, "{topic}, on the way");
+            let shards: Vec<u16> = before.iter().collect();
+            assert_eq!(shards, (0..64).filter(|shard| before.contains(*shard)).collect::<Vec<u16>>());
+            (here, shards)
+        };
+        assert_eq!(shards(&mut router, "a/b"), (0, vec![]));
+        router.interest.insert("a/+", 63, ());
+        assert_eq!(shards(&mut router, "a/b"), (0, vec![63]), "nobody here");
+        router.interest.insert("a/b", 63, ());
+        router.interest.insert("#", 2, ());
+        router.index.insert("a/b", 7, ANY);
+        assert_eq!(shards(&mut router, "a/b"), (1, vec![2, 63]));
+        assert_eq!(shards(&mut router, "b"), (0, vec![2]));
+        assert_eq!(shards(&mut router, "a/b"), (1, vec![2, 63]));
+        let all = router.interest.find("#").expect("it is there");
+        router.interest.remove(all, 2);
+        assert_eq!(shards(&mut router, "b"), (0, vec![]));
+        assert_eq!(shards(&mut router, "a/b"), (1, vec![63]));
+    }
+
+    #[test]
+    fn a_cache_that_rests_routes_as_before() {
+        let mut router = Router::new(1);
+        router.index.insert("#", 7, ANY);
+        router.interest.insert("+", 1, ());
+        for n in 0..CACHED_TOPICS_MAX + 1000 {
+            let topic = n.to_string();
+            assert!(router.interested_shards(&topic).contains(1));
+            assert_eq!(router.matching(&topic).0, [(7, ANY)]);
+        }
+        assert_eq!(router.cache.takes_more(), router.cache.rest == 0);
     }
 }

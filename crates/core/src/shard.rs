@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, hash::BuildHasher, io::IoSlice, sync::Arc};
 
 use cork_packet::{Packet, PacketType, ProtocolVersion, Receiver, decode};
 use cork_proto::{PeerError, Time, split_packet};
-use cork_store::{StoreError, Ticket};
+use cork_store::{Publisher, StoreError, Ticket};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
@@ -22,7 +22,7 @@ use crate::{
     peers::Peers,
     presence::Presence,
     quarrel::Quarrels,
-    router::Router,
+    router::{Router, SHARDS_MAX},
     stats::Stats,
     sys::Sys,
     watchers::Watchers,
@@ -58,6 +58,8 @@ pub struct Shard {
     /// Sessions that have ended and still have something for others.
     pub(crate) leavers: BTreeMap<SessionIx, Leaver>,
     pub(crate) presence: Presence,
+    /// Who published last.
+    pub(crate) publishing: Option<Arc<Publisher>>,
     /// Pages that watch what is published here.
     pub(crate) watchers: Option<Box<Watchers>>,
 }
@@ -78,8 +80,12 @@ impl std::fmt::Debug for Shard {
 
 impl Shard {
     /// A shard without clients.
+    ///
+    /// # Panics
+    /// If there are to be more than 64 shards.
     #[must_use]
     pub fn new(config: ShardConfig) -> Self {
+        assert!(config.shards <= SHARDS_MAX, "{} shards are more than {SHARDS_MAX}", config.shards);
         let mut shard = Self {
             router: Router::new(config.seed),
             peers: Peers::new(config.shards),
@@ -93,6 +99,7 @@ impl Shard {
             gathers: Gathers::default(),
             leavers: BTreeMap::new(),
             presence: Presence::default(),
+            publishing: None,
             watchers: None,
             board: Board::new(config),
         };

@@ -63,19 +63,29 @@ pub(crate) enum Mail {
 pub(crate) struct Post {
     sender: Sender<Mail>,
     waker: Arc<Waker>,
-    woken: Arc<AtomicBool>,
+    door: Arc<Door>,
 }
 
 /// A worker's mailbox.
 pub(crate) struct Mailbox {
     receiver: Receiver<Mail>,
-    woken: Arc<AtomicBool>,
+    door: Arc<Door>,
+}
+
+/// What both sides know.
+#[derive(Default)]
+struct Door {
+    /// Something came, and was not looked at.
+    knocked: AtomicBool,
+    /// The worker waits, or is about to: it has to be woken. While it works it looks by itself in every turn, and the
+    /// system call is saved.
+    asleep: AtomicBool,
 }
 
 pub(crate) fn mailbox(waker: Arc<Waker>) -> (Post, Mailbox) {
     let (sender, receiver) = channel();
-    let woken = Arc::new(AtomicBool::new(false));
-    (Post { sender, waker, woken: Arc::clone(&woken) }, Mailbox { receiver, woken })
+    let door = Arc::new(Door::default());
+    (Post { sender, waker, door: Arc::clone(&door) }, Mailbox { receiver, door })
 }
 
 impl Post {
@@ -93,9 +103,12 @@ impl Post {
         sent
     }
 
-    /// Wakes the worker, unless it has been woken and did not look yet.
+    /// Wakes the worker if it waits, unless it has been woken and did not look yet.
     pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel)
+        // Whoever knocks first looks whether the worker sleeps, after that; the worker looks whether somebody knocked,
+        // after it lay down. In one order for all threads, one of them sees the other.
+        if !self.door.knocked.swap(true, Ordering::SeqCst)
+            && self.door.asleep.load(Ordering::SeqCst)
             && let Err(error) = self.waker.wake()
         {
             tracing::error!(target: "broker", %error, "a worker could not be woken");
@@ -104,9 +117,73 @@ impl Post {
 }
 
 impl Mailbox {
-    /// Everything that came. Called before the mailbox is looked at, so that what comes later wakes again.
+    /// Everything that came. Called before the mailbox is looked at, so that what comes later knocks again.
     pub(crate) fn open(&self) -> impl Iterator<Item = Mail> + '_ {
-        self.woken.store(false, Ordering::Release);
+        self.door.knocked.swap(false, Ordering::SeqCst);
         self.receiver.try_iter()
+    }
+
+    /// From now on the worker is woken when something comes. False if something is there already: do not wait then.
+    pub(crate) fn lie_down(&self) -> bool {
+        self.door.asleep.store(true, Ordering::SeqCst);
+        !self.door.knocked.load(Ordering::SeqCst)
+    }
+
+    /// The worker looks by itself again.
+    pub(crate) fn get_up(&self) {
+        self.door.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::worker::WAKE;
+
+    #[test]
+    fn nobody_sleeps_over_mail() {
+        let mut poll = Poll::new().unwrap();
+        let (post, mailbox) = mailbox(Arc::new(Waker::new(poll.registry(), WAKE).unwrap()));
+        let count = 20_000;
+        let sender = thread::spawn(move || {
+            for n in 0..count {
+                post.send(Mail::CheckAddresses);
+                if n % 7 == 0 {
+                    thread::yield_now();
+                }
+            }
+            post // its end must not wake anybody
+        });
+        let (mut events, mut came) = (Events::with_capacity(8), 0);
+        while came < count {
+            if mailbox.lie_down() {
+                poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+                assert!(!events.is_empty(), "slept over mail after {came}");
+            }
+            mailbox.get_up();
+            came += mailbox.open().count();
+        }
+        drop(sender.join().unwrap());
+    }
+
+    #[test]
+    fn who_works_is_not_woken() {
+        let mut poll = Poll::new().unwrap();
+        let (post, mailbox) = mailbox(Arc::new(Waker::new(poll.registry(), WAKE).unwrap()));
+        let mut events = Events::with_capacity(8);
+        post.send(Mail::CheckAddresses);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty());
+        assert!(!mailbox.lie_down(), "there is mail");
+        mailbox.get_up();
+        assert_eq!(mailbox.open().count(), 1);
+        assert!(mailbox.lie_down());
+        post.send(Mail::CheckAddresses);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(!events.is_empty(), "it was about to sleep");
     }
 }

@@ -158,8 +158,13 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         while !self.stopped {
-            let timeout = self.timeout();
-            if let Err(error) = self.poll.poll(&mut events, timeout) {
+            let mut timeout = self.timeout();
+            if timeout != Some(Duration::ZERO) && !self.mailbox.lie_down() {
+                timeout = Some(Duration::ZERO);
+            }
+            let polled = self.poll.poll(&mut events, timeout);
+            self.mailbox.get_up();
+            if let Err(error) = polled {
                 if error.kind() != io::ErrorKind::Interrupted {
                     tracing::error!(target: "net", %error, "waiting for sockets failed");
                     std::thread::sleep(Duration::from_millis(10));
