@@ -12,4 +12,4 @@ pub(crate) use connection::{Setup, publish_properties, qos, set_up};
 pub(crate) use expand::{expand, tidy_up};
 pub(crate) use fault::{Failure, refuse, report};
 pub(crate) use printer::Printer;
-pub(crate) use shared::{Signals, Tool, drive};
+pub(crate) use shared::{Signals, Tool, again, drive};

@@ -8,19 +8,22 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
+    Disconnected, PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
     machine::{Accepted, Event, Granted, Incoming, Request},
 };
 use cork_filter::percent_encode;
 use cork_packet::{TopicError, matches, split_share, validate_filter};
 use cork_tools::line::{Fault, Line, Program};
 
-use crate::mqtt::{ConnectionArgs, Failure, OutputArgs, Printer, Setup, Signals, Tool, drive, qos, set_up};
+use crate::mqtt::{
+    ConnectionArgs, Failure, OutputArgs, Printer, Setup, Signals, Tool, again, drive, qos, set_up,
+};
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 ended as asked; 1 wrong flags or no connection; 8 TLS failed; 27 -W was over; 141 nobody reads the output any more; when
-the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0.
+Exit codes: 0 ended as asked; 1 wrong flags or no connection; 7 the connection ended before CONNACK; 8 TLS failed; 27 -W was over;
+141 nobody reads the output any more; when the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above
+in 5.0, as when it ends one for good. A connection that is lost otherwise is made again.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_sub or ~/.config/cork_sub, one and its value on each line; if there is no
 such file, in mosquitto_sub there.
@@ -149,6 +152,7 @@ impl Subscriber {
             Some(prefix) => with_prefix(filter, prefix),
             None => filter.clone(),
         });
+        let due = args.wait.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
         Ok(Self {
             filters: filters.map(|filter| (filter, options)).collect(),
             properties,
@@ -156,7 +160,7 @@ impl Subscriber {
             printer: Printer::new(&args.output)?,
             args,
             taken: 0,
-            due: None,
+            due,
             timed_out: false,
             asked: 0,
             removing: 0,
@@ -284,11 +288,7 @@ fn check(filter: &str) -> Result<(), TopicError> {
 impl Program for Subscriber {
     fn event(&mut self, line: &mut Line, event: Event) -> Result<(), Fault> {
         match event {
-            Event::Connected(_) => {
-                let wait = self.args.wait.map(Duration::from_secs);
-                self.due = self.due.or_else(|| Some(Instant::now() + wait?));
-                return self.subscribe(line);
-            }
+            Event::Connected(_) => return self.subscribe(line),
             Event::Message(incoming) => {
                 self.message(line, &incoming)?;
                 if let Some(key) = incoming.ack {
@@ -326,6 +326,10 @@ impl Program for Subscriber {
 
     fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.timed_out)
+    }
+
+    fn lost(&mut self, line: &Line, why: Disconnected) -> Result<(), Fault> {
+        again("sub", self.args.connection.quiet, line, why)
     }
 }
 

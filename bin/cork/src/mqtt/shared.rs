@@ -5,10 +5,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use cork_tools::line::{self, Program};
+use cork_client::Disconnected;
+use cork_tools::line::{self, Fault, Line, Program};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Setup};
+use super::{Failure, Setup, fault::LOST_SAYS};
 
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals([Signal; 2]);
@@ -28,6 +29,21 @@ impl Signals {
 pub(crate) trait Tool: Program + Sized {
     /// How it went.
     fn outcome(self) -> Result<(), Failure>;
+}
+
+/// What a tool that can wait does when its connection is lost: it says so and connects again, unless the broker meant it
+/// for good.
+pub(crate) fn again(name: &str, quiet: bool, line: &Line, why: Disconnected) -> Result<(), Fault> {
+    if line.is_finishing() {
+        return Ok(());
+    }
+    if !why.is_temporary() {
+        return Err(Fault::Lost(why));
+    }
+    if !quiet {
+        eprintln!("cork {name}: {LOST_SAYS}: {why}; connecting again");
+    }
+    Ok(())
 }
 
 /// Runs the tool that `make` makes, and reports how it ended.

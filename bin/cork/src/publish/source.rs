@@ -72,6 +72,11 @@ impl Source {
         }
     }
 
+    /// Whether it is standard input, line by line.
+    pub(super) const fn is_lines(&self) -> bool {
+        matches!(self, Self::Lines { .. })
+    }
+
     /// Whether it gave everything it had.
     pub(super) fn is_dry(&self) -> bool {
         matches!(self, Self::Same(_, 0) | Self::Lines { dry: true, .. })
