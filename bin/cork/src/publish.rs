@@ -126,8 +126,7 @@ const QUEUE_MAX: usize = 64;
 
 impl Publisher {
     fn new(args: PubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
-        let topic = args.topic.or_else(|| setup.url_topic.take());
-        let Some(topic) = topic else {
+        let Some(topic) = args.topic else {
             return Err(Failure::usage("a topic is missing: -t TOPIC".to_owned()));
         };
         let message = &args.message;

@@ -87,8 +87,7 @@ impl Asker {
     fn new(args: RrArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
         let missing =
             |what: &str| Failure::usage(format!("{what}; needed are -t TOPIC, -e TOPIC and a message"));
-        let topic =
-            args.topic.or_else(|| setup.url_topic.take()).ok_or_else(|| missing("the topic is missing"))?;
+        let topic = args.topic.ok_or_else(|| missing("the topic is missing"))?;
         let response = args.response_topic.ok_or_else(|| missing("the topic of the answer is missing"))?;
         for (flag, topic) in [("-t", &topic), ("-e", &response)] {
             validate_name(topic).map_err(|error| Failure::usage(format!("{flag} `{topic}`: {error}")))?;

@@ -8,7 +8,8 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    Disconnected, PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
+    Disconnected, PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, RetainHandling,
+    SubscriptionOptions,
     machine::{Accepted, Event, Granted, Incoming, Request},
 };
 use cork_filter::percent_encode;
@@ -127,8 +128,7 @@ const UNSUBSCRIBED: usize = 2;
 const REMOVED: usize = 3;
 
 impl Subscriber {
-    fn new(mut args: SubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
-        args.topic.extend(setup.url_topic.take());
+    fn new(args: SubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
         if args.topic.is_empty() {
             return Err(Failure::usage("a topic filter is missing: -t FILTER".to_owned()));
         }
@@ -137,13 +137,18 @@ impl Subscriber {
                 check(filter).map_err(|error| Failure::usage(format!("{flag} `{filter}`: {error}")))?;
             }
         }
+        let v5 = setup.version.is_v5();
+        // What is to be removed has to come.
+        let unwanted = args.no_retained && !args.remove_retained && v5;
+        let retain_handling =
+            if unwanted { RetainHandling::DoNotSend } else { RetainHandling::SendAtSubscribe };
         let options = SubscriptionOptions {
-            retain_as_published: args.retain_as_published && setup.version.is_v5(),
+            retain_as_published: args.retain_as_published && v5,
+            retain_handling,
             ..SubscriptionOptions::with_qos(qos(args.qos))
         };
         let mut properties = setup.properties.subscribe.clone();
         let content = args.content();
-        let v5 = setup.version.is_v5();
         for (name, value) in content.iter().filter(|_| v5) {
             properties.push(Property::UserProperty(name, value));
         }

@@ -118,7 +118,7 @@ impl Payload {
 /// The payload of -m, -n, -f or -s.
 pub(crate) fn single(args: &MessageArgs) -> Result<Bytes, Failure> {
     if let Some(text) = &args.message {
-        return Ok(text.clone().into());
+        return Ok(crate::mqtt::bytes(text));
     }
     let bytes = if let Some(path) = &args.file {
         let file = std::fs::File::open(path);
