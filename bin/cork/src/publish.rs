@@ -108,6 +108,8 @@ struct Publisher {
     open: usize,
     /// The Reason Code of the last refusal.
     refused: Option<u8>,
+    /// A signal came before everything was published.
+    interrupted: Option<u8>,
     strict: bool,
     quiet: bool,
     signals: Signals,
@@ -159,6 +161,7 @@ impl Publisher {
             number: 0,
             open: 0,
             refused: None,
+            interrupted: None,
             strict: args.connection.strict,
             quiet: args.connection.quiet,
             signals,
@@ -228,7 +231,8 @@ impl Program for Publisher {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.early = false;
-        if self.signals.came(cx) {
+        if let Some(code) = self.signals.came(cx) {
+            self.interrupted = Some(code);
             line.finish();
             return Ok(Poll::Pending);
         }
@@ -266,6 +270,9 @@ impl Program for Publisher {
 
 impl Tool for Publisher {
     fn outcome(self) -> Result<(), Failure> {
+        if let Some(code) = self.interrupted {
+            return Err(Failure::with_code("interrupted before everything was published".to_owned(), code));
+        }
         match self.refused {
             Some(code) if self.strict => Err(Failure::with_code(String::new(), code)),
             _ => self.source.outcome(),

@@ -80,6 +80,7 @@ struct Asker {
     answered: bool,
     due: Option<Instant>,
     timed_out: bool,
+    interrupted: Option<u8>,
     signals: Signals,
 }
 
@@ -115,6 +116,7 @@ impl Asker {
             answered: false,
             due: args.wait.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),
             timed_out: false,
+            interrupted: None,
             signals,
         })
     }
@@ -160,7 +162,10 @@ impl Program for Asker {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.printer.flush().map_err(Fault::Io)?;
-        if self.answered || self.signals.came(cx) {
+        if self.answered {
+            line.finish();
+        } else if let Some(code) = self.signals.came(cx) {
+            self.interrupted = Some(code);
             line.finish();
         } else if self.due.is_some_and(|due| due <= Instant::now()) && !line.is_finishing() {
             self.timed_out = true;
@@ -180,6 +185,10 @@ impl Program for Asker {
 
 impl Tool for Asker {
     fn outcome(self) -> Result<(), Failure> {
-        if self.timed_out { Err(Failure::timed_out()) } else { Ok(()) }
+        match self.interrupted {
+            Some(code) => Err(Failure::with_code("interrupted before an answer came".to_owned(), code)),
+            None if self.timed_out => Err(Failure::timed_out()),
+            None => Ok(()),
+        }
     }
 }

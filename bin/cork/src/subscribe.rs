@@ -318,7 +318,7 @@ impl Program for Subscriber {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.printer.flush().map_err(Fault::Io)?;
-        if self.signals.came(cx) {
+        if self.signals.came(cx).is_some() {
             line.finish();
         } else if self.due.is_some_and(|due| due <= Instant::now()) && !line.is_finishing() {
             self.timed_out = true;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Output, Stdio},
     thread,
@@ -144,4 +144,38 @@ fn the_time_of_w_runs_although_the_broker_says_nothing() {
     });
     expect("sub", &silent, "-t a -W 1", 27, "timed out");
     expect("rr", &silent, "-t a -e b -m x -W 1", 27, "timed out");
+}
+
+#[test]
+fn who_is_interrupted_before_the_work_is_done_says_so() {
+    let silent = server(|_, mut stream| {
+        thread::spawn(move || {
+            packet(&mut stream);
+            stream.write_all(CONNACK).unwrap_or_default();
+            while packet(&mut stream).is_some() {}
+        });
+    });
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        for args in ["pub -t a -m x -q 1", "pub -t a -l", "rr -V 311 -t a -e b -m x", "sub -t a"] {
+            let mut words = args.split(' ');
+            let child = Command::new(CORK)
+                .arg(words.next().expect("a tool"))
+                .args(["-h", "127.0.0.1", "-p", &silent, "-d"])
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn();
+            let mut child = child.expect("it runs");
+            let _open = child.stdin.take();
+            let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+            assert!(lines.any(|line| line.expect("text").contains("CONNACK")), "{args}");
+            let killed = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+            assert!(killed.expect("kill runs").success());
+            let output = child.wait_with_output().expect("its end");
+            let wanted = if args.starts_with("sub") { 0 } else { code };
+            assert_eq!(output.status.code(), Some(wanted), "{args} {signal}: {output:?}");
+            assert_eq!(output.stderr.is_empty(), wanted == 0, "{args} {signal}: {output:?}");
+        }
+    }
 }
