@@ -321,7 +321,7 @@ impl Shard {
     fn has_part(&self, session: &Session, part: &str) -> bool {
         let address = || {
             let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
-            conn.is_some_and(|conn| conn.peer.contains(part))
+            conn.is_some_and(|conn| conn.peer.to_string().contains(part))
         };
         session.client_id().contains(part)
             || session.publisher.user_name.as_deref().is_some_and(|user| user.contains(part))
@@ -335,7 +335,7 @@ impl Shard {
     fn view(&self, session: &Session) -> SessionView {
         let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
         let connection = conn.map(|conn| ConnectionView {
-            address: conn.peer.clone(),
+            address: conn.peer.to_string().into(),
             version: conn.version,
             keep_alive: conn.keep_alive,
             connected: self.wall_of(conn.opened),
