@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    PropertiesBuf, ProtocolVersion, Publish, PublishError, QoS,
+    Disconnected, PropertiesBuf, ProtocolVersion, Publish, PublishError, QoS,
     machine::{Accepted, Event},
 };
 use cork_packet::validate_name;
@@ -20,16 +20,16 @@ use cork_tools::{
 };
 
 use crate::mqtt::{
-    ConnectionArgs, Failure, MessageArgs, Setup, Signals, Tool, drive, publish_properties, qos, set_up,
+    ConnectionArgs, Failure, MessageArgs, Setup, Signals, Tool, again, drive, publish_properties, qos, set_up,
 };
 pub(crate) use source::single;
 use source::{Payload, Source};
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 published; 1 wrong flags, no connection or a file that cannot be read; 8 TLS failed; with --strict the reason code
-(128 or above) of the last message that was refused; when the broker refuses the connection its code: 1 to 5 in MQTT
-3.1.1, 128 and above in 5.0.
+Exit codes: 0 published; 1 wrong flags, no connection or a file that cannot be read; 7 the connection was lost (with -l it is
+made again); 8 TLS failed; with --strict the reason code (128 or above) of the last message that was refused; when the
+broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0, as when it ends one.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_pub or ~/.config/cork_pub, one and its value on each line; if there is no
 such file, in mosquitto_pub there.
@@ -108,6 +108,8 @@ struct Publisher {
     open: usize,
     /// The Reason Code of the last refusal.
     refused: Option<u8>,
+    /// A signal came before everything was published.
+    interrupted: Option<u8>,
     strict: bool,
     quiet: bool,
     signals: Signals,
@@ -126,8 +128,7 @@ const QUEUE_MAX: usize = 64;
 
 impl Publisher {
     fn new(args: PubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
-        let topic = args.topic.or_else(|| setup.url_topic.take());
-        let Some(topic) = topic else {
+        let Some(topic) = args.topic else {
             return Err(Failure::usage("a topic is missing: -t TOPIC".to_owned()));
         };
         let message = &args.message;
@@ -160,6 +161,7 @@ impl Publisher {
             number: 0,
             open: 0,
             refused: None,
+            interrupted: None,
             strict: args.connection.strict,
             quiet: args.connection.quiet,
             signals,
@@ -229,7 +231,8 @@ impl Program for Publisher {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.early = false;
-        if self.signals.came(cx) {
+        if let Some(code) = self.signals.came(cx) {
+            self.interrupted = Some(code);
             line.finish();
             return Ok(Poll::Pending);
         }
@@ -254,10 +257,22 @@ impl Program for Publisher {
     fn due(&self) -> Option<Instant> {
         self.early.then_some(self.next)
     }
+
+    /// Lines may go on coming for days. Everything else is over as soon as the broker has it, and who waits for that
+    /// wants to know that it has it not: the message may be the reason why the broker hangs up.
+    fn lost(&mut self, line: &Line, why: Disconnected) -> Result<(), Fault> {
+        if self.source.is_lines() && !line.is_finishing() {
+            return again("pub", self.quiet, line, why);
+        }
+        Err(Fault::Lost(why))
+    }
 }
 
 impl Tool for Publisher {
     fn outcome(self) -> Result<(), Failure> {
+        if let Some(code) = self.interrupted {
+            return Err(Failure::with_code("interrupted before everything was published".to_owned(), code));
+        }
         match self.refused {
             Some(code) if self.strict => Err(Failure::with_code(String::new(), code)),
             _ => self.source.outcome(),

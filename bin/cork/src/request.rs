@@ -8,7 +8,8 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    PropertiesBuf, Property, ProtocolVersion, Publish, PublishError, QoS, ReasonCode, SubscriptionOptions,
+    Disconnected, PropertiesBuf, Property, ProtocolVersion, Publish, PublishError, QoS, ReasonCode,
+    SubscriptionOptions,
     machine::{Event, Request},
 };
 use cork_packet::validate_name;
@@ -16,7 +17,7 @@ use cork_tools::line::{Fault, Line, Program};
 
 use crate::{
     mqtt::{
-        ConnectionArgs, Failure, MessageArgs, OutputArgs, Printer, Setup, Signals, Tool, drive,
+        ConnectionArgs, Failure, MessageArgs, OutputArgs, Printer, Setup, Signals, Tool, again, drive,
         publish_properties, qos, set_up,
     },
     publish::single,
@@ -24,8 +25,9 @@ use crate::{
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 an answer came; 1 wrong flags or no connection; 8 TLS failed; 27 no answer within -W; when the broker refuses the
-connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0.
+Exit codes: 0 an answer came; 1 wrong flags or no connection; 7 the connection ended before CONNACK; 8 TLS failed; 27 no answer
+within -W; when the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0, as when it ends
+one for good.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_rr or ~/.config/cork_rr, one and its value on each line; if there is no
 such file, in mosquitto_rr there.
@@ -72,12 +74,13 @@ struct Asker {
     qos: QoS,
     properties: PropertiesBuf,
     no_retained: bool,
-    wait: Option<Duration>,
+    quiet: bool,
     printer: Printer,
     asked: bool,
     answered: bool,
     due: Option<Instant>,
     timed_out: bool,
+    interrupted: Option<u8>,
     signals: Signals,
 }
 
@@ -85,8 +88,7 @@ impl Asker {
     fn new(args: RrArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
         let missing =
             |what: &str| Failure::usage(format!("{what}; needed are -t TOPIC, -e TOPIC and a message"));
-        let topic =
-            args.topic.or_else(|| setup.url_topic.take()).ok_or_else(|| missing("the topic is missing"))?;
+        let topic = args.topic.ok_or_else(|| missing("the topic is missing"))?;
         let response = args.response_topic.ok_or_else(|| missing("the topic of the answer is missing"))?;
         for (flag, topic) in [("-t", &topic), ("-e", &response)] {
             validate_name(topic).map_err(|error| Failure::usage(format!("{flag} `{topic}`: {error}")))?;
@@ -108,12 +110,13 @@ impl Asker {
             qos: qos(args.qos),
             properties: setup.properties.subscribe.clone(),
             no_retained: args.no_retained,
-            wait: args.wait.map(Duration::from_secs),
+            quiet: args.connection.quiet,
             printer: Printer::new(&args.output)?,
             asked: false,
             answered: false,
-            due: None,
+            due: args.wait.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),
             timed_out: false,
+            interrupted: None,
             signals,
         })
     }
@@ -123,8 +126,6 @@ impl Program for Asker {
     fn event(&mut self, line: &mut Line, event: Event) -> Result<(), Fault> {
         match event {
             Event::Connected(_) => {
-                let wait = self.wait;
-                self.due = self.due.or_else(|| Some(Instant::now() + wait?));
                 let filters = vec![(self.response_topic.clone(), SubscriptionOptions::with_qos(self.qos))];
                 line.request(Request::Subscribe { filters, properties: self.properties.clone() }, 0)?;
             }
@@ -161,7 +162,10 @@ impl Program for Asker {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.printer.flush().map_err(Fault::Io)?;
-        if self.answered || self.signals.came(cx) {
+        if self.answered {
+            line.finish();
+        } else if let Some(code) = self.signals.came(cx) {
+            self.interrupted = Some(code);
             line.finish();
         } else if self.due.is_some_and(|due| due <= Instant::now()) && !line.is_finishing() {
             self.timed_out = true;
@@ -173,10 +177,18 @@ impl Program for Asker {
     fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.timed_out)
     }
+
+    fn lost(&mut self, line: &Line, why: Disconnected) -> Result<(), Fault> {
+        again("rr", self.quiet, line, why)
+    }
 }
 
 impl Tool for Asker {
     fn outcome(self) -> Result<(), Failure> {
-        if self.timed_out { Err(Failure::timed_out()) } else { Ok(()) }
+        match self.interrupted {
+            Some(code) => Err(Failure::with_code("interrupted before an answer came".to_owned(), code)),
+            None if self.timed_out => Err(Failure::timed_out()),
+            None => Ok(()),
+        }
     }
 }

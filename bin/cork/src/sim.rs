@@ -152,7 +152,7 @@ struct DeviceArgs {
 struct BrokerArgs {
     /// `mqtt://`, `mqtts://`, `ws://`, `wss://` with `[user[:password]@]host[:port]`, or `unix:///path`.
     /// [default: mqtt://127.0.0.1:1883].
-    #[arg(short, long, value_name = "URL")]
+    #[arg(short, long, visible_alias = "url", value_name = "URL")]
     broker: Option<String>,
     /// User name.
     #[arg(short, long, value_name = "NAME")]

@@ -8,19 +8,23 @@ use std::{
 
 use clap::Args;
 use cork_client::{
-    PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions,
+    Disconnected, PropertiesBuf, Property, ProtocolVersion, Publish, QoS, ReasonCode, RetainHandling,
+    SubscriptionOptions,
     machine::{Accepted, Event, Granted, Incoming, Request},
 };
 use cork_filter::percent_encode;
 use cork_packet::{TopicError, matches, split_share, validate_filter};
 use cork_tools::line::{Fault, Line, Program};
 
-use crate::mqtt::{ConnectionArgs, Failure, OutputArgs, Printer, Setup, Signals, Tool, drive, qos, set_up};
+use crate::mqtt::{
+    ConnectionArgs, Failure, OutputArgs, Printer, Setup, Signals, Tool, again, drive, qos, set_up,
+};
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Exit codes: 0 ended as asked; 1 wrong flags or no connection; 8 TLS failed; 27 -W was over; 141 nobody reads the output any more; when
-the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above in 5.0.
+Exit codes: 0 ended as asked; 1 wrong flags or no connection; 7 the connection ended before CONNACK; 8 TLS failed; 27 -W was over;
+141 nobody reads the output any more; when the broker refuses the connection its code: 1 to 5 in MQTT 3.1.1, 128 and above
+in 5.0, as when it ends one for good. A connection that is lost otherwise is made again.
 
 Flags may also stand in $XDG_CONFIG_HOME/cork_sub or ~/.config/cork_sub, one and its value on each line; if there is no
 such file, in mosquitto_sub there.
@@ -124,8 +128,7 @@ const UNSUBSCRIBED: usize = 2;
 const REMOVED: usize = 3;
 
 impl Subscriber {
-    fn new(mut args: SubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
-        args.topic.extend(setup.url_topic.take());
+    fn new(args: SubArgs, setup: &mut Setup, signals: Signals) -> Result<Self, Failure> {
         if args.topic.is_empty() {
             return Err(Failure::usage("a topic filter is missing: -t FILTER".to_owned()));
         }
@@ -134,13 +137,18 @@ impl Subscriber {
                 check(filter).map_err(|error| Failure::usage(format!("{flag} `{filter}`: {error}")))?;
             }
         }
+        let v5 = setup.version.is_v5();
+        // What is to be removed has to come.
+        let unwanted = args.no_retained && !args.remove_retained && v5;
+        let retain_handling =
+            if unwanted { RetainHandling::DoNotSend } else { RetainHandling::SendAtSubscribe };
         let options = SubscriptionOptions {
-            retain_as_published: args.retain_as_published && setup.version.is_v5(),
+            retain_as_published: args.retain_as_published && v5,
+            retain_handling,
             ..SubscriptionOptions::with_qos(qos(args.qos))
         };
         let mut properties = setup.properties.subscribe.clone();
         let content = args.content();
-        let v5 = setup.version.is_v5();
         for (name, value) in content.iter().filter(|_| v5) {
             properties.push(Property::UserProperty(name, value));
         }
@@ -149,6 +157,7 @@ impl Subscriber {
             Some(prefix) => with_prefix(filter, prefix),
             None => filter.clone(),
         });
+        let due = args.wait.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
         Ok(Self {
             filters: filters.map(|filter| (filter, options)).collect(),
             properties,
@@ -156,7 +165,7 @@ impl Subscriber {
             printer: Printer::new(&args.output)?,
             args,
             taken: 0,
-            due: None,
+            due,
             timed_out: false,
             asked: 0,
             removing: 0,
@@ -284,11 +293,7 @@ fn check(filter: &str) -> Result<(), TopicError> {
 impl Program for Subscriber {
     fn event(&mut self, line: &mut Line, event: Event) -> Result<(), Fault> {
         match event {
-            Event::Connected(_) => {
-                let wait = self.args.wait.map(Duration::from_secs);
-                self.due = self.due.or_else(|| Some(Instant::now() + wait?));
-                return self.subscribe(line);
-            }
+            Event::Connected(_) => return self.subscribe(line),
             Event::Message(incoming) => {
                 self.message(line, &incoming)?;
                 if let Some(key) = incoming.ack {
@@ -313,7 +318,7 @@ impl Program for Subscriber {
 
     fn turn(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         self.printer.flush().map_err(Fault::Io)?;
-        if self.signals.came(cx) {
+        if self.signals.came(cx).is_some() {
             line.finish();
         } else if self.due.is_some_and(|due| due <= Instant::now()) && !line.is_finishing() {
             self.timed_out = true;
@@ -326,6 +331,10 @@ impl Program for Subscriber {
 
     fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.timed_out)
+    }
+
+    fn lost(&mut self, line: &Line, why: Disconnected) -> Result<(), Fault> {
+        again("sub", self.args.connection.quiet, line, why)
     }
 }
 

@@ -59,16 +59,16 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     pub(crate) url: String,
     /// Version of MQTT.
-    #[arg(long, value_name = "VERSION", default_value = "3.1.1")]
+    #[arg(long, alias = "protocol-version", value_name = "VERSION", default_value = "3.1.1")]
     pub(crate) protocol: Version,
     /// User name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "username", value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// Password.
     #[arg(long, value_name = "PASSWORD")]
     pub(crate) password: Option<String>,
     /// TLS: PEM file of the authority that signed the broker's certificate.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "cafile", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// TLS: believe any certificate.
     #[arg(long, conflicts_with = "ca")]

@@ -52,7 +52,7 @@ impl Client {
     /// Why the last server could not be connected to.
     pub fn connect(options: Options) -> Result<Self, ConnectError> {
         let client = Self::launch(options, false)?;
-        wait(client.inner.connected())?;
+        wait(client.inner.connected_after(0))?;
         Ok(client)
     }
 
@@ -138,6 +138,32 @@ impl Client {
         wait(self.inner.flush())
     }
 
+    /// Waits until everything that was taken is in the file store; see [`Client::saved`](crate::Client::saved).
+    ///
+    /// # Errors
+    /// That the client was closed before.
+    pub fn saved(&self) -> Result<(), PublishError> {
+        wait(self.inner.saved())
+    }
+
+    /// How many QoS 1 and 2 publications were taken so far; see [`Client::accepted`](crate::Client::accepted).
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.inner.accepted()
+    }
+
+    /// Publications that were taken and did not come to their end.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.inner.unfinished()
+    }
+
+    /// Authenticates again; see [`Client::reauthenticate`](crate::Client::reauthenticate).
+    #[must_use]
+    pub fn reauthenticate(&self) -> bool {
+        self.inner.reauthenticate()
+    }
+
     /// Subscribes, and waits for the server's answer.
     ///
     /// # Errors
@@ -204,6 +230,12 @@ impl Subscription {
     #[must_use]
     pub fn granted(&self) -> &[crate::ReasonCode] {
         self.0.granted()
+    }
+
+    /// Properties of the server's answer.
+    #[must_use]
+    pub fn properties(&self) -> crate::Properties<'_> {
+        self.0.properties()
     }
 
     /// The next message, if it comes within `timeout`. `Ok(None)` when the client is closed.

@@ -35,7 +35,7 @@ impl Client {
     /// Why the last server could not be connected to.
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
         let client = Self::launch(options, false)?;
-        client.connected().await?;
+        client.connected_after(0).await?;
         Ok(client)
     }
 
@@ -86,11 +86,19 @@ impl Client {
     /// # Errors
     /// Why there will be none.
     pub async fn connected(&self) -> Result<Connected, ConnectError> {
+        let before = self.shared.lock().connections;
+        self.connected_after(before).await
+    }
+
+    /// The same; a connection that was made after so many others counts, although it may be gone again.
+    pub(crate) async fn connected_after(&self, before: u64) -> Result<Connected, ConnectError> {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
+            let news = state.connections > before;
             match (&state.status, &state.last_connected) {
-                (Status::Closed(why), _) => Poll::Ready(Err(why.as_ref().clone())),
                 (Status::Online, Some(connected)) => Poll::Ready(Ok(connected.as_ref().clone())),
+                (Status::Closed(why), _) => Poll::Ready(Err(why.as_ref().clone())),
+                (_, Some(connected)) if news => Poll::Ready(Ok(connected.as_ref().clone())),
                 _ => {
                     remember(&mut state.status_wakers, cx);
                     Poll::Pending

@@ -62,7 +62,12 @@ impl Driver {
     /// Runs until the client is closed.
     pub(crate) async fn run(self) {
         let why = self.connections().await;
-        let mut state = self.shared.lock();
+        let Self { shared, saver, .. } = self;
+        // Whoever waits for the end may open the file store again at once. What fails now was not promised.
+        let mut saver = saver.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let _ = poll_fn(|cx| saver.poll(cx, &shared)).await;
+        drop(saver);
+        let mut state = shared.lock();
         state.machine.closed();
         state.close(why);
     }
@@ -70,6 +75,8 @@ impl Driver {
     async fn connections(&self) -> ConnectError {
         let mut failures = 0;
         let mut connected_before = false;
+        // Waits in a row that brought nothing, and the last of them.
+        let (mut waits, mut waited) = (0, Duration::ZERO);
         loop {
             let mut error = None;
             for server in &self.options.servers {
@@ -80,7 +87,12 @@ impl Driver {
                     Ok(transport) => {
                         failures = 0;
                         connected_before = true;
+                        let begun = Instant::now();
                         let why = self.serve(transport).await;
+                        // A server may let the client in each time and hang up at what it sends.
+                        if begun.elapsed() > waited {
+                            waits = 0;
+                        }
                         if !self.ended(&why) {
                             return ConnectError::Disconnected(why);
                         }
@@ -107,9 +119,10 @@ impl Driver {
                 }
             }
             let Some(policy) = self.options.reconnect else { return ConnectError::Closed };
-            let wait = policy.wait(failures);
-            self.shared.lock().tell(&Event::Reconnecting(wait));
-            if self.unless_closing(tokio::time::sleep(wait)).await.is_none() {
+            waits += 1;
+            waited = policy.wait(waits);
+            self.shared.lock().tell(&Event::Reconnecting(waited));
+            if self.unless_closing(tokio::time::sleep(waited)).await.is_none() {
                 return ConnectError::Closed;
             }
         }
@@ -235,8 +248,13 @@ struct Link {
     /// Written bytes may still stand in a buffer of the transport.
     flush: bool,
     ended: Option<Disconnected>,
+    /// Since when nothing could be written, although the program wants the end.
+    stalled: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
 }
+
+/// How long somebody who wants the end waits for a server that takes nothing.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Link {
     fn new(transport: Box<dyn Transport>) -> Self {
@@ -246,6 +264,7 @@ impl Link {
             sent: 0,
             flush: false,
             ended: None,
+            stalled: None,
             sleep: Box::pin(sleep_until(Instant::now())),
         }
     }
@@ -265,8 +284,15 @@ impl Link {
             }
             let wrote = match self.poll_write(driver, cx) {
                 Ok(wrote) => wrote,
-                Err(error) => return Poll::Ready(Some(self.ended.take().unwrap_or(error))),
+                Err(error) => {
+                    // The server may have said why before it hung up.
+                    while self.ended.is_none() && matches!(self.poll_read(shared, cx), Ok(true)) {}
+                    return Poll::Ready(Some(self.ended.take().unwrap_or(error)));
+                }
             };
+            if self.stalled.is_some_and(|since| since.elapsed() >= GOODBYE) {
+                return Poll::Ready(Some(self.ended.take().unwrap_or(Disconnected::ByUs)));
+            }
             if self.ended.is_some() && self.sent == self.sending.len() && !self.flush {
                 return Poll::Ready(self.ended.take());
             }
@@ -332,6 +358,7 @@ impl Link {
             }
         }
         if wrote > 0 {
+            self.stalled = None;
             let mut state = shared.lock();
             state.written += wrote as u64;
             state.machine.transmitted(shared.now());
@@ -361,8 +388,9 @@ impl Link {
     }
 
     fn poll_timer(&mut self, shared: &Shared, cx: &mut Context<'_>) -> bool {
-        let Some(due) = shared.lock().machine.next_timeout() else { return false };
-        let due = Instant::from_std(shared.instant(due));
+        let due = shared.lock().machine.next_timeout().map(|due| Instant::from_std(shared.instant(due)));
+        let goodbye = self.stalled.map(|since| since + GOODBYE);
+        let Some(due) = due.into_iter().chain(goodbye).min() else { return false };
         if self.sleep.deadline() != due {
             self.sleep.as_mut().reset(due);
         }
@@ -376,8 +404,12 @@ impl Link {
     }
 
     /// Leaves a waker, unless something came up meanwhile.
-    fn park(&self, shared: &Shared, cx: &Context<'_>) -> bool {
+    fn park(&mut self, shared: &Shared, cx: &Context<'_>) -> bool {
         let mut state = shared.lock();
+        if state.closing.is_some() && self.stalled.is_none() {
+            self.stalled = Some(Instant::now());
+            return false;
+        }
         let idle = self.sent == self.sending.len();
         if idle && (state.machine.pending_bytes() > 0 || (state.closing.is_some() && self.ended.is_none())) {
             return false;

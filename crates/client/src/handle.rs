@@ -47,12 +47,18 @@ impl PublishHandle {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let state = self.shared.lock();
+        let settled =
+            |generation, offset| state.is_closed() || state.was_written(generation, offset).is_some();
         match self.awaited {
             Awaited::Over => true,
-            Awaited::Written { generation, offset } => state.was_written(generation, offset).is_some(),
-            Awaited::Token(token) => {
-                matches!(state.slots.get(token), Some(Slot::Publish { outcome: Outcome::Done(_), .. }))
-            }
+            Awaited::Written { generation, offset } => settled(generation, offset),
+            Awaited::Token(token) => match state.slots.get(token) {
+                Some(Slot::Publish { outcome: Outcome::Pending, .. }) => false,
+                Some(Slot::Publish { outcome: Outcome::Encoded { generation, offset }, .. }) => {
+                    settled(*generation, *offset)
+                }
+                _ => true,
+            },
         }
     }
 }

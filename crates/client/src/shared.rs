@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) room_wakers: Vec<Waker>,
     /// Who waits for QoS 0 to be written, or for everything to be finished.
     pub(crate) written_wakers: Vec<Waker>,
+    /// Connections so far.
+    pub(crate) connections: u64,
     /// Bytes written on this connection, and which one it is.
     pub(crate) written: u64,
     pub(crate) generation: u64,
@@ -153,6 +155,7 @@ impl Shared {
             room_wakers: Vec::new(),
             written_wakers: Vec::new(),
             written: 0,
+            connections: 0,
             generation: 0,
             ended: VecDeque::new(),
             slots: Slab::new(),
@@ -358,6 +361,7 @@ impl State {
     }
 
     fn connected(&mut self, connected: Box<Connected>) {
+        self.connections += 1;
         if !connected.session_present {
             self.routes.foreign = false;
             self.resubscribe();

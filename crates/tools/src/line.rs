@@ -35,6 +35,12 @@ pub trait Program {
 
     /// When to call [`Program::turn`] at the latest.
     fn due(&self) -> Option<Instant>;
+
+    /// The connection is lost. `Ok`: it is to be made again, unless the program is over.
+    ///
+    /// # Errors
+    /// Ends the program.
+    fn lost(&mut self, line: &Line, why: Disconnected) -> Result<(), Fault>;
 }
 
 /// How a tool ended early.
@@ -42,6 +48,8 @@ pub trait Program {
 pub enum Fault {
     /// There is no connection, and there will be none.
     Connect(ConnectError),
+    /// The connection is lost, and the program cannot go on over another one.
+    Lost(Disconnected),
     /// A message cannot be published.
     Publish(PublishError),
     /// A subscription cannot be asked for.
@@ -120,8 +128,8 @@ const READ_BYTES: usize = 128 * 1024;
 /// Reads before output is written and other things get their turn.
 const TURNS: usize = 8;
 
-/// Runs a program until it finishes. A connection that cannot be made at the first attempt, or that the server refuses,
-/// is an error; one that is lost is made again.
+/// Runs a program until it finishes. A connection that cannot be made at the first attempt, or that the server refuses
+/// for good, is an error; one that is lost is made again, if the program wants it.
 ///
 /// # Errors
 /// Why the program ended early.
@@ -136,19 +144,18 @@ pub async fn run(target: &Target, machine: Machine, program: &mut impl Program) 
                 line.machine.opened(now);
                 let end = Link::new(transport, target).serve(&mut line, program).await?;
                 line.machine.closed();
+                connected_before |= end.was_online;
+                match end {
+                    End { why: Some(Disconnected::ByUs), .. } => {}
+                    End { why: Some(why), was_online: true } => program.lost(&line, why)?,
+                    end => {
+                        if let Some(error) = end.failure(server, connected_before) {
+                            return Err(Fault::Connect(error));
+                        }
+                    }
+                }
                 if line.finishing {
                     return Ok(());
-                }
-                connected_before |= end.was_online;
-                let error = match end.why {
-                    _ if end.was_online => None,
-                    Some(Disconnected::Refused(refusal)) => Some(ConnectError::Refused(refusal)),
-                    Some(why) if !connected_before => Some(ConnectError::Disconnected(why)),
-                    None if !connected_before => Some(ConnectError::Timeout { server: server.to_string() }),
-                    _ => None,
-                };
-                if let Some(error) = error {
-                    return Err(Fault::Connect(error));
                 }
             }
             Err(error) if !connected_before => return Err(Fault::Connect(error)),
@@ -203,6 +210,19 @@ struct End {
     was_online: bool,
 }
 
+impl End {
+    /// What is wrong when CONNACK did not come or refused; `None` when it is worth another attempt.
+    fn failure(self, server: &Server, connected_before: bool) -> Option<ConnectError> {
+        match self.why {
+            Some(Disconnected::Refused(refusal)) if connected_before && refusal.is_temporary() => None,
+            Some(Disconnected::Refused(refusal)) => Some(ConnectError::Refused(refusal)),
+            _ if connected_before => None,
+            Some(why) => Some(ConnectError::Disconnected(why)),
+            None => Some(ConnectError::Timeout { server: server.to_string() }),
+        }
+    }
+}
+
 /// One transport and what is on its way through it.
 struct Link<'a> {
     transport: Box<dyn Transport>,
@@ -240,14 +260,18 @@ impl<'a> Link<'a> {
                 let busy = self.tell(line, program, cx)?;
                 let wrote = self.poll_write(line, cx);
                 if self.ended.is_some() && (wrote.is_err() || self.is_drained(line)) {
-                    return Poll::Ready(Ok(self.ended.take()));
+                    // Who ends the connection and cannot write the rest lost it.
+                    let ended = self.ended.take();
+                    let by_us = matches!(ended, Some(Disconnected::ByUs));
+                    return Poll::Ready(Ok(wrote.err().filter(|_| by_us).or(ended)));
                 }
                 let moved = wrote.and_then(|wrote| Ok(self.poll_read(line, cx)? || wrote));
                 match moved {
                     Ok(moved) if moved || busy => continue,
                     Ok(_) => {}
-                    // What arrived before is handed out first.
+                    // What arrived before is handed out first: the server may have said why.
                     Err(why) => {
+                        while let Ok(true) = self.poll_read(line, cx) {}
                         self.ended = Some(why);
                         continue;
                     }
@@ -283,7 +307,9 @@ impl<'a> Link<'a> {
         while let Some(event) = line.machine.poll_event() {
             busy = true;
             if let Event::Ended(why) = event {
-                self.ended.get_or_insert(why);
+                if matches!(self.ended, None | Some(Disconnected::Eof | Disconnected::Io(_))) {
+                    self.ended = Some(why);
+                }
                 continue;
             }
             self.online |= matches!(event, Event::Connected(_));

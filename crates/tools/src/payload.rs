@@ -94,6 +94,7 @@ mod tests {
             (b"two\nlines", "text"),
             ("gr\u{fc}n".as_bytes(), "text"),
             (b"\xa1\x61a\x01", "cbor"),
+            (b"\xd9\xd9\xf7\xa1\x61a\x01", "cbor"),
             (b"\x81\xa1a\x01", "msgpack"),
             (b"\x82\x01\x02", "cbor"),
             (b"\x00\x01\x02", "text"),

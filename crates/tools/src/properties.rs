@@ -20,7 +20,7 @@ pub struct CommandProperties {
 }
 
 /// All that exist, as users write them.
-const NAMES: [(&str, PropertyId); 16] = [
+const NAMES: [(&str, PropertyId); 17] = [
     ("authentication-data", PropertyId::AuthenticationData),
     ("authentication-method", PropertyId::AuthenticationMethod),
     ("content-type", PropertyId::ContentType),
@@ -28,6 +28,7 @@ const NAMES: [(&str, PropertyId); 16] = [
     ("maximum-packet-size", PropertyId::MaximumPacketSize),
     ("message-expiry-interval", PropertyId::MessageExpiryInterval),
     ("payload-format-indicator", PropertyId::PayloadFormatIndicator),
+    ("reason-string", PropertyId::ReasonString),
     ("receive-maximum", PropertyId::ReceiveMaximum),
     ("request-problem-information", PropertyId::RequestProblemInformation),
     ("request-response-information", PropertyId::RequestResponseInformation),
@@ -139,6 +140,7 @@ fn property<'a>(id: PropertyId, name: &str, value: &'a str) -> Result<Property<'
         PropertyId::CorrelationData => Property::CorrelationData(value.as_bytes()),
         PropertyId::AuthenticationMethod => Property::AuthenticationMethod(value),
         PropertyId::ContentType => Property::ContentType(value),
+        PropertyId::ReasonString => Property::ReasonString(value),
         PropertyId::ResponseTopic => Property::ResponseTopic(value),
         // No other is among the names.
         _ => return Err(format!("`{name}` is not for clients to say")),
@@ -167,6 +169,7 @@ mod tests {
             "publish topic-alias 3",
             "subscribe subscription-identifier 42",
             "disconnect session-expiry-interval 0",
+            "disconnect reason-string done",
             "pubrel user-property a b",
         ] {
             add(&mut properties, words).unwrap();
@@ -184,6 +187,7 @@ mod tests {
             ("pingreq content-type x", "`pingreq` has no Properties"),
             ("publish contenttype x", "there are authentication-data"),
             ("connect content-type x", "does not belong to CONNECT"),
+            ("publish reason-string x", "does not belong to PUBLISH"),
             ("publish content-type", "one value"),
             ("publish content-type a b", "one value"),
             ("publish user-property a", "a name and a value"),

@@ -53,10 +53,14 @@ impl Value {
         if bytes.is_empty() { Some(value.into()) } else { None }
     }
 
-    /// Whether it is a map or a list.
+    /// Whether it is a map or a list, with a tag or without: CBOR may begin with the tag 55799, which says that it is CBOR.
     #[must_use]
     pub const fn is_container(&self) -> bool {
-        matches!(self, Self::Map(_) | Self::List(_))
+        match self {
+            Self::Map(_) | Self::List(_) => true,
+            Self::Tagged(_, inner) => inner.is_container(),
+            _ => false,
+        }
     }
 
     /// A map with text for names.

@@ -79,6 +79,10 @@ PUBLISHING = [
     pub("-m empty", "-m", ""),
     pub("-m like a flag", "-m", "-t"),
     pub("-m UTF-8", "-m", "grüße"),
+    pub("-m bytes", "-m", os.fsdecode(b"\xff\xfe"), "-q", "1"),
+    pub("-m like -o", "-m", "-o", "-q", "1"),
+    pub("-m like -L", "-m", "-L", "-q", "1"),
+    pub("--will-payload bytes", "-m", "x", "--will-topic", "w", "--will-payload", os.fsdecode(b"\xff")),
     pub("-n", "-n"),
     pub("-n -r", "-n", "-r"),
     pub("-q 1", "-m", "x", "-q", "1"),
@@ -143,6 +147,7 @@ PUBLISHING = [
     pub("-D will", "-m", "x", "--will-topic", "w", D, "will", "will-delay-interval", "5"),
     pub("-D connect user-property", "-m", "x", D, "connect", "user-property", "a", "b"),
     pub("-D disconnect", "-m", "x", D, "disconnect", "user-property", "a", "b"),
+    pub("-D disconnect reason-string", "-m", "x", D, "disconnect", "reason-string", "done"),
     pub("-D unknown name", "-m", "x", D, "publish", "foo", "1"),
     pub("-D unknown command", "-m", "x", D, "foo", "content-type", "1"),
     pub("-D wrong place", "-m", "x", D, "connect", "content-type", "1"),
@@ -171,10 +176,21 @@ PUBLISHING = [
     pub("--psk without identity", "-m", "x", "--psk", "00"),
     pub("long flags", "--message", "x", "--qos", "1", "--retain", "--id", "me", "--keepalive", "30", "--protocol-version", "5"),
     pub("options file", "-m", "x", env={"XDG_CONFIG_HOME": "{config}"}),
+    pub("options file and its flags again", "-m", "x", "-q", "2", "--id", "mine", env={"XDG_CONFIG_HOME": "{config}"}),
     Case("pub wildcard", "pub", ["-t", "a/+", "-m", "x"]),
     Case("pub no topic", "pub", ["-m", "x"]),
     Case("pub -L", "pub", ["-L", "mqtt://127.0.0.1:{port}/t/url", "-m", "x"], direct=True, packets=False),
     Case("pub -L login", "pub", ["-L", f"mqtt://{USER}:wrong@127.0.0.1:{{port}}/t/url", "-m", "x"], direct=True),
+    Case("pub -L after another place", "pub", ["-L", "mqtt://127.0.0.1:{port}/t/url", "-m", "x", "-q", "1"], direct=True,
+         env={"XDG_CONFIG_HOME": "{elsewhere}"}),
+    Case("pub -L and -p", "pub", ["-L", "mqtt://127.0.0.1/t/url", "-p", "{port}", "-m", "x"], direct=True),
+    Case("pub -L and -h", "pub", ["-L", "mqtt://nosuch.invalid:{port}/t/url", "-h", HOST, "-m", "x"], direct=True),
+    Case("pub -L after -P", "pub", ["-P", "wrong", "-L", f"mqtt://{USER}:{PASSWORD}@127.0.0.1:{{port}}/t/u", "-m", "x"],
+         direct=True),
+    Case("pub -L in capitals", "pub", ["-L", "MQTT://127.0.0.1:{port}/t/url", "-m", "x"], direct=True),
+    Case("pub -L and --unix", "pub", ["-L", "mqtt://127.0.0.1:{port}/t/url", "--unix", "/nowhere.sock", "-m", "x"], direct=True),
+    Case("pub -L and -t", "pub", ["-t", "t/b", "-L", "mqtt://127.0.0.1:{port}/t/url", "-m", "x", "-d", "-i", "me", "-q", "1"],
+         direct=True),
     Case("pub -L without topic", "pub", ["-L", "mqtt://127.0.0.1:{port}", "-m", "x"], direct=True),
     Case("pub -L other scheme", "pub", ["-L", "http://127.0.0.1:{port}/a", "-m", "x"], direct=True),
     Case("pub nobody there", "pub", ["-h", HOST, "-p", "1", "-t", "a", "-m", "x"], direct=True),
@@ -187,6 +203,8 @@ PUBLISHING = [
                                 "-t", "t/a", "-m", "x", "-q", "1"], direct=True),
     Case("pub TLS --insecure", "pub", ["-h", HOST, "-p", "{tls_port}", "--cafile", "{ca}", "--insecure", "-t", "t/a",
                                        "-m", "x", "-q", "1"], direct=True),
+    Case("pub TLS -L mqtt://", "pub", ["-L", "mqtt://localhost:{tls_port}/t/a", "--cafile", "{ca}", "-m", "x"], direct=True),
+    Case("pub TLS -L mqtts://", "pub", ["-L", "mqtts://localhost:{tls_port}/t/a", "--cafile", "{ca}", "-m", "x"], direct=True),
     # A certificate that is not trusted is not among them: mosquitto_pub ends with 1 or with 8, as it happens.
     Case("pub TLS no such authority", "pub", ["-h", "localhost", "-p", "{tls_port}", "--cafile", "/nowhere", "-t", "t/a",
                                               "-m", "x"], direct=True),
@@ -213,6 +231,8 @@ SUBSCRIBING = [
     sub("-T", "-T", "t/a", "-v", feed=[msg("t/a", "1"), msg("t/b", "2")]),
     sub("-T wildcard", "-T", "t/+/x", "-T", "t/a/#", "-v", feed=[msg("t/a/y", "1"), msg("t/b/x", "2"), msg("t/b", "3")]),
     sub("-R", "-R", "-v", retained=[msg("t/old", "old", 0, 1)], feed=[HELLO]),
+    sub("-R -V 5", "-R", "-v", *P5, retained=[msg("t/old", "old", 0, 1)], feed=[HELLO]),
+    sub("-R --retain-as-published", "-R", "--retain-as-published", "-F", "%r %p", *P5, feed=[msg("t/rap", "x", 0, 1), HELLO]),
     sub("retained", "-v", retained=[msg("t/old", "old", 0, 1)]),
     sub("--retained-only", "--retained-only", "-v", count=9, retained=[msg("t/old", "old", 0, 1)], feed=[HELLO]),
     sub("--remove-retained", "--remove-retained", "-v", "-W", "2", retained=[msg("t/old", "old", 0, 1)]),
@@ -256,6 +276,9 @@ SUBSCRIBING = [
     Case("sub no topic", "sub", []),
     Case("sub -U alone", "sub", ["-U", "a"]),
     Case("sub -L", "sub", ["-L", "mqtt://127.0.0.1:{port}/t/x", "-E"], direct=True),
+    Case("sub -L and -t", "sub", ["-L", "mqtt://127.0.0.1:{port}/t/x", "-t", "t/y", "-E", "-d", "-i", "me"], direct=True),
+    Case("sub -L after another place", "sub", ["-L", "mqtt://127.0.0.1:{port}/t/x", "-E"], direct=True,
+         env={"XDG_CONFIG_HOME": "{elsewhere}"}),
     Case("sub nobody there", "sub", ["-h", HOST, "-p", "1", "-t", "a", "-W", "2"], direct=True),
     Case("sub TLS", "sub", ["-h", "localhost", "-p", "{tls_port}", "--cafile", "{ca}", "-t", "t/old", "-C", "1", "-v"],
          direct=True, retained=[msg("t/old", "old", 0, 1)]),
@@ -389,14 +412,17 @@ def twin(request, tmp_path_factory, password_file, authority):
     else:
         process = brokers.Cork(directory, password_file, auth="allow_anonymous = true", authority=authority)
     process.start()
-    binary, empty, config = directory / "binary", directory / "empty", directory / "config"
+    binary, empty, config, elsewhere = (directory / name for name in ("binary", "empty", "config", "elsewhere"))
     binary.write_bytes(bytes(range(256)) * 4)
     empty.write_bytes(b"")
     config.mkdir()
-    (config / "mosquitto_pub").write_text("# mine\n-q 1\n-r\n--id from-file\n")
+    (config / "mosquitto_pub").write_text("# mine\n\n -q 1\r\n-r\n--id from-file\n")
+    elsewhere.mkdir()
+    for tool in "pub", "sub":
+        (elsewhere / f"mosquitto_{tool}").write_text("-h nosuch.invalid\n-p 1\n")
     cert, key = authority.issue(USER, file="twin-user")
     process.words = {
-        "binary": binary, "empty": empty, "config": config, "ca": process.ca, "tls_port": process.tls_port,
+        "binary": binary, "empty": empty, "config": config, "elsewhere": elsewhere, "ca": process.ca, "tls_port": process.tls_port,
         "certificate_port": process.certificate_port, "cert": cert, "key": key,
     }
     yield process

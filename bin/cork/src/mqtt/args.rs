@@ -1,6 +1,6 @@
 //! The flags of mosquitto's clients, and what goes beyond.
 
-use std::{io::IsTerminal as _, net::IpAddr, path::PathBuf};
+use std::{ffi::OsString, io::IsTerminal as _, net::IpAddr, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use cork_tools::view::Palette;
@@ -23,10 +23,10 @@ pub(crate) struct ConnectionArgs {
     pub(crate) port: Option<u16>,
     /// Broker, login and topic in one: `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC`. Also `ws://` and `wss://`, where
     /// the path belongs to the WebSocket and the topic comes with -t.
-    #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port", "unix"], help_heading = "Connection")]
+    #[arg(short = 'L', long, value_name = "URL", help_heading = "Connection")]
     pub(crate) url: Option<String>,
     /// Connect to a Unix domain socket.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"], help_heading = "Connection")]
+    #[arg(long, value_name = "PATH", help_heading = "Connection")]
     pub(crate) unix: Option<PathBuf>,
     /// Local address to connect from.
     #[arg(short = 'A', value_name = "ADDRESS", help_heading = "Connection")]
@@ -36,7 +36,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) username: Option<String>,
     /// Password.
     #[arg(short = 'P', long = "pw", value_name = "PASSWORD", help_heading = "Connection")]
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<OsString>,
     /// Client identifier; a random one otherwise (in 5.0 the broker's choice).
     #[arg(short, long, conflicts_with = "id_prefix", help_heading = "Connection")]
     pub(crate) id: Option<String>,
@@ -78,7 +78,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) will_topic: Option<String>,
     /// Payload of the will; empty otherwise.
     #[arg(long, value_name = "PAYLOAD", help_heading = "Will")]
-    pub(crate) will_payload: Option<String>,
+    pub(crate) will_payload: Option<OsString>,
     /// QoS of the will.
     #[arg(long, value_name = "QOS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=2), help_heading = "Will")]
     pub(crate) will_qos: u8,
@@ -102,6 +102,9 @@ pub(crate) struct ConnectionArgs {
     /// For tests.
     #[arg(long, help_heading = "TLS")]
     pub(crate) insecure: bool,
+    /// What `mqtts://` in -L becomes.
+    #[arg(long, hide = true)]
+    pub(crate) tls: bool,
     /// TLS with the authorities the system trusts.
     #[arg(long, help_heading = "TLS")]
     pub(crate) tls_use_os_certs: bool,
@@ -190,7 +193,7 @@ pub(crate) const END_OF_PROPERTY: &str = "\0";
 pub(crate) struct MessageArgs {
     /// The payload.
     #[arg(short, long, group = "source", help_heading = "Message")]
-    pub(crate) message: Option<String>,
+    pub(crate) message: Option<OsString>,
     /// The payload is in this file.
     #[arg(short, long, group = "source", help_heading = "Message")]
     pub(crate) file: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! From flags to a machine and a place to connect it to.
 
-use std::{path::Path, sync::Mutex, time::Duration};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use cork_client::{
@@ -28,8 +28,6 @@ pub(crate) struct Setup {
     pub(crate) properties: CommandProperties,
     /// The version that is spoken.
     pub(crate) version: ProtocolVersion,
-    /// The topic in -L.
-    pub(crate) url_topic: Option<String>,
 }
 
 /// The longest wait for a connection and the server's answer.
@@ -50,8 +48,7 @@ pub(crate) fn set_up(args: &ConnectionArgs, default: ProtocolVersion) -> Result<
         Some(Protocol::V311) => ProtocolVersion::V311,
         Some(Protocol::V31) => ProtocolVersion::V31,
     };
-    let (url, url_topic) = url(args)?;
-    let mut options = Options::new(&url).map_err(|error| usage(&error))?;
+    let mut options = Options::new(&url(args)).map_err(|error| usage(&error))?;
     if let Some(address) = args.bind {
         options = options.bind(address);
     }
@@ -73,7 +70,7 @@ pub(crate) fn set_up(args: &ConnectionArgs, default: ProtocolVersion) -> Result<
         timeout: CONNECT_TIMEOUT,
         disconnect: properties.disconnect.clone(),
     };
-    Ok(Setup { target, machine: Machine::new(settings), properties, version, url_topic })
+    Ok(Setup { target, machine: Machine::new(settings), properties, version })
 }
 
 fn usage(error: &ConnectError) -> Failure {
@@ -107,31 +104,20 @@ fn properties(args: &ConnectionArgs) -> Result<CommandProperties, Failure> {
     Ok(properties)
 }
 
-/// The URL for the library, and the topic that stood in -L.
-fn url(args: &ConnectionArgs) -> Result<(String, Option<String>), Failure> {
+/// The URL for the library.
+fn url(args: &ConnectionArgs) -> String {
     if let Some(url) = &args.url {
-        let Some((scheme, rest)) = url.split_once("://") else {
-            return Err(Failure::usage("-L is a URL, as in -L mqtt://localhost/topic".to_owned()));
-        };
-        if !matches!(scheme, "mqtt" | "mqtts") {
-            return Ok((url.clone(), None));
-        }
-        return match rest.split_once('/') {
-            Some((authority, topic)) if !topic.is_empty() => {
-                Ok((format!("{scheme}://{authority}"), Some(topic.to_owned())))
-            }
-            _ => Err(Failure::usage(format!("-L names no topic: write {url}/TOPIC"))),
-        };
+        return url.clone();
     }
     if let Some(path) = &args.unix {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        return Ok((format!("unix://{}", path.display().to_string().replace('%', "%25")), None));
+        return format!("unix://{}", path.display().to_string().replace('%', "%25"));
     }
     let named = args.cafile.is_some() || args.capath.is_some() || args.cert.is_some();
-    let secure = named || args.tls_use_os_certs || args.port == Some(TLS_PORT);
+    let secure = named || args.tls || args.tls_use_os_certs || args.port == Some(TLS_PORT);
     let (scheme, port) = if secure { ("mqtts", TLS_PORT) } else { ("mqtt", 1883) };
     let host = if args.host.contains(':') { format!("[{}]", args.host) } else { args.host.clone() };
-    Ok((format!("{scheme}://{host}:{}", args.port.unwrap_or(port)), None))
+    format!("{scheme}://{host}:{}", args.port.unwrap_or(port))
 }
 
 fn tls(args: &ConnectionArgs) -> Result<Tls, Failure> {
@@ -183,7 +169,7 @@ fn identity(args: &ConnectionArgs, version: ProtocolVersion, settings: &mut Sett
         settings.user_name = Some(user.clone());
     }
     if let Some(password) = &args.password {
-        settings.password = Some(Bytes::from(password.clone()));
+        settings.password = Some(bytes(password));
     }
     if settings.password.is_some() && settings.user_name.is_none() && !version.is_v5() {
         return Err(Failure::usage("a password needs a user name (-u) before MQTT 5.0".to_owned()));
@@ -242,7 +228,7 @@ fn will(args: &ConnectionArgs, properties: &CommandProperties) -> Result<Option<
         return Ok(None);
     };
     validate_name(topic).map_err(|error| Failure::usage(format!("--will-topic {topic}: {error}")))?;
-    let payload = args.will_payload.clone().unwrap_or_default();
+    let payload = args.will_payload.as_deref().map(bytes).unwrap_or_default();
     let mut publish = Publish::new(topic.as_str(), payload).qos(qos(args.will_qos)).retain(args.will_retain);
     let mut delay = 0;
     for property in properties.will.as_properties().iter() {
@@ -252,6 +238,11 @@ fn will(args: &ConnectionArgs, properties: &CommandProperties) -> Result<Option<
         }
     }
     Ok(Some(Will { publish, delay }))
+}
+
+/// A word of the command line as it is: payloads and passwords need not be UTF-8.
+pub(crate) fn bytes(word: &OsStr) -> Bytes {
+    Bytes::copy_from_slice(word.as_bytes())
 }
 
 /// Of 0 to 2, which the parser has checked.

@@ -1,11 +1,15 @@
-//! What happens to the arguments of `pub`, `sub` and `rr` before they are parsed: the user's options file comes first, and
-//! the values of -D, whose number depends on the second, are marked off.
+//! What happens to the arguments of `pub`, `sub` and `rr` before they are parsed: the user's options file comes first, -L
+//! is spelled out, and the values of -D, whose number depends on the second, are marked off.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, ArgAction, Command};
 
-use super::args::END_OF_PROPERTY;
+use super::{args::END_OF_PROPERTY, url};
 
 /// The commands that take mosquitto's flags.
 const TOOLS: [&str; 3] = ["pub", "sub", "rr"];
@@ -40,29 +44,60 @@ pub(crate) fn expand(
     };
     let mut given = args.into_iter();
     let mut out: Vec<OsString> = given.by_ref().take(2).collect();
-    let given: Vec<OsString> = given.collect();
-    let mut words = options_of_the_user(tool, &given)?;
-    words.extend(given);
-    let mut words = words.into_iter().peekable();
+    let fault = |error: String| format!("cork {tool}: {error}");
+    let given = items(given, definition);
+    let named = given.iter().find(|item| item.is("options_file")).and_then(|item| item.words.get(1));
+    let text = match named {
+        Some(path) => read(Path::new(path)).map_err(fault)?,
+        None => options_of_the_user(tool).map_err(fault)?,
+    };
+    let mut all = items(options(&text).into_iter(), definition);
+    all.extend(given);
+    out.extend(url::spelled_out(all).map_err(fault)?.into_iter().flat_map(|item| item.words));
+    Ok((out, Some(tool)))
+}
+
+/// A flag with its values, or a word that is no flag the command has.
+pub(super) struct Item {
+    /// The flag's name in the definition; empty for other words.
+    pub(super) id: String,
+    pub(super) words: Vec<OsString>,
+}
+
+impl Item {
+    pub(super) fn new(id: &str, words: &[&str]) -> Self {
+        Self { id: id.to_owned(), words: words.iter().map(OsString::from).collect() }
+    }
+
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id == id
+    }
+}
+
+/// Values go with their flags, whatever they look like.
+fn items(words: impl Iterator<Item = OsString>, definition: &Command) -> Vec<Item> {
+    let mut words = words.peekable();
+    let mut items = Vec::new();
     while let Some(word) = words.next() {
         let arg = word.to_str().and_then(|word| definition.get_arguments().find(|arg| is(arg, word)));
-        out.push(word);
+        let id = arg.map_or("", |arg| arg.get_id().as_str()).to_owned();
+        let mut item = vec![word];
         match arg {
-            Some(arg) if arg.get_id() == "property" => {
-                let values: Vec<OsString> = words.by_ref().take(2).collect();
-                let pair = values.get(1).is_some_and(|name| name == "user-property");
-                out.extend(values);
-                out.extend(words.by_ref().take(if pair { 2 } else { 1 }));
+            Some(_) if id == "property" => {
+                item.extend(words.by_ref().take(2));
+                let pair = item.get(2).is_some_and(|name| name == "user-property");
+                item.extend(words.by_ref().take(if pair { 2 } else { 1 }));
                 // After the most values there can be the parser expects no end.
                 if !pair {
-                    out.push(END_OF_PROPERTY.into());
+                    item.push(END_OF_PROPERTY.into());
                 }
             }
-            Some(arg) if takes_value(arg) => out.extend(words.next()),
+            Some(arg) if takes_value(arg) => item.extend(words.next()),
             _ => {}
         }
+        items.push(Item { id, words: item });
     }
-    Ok((out, Some(tool)))
+    items
 }
 
 fn is(arg: &Arg, word: &str) -> bool {
@@ -78,29 +113,20 @@ fn is(arg: &Arg, word: &str) -> bool {
     }
 }
 
-/// The options in the file that -o names, else in `cork_pub` (`cork_sub`, `cork_rr`) of the user's configuration folder,
-/// else in mosquitto's file there.
-fn options_of_the_user(tool: &str, given: &[OsString]) -> Result<Vec<OsString>, String> {
-    if let Some(at) = given.iter().position(|word| word == "-o") {
-        let Some(path) = given.get(at + 1) else { return Ok(Vec::new()) };
-        let path = PathBuf::from(path);
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            format!("cork {tool}: cannot read the options file {}: {error}", path.display())
-        })?;
-        return Ok(options(&text));
-    }
+/// What stands in `cork_pub` (`cork_sub`, `cork_rr`) of the user's configuration folder, else in mosquitto's file there.
+fn options_of_the_user(tool: &str) -> Result<Vec<u8>, String> {
     let Some(folder) = configuration_folder() else { return Ok(Vec::new()) };
     for name in [format!("cork_{tool}"), format!("mosquitto_{tool}")] {
-        match std::fs::read_to_string(folder.join(&name)) {
-            Ok(text) => return Ok(options(&text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let path = folder.join(name);
-                return Err(format!("cork {tool}: cannot read the options file {}: {error}", path.display()));
-            }
+        let path = folder.join(name);
+        if path.exists() {
+            return read(&path);
         }
     }
     Ok(Vec::new())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read the options file {}: {error}", path.display()))
 }
 
 fn configuration_folder() -> Option<PathBuf> {
@@ -109,17 +135,21 @@ fn configuration_folder() -> Option<PathBuf> {
 }
 
 /// A flag and its value on each line; lines that begin with `#` are comments. The three or four words of -D stand on one
-/// line, too.
-fn options(text: &str) -> Vec<OsString> {
+/// line, too. A value may be any bytes.
+fn options(text: &[u8]) -> Vec<OsString> {
+    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     let mut words = Vec::new();
-    for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match line.split_once([' ', '\t']) {
-            None => words.push(line.into()),
-            Some((flag @ ("-D" | "--property"), rest)) => {
-                words.push(flag.into());
-                words.extend(rest.split_whitespace().map(OsString::from));
-            }
-            Some((flag, value)) => words.extend([flag.into(), value.trim_start().into()]),
+    for line in text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+        let (flag, value) = (&line[..end], line[end..].trim_ascii_start());
+        words.push(owned(flag));
+        if matches!(flag, b"-D" | b"--property") {
+            words.extend(value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(owned));
+        } else if !value.is_empty() {
+            words.push(owned(value));
         }
     }
     words
@@ -156,7 +186,7 @@ mod tests {
         ];
         let matches = command.try_get_matches_from(words).unwrap();
         let matches = matches.subcommand_matches("pub").unwrap();
-        assert_eq!(matches.get_one::<String>("message").unwrap(), "-1");
+        assert_eq!(matches.get_one::<OsString>("message").unwrap(), "-1");
         assert_eq!(matches.get_one::<String>("host").unwrap(), "-h");
         assert_eq!(matches.get_one::<u16>("port").unwrap(), &2);
     }
@@ -165,7 +195,17 @@ mod tests {
     fn a_file_has_a_flag_on_each_line() {
         let text = "# mine\n-h example.com\n\n-u ann lee\n-d\n-D connect user-property a b\n";
         let wanted = ["-h", "example.com", "-u", "ann lee", "-d", "-D", "connect", "user-property", "a", "b"];
-        assert_eq!(options(text), wanted.map(OsString::from));
+        assert_eq!(options(text.as_bytes()), wanted.map(OsString::from));
+        let text = b"  -q 1\r\n\t# no flag\n-m \xff\xfe \n-r";
+        let bytes = OsString::from_vec(b"\xff\xfe".to_vec());
+        assert_eq!(options(text), ["-q".into(), "1".into(), "-m".into(), bytes, "-r".into()]);
+    }
+
+    #[test]
+    fn a_value_is_no_flag() {
+        for words in [&["pub", "-m", "-o", "-q", "1"][..], &["pub", "-t", "-L", "-m", "x"]] {
+            assert_eq!(expanded(words), words);
+        }
     }
 
     #[test]

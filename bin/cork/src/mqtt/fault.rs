@@ -16,6 +16,8 @@ pub(crate) struct Failure {
 
 /// Wrong flags, no connection, a file that cannot be read, and everything without a code of its own.
 const FAILED: u8 = 1;
+/// The connection was lost.
+const LOST: u8 = 7;
 /// TLS failed.
 const NO_TLS: u8 = 8;
 /// -W is over.
@@ -57,8 +59,19 @@ impl From<Fault> for Failure {
         match fault {
             Fault::Connect(ConnectError::Refused(refusal)) => refused(&refusal),
             Fault::Connect(error) => {
-                let code = if matches!(error, ConnectError::Tls { .. }) { NO_TLS } else { FAILED };
+                let code = match &error {
+                    ConnectError::Tls { .. } => NO_TLS,
+                    ConnectError::Disconnected(Disconnected::Eof | Disconnected::Io(_)) => LOST,
+                    _ => FAILED,
+                };
                 Self::with_code(format!("{error}{}", advice(&error)), code)
+            }
+            Fault::Lost(why) => {
+                let code = match &why {
+                    Disconnected::ByServer { reason, .. } if reason.is_error() => reason.0,
+                    _ => LOST,
+                };
+                Self::with_code(format!("{LOST_SAYS}: {why}"), code)
             }
             Fault::Publish(error) => Self::new(format!("cannot publish: {error}")),
             Fault::Subscribe(error) => Self::new(format!("cannot subscribe: {error}")),
@@ -70,6 +83,9 @@ impl From<Fault> for Failure {
         }
     }
 }
+
+/// What is said of a connection that is lost, before the reason.
+pub(crate) const LOST_SAYS: &str = "the connection was lost";
 
 /// The code of CONNACK is the exit code, that of 3.1.1 where 3.1.1 is spoken.
 fn refused(refusal: &Refusal) -> Failure {

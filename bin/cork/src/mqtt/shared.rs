@@ -5,22 +5,26 @@ use std::{
     task::{Context, Poll},
 };
 
-use cork_tools::line::{self, Program};
+use cork_client::Disconnected;
+use cork_tools::line::{self, Fault, Line, Program};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Setup};
+use super::{Failure, Setup, fault::LOST_SAYS};
 
-/// SIGINT and SIGTERM.
-pub(crate) struct Signals([Signal; 2]);
+/// SIGINT and SIGTERM, with what a shell says of a process that one of them ended.
+pub(crate) struct Signals([(Signal, u8); 2]);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
+        Ok(Self([(signal(SignalKind::interrupt())?, 130), (signal(SignalKind::terminate())?, 143)]))
     }
 
-    /// Whether one came.
-    pub(crate) fn came(&mut self, cx: &mut Context<'_>) -> bool {
-        self.0.iter_mut().any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(()))))
+    /// The exit code of one that came, for a tool that had not yet done its work.
+    pub(crate) fn came(&mut self, cx: &mut Context<'_>) -> Option<u8> {
+        let came = |(signal, code): &mut (Signal, u8)| {
+            matches!(signal.poll_recv(cx), Poll::Ready(Some(()))).then_some(*code)
+        };
+        self.0.iter_mut().find_map(came)
     }
 }
 
@@ -28,6 +32,21 @@ impl Signals {
 pub(crate) trait Tool: Program + Sized {
     /// How it went.
     fn outcome(self) -> Result<(), Failure>;
+}
+
+/// What a tool that can wait does when its connection is lost: it says so and connects again, unless the broker meant it
+/// for good.
+pub(crate) fn again(name: &str, quiet: bool, line: &Line, why: Disconnected) -> Result<(), Fault> {
+    if line.is_finishing() {
+        return Ok(());
+    }
+    if !why.is_temporary() {
+        return Err(Fault::Lost(why));
+    }
+    if !quiet {
+        eprintln!("cork {name}: {LOST_SAYS}: {why}; connecting again");
+    }
+    Ok(())
 }
 
 /// Runs the tool that `make` makes, and reports how it ended.

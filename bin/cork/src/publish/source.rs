@@ -72,6 +72,11 @@ impl Source {
         }
     }
 
+    /// Whether it is standard input, line by line.
+    pub(super) const fn is_lines(&self) -> bool {
+        matches!(self, Self::Lines { .. })
+    }
+
     /// Whether it gave everything it had.
     pub(super) fn is_dry(&self) -> bool {
         matches!(self, Self::Same(_, 0) | Self::Lines { dry: true, .. })
@@ -113,7 +118,7 @@ impl Payload {
 /// The payload of -m, -n, -f or -s.
 pub(crate) fn single(args: &MessageArgs) -> Result<Bytes, Failure> {
     if let Some(text) = &args.message {
-        return Ok(text.clone().into());
+        return Ok(crate::mqtt::bytes(text));
     }
     let bytes = if let Some(path) = &args.file {
         let file = std::fs::File::open(path);

@@ -266,8 +266,7 @@ impl Message {
             }
         }
         if self.jitter > self.every / 2 {
-            let what =
-                "is more than half of the time between two messages, so that they would overtake each other";
+            let what = "the jitter is more than half of the time between two messages, so that they would overtake each other";
             errors.push(fault(&self.origin, "jitter", what));
         }
         errors

@@ -188,7 +188,7 @@ fn what_does_not_fit_together_is_told() {
         ),
         (
             "[[device]]\n[[device.message]]\ntopic = 'a'\nvalue = 1\njitter = '600ms'".to_owned(),
-            "x.toml:2: key `jitter`: is more than half",
+            "x.toml:2: key `jitter`: the jitter is more than half",
         ),
         (
             format!("[[device]]\nlists.n = ['a']\n{message}"),
