@@ -2,10 +2,14 @@
 //! all pages, and a page collects now and then what has changed.
 //!
 //! Whoever watches so is told less than a subscriber: not each message, but the last one of each topic and how many there
-//! were. That costs a look-up and a copy of a small value for each publication, instead of a packet for each page, and
+//! were. That costs a copy of a small value and a look-up for each publication, instead of a packet for each page, and
 //! nothing but a look at an empty field where no page watches. A publication is noted on the shard it comes to and
 //! nowhere else. What a page may see is decided for each topic when it is noted first, and again when the rights change;
 //! what was noted before and may not be seen any more is left out when the sample is taken.
+//!
+//! A publication is only jotted down when it comes, behind the one before it. Thousands of topics are not in the
+//! processor's cache between two readings of sockets, so looking them up one by one, each at its time, costs several
+//! times what looking up many in a row does; that is done when somebody asks, or enough has come together.
 
 use std::{collections::VecDeque, hash::BuildHasher};
 
@@ -28,6 +32,10 @@ const WATCHERS_MAX: usize = 64;
 const TOPICS_MAX: usize = 50_000;
 /// Bytes of topics and values that are noted, at most. Payloads are cut so that they fit.
 const BYTES_MAX: usize = 16 << 20;
+/// Publications that are jotted down before they are looked through, at most.
+const JOTTED_MAX: usize = 4096;
+/// Bytes that are jotted down before they are looked through, at most (one message more).
+const JOTTED_BYTES_MAX: usize = 256 << 10;
 /// Larger properties are left out.
 const PROPERTIES_MAX: usize = 1024;
 /// Bytes in one sample, at most (one message more).
@@ -53,19 +61,26 @@ pub struct Watch {
 /// A page.
 struct Watcher {
     watch: Watch,
-    /// Topics that changed since it took them, in the order of their changes, and when that was.
-    queue: VecDeque<(u32, WallTime)>,
-    /// Of each topic that waits, how many messages it had before.
-    before: Vec<u64>,
+    /// Topics that changed since it took them, in the order of their changes.
+    queue: VecDeque<Change>,
     seen: u64,
     skipped: u64,
 }
 
+/// A topic that changed since a page took it.
+#[derive(Copy, Clone)]
+struct Change {
+    slot: u32,
+    at: WallTime,
+    /// Messages it had before.
+    before: u64,
+}
+
 /// A topic.
 struct Entry {
-    topic: String,
-    /// Properties, then the beginning of the payload.
-    value: Vec<u8>,
+    /// Topic, properties, and the beginning of the payload: side by side, as they are looked at together.
+    text: Vec<u8>,
+    topic: usize,
     properties: usize,
     size: usize,
     qos: QoS,
@@ -85,6 +100,8 @@ struct Entry {
 /// All pages of a shard.
 pub(crate) struct Watchers {
     pages: Vec<Option<Watcher>>,
+    /// What came since all was looked through.
+    jotted: Sample,
     slots: HashTable<u32>,
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -109,7 +126,7 @@ impl Shard {
             return false;
         }
         let seed = self.board.config.seed;
-        self.watchers.get_or_insert_with(|| Box::new(Watchers::new(seed))).begin(watch)
+        self.watchers.get_or_insert_with(|| Box::new(Watchers::new(seed))).begin(watch, &self.board.rights)
     }
 
     /// What changed since the last time, `topics_max` topics at most. Empty for a page that does not watch.
@@ -132,7 +149,7 @@ impl Shard {
         if let Some(watchers) = &mut self.watchers
             && !publication.topic.starts_with('$')
         {
-            watchers.note(publication, wall, &self.board.rights);
+            watchers.jot(publication, wall, &self.board.rights);
         }
     }
 }
@@ -149,6 +166,7 @@ impl Watchers {
     fn new(seed: u64) -> Self {
         Self {
             pages: Vec::new(),
+            jotted: Sample::default(),
             slots: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -160,18 +178,25 @@ impl Watchers {
         }
     }
 
+    /// The rights are other ones from now on.
+    pub(crate) fn follow_rights(&mut self, before: &Acl) {
+        self.look_through(before);
+        self.look_anew();
+    }
+
     /// The rights changed, or who watches.
-    pub(crate) fn look_anew(&mut self) {
+    fn look_anew(&mut self) {
         self.epoch += 1;
         self.payload_max = self.pages.iter().flatten().map(|page| page.watch.payload_max).max().unwrap_or(0);
     }
 
-    fn begin(&mut self, watch: Watch) -> bool {
+    fn begin(&mut self, watch: Watch, rights: &Acl) -> bool {
+        self.look_through(rights);
         let place = self.pages.iter().position(Option::is_none).unwrap_or(self.pages.len());
         if place == WATCHERS_MAX {
             return false;
         }
-        let page = Watcher { watch, queue: VecDeque::new(), before: Vec::new(), seen: 0, skipped: 0 };
+        let page = Watcher { watch, queue: VecDeque::new(), seen: 0, skipped: 0 };
         if place == self.pages.len() {
             self.pages.push(None);
         }
@@ -184,7 +209,7 @@ impl Watchers {
     fn end(&mut self, watch: u64) -> bool {
         let Some(place) = self.place(watch) else { return self.pages.iter().all(Option::is_none) };
         let page = self.pages[place].take();
-        for (slot, _) in page.into_iter().flat_map(|page| page.queue) {
+        for Change { slot, .. } in page.into_iter().flat_map(|page| page.queue) {
             self.was_told(slot, 1 << place);
         }
         self.look_anew();
@@ -218,10 +243,32 @@ impl Watchers {
         })
     }
 
-    fn note(&mut self, publication: &Publication<'_>, wall: WallTime, rights: &Acl) {
-        let topic = publication.topic;
+    /// Writes a publication down as it comes.
+    fn jot(&mut self, publication: &Publication<'_>, at: WallTime, rights: &Acl) {
+        let Publication { topic, properties, payload, qos, .. } = *publication;
+        let properties = if properties.len() <= PROPERTIES_MAX { properties } else { &[] };
+        let (size, payload) = (payload.len(), &payload[..payload.len().min(self.payload_max)]);
+        self.jotted.push(&Sampled { topic, properties, payload, size, qos, at, count: 1 });
+        if self.jotted.len() >= JOTTED_MAX || self.jotted.bytes() >= JOTTED_BYTES_MAX {
+            self.look_through(rights);
+        }
+    }
+
+    /// Notes what was jotted down.
+    #[inline(never)]
+    fn look_through(&mut self, rights: &Acl) {
+        let mut jotted = std::mem::take(&mut self.jotted);
+        for one in jotted.iter() {
+            self.note(&one, rights);
+        }
+        jotted.clear(2 * JOTTED_BYTES_MAX);
+        self.jotted = jotted;
+    }
+
+    fn note(&mut self, one: &Sampled<'_>, rights: &Acl) {
+        let topic = one.topic;
         let hash = self.hasher.hash_one(topic);
-        let found = self.slots.find(hash, |slot| self.entries[*slot as usize].topic == topic);
+        let found = self.slots.find(hash, |slot| self.entries[*slot as usize].topic() == topic.as_bytes());
         let Some(slot) = found.copied().or_else(|| self.admit(topic, hash)) else {
             return self.leave_out(topic, rights);
         };
@@ -233,46 +280,45 @@ impl Watchers {
         if wanted == 0 {
             return;
         }
+        let change = Change { slot, at: one.at, before: entry.count };
         entry.changed |= newly;
         entry.count += 1;
-        let count = entry.count;
-        (entry.at, entry.qos, entry.size) = (wall, publication.qos, publication.payload.len());
-        self.keep(slot, publication);
+        (entry.at, entry.qos, entry.size) = (one.at, one.qos, one.size);
+        self.keep(slot, one);
         for page in bits(wanted) {
             let Some(page) = &mut self.pages[page] else { continue };
             page.seen += 1;
         }
         for page in bits(newly) {
             let Some(page) = &mut self.pages[page] else { continue };
-            if page.before.len() <= slot as usize {
-                page.before.resize(self.entries.len(), 0);
-            }
-            page.before[slot as usize] = count - 1;
-            page.queue.push_back((slot, wall));
+            page.queue.push_back(change);
         }
     }
 
     /// Keeps what a message says instead of what the one before it said.
     #[inline]
-    fn keep(&mut self, slot: u32, publication: &Publication<'_>) {
-        let properties = publication.properties;
-        let properties = if properties.len() <= PROPERTIES_MAX { properties } else { &[] };
-        let mut payload = &publication.payload[..publication.payload.len().min(self.payload_max)];
-        let (needed, had) = (properties.len() + payload.len(), self.entries[slot as usize].value.capacity());
-        if needed > had || had > SLACK * (needed + 16) {
+    fn keep(&mut self, slot: u32, one: &Sampled<'_>) {
+        let (properties, mut payload) = (one.properties, one.payload);
+        let (needed, had) = {
+            let entry = &self.entries[slot as usize];
+            (entry.topic + properties.len() + payload.len(), entry.text.capacity())
+        };
+        let fits = needed <= had && had <= SLACK * (needed + 16);
+        if !fits {
             self.make_room(needed.saturating_sub(had));
             let room = had + BYTES_MAX.saturating_sub(self.bytes);
-            payload = &payload[..payload.len().min(room.saturating_sub(properties.len()))];
+            let others = needed - payload.len();
+            payload = &payload[..payload.len().min(room.saturating_sub(others))];
         }
         let entry = &mut self.entries[slot as usize];
-        entry.value.clear();
-        if needed > had || had > SLACK * (needed + 16) {
-            entry.value.shrink_to(needed);
-            entry.value.reserve_exact(properties.len() + payload.len());
-            self.bytes = self.bytes - had + entry.value.capacity();
+        entry.text.truncate(entry.topic);
+        if !fits {
+            entry.text.shrink_to(needed);
+            entry.text.reserve_exact(properties.len() + payload.len());
+            self.bytes = self.bytes - had + entry.text.capacity();
         }
-        entry.value.extend_from_slice(properties);
-        entry.value.extend_from_slice(payload);
+        entry.text.extend_from_slice(properties);
+        entry.text.extend_from_slice(payload);
         entry.properties = properties.len();
     }
 
@@ -295,8 +341,9 @@ impl Watchers {
             None => return None,
         };
         // Whoever wants it is found out with the first message.
-        let entry = Entry { topic: topic.to_owned(), hash, epoch: u64::MAX, ..Entry::default() };
-        self.bytes += entry.topic.capacity();
+        let text = topic.as_bytes().to_vec();
+        let entry = Entry { text, topic: topic.len(), hash, epoch: u64::MAX, ..Entry::default() };
+        self.bytes += entry.text.capacity();
         self.entries[slot as usize] = entry;
         self.was_told(slot, 0);
         let entries = &self.entries;
@@ -320,7 +367,7 @@ impl Watchers {
             if let Ok(place) = self.slots.find_entry(entry.hash, |other| *other == slot) {
                 place.remove();
             }
-            self.bytes -= entry.topic.capacity() + entry.value.capacity();
+            self.bytes -= entry.text.capacity();
             *entry = Entry::default();
             self.free.push(slot);
             return true;
@@ -339,20 +386,21 @@ impl Watchers {
     }
 
     fn sample(&mut self, watch: u64, topics_max: usize, rights: &Acl) -> Sample {
+        self.look_through(rights);
         let mut sample = Sample::default();
         let Some(place) = self.place(watch) else { return sample };
         let Some(mut page) = self.pages[place].take() else { return sample };
         sample.reserve(topics_max.min(page.queue.len()));
         let mut steps = 0;
         while sample.len() < topics_max && sample.bytes() < SAMPLE_BYTES_MAX && steps < STEPS_MAX {
-            let Some((slot, _)) = page.queue.pop_front() else { break };
+            let Some(Change { slot, before, .. }) = page.queue.pop_front() else { break };
             steps += 1;
             self.was_told(slot, 1 << place);
             let entry = &self.entries[slot as usize];
-            let count = entry.count - page.before[slot as usize];
+            let count = entry.count - before;
             // Since it was noted, the rights may have changed.
             let subject = page.watch.reader.subject();
-            if subject.is_some_and(|subject| !rights.allows(subject, Action::Read, &entry.topic)) {
+            if subject.is_some_and(|subject| !rights.allows(subject, Action::Read, entry.name())) {
                 page.skipped += count;
                 continue;
             }
@@ -360,7 +408,8 @@ impl Watchers {
             sample.push(&entry.shown(page.watch.payload_max, count));
         }
         (sample.seen, sample.skipped) = (std::mem::take(&mut page.seen), std::mem::take(&mut page.skipped));
-        (sample.waiting, sample.waiting_since) = (page.queue.len(), page.queue.front().map(|(_, at)| *at));
+        (sample.waiting, sample.waiting_since) =
+            (page.queue.len(), page.queue.front().map(|change| change.at));
         self.pages[place] = Some(page);
         sample
     }
@@ -369,8 +418,8 @@ impl Watchers {
 impl Default for Entry {
     fn default() -> Self {
         Self {
-            topic: String::new(),
-            value: Vec::new(),
+            text: Vec::new(),
+            topic: 0,
             properties: 0,
             size: 0,
             qos: QoS::AtMostOnce,
@@ -386,10 +435,18 @@ impl Default for Entry {
 }
 
 impl Entry {
+    fn topic(&self) -> &[u8] {
+        &self.text[..self.topic]
+    }
+
+    fn name(&self) -> &str {
+        str::from_utf8(self.topic()).unwrap_or_default() // a topic's bytes are written here nowhere but as text
+    }
+
     fn shown(&self, payload_max: usize, count: u64) -> Sampled<'_> {
-        let (properties, payload) = self.value.split_at(self.properties);
+        let (properties, payload) = self.text[self.topic..].split_at(self.properties);
         Sampled {
-            topic: &self.topic,
+            topic: self.name(),
             properties,
             payload: &payload[..payload.len().min(payload_max)],
             size: self.size,

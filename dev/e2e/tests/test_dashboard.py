@@ -62,6 +62,7 @@ def test_boards_show_and_switch(house):
 
 def test_one_thing_in_detail(workdir):
     broker = Served(workdir)
+    broker.command += ["--durability", "100ms"]
     broker.start()
     try:
         check(broker, "details.mjs")
