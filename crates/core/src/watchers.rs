@@ -32,6 +32,8 @@ const WATCHERS_MAX: usize = 64;
 const TOPICS_MAX: usize = 50_000;
 /// Bytes of topics and values that are noted, at most. Payloads are cut so that they fit.
 const BYTES_MAX: usize = 16 << 20;
+/// So many are found before they are noted.
+const LOOKED_AHEAD: usize = 64;
 /// Publications that are jotted down before they are looked through, at most.
 const JOTTED_MAX: usize = 4096;
 /// Bytes that are jotted down before they are looked through, at most (one message more).
@@ -104,6 +106,8 @@ pub(crate) struct Watchers {
     jotted: Sample,
     slots: HashTable<u32>,
     entries: Vec<Entry>,
+    /// A topic came or went, so that what was found before may be elsewhere.
+    moved: bool,
     free: Vec<u32>,
     /// Topics of which everybody was told, the oldest first; some of them have changed since.
     told: VecDeque<u32>,
@@ -169,6 +173,7 @@ impl Watchers {
             jotted: Sample::default(),
             slots: HashTable::new(),
             entries: Vec::new(),
+            moved: false,
             free: Vec::new(),
             told: VecDeque::new(),
             bytes: 0,
@@ -258,23 +263,43 @@ impl Watchers {
     #[inline(never)]
     fn look_through(&mut self, rights: &Acl) {
         let mut jotted = std::mem::take(&mut self.jotted);
-        for one in jotted.iter() {
-            self.note(&one, rights);
-        }
+        self.note_all(&jotted, rights);
         jotted.clear(2 * JOTTED_BYTES_MAX);
         self.jotted = jotted;
     }
 
-    fn note(&mut self, one: &Sampled<'_>, rights: &Acl) {
-        let topic = one.topic;
-        let hash = self.hasher.hash_one(topic);
+    fn note_all(&mut self, jotted: &Sample, rights: &Acl) {
+        let (mut ahead, mut found) = (jotted.iter(), [(0, None); LOOKED_AHEAD]);
+        for (number, one) in jotted.iter().enumerate() {
+            let number = number % LOOKED_AHEAD;
+            if number == 0 {
+                // Nothing but finding, so that the processor finds some at a time.
+                for (place, one) in found.iter_mut().zip(&mut ahead) {
+                    let hash = self.hasher.hash_one(one.topic);
+                    *place = (hash, self.find(one.topic, hash));
+                }
+                self.moved = false;
+            }
+            let (hash, slot) = found[number];
+            let slot = if self.moved { self.find(one.topic, hash) } else { slot };
+            match slot.or_else(|| self.admit(one.topic, hash)) {
+                Some(slot) => self.note(slot, &one, rights),
+                None => self.leave_out(one.topic, rights),
+            }
+        }
+    }
+
+    /// Where a topic is noted.
+    #[inline]
+    fn find(&self, topic: &str, hash: u64) -> Option<u32> {
         let found = self.slots.find(hash, |slot| self.entries[*slot as usize].topic() == topic.as_bytes());
-        let Some(slot) = found.copied().or_else(|| self.admit(topic, hash)) else {
-            return self.leave_out(topic, rights);
-        };
+        found.copied()
+    }
+
+    fn note(&mut self, slot: u32, one: &Sampled<'_>, rights: &Acl) {
         let entry = &mut self.entries[slot as usize];
         if entry.epoch != self.epoch {
-            (entry.wanted, entry.epoch) = (Self::who_wants(&self.pages, topic, rights), self.epoch);
+            (entry.wanted, entry.epoch) = (Self::who_wants(&self.pages, one.topic, rights), self.epoch);
         }
         let (wanted, newly) = (entry.wanted, entry.wanted & !entry.changed);
         if wanted == 0 {
@@ -325,6 +350,7 @@ impl Watchers {
     /// A place for a topic that is not noted; none if all places are of topics that somebody still has to be told of.
     #[cold]
     fn admit(&mut self, topic: &str, hash: u64) -> Option<u32> {
+        self.moved = true;
         self.make_room(topic.len());
         if self.bytes + topic.len() > BYTES_MAX {
             return None;
@@ -367,6 +393,7 @@ impl Watchers {
             if let Ok(place) = self.slots.find_entry(entry.hash, |other| *other == slot) {
                 place.remove();
             }
+            self.moved = true;
             self.bytes -= entry.text.capacity();
             *entry = Entry::default();
             self.free.push(slot);
