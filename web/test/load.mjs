@@ -43,7 +43,7 @@ async function look(browser, hash) {
   for (let passed = 0; passed < SECONDS; passed += PERIOD) {
     const { rate, longest } = await frames(page, PERIOD);
     heaps.push(await heap(session));
-    const status = hash === 'topics' ? `, ${(await page.locator('.foot').textContent()).replace(/\s+/g, ' ').trim()}` : '';
+    const status = hash === 'topics' ? `, ${(await page.locator('main .foot').textContent()).replace(/\s+/g, ' ').trim()}` : '';
     console.log(`${hash}, ${(passed + PERIOD).toFixed(0)} s: ${rate.toFixed(0)} frames/s, longest pause ${longest.toFixed(0)} ms, heap ${heaps.at(-1).toFixed(1)} MB${status}`);
     must(rate > 30, `${hash}: ${rate.toFixed(1)} frames/s`);
   }
