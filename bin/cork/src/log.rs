@@ -20,6 +20,7 @@ use writer::{Output, WriterThread};
 
 mod journal;
 mod line;
+mod page;
 mod writer;
 
 /// The running log. What is still on its way is written when this is dropped.

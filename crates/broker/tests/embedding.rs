@@ -105,8 +105,8 @@ struct OnlyProven;
 
 impl Hooks for OnlyProven {
     fn connect(&self, client: &Who<'_>, _connect: &Connect<'_>) -> Result<(), Refusal> {
-        match (client.user_name, client.proven, client.peer) {
-            (Some("gateway"), true, "in-process") => Ok(()),
+        match (client.user_name, client.proven, client.peer.is_some_and(|peer| peer.is("in-process"))) {
+            (Some("gateway"), true, true) => Ok(()),
             other => Err(Refusal::not_authorized(format!("{other:?}"))),
         }
     }

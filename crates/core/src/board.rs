@@ -18,7 +18,7 @@ use slab::Slab;
 use crate::{
     accounts::Accounts,
     config::{ShardConfig, Users},
-    conn::{Answer, Conn, Dirty, Held, Holds, SessionIx, Stage},
+    conn::{Answer, Conn, Dirty, Holds, SessionIx, Stage},
     drops::Droppers,
     event::Event,
     filters::Filters,
@@ -290,14 +290,12 @@ impl Board {
         let relies_on_store = ticket.is_some();
         let ticket = ticket.unwrap_or(Ticket(0));
         let Some(conn) = self.conn_at(index) else { return 0 };
-        if !relies_on_store && waits == 0 && conn.held.is_empty() {
+        if !relies_on_store && waits == 0 && conn.held().len() == 0 {
             self.give(index, answer);
             return 0;
         }
-        conn.held_numbers += 1;
-        let number = conn.held_numbers;
-        conn.held.push_back(Held { ticket, waits: Waits::of(waits), number, answer });
-        let (id, many) = (conn.id, conn.held.len() >= HELD_MAX);
+        let number = conn.keep_answer(ticket, Waits::of(waits), answer);
+        let (id, many) = (conn.id, conn.held().len() >= HELD_MAX);
         if relies_on_store && self.waiting.back() != Some(&(ticket, id)) {
             self.waiting.push_back((ticket, id));
         }
@@ -358,15 +356,11 @@ impl Board {
         let (stored, mut connack) = (self.stored, false);
         loop {
             let Some(conn) = self.conn(id) else { return connack };
-            let ready = conn.held.front().is_some_and(|held| held.ticket <= stored && held.waits.is_over());
-            if !ready {
-                break;
-            }
-            let Some(held) = conn.held.pop_front() else { break };
-            connack |= matches!(held.answer, Answer::ConnAck(_));
-            self.give(id.index, held.answer);
+            let Some(answer) = conn.take_answer(stored) else { break };
+            connack |= matches!(answer, Answer::ConnAck(_));
+            self.give(id.index, answer);
         }
-        if self.conn(id).is_some_and(|conn| conn.held.len() < HELD_MAX / 2) {
+        if self.conn(id).is_some_and(|conn| conn.held().len() < HELD_MAX / 2) {
             self.unhold(id.index, Holds::STORE);
         }
         connack

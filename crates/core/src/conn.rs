@@ -7,7 +7,7 @@ use cork_proto::{AliasIn, AliasOut, Inbound, Time};
 use cork_store::Ticket;
 
 use crate::{
-    config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, rate::Rate,
+    config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, peer::Peer, rate::Rate,
     rights::Denials, waits::Waits,
 };
 
@@ -44,11 +44,19 @@ pub(crate) enum Stage {
     /// CONNECT came; the access port or the mesh is being asked.
     Authenticating(Box<Authenticating>),
     /// CONNECT came, but the Session's home is another shard.
-    Moving { shard: u16, packet: Vec<u8> },
+    Moving(Box<Moving>),
     /// A Session is attached. Until CONNACK is on its way (`connack_sent`), nothing else is sent or read.
     Connected { connack_sent: bool },
     /// What waits is sent, then the connection is closed. Input is ignored.
     Closing,
+}
+
+/// A CONNECT on its way to the shard it belongs to.
+#[derive(Debug)]
+pub(crate) struct Moving {
+    pub(crate) shard: u16,
+    /// The whole packet.
+    pub(crate) packet: Vec<u8>,
 }
 
 /// A CONNECT that waits for an answer.
@@ -138,6 +146,44 @@ pub(crate) enum Answer {
     ConnAck(Box<[u8]>),
 }
 
+/// Answers of one connection that wait, numbered without gaps.
+#[derive(Debug, Default)]
+pub(crate) struct HeldLine {
+    line: VecDeque<Held>,
+    /// How many were ever held.
+    numbers: u64,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// What the rights refused it and was reported; `None`: nothing.
+    pub(crate) denials: Option<Box<Denials>>,
+    /// Method of the enhanced authentication in force.
+    pub(crate) auth_method: Option<Box<str>>,
+    /// User name that a layer below MQTT has proven.
+    pub(crate) proven_user: Option<Box<str>>,
+    /// A long SUBSCRIBE or UNSUBSCRIBE that is being seen to.
+    pub(crate) list: Option<Box<LongList>>,
+}
+
+/// How an unfinished packet gets on.
+#[derive(Debug)]
+pub(crate) struct Half {
+    /// How far it was when it was looked at last; 0: not yet.
+    pub(crate) bytes: usize,
+    /// How far it was when it counted for Keep Alive last.
+    pub(crate) heard_bytes: usize,
+    /// When that is looked at again; [`Time::NEVER`]: nothing is unfinished.
+    pub(crate) until: Time,
+}
+
+impl Default for Half {
+    fn default() -> Self {
+        Self { bytes: 0, heard_bytes: 0, until: Time::NEVER }
+    }
+}
+
 /// What went in and out of a connection.
 #[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct Traffic {
@@ -149,7 +195,7 @@ pub(crate) struct Traffic {
     pub(crate) bytes_out: u64,
 }
 
-/// One Network Connection.
+/// One Network Connection. There may be a million that say nothing: what few of them need stands behind a pointer.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) id: ConnId,
@@ -165,8 +211,6 @@ pub(crate) struct Conn {
     pub(crate) unread: bool,
     /// CONNECT allows Reason Strings everywhere (5.0 3.1.2.11.7).
     pub(crate) problem_information: bool,
-    /// What the rights refused it and was reported; `None`: nothing.
-    pub(crate) denials: Option<Box<Denials>>,
     /// Seconds; 0: no keep alive.
     pub(crate) keep_alive: u16,
     pub(crate) opened: Time,
@@ -185,15 +229,11 @@ pub(crate) struct Conn {
     pub(crate) packet_bytes_max: u32,
     pub(crate) alias_in: Option<Box<AliasIn>>,
     pub(crate) alias_out: Option<Box<AliasOut>>,
-    /// Method of the enhanced authentication in force.
-    pub(crate) auth_method: Option<Box<str>>,
     /// An AUTH exchange is running (at CONNECT, or again later).
     pub(crate) exchanging: bool,
-    pub(crate) held: VecDeque<Held>,
-    pub(crate) held_numbers: u64,
-    pub(crate) peer: Box<str>,
-    /// User name that a layer below MQTT has proven.
-    pub(crate) proven_user: Option<Box<str>>,
+    /// There since an answer had to wait.
+    held: Option<Box<HeldLine>>,
+    pub(crate) peer: Peer,
     /// It is a part of the broker itself.
     pub(crate) inside: bool,
     /// By its Protocol Level it is a bridge of 3.1 or 3.1.1.
@@ -202,20 +242,15 @@ pub(crate) struct Conn {
     pub(crate) facts: bool,
     /// What counts of it towards the budget of those who are not logged in.
     pub(crate) strange_bytes: usize,
-    /// How far an unfinished packet was when it was looked at last; 0: not yet.
-    pub(crate) half_bytes: usize,
-    /// How far it was when it counted for Keep Alive last.
-    pub(crate) heard_bytes: usize,
-    /// When that is looked at again; [`Time::NEVER`]: nothing is unfinished.
-    pub(crate) half_until: Time,
-    /// A long SUBSCRIBE or UNSUBSCRIBE that is being seen to.
-    pub(crate) list: Option<Box<LongList>>,
+    /// There since a packet did not come in one piece.
+    pub(crate) half: Option<Box<Half>>,
+    rare: Option<Box<Rare>>,
     /// `None` until a rate holds for it.
     pub(crate) rate: Option<Box<Rate>>,
 }
 
 impl Conn {
-    pub(crate) fn new(id: ConnId, peer: Box<str>, now: Time) -> Self {
+    pub(crate) fn new(id: ConnId, peer: Peer, now: Time) -> Self {
         Self {
             id,
             version: ProtocolVersion::V311,
@@ -227,7 +262,6 @@ impl Conn {
             holds: Holds::default(),
             unread: false,
             problem_information: true,
-            denials: None,
             keep_alive: 0,
             opened: now,
             last_seen: now,
@@ -243,20 +277,15 @@ impl Conn {
             packet_bytes_max: u32::MAX,
             alias_in: None,
             alias_out: None,
-            auth_method: None,
             exchanging: false,
-            held: VecDeque::new(),
-            held_numbers: 0,
+            held: None,
             peer,
-            proven_user: None,
             inside: false,
             bridge: false,
             facts: false,
             strange_bytes: 0,
-            half_bytes: 0,
-            heard_bytes: 0,
-            half_until: Time::NEVER,
-            list: None,
+            half: None,
+            rare: None,
             rate: None,
         }
     }
@@ -271,15 +300,86 @@ impl Conn {
         }
     }
 
+    #[inline]
+    fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    /// What few connections have, to be changed.
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The method of the enhanced authentication in force.
+    pub(crate) fn auth_method(&self) -> Option<&str> {
+        self.rare()?.auth_method.as_deref()
+    }
+
+    /// The user name that a layer below MQTT has proven.
+    pub(crate) fn proven_user(&self) -> Option<&str> {
+        self.rare()?.proven_user.as_deref()
+    }
+
+    /// A long SUBSCRIBE or UNSUBSCRIBE is being seen to.
+    #[inline]
+    pub(crate) fn has_list(&self) -> bool {
+        self.rare().is_some_and(|rare| rare.list.is_some())
+    }
+
+    /// Ends the long SUBSCRIBE or UNSUBSCRIBE.
+    pub(crate) fn take_list(&mut self) -> Option<Box<LongList>> {
+        self.rare.as_mut()?.list.take()
+    }
+
+    /// The rights changed: what they refuse is worth a report again.
+    pub(crate) fn forget_denials(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.denials = None;
+        }
+    }
+
+    /// Answers that wait.
+    #[inline]
+    pub(crate) fn held(&self) -> impl ExactSizeIterator<Item = &Held> {
+        self.held.as_ref().map(|held| held.line.iter()).unwrap_or_default()
+    }
+
+    /// The number that the next answer that waits gets.
+    pub(crate) fn next_held_number(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.numbers) + 1
+    }
+
+    /// Lets an answer wait; returns its number.
+    pub(crate) fn keep_answer(&mut self, ticket: Ticket, waits: Waits, answer: Answer) -> u64 {
+        let held = self.held.get_or_insert_default();
+        held.numbers += 1;
+        held.line.push_back(Held { ticket, waits, number: held.numbers, answer });
+        held.numbers
+    }
+
+    /// Takes the first answer if it waits for nothing any more.
+    pub(crate) fn take_answer(&mut self, stored: Ticket) -> Option<Answer> {
+        let line = &mut self.held.as_mut()?.line;
+        line.pop_front_if(|held| held.ticket <= stored && held.waits.is_over()).map(|held| held.answer)
+    }
+
+    /// Nobody waits for its answers any more.
+    pub(crate) fn drop_answers(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.line.clear();
+        }
+    }
+
     /// An answer that waits, by its number: they are numbered without gaps.
     pub(crate) fn held_by_number(&mut self, number: u64) -> Option<&mut Held> {
-        let first = self.held.front()?.number;
-        self.held.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
+        let line = &mut self.held.as_mut()?.line;
+        let first = line.front()?.number;
+        line.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
     /// Whether it comes from the program the broker is part of, as the driver names it.
     pub(crate) fn is_of_program(&self) -> bool {
-        self.inside || &*self.peer == "in-process"
+        self.inside || self.peer.is("in-process")
     }
 
     /// Whether messages may be sent to it.

@@ -10,8 +10,9 @@ use cork_proto::PeerError;
 use cork_store::{Facts, Proof};
 
 use crate::{
+    Peer,
     config::Door,
-    conn::{Authenticating, Holds, NO_SESSION, Stage},
+    conn::{Authenticating, Holds, Moving, NO_SESSION, Stage},
     event::{Ended, Refused},
     io::{AuthOutcome, Claim, ConnId, Output},
     refuse::RESERVED,
@@ -31,10 +32,12 @@ pub(crate) struct Admission {
 
 impl Shard {
     /// The layers below MQTT know who it is.
-    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Box<str>, user: Option<Box<str>>, inside: bool) {
+    pub(crate) fn on_identified(&mut self, id: ConnId, peer: Peer, user: Option<Box<str>>, inside: bool) {
         if let Some(conn) = self.board.conn(id).filter(|conn| matches!(conn.stage, Stage::AwaitConnect)) {
             conn.peer = peer;
-            conn.proven_user = user;
+            if user.is_some() {
+                conn.rare_mut().proven_user = user;
+            }
             conn.inside = inside;
         }
     }
@@ -65,7 +68,7 @@ impl Shard {
         let home = home_shard(&client_id, shards, seed);
         if home != shard {
             if let Some(conn) = self.board.conn(id) {
-                conn.stage = Stage::Moving { shard: home, packet: packet.to_vec() };
+                conn.stage = Stage::Moving(Box::new(Moving { shard: home, packet: packet.to_vec() }));
             }
             return Flow::Stop;
         }
@@ -97,14 +100,14 @@ impl Shard {
             let begin = Some((method.into(), client_id.clone()));
             self.wait_for_answer(id, Authenticating::new(packet, client_id, assigned));
             if let Some(conn) = self.board.conn(id) {
-                conn.auth_method = Some(method.into());
+                conn.rare_mut().auth_method = Some(method.into());
                 conn.exchanging = true;
             }
             self.board.outputs.push_back(Output::Exchange { conn: id, begin, data });
             return Flow::Stop;
         }
         let inside = self.board.conn(id).is_some_and(|conn| conn.inside);
-        let proven = self.board.conn(id).and_then(|conn| conn.proven_user.clone());
+        let proven = self.board.conn(id).and_then(|conn| conn.proven_user().map(Box::from));
         let admitted = match self.board.users.door {
             _ if inside || proven.is_some() => true,
             Door::Open => true,
@@ -133,7 +136,7 @@ impl Shard {
             user_name: connect.user_name.map(str::to_owned),
             password: connect.password.map(<[u8]>::to_vec),
             client_id: client_id.to_string(),
-            peer: peer.into_string(),
+            peer: peer.to_string(),
         });
         self.wait_for_answer(id, Authenticating::new(packet, client_id, assigned));
         self.board.outputs.push_back(Output::Authenticate { conn: id, credentials });
@@ -198,7 +201,7 @@ impl Shard {
         match outcome {
             AuthOutcome::Allowed { user, data } => {
                 conn.exchanging = false;
-                let certified = conn.proven_user.clone().filter(|_| user.is_none());
+                let certified = conn.proven_user().filter(|_| user.is_none()).map(Box::from);
                 let proof = if certified.is_some() { Proof::Connection } else { Proof::Users };
                 let user = user.or(certified);
                 let Some(waiting) = self.take_waiting(id) else { return };
@@ -211,7 +214,7 @@ impl Shard {
                 self.admit_waiting(id, &waiting, &admission);
             }
             AuthOutcome::Denied { user } => {
-                let by_method = conn.auth_method.is_some();
+                let by_method = conn.auth_method().is_some();
                 let codes = [ReasonCode::BAD_USER_NAME_OR_PASSWORD, ReasonCode::NOT_AUTHORIZED];
                 self.refuse_waiting(id, codes[usize::from(by_method)], user.as_deref());
             }
@@ -256,7 +259,9 @@ impl Shard {
     /// AUTH: the next step of an exchange, or the first of a re-authentication (5.0 4.12.1).
     pub(crate) fn on_auth(&mut self, id: ConnId, auth: &Auth<'_>) -> Result<(), PeerError> {
         let Some(conn) = self.board.conn(id) else { return Ok(()) };
-        let Some(method) = conn.auth_method.clone() else { return Err(PeerError::UnexpectedAuth) };
+        let Some(method) = conn.auth_method().map(Box::<str>::from) else {
+            return Err(PeerError::UnexpectedAuth);
+        };
         if auth.properties.authentication_method() != Some(&method) {
             return Err(PeerError::AuthMethodChanged); // 5.0 [MQTT-4.12.0-5], [MQTT-4.12.1-1]
         }
@@ -313,7 +318,10 @@ impl Shard {
     }
 
     fn send_auth(&mut self, id: ConnId, reason: ReasonCode, data: Option<&[u8]>) {
-        let Some(method) = self.board.conn(id).and_then(|conn| conn.auth_method.clone()) else { return };
+        let Some(method) = self.board.conn(id).and_then(|conn| conn.auth_method().map(Box::<str>::from))
+        else {
+            return;
+        };
         let mut properties = PropertiesBuf::default();
         properties.push(Property::AuthenticationMethod(&method));
         if let Some(data) = data {
@@ -342,8 +350,8 @@ impl Shard {
     /// Sends a connection to the shard its Session lives on, with all that was read from it.
     pub(crate) fn finish_move(&mut self, id: ConnId) {
         let Some(conn) = self.board.conn(id) else { return };
-        let Stage::Moving { shard, packet } = &mut conn.stage else { return };
-        let (shard, mut bytes) = (*shard, std::mem::take(packet));
+        let Stage::Moving(moving) = &mut conn.stage else { return };
+        let (shard, mut bytes) = (moving.shard, std::mem::take(&mut moving.packet));
         bytes.append(&mut conn.inbox.take());
         self.forget(id);
         self.board.outputs.push_back(Output::Move { conn: id, shard, bytes });

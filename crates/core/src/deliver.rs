@@ -389,7 +389,7 @@ impl Board {
             let window = usize::from(conn.window);
             // Retained messages come after the SUBACK that announces them.
             let suback_waits =
-                conn.list.is_some() || conn.held.iter().any(|held| matches!(held.answer, Answer::Packet(_)));
+                conn.has_list() || conn.held().any(|held| matches!(held.answer, Answer::Packet(_)));
             if outgoing.inflight.is_resending() {
                 if !self.resend(six, index, window) {
                     return;

@@ -7,6 +7,7 @@ use cork_proto::{PeerError, Phase, Time};
 use cork_store::{Message, Record, SessionKey, Will};
 
 use crate::{
+    Peer,
     board::Timer,
     conn::{NO_SESSION, SessionIx, Stage},
     deliver::{Ask, Publication},
@@ -35,15 +36,15 @@ impl Shard {
     #[expect(clippy::needless_pass_by_value, reason = "callers make the cause on the spot")]
     pub(crate) fn end(&mut self, id: ConnId, cause: Ended) {
         let Some(conn) = self.board.conn(id) else { return };
-        if matches!(conn.stage, Stage::Closing | Stage::Moving { .. }) {
+        if matches!(conn.stage, Stage::Closing | Stage::Moving(_)) {
             return;
         }
         let before = std::mem::replace(&mut conn.stage, Stage::Closing);
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
         let (address, version) = (peer.clone(), conn.version);
         let opened = conn.opened;
-        conn.held.clear();
-        conn.list = None;
+        conn.drop_answers();
+        conn.take_list();
         drop(conn.inbox.take());
         match (&before, &cause) {
             (Stage::Connected { connack_sent: true }, _) => self.send_disconnect(id, &cause),
@@ -73,9 +74,9 @@ impl Shard {
         if session != NO_SESSION {
             if let Some(hooks) = &self.board.hooks {
                 let publisher = &self.board.sessions[session as usize].publisher;
-                hooks.disconnect(&Client::new(publisher, &address), &cause);
+                hooks.disconnect(&Client::new(publisher, Some(&address)), &cause);
             }
-            self.detach(session, &cause, address, version);
+            self.detach(session, &cause, &address, version);
         }
     }
 
@@ -140,7 +141,7 @@ impl Shard {
     }
 
     /// A Session loses its connection.
-    fn detach(&mut self, six: SessionIx, cause: &Ended, address: Box<str>, version: ProtocolVersion) {
+    fn detach(&mut self, six: SessionIx, cause: &Ended, address: &Peer, version: ProtocolVersion) {
         self.count_connected(-1);
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
@@ -254,7 +255,7 @@ impl Shard {
         let mut asked = hooks::Publication::of_will(message);
         // One that was published before the broker died went by the hooks then.
         let published = will.delay_seconds == WILL_PUBLISHED;
-        if !published && let Err(refusal) = self.board.ask_publish(&publisher, "", &mut asked) {
+        if !published && let Err(refusal) = self.board.ask_publish(&publisher, None, &mut asked) {
             self.board.stats.denied_publish += 1;
             return self.board.event_denied(&publisher, Denied::Publish(&message.topic), Some(&refusal));
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use cork_packet::{ProtocolVersion, ReasonCode};
 use cork_proto::PeerError;
 
+use crate::Peer;
+
 /// Why a Network Connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,7 +24,7 @@ pub enum Ended {
     /// Another connection took the Session over (3.1.1 [MQTT-3.1.4-2], 5.0 [MQTT-3.1.4-3]).
     TakenOver {
         /// Address of the new connection.
-        by: Box<str>,
+        by: Peer,
     },
     /// The peer broke a rule.
     Rule(PeerError),
@@ -107,7 +109,7 @@ pub enum Event {
         /// User Name.
         user_name: Option<Box<str>>,
         /// Address.
-        peer: Box<str>,
+        peer: Peer,
         /// Version it speaks.
         version: ProtocolVersion,
         /// Keep Alive in force, seconds.
@@ -120,7 +122,7 @@ pub enum Event {
         /// Client Identifier; empty when CONNECT never came.
         client_id: Box<str>,
         /// Address.
-        peer: Box<str>,
+        peer: Peer,
         /// Why.
         cause: Ended,
         /// How long it lasted.
@@ -165,9 +167,9 @@ pub enum Event {
         /// Client Identifier.
         client_id: Box<str>,
         /// Address of the connection that was ended.
-        old: Box<str>,
+        old: Peer,
         /// Address of the connection that took over.
-        new: Box<str>,
+        new: Peer,
     },
     /// The first message was dropped for a Session because its queue is full. Further ones are counted only.
     QueueFull {
@@ -210,7 +212,7 @@ pub enum Event {
         /// Client Identifier.
         client_id: Box<str>,
         /// Address.
-        peer: Box<str>,
+        peer: Peer,
     },
     /// The store failed; acknowledgements that rely on it are not given.
     StoreFailed {

@@ -15,7 +15,7 @@ use crate::{board::Board, conn::SessionIx, presence};
 
 pub use cork_packet::{Connect, Properties, ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
 
-pub use crate::event::Ended;
+pub use crate::{event::Ended, peer::Peer};
 
 /// What a program wants to be asked and told. One value serves all shards, so it is called by several threads at once.
 ///
@@ -82,12 +82,12 @@ pub struct Client<'a> {
     pub user_name: Option<&'a str>,
     /// Whether the user database, a certificate or the program itself vouches for the User Name.
     pub proven: bool,
-    /// Where it connects from; empty if it has no connection, as when its Will is published.
-    pub peer: &'a str,
+    /// Where it connects from; `None` if it has no connection, as when its Will is published.
+    pub peer: Option<&'a Peer>,
 }
 
 impl<'a> Client<'a> {
-    pub(crate) fn new(publisher: &'a Publisher, peer: &'a str) -> Self {
+    pub(crate) fn new(publisher: &'a Publisher, peer: Option<&'a Peer>) -> Self {
         Self {
             client_id: &publisher.client_id,
             user_name: publisher.user_name.as_deref(),
@@ -217,7 +217,7 @@ impl Board {
     pub(crate) fn ask_publish(
         &self,
         publisher: &Publisher,
-        peer: &str,
+        peer: Option<&Peer>,
         publication: &mut Publication<'_>,
     ) -> Result<(), Refusal> {
         let Some(hooks) = &self.hooks else { return Ok(()) };
@@ -261,9 +261,9 @@ impl Board {
         withheld
     }
 
-    /// Where the connection in a slot comes from; empty if there is none.
-    pub(crate) fn peer_of(&self, index: u32) -> &str {
-        self.conns.get(index as usize).and_then(Option::as_ref).map_or("", |conn| &*conn.peer)
+    /// Where the connection in a slot comes from.
+    pub(crate) fn peer_of(&self, index: u32) -> Option<&Peer> {
+        self.conns.get(index as usize).and_then(Option::as_ref).map(|conn| &conn.peer)
     }
 }
 

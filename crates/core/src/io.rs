@@ -7,7 +7,7 @@ use cork_store::{
     Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, SessionKey, StoreError, Ticket,
 };
 
-use crate::{Event, FilterCounts, Parcel, Pressure, Settings, Stats, Tally, Users};
+use crate::{Event, FilterCounts, Parcel, Peer, Pressure, Settings, Stats, Tally, Users};
 
 /// One Network Connection, named by the driver: a slot and how often the slot was used before.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,14 +26,14 @@ pub enum Input<'a> {
         /// The driver's name for the connection.
         conn: ConnId,
         /// Address text.
-        peer: Box<str>,
+        peer: Peer,
     },
     /// What the layers below MQTT found out, before the first bytes.
     Identified {
         /// About whom.
         conn: ConnId,
         /// The true address text, where a balancer stands between.
-        peer: Box<str>,
+        peer: Peer,
         /// The user name that a client certificate proves. It is the User Name, whatever CONNECT says, and nobody is
         /// asked for a password.
         user: Option<Box<str>>,

@@ -55,6 +55,7 @@ mod lanes;
 mod list;
 mod outbuf;
 mod parcel;
+mod peer;
 mod peers;
 mod presence;
 mod pressure;
@@ -88,6 +89,7 @@ pub use filters::{Attachment, FilterCounts, FilterTable, Who};
 pub use history::HistoryTable;
 pub use io::{AuthOutcome, Batch, Claim, ConnId, Health, Input, Item, Output, TurnedAway, Waiter};
 pub use parcel::Parcel;
+pub use peer::Peer;
 pub use pressure::Pressure;
 pub use query::{
     Answer, ConnectionView, Query, Reader, RetainedView, SessionView, SubscriptionPlace, SubscriptionView,

@@ -60,7 +60,7 @@ impl Shard {
         }
         let filters = filters[filters.len() - left.bytes..].to_vec();
         if let Some(conn) = self.board.conn(id) {
-            conn.list = Some(Box::new(LongList { list, filters, at: 0, left: left.count }));
+            conn.rare_mut().list = Some(Box::new(LongList { list, filters, at: 0, left: left.count }));
             self.board.lists.push_back(id);
             self.board.hold(id.index, Holds::LIST);
         }
@@ -78,13 +78,13 @@ impl Shard {
     fn go_on_with_list(&mut self, id: ConnId) {
         let Some(conn) = self.board.conn(id) else { return };
         let six = conn.session;
-        let Some(mut long) = conn.list.take() else { return };
+        let Some(mut long) = conn.take_list() else { return };
         let LongList { list, filters, at, left } = &mut *long;
         let rest = self.go_through(six, list, &filters[*at..], *left);
         (*at, *left) = (filters.len() - rest.bytes, rest.count);
         if rest.count > 0 {
             if let Some(conn) = self.board.conn(id) {
-                conn.list = Some(long);
+                conn.rare_mut().list = Some(long);
                 self.board.lists.push_back(id);
             }
             return;

@@ -19,6 +19,7 @@ use cork_proto::PeerError;
 use cork_store::{Message, Proof, Record, Ticket, WallTime};
 
 use crate::{
+    Peer,
     board::Timer,
     conn::SessionIx,
     connect::broker_publisher,
@@ -162,7 +163,7 @@ impl Shard {
                 expires: None,
             };
             if let Some(conn) = self.board.conn_at(conn) {
-                facts.address = conn.peer.clone();
+                facts.address = conn.peer.to_string().into();
                 facts.protocol = name_of(conn.version);
             } else if self.presence.pending.contains_key(&client_id) {
                 continue; // how it left is known
@@ -192,7 +193,7 @@ impl Shard {
             return;
         }
         let Some(conn) = self.board.conn(id) else { return };
-        let (address, protocol) = (conn.peer.clone(), name_of(conn.version));
+        let (address, protocol) = (conn.peer.to_string().into(), name_of(conn.version));
         let session = &self.board.sessions[six as usize];
         let (since, session_expiry) = (session.since, session.expiry_seconds);
         let reason = "connected";
@@ -203,13 +204,7 @@ impl Shard {
     }
 
     /// A client is gone; `address` is where it was.
-    pub(crate) fn left(
-        &mut self,
-        six: SessionIx,
-        address: Box<str>,
-        version: ProtocolVersion,
-        cause: &Ended,
-    ) {
+    pub(crate) fn left(&mut self, six: SessionIx, address: &Peer, version: ProtocolVersion, cause: &Ended) {
         if !self.board.config.presence {
             return;
         }
@@ -217,6 +212,7 @@ impl Shard {
         let (since, session_expiry) = (session.since, session.expiry_seconds);
         let (protocol, reason) = (name_of(version), reason_of(cause));
         let expires = self.presence_expiry(six);
+        let address = address.to_string().into();
         let facts =
             Facts { online: false, since, address, protocol, reason, session_expiry, epoch: 0, expires };
         self.change_presence(six, facts);

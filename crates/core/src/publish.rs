@@ -170,7 +170,7 @@ impl Shard {
         if let Some((number, ticket)) = gather {
             (publication.once, publication.ask) = (Some(ticket), Ask::Records(number));
         } else if let Some(conn) = self.board.conn(id) {
-            let waiter = Waiter::Answer { conn: id, number: conn.held_numbers + 1 };
+            let waiter = Waiter::Answer { conn: id, number: conn.next_held_number() };
             publication.ask = Ask::Stored(waiter);
             publication.once = (exactly && session_persistent).then_some(self.board.ticket);
         }

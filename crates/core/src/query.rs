@@ -326,7 +326,7 @@ impl Shard {
     fn has_part(&self, session: &Session, part: &str) -> bool {
         let address = || {
             let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
-            conn.is_some_and(|conn| conn.peer.contains(part))
+            conn.is_some_and(|conn| conn.peer.to_string().contains(part))
         };
         session.client_id().contains(part)
             || session.publisher.user_name.as_deref().is_some_and(|user| user.contains(part))
@@ -341,7 +341,7 @@ impl Shard {
         let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
         let connection = conn.map(|conn| ConnectionView {
             conn: conn.id,
-            address: conn.peer.clone(),
+            address: conn.peer.to_string().into(),
             carrier: None,
             version: conn.version,
             keep_alive: conn.keep_alive,

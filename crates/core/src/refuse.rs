@@ -72,7 +72,7 @@ impl Shard {
         let Stage::Authenticating(waiting) = &conn.stage else { return Refused::new("", None, code) };
         let connect = decode_connect(&waiting.packet);
         let said = connect.as_ref().ok().and_then(|connect| connect.user_name);
-        Refused::new(&waiting.client_id, user.or(conn.proven_user.as_deref()).or(said), code)
+        Refused::new(&waiting.client_id, user.or(conn.proven_user()).or(said), code)
     }
 
     /// Ends a connection that was let in and failed to prove itself again.

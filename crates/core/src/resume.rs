@@ -303,7 +303,7 @@ impl Shard {
     ) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum, keep_alive) = (conn.version, conn.packet_bytes_max, conn.keep_alive);
-        let method = conn.auth_method.clone();
+        let method = conn.auth_method().map(Box::<str>::from);
         let facts =
             Facts { connect, client_id, assigned, expiry, keep_alive, method: method.as_deref(), admission };
         // 3.1 knows no Session Present; its clients expect a zero there.

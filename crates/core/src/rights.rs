@@ -73,7 +73,7 @@ impl Board {
     fn report(&mut self, index: u32, publisher: &Publisher, denied: Denied<'_>, by: Option<&Refusal>) {
         let seed = self.config.seed;
         let Some(conn) = self.conn_at(index) else { return };
-        if conn.denials.get_or_insert_default().is_new(|| denied.hash(seed)) {
+        if conn.rare_mut().denials.get_or_insert_default().is_new(|| denied.hash(seed)) {
             self.event_denied(publisher, denied, by);
         }
     }
@@ -180,7 +180,7 @@ impl Shard {
         self.board.rights = rights;
         // What the new rights refuse is worth a line even from a client of which the old ones had one.
         for conn in self.board.conns.iter_mut().flatten() {
-            conn.denials = None;
+            conn.forget_denials();
         }
     }
 

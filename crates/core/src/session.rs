@@ -113,6 +113,39 @@ pub(crate) struct Own {
     pub(crate) record: Box<str>,
 }
 
+/// Subscriptions with a filter, by their text. Few Sessions have any, and those that have none pay a pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Filtered(Option<Box<BTreeMap<Box<str>, Own>>>);
+
+static NONE_FILTERED: BTreeMap<Box<str>, Own> = BTreeMap::new();
+
+impl Filtered {
+    pub(crate) fn insert(&mut self, text: Box<str>, own: Own) {
+        self.0.get_or_insert_default().insert(text, own);
+    }
+
+    pub(crate) fn remove(&mut self, text: &str) -> Option<Own> {
+        let map = self.0.as_mut()?;
+        let own = map.remove(text);
+        if map.is_empty() {
+            self.0 = None;
+        }
+        own
+    }
+
+    pub(crate) fn into_values(self) -> impl Iterator<Item = Own> {
+        self.0.into_iter().flat_map(|map| map.into_values())
+    }
+}
+
+impl std::ops::Deref for Filtered {
+    type Target = BTreeMap<Box<str>, Own>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().unwrap_or(&NONE_FILTERED)
+    }
+}
+
 /// A Session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -132,7 +165,7 @@ pub(crate) struct Session {
     pub(crate) expires: Time,
     pub(crate) subscriptions: Subscriptions,
     /// Those with a filter, by their text. A shared one is among the others, too.
-    pub(crate) filtered: BTreeMap<Box<str>, Own>,
+    pub(crate) filtered: Filtered,
     pub(crate) will: Option<Box<Will>>,
     /// When the Will goes out, while it is due but delayed.
     pub(crate) will_at: Time,
@@ -166,7 +199,7 @@ impl Session {
             spilled: false,
             expires: Time::NEVER,
             subscriptions: Subscriptions::default(),
-            filtered: BTreeMap::new(),
+            filtered: Filtered::default(),
             will: None,
             will_at: Time::NEVER,
             will_restored: false,

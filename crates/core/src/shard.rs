@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::{
+    Peer,
     backlog::Backlogs,
     board::{Board, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES, Timer},
     config::ShardConfig,
@@ -261,7 +262,7 @@ impl Shard {
         stats
     }
 
-    fn on_opened(&mut self, id: ConnId, peer: Box<str>) {
+    fn on_opened(&mut self, id: ConnId, peer: Peer) {
         let index = id.index as usize;
         if self.board.conns.len() <= index {
             self.board.conns.resize_with(index + 1, || None);
@@ -289,7 +290,9 @@ impl Shard {
         {
             self.board.output_bytes -= conn.out.len();
             self.board.strange_bytes -= conn.strange_bytes;
-            self.board.timers.remove(&(conn.half_until, Timer::HalfPacket(id)));
+            if let Some(half) = conn.half {
+                self.board.timers.remove(&(half.until, Timer::HalfPacket(id)));
+            }
             if let Some(rate) = conn.rate {
                 self.board.timers.remove(&(rate.rests_until, Timer::Rate(id)));
             }
@@ -408,7 +411,7 @@ impl Shard {
             Stage::AwaitConnect => return self.on_connect(id, packet),
             Stage::Authenticating(_) => false,
             Stage::Connected { .. } => true,
-            Stage::Moving { .. } | Stage::Closing => return Flow::Stop,
+            Stage::Moving(_) | Stage::Closing => return Flow::Stop,
         };
         let raw = packet;
         let result = match decode(version, Receiver::Server, packet) {
@@ -557,7 +560,7 @@ impl Shard {
         let now = self.board.now;
         let Some(conn) = self.board.conn(id) else { return };
         match conn.stage {
-            Stage::Moving { .. } | Stage::Closing => {}
+            Stage::Moving(_) | Stage::Closing => {}
             Stage::AwaitConnect | Stage::Authenticating(_) => self.end(id, Ended::ConnectTimeout),
             Stage::Connected { .. } if conn.keep_alive == 0 => {}
             Stage::Connected { .. } => {

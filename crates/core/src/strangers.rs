@@ -26,7 +26,7 @@ impl Conn {
             Stage::AwaitConnect => self.inbox.capacity(),
             // Twice the packet: what is asked at the access port is a copy.
             Stage::Authenticating(waiting) => self.inbox.capacity() + 2 * waiting.packet.capacity(),
-            Stage::Moving { .. } | Stage::Connected { .. } | Stage::Closing => 0,
+            Stage::Moving(_) | Stage::Connected { .. } | Stage::Closing => 0,
         }
     }
 }
@@ -65,16 +65,17 @@ impl Shard {
         if !matches!(conn.stage, Stage::Connected { .. }) {
             return; // the CONNECT timeout holds
         }
+        let half = conn.half.get_or_insert_default();
         if anew {
-            (conn.half_bytes, conn.heard_bytes) = (0, 0);
+            (half.bytes, half.heard_bytes) = (0, 0);
         }
-        if conn.inbox.len() >= conn.heard_bytes + PROGRESS_BYTES {
+        if conn.inbox.len() >= half.heard_bytes + PROGRESS_BYTES {
             // A long packet on a slow link is a sign of life; a byte now and then is not.
-            (conn.heard_bytes, conn.last_seen) = (conn.inbox.len(), now);
+            (half.heard_bytes, conn.last_seen) = (conn.inbox.len(), now);
         }
-        if conn.half_until == Time::NEVER {
-            conn.half_until = now + patience;
-            let until = conn.half_until;
+        if half.until == Time::NEVER {
+            half.until = now + patience;
+            let until = half.until;
             self.board.at(until, Timer::HalfPacket(id));
         }
     }
@@ -82,18 +83,19 @@ impl Shard {
     /// Looks whether the packet that was begun has grown. One timer serves many packets: it is not moved for each.
     pub(crate) fn on_half_packet_timer(&mut self, id: ConnId) {
         let (now, patience) = (self.board.now, self.board.config.limits.packet_timeout);
-        let Some(conn) = self.board.conn(id).filter(|conn| conn.half_until <= now) else { return };
-        conn.half_until = Time::NEVER;
+        let Some(conn) = self.board.conn(id) else { return };
+        let Some(half) = conn.half.as_mut().filter(|half| half.until <= now) else { return };
+        half.until = Time::NEVER;
         if conn.inbox.is_empty() || conn.holds.any() || !matches!(conn.stage, Stage::Connected { .. }) {
             return;
         }
-        let (bytes, before) = (conn.inbox.len(), conn.half_bytes);
+        let (bytes, before) = (conn.inbox.len(), half.bytes);
         if before != 0 && bytes < before + PROGRESS_BYTES {
             return self.end(id, Ended::PacketTimeout);
         }
-        conn.half_bytes = bytes;
-        conn.half_until = now + patience;
-        let until = conn.half_until;
+        half.bytes = bytes;
+        half.until = now + patience;
+        let until = half.until;
         self.board.at(until, Timer::HalfPacket(id));
     }
 }

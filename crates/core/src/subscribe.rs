@@ -121,7 +121,7 @@ impl Shard {
         let bytes = self.suback(id, list);
         // Asked also when the others were told nothing new: what somebody else's SUBSCRIBE of the same filter told them
         // may still be on its way, and SUBACK says that nothing is missed from now on.
-        let number = self.board.conn(id).map_or(0, |conn| conn.held_numbers + 1);
+        let number = self.board.conn(id).map_or(0, |conn| conn.next_held_number());
         let waits = self.ask_others(Waiter::Answer { conn: id, number });
         if let Some(six) = self.board.conn(id).map(|conn| conn.session) {
             self.name_replays(six, number);

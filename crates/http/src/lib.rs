@@ -61,5 +61,5 @@ mod trace;
 mod users;
 
 pub use host::{Host, Letter, LettersPage};
-pub use logbook::{LogBook, LogLine};
+pub use logbook::{Keep, LogBook, LogLine};
 pub use server::{Server, Surroundings};

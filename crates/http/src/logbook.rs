@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,8 +11,6 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-/// Lines that are kept.
-const LINES_MAX: usize = 1000;
 /// Lines a slow reader may be behind before it loses some.
 const BEHIND_MAX: usize = 256;
 
@@ -29,19 +28,26 @@ pub struct LogLine {
     /// What it says it of.
     #[schema(value_type = Object)]
     #[serde(serialize_with = "as_map")]
-    pub fields: Box<[(&'static str, Value)]>,
+    pub fields: Vec<(&'static str, Value)>,
 }
 
-// Pairs, not a map: a thousand lines are kept, and a tree is ten times as large.
+// Pairs, not a map: they stay in their order.
 fn as_map<S: Serializer>(fields: &[(&'static str, Value)], to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(fields.iter().map(|(name, value)| (name, value)))
+}
+
+/// A line as its writer keeps it. Thousands may be written in a second, and few are ever looked at: only those are made
+/// into words.
+pub trait Keep: fmt::Debug + Send + Sync {
+    /// The line.
+    fn to_line(&self) -> LogLine;
 }
 
 /// The last lines. Clones are handles of the same one.
 #[derive(Clone, Debug)]
 pub struct LogBook {
-    lines: Arc<Mutex<VecDeque<Arc<LogLine>>>>,
-    fresh: broadcast::Sender<Arc<LogLine>>,
+    lines: Arc<Mutex<VecDeque<Arc<dyn Keep>>>>,
+    fresh: broadcast::Sender<Arc<dyn Keep>>,
 }
 
 impl Default for LogBook {
@@ -51,38 +57,34 @@ impl Default for LogBook {
 }
 
 impl LogBook {
-    /// Notes a line of this time (RFC 3339). Never waits for a reader.
-    pub fn push(
-        &self,
-        time: String,
-        level: &'static str,
-        subsystem: &'static str,
-        message: String,
-        fields: Vec<(&'static str, Value)>,
-    ) {
-        let line = Arc::new(LogLine { time, level, subsystem, message, fields: fields.into() });
+    /// How many lines it keeps: of more that come at once, the last ones will do.
+    pub const LINES_MAX: usize = 1000;
+
+    /// Notes a line. Never waits for a reader.
+    pub fn push(&self, line: Arc<dyn Keep>) {
         let mut lines = self.lines();
-        if lines.len() == LINES_MAX {
+        if lines.len() == Self::LINES_MAX {
             lines.pop_front();
         }
         lines.push_back(Arc::clone(&line));
         let _ = self.fresh.send(line); // nobody may be looking
     }
 
-    fn lines(&self) -> MutexGuard<'_, VecDeque<Arc<LogLine>>> {
+    fn lines(&self) -> MutexGuard<'_, VecDeque<Arc<dyn Keep>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last lines that `wanted` takes, oldest first.
-    pub(crate) fn last(&self, limit: usize, wanted: impl Fn(&LogLine) -> bool) -> Vec<Arc<LogLine>> {
-        let lines = self.lines();
-        let mut found: Vec<_> = lines.iter().rev().filter(|line| wanted(line)).take(limit).cloned().collect();
+    pub(crate) fn last(&self, limit: usize, wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
+        let kept: Vec<_> = self.lines().iter().cloned().collect();
+        let lines = kept.iter().rev().map(|line| line.to_line());
+        let mut found: Vec<_> = lines.filter(wanted).take(limit).collect();
         found.reverse();
         found
     }
 
     /// What is written from now on.
-    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<LogLine>> {
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<dyn Keep>> {
         self.fresh.subscribe()
     }
 }

@@ -150,8 +150,7 @@ pub(crate) async fn log(
 ) -> Result<Json<Items<LogLine>>, Problem> {
     let filter = Filter { level, subsystem, search }.judge()?;
     let limit = crate::extract::limit(limit)?;
-    let lines = app.log.last(limit, |line| filter.takes(line));
-    Ok(Json(Items { items: lines.iter().map(|line| LogLine::clone(line)).collect() }))
+    Ok(Json(Items { items: app.log.last(limit, |line| filter.takes(line)) }))
 }
 
 /// Log lines as they are written, as Server-Sent Events: `line`; `skipped` if the reader is too slow.
@@ -171,8 +170,12 @@ pub(crate) async fn follow(
     let events = stream::unfold(state, |(mut lines, app, caller, filter, place)| async move {
         let event = loop {
             match lines.recv().await {
-                Ok(line) if filter.takes(&line) => break Event::default().event("line").json_data(&*line),
-                Ok(_) => {}
+                Ok(line) => {
+                    let line = line.to_line();
+                    if filter.takes(&line) {
+                        break Event::default().event("line").json_data(line);
+                    }
+                }
                 Err(RecvError::Lagged(missed)) => {
                     let missed = serde_json::json!({ "lines": missed });
                     break Event::default().event("skipped").json_data(missed);

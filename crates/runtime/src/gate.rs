@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use cork_core::Ended;
+use cork_core::{Ended, Peer};
 use cork_proto::Time;
 
 use book::Book;
@@ -144,9 +144,11 @@ impl Gate {
     }
 
     /// A connection ended. Returns whether that began a ban.
-    pub(crate) fn ended(&self, peer: &str, cause: &Ended, lasted: Duration, now: Time) -> bool {
+    pub(crate) fn ended(&self, peer: &Peer, cause: &Ended, lasted: Duration, now: Time) -> bool {
         let Some(fault) = fault(cause, lasted) else { return false };
-        let Some(site) = Site::of_peer(peer).filter(|site| self.holds_for(*site)) else { return false };
+        let Some(site) = Site::of_peer(&peer.to_string()).filter(|site| self.holds_for(*site)) else {
+            return false;
+        };
         let limits = self.limits();
         let (what, most) = match fault {
             Fault::Failure => ("connections that failed", limits.ban_failures),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod arrivals;
 mod carrier;
 mod change;
 mod connections;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use cork_core::{Ended, Event, Refused};
+use cork_core::{Ended, Event, Peer, Refused};
 use tracing::{debug, error, info, warn};
 
 /// Characters shown of a Client Identifier, user name, topic or filter.
@@ -120,8 +120,8 @@ pub(crate) fn log(event: &Event) {
 }
 
 /// Whether somebody is a part of the broker, or of the program around it: their coming and going is no news.
-fn is_of_program(peer: &str) -> bool {
-    matches!(peer, "inside" | "in-process")
+fn is_of_program(peer: &Peer) -> bool {
+    peer.is("inside") || peer.is("in-process")
 }
 
 fn is_usual(cause: &Ended) -> bool {
@@ -132,7 +132,7 @@ fn is_usual(cause: &Ended) -> bool {
 }
 
 /// A CONNECT that was refused, with the topic and rule of its Will where that was the reason.
-fn log_refused(client: &str, peer: &str, refused: &Refused) {
+fn log_refused(client: &str, peer: &Peer, refused: &Refused) {
     let (user, reason) = (user_of(&refused.user_name), short(&refused.why));
     let (user, reason) = (&*user, &*reason);
     match &refused.will {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedAway, Users};
+use cork_core::{Claim, ConnId, Event, Input, Output, Peer, Shard, ShardConfig, TurnedAway, Users};
 use cork_mesh::{Alone, Mesh};
 use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
 use cork_proto::Time;
@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::{
     access::{AccessDesk, Job, Question},
+    arrivals::Arrivals,
     carrier::add_carriers,
     connections::{Connections, Ending, Line},
     gate::{Entry, Gate, Site},
@@ -83,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) to_check: Vec<usize>,
     /// Accepting rests until then: there is no descriptor left.
     accept_rests_until: Option<Time>,
+    /// Who comes now comes in a crowd.
+    arrivals: Arrivals,
     /// That accepting rests was said; once is enough until somebody is accepted again.
     rest_reported: bool,
     /// Running enhanced authentications.
@@ -127,6 +130,7 @@ impl Worker {
             listeners: Vec::new(),
             to_check: Vec::new(),
             accept_rests_until: None,
+            arrivals: Arrivals::default(),
             rest_reported: false,
             exchanges: BTreeMap::new(),
             taps: Taps::default(),
@@ -179,6 +183,7 @@ impl Worker {
             || self.shard.transmits() > 0
             || accepting
             || !self.to_check.is_empty()
+            || self.arrivals.are_awaited(|| self.now())
         {
             return Some(Duration::ZERO);
         }
@@ -234,6 +239,7 @@ impl Worker {
         self.flush_all();
         self.carry_out(now);
         self.gate.pass_time(now);
+        self.arrivals.pass_time(now);
         while let Some(id) = self.connections.overdue(now) {
             self.drop_connection(id);
         }
@@ -357,6 +363,7 @@ impl Worker {
                 match listener.socket.accept() {
                     Ok((socket, peer)) => {
                         self.rest_reported = false;
+                        self.arrivals.count(now);
                         if !listener.wrap.proxy && !may_enter(&self.gate, &mut self.shard, peer.ip(), now) {
                             continue;
                         }
@@ -410,7 +417,7 @@ impl Worker {
 
     /// Takes a connection in, new or from another shard.
     fn adopt(&mut self, stream: Box<Stream>, bytes: &[u8], now: Time) {
-        let peer = peer_text(&stream);
+        let peer = peer_of(&stream);
         let id = self.connections.insert(stream);
         let slot = id.index as usize;
         let token = Token(CONNECTIONS + slot);
@@ -427,7 +434,7 @@ impl Worker {
         let user: Option<Box<str>> = connection.stream.user().map(Box::from);
         let inside = connection.stream.is_inside();
         if inside || user.is_some() {
-            let peer = peer_text(&connection.stream);
+            let peer = peer_of(&connection.stream);
             self.shard.handle(now, Input::Identified { conn: id, peer, user, inside });
         }
         if settled {
@@ -469,7 +476,7 @@ impl Worker {
                     }
                 }
                 if !was_settled && connection.stream.is_settled() {
-                    let peer = peer_text(&connection.stream);
+                    let peer = peer_of(&connection.stream);
                     let user = connection.stream.user().map(Box::from);
                     self.shard.handle(now, Input::Identified { conn: id, peer, user, inside: false });
                 }
@@ -763,10 +770,13 @@ fn may_enter(gate: &Gate, shard: &mut Shard, from: Option<IpAddr>, now: Time) ->
 }
 
 /// Who is at the other end, for the log and for limits per address.
-fn peer_text(stream: &Stream) -> Box<str> {
-    let peer = stream.peer();
-    // A balancer's address is not the client's.
-    if stream.is_behind_balancer() { format!("proxy {peer}").into() } else { peer.to_string().into() }
+fn peer_of(stream: &Stream) -> Peer {
+    match stream.peer() {
+        // A balancer's address is not the client's.
+        peer if stream.is_behind_balancer() => format!("proxy {peer}").into(),
+        cork_net::Peer::Net(address) => address.into(),
+        peer => peer.to_string().into(),
+    }
 }
 
 /// What a peer broke below MQTT, for the log.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cork_core::{
-    AuthOutcome, Batch, ConnId, Ended, Event, Health, Input, Output, Pressure, Stats, share_out,
+    AuthOutcome, Batch, ConnId, Ended, Event, Health, Input, Output, Peer, Pressure, Stats, share_out,
 };
 use cork_proto::Time;
 use cork_store::{Answer, Record, Recovered, SessionKey};
@@ -436,7 +436,7 @@ impl Net {
     }
 
     fn on_event(&mut self, now: Time, event: Event) {
-        let link_of = |peer: &str| peer.parse::<LinkIx>().unwrap_or(LinkIx::MAX);
+        let link_of = |peer: &Peer| peer.to_string().parse::<LinkIx>().unwrap_or(LinkIx::MAX);
         let notice = match event {
             Event::Connected { peer, session_present, .. } => {
                 Notice::Connected { link: link_of(&peer), session_present }

@@ -24,13 +24,14 @@ impl Journal {
         Ok(Self(socket))
     }
 
-    pub(super) fn put(&self, line: &Written) -> io::Result<()> {
+    pub(super) fn put(&self, line: &Written<'_>) -> io::Result<()> {
         self.0.send(&entry(line)).map(|_| ())
     }
 }
 
-fn entry(line: &Written) -> Vec<u8> {
-    let text = line.text.strip_suffix(b"\n").unwrap_or(&line.text);
+fn entry(line: &Written<'_>) -> Vec<u8> {
+    let text = line.text.as_bytes();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
     let mut entry = Vec::with_capacity(text.len() + 80);
     put_field(&mut entry, "PRIORITY", priority(line.level).to_string().as_bytes());
     put_field(&mut entry, "SYSLOG_IDENTIFIER", b"cork");
@@ -72,8 +73,8 @@ mod tests {
 
     use super::*;
 
-    fn line(text: &str) -> Written {
-        Written { level: Level::WARN, subsystem: "net", text: text.as_bytes().to_vec() }
+    fn line(text: &str) -> Written<'_> {
+        Written { level: Level::WARN, subsystem: "net", text }
     }
 
     #[test]

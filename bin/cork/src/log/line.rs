@@ -1,162 +1,14 @@
-//! One line of the log: what was said, noted where it happens; how it looks, made by the thread that writes it.
-//!
-//! Whoever logs is a shard with clients that wait, so a line costs it two allocations and no more text than its values.
+//! How a line of the log looks.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt::Write as _,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
-use tracing::{
-    Event, Level,
-    field::{Field, Visit},
-};
+use tracing::Level;
 
-/// What was said.
-#[derive(Debug)]
-pub(super) struct Line {
-    at: SystemTime,
-    pub(super) level: Level,
-    /// Of the subsystem, or the crate that forgot to say it.
-    pub(super) target: &'static str,
-    /// The values, one behind the other.
-    text: String,
-    values: Vec<Noted>,
-}
-
-/// One value.
-#[derive(Debug)]
-struct Noted {
-    name: &'static str,
-    kind: Kind,
-    /// Where it ends in the text.
-    end: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// What others chose: in quotation marks.
-    Text,
-    /// Words of ours, addresses, errors.
-    Words,
-    /// A number, `true`, `false`.
-    Bare,
-}
-
-/// The field that holds the sentence.
-const MESSAGE: &str = "message";
-
-impl Line {
-    pub(super) fn new(level: Level, target: &'static str) -> Self {
-        Self {
-            at: SystemTime::now(),
-            level,
-            target,
-            text: String::with_capacity(TEXT_USUAL),
-            values: Vec::with_capacity(VALUES_USUAL),
-        }
-    }
-
-    pub(super) fn of(event: &Event<'_>) -> Self {
-        let metadata = event.metadata();
-        let mut line = Self::new(*metadata.level(), metadata.target());
-        event.record(&mut line);
-        line
-    }
-
-    /// A line that is nothing but a sentence.
-    pub(super) fn saying(level: Level, target: &'static str, message: fmt::Arguments<'_>) -> Self {
-        let mut line = Self::new(level, target);
-        line.note(MESSAGE, Kind::Words, message);
-        line
-    }
-
-    /// About the memory it takes.
-    pub(super) const fn bytes(&self) -> usize {
-        self.text.len() + OVERHEAD
-    }
-
-    fn note(&mut self, name: &'static str, kind: Kind, value: fmt::Arguments<'_>) {
-        let _ = self.text.write_fmt(value); // a string takes everything; what can't be shown is left out
-        self.values.push(Noted { name, kind, end: self.text.len() });
-    }
-
-    /// Name, kind and text of each value but the sentence.
-    fn fields(&self) -> impl Iterator<Item = (&'static str, Kind, &str)> {
-        self.values().filter(|(name, ..)| *name != MESSAGE)
-    }
-
-    fn values(&self) -> impl Iterator<Item = (&'static str, Kind, &str)> {
-        let mut start = 0;
-        self.values.iter().map(move |value| {
-            let text = &self.text[start..value.end];
-            start = value.end;
-            (value.name, value.kind, text)
-        })
-    }
-
-    pub(super) fn message(&self) -> &str {
-        self.values().find(|(name, ..)| *name == MESSAGE).map_or("", |(.., text)| text)
-    }
-
-    /// RFC 3339, UTC, microseconds.
-    pub(super) fn time(&self) -> String {
-        let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        cork_sink::rfc3339(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-    }
-
-    pub(super) const fn level_name(&self) -> &'static str {
-        match self.level {
-            Level::ERROR => "ERROR",
-            Level::WARN => "WARN",
-            Level::INFO => "INFO",
-            Level::DEBUG => "DEBUG",
-            Level::TRACE => "TRACE",
-        }
-    }
-
-    /// The values but the sentence, as JSON has them.
-    pub(super) fn to_json_fields(&self) -> Vec<(&'static str, Value)> {
-        self.fields().map(|(name, kind, text)| (name, to_json(kind, text))).collect()
-    }
-}
-
-fn to_json(kind: Kind, text: &str) -> Value {
-    match kind {
-        // Numbers that JSON has not, as infinity, are text.
-        Kind::Bare => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        Kind::Text | Kind::Words => text.into(),
-    }
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.note(field.name(), Kind::Words, format_args!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let kind = if field.name() == MESSAGE { Kind::Words } else { Kind::Text };
-        self.text.push_str(value);
-        self.values.push(Noted { name: field.name(), kind, end: self.text.len() });
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.note(field.name(), Kind::Bare, format_args!("{value}"));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.note(field.name(), Kind::Bare, format_args!("{value}"));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.note(field.name(), Kind::Bare, format_args!("{value}"));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.note(field.name(), Kind::Bare, format_args!("{value}"));
-    }
-}
+use super::page::{Kind, Line};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,17 +20,62 @@ pub(super) enum Look {
 }
 
 impl Look {
-    /// The line, with a line feed at its end.
-    pub(super) fn show(self, line: &Line) -> String {
+    /// Appends the line, with a line feed at its end.
+    pub(super) fn show(self, line: Line<'_>, clock: &mut Clock, out: &mut String) {
         match self {
-            Self::Text { time, colours } => as_text(line, time, colours),
-            Self::Json => as_json(line),
+            Self::Text { time, colours } => put_text(out, line, time.then_some(clock), colours),
+            Self::Json => put_json(out, line, clock),
         }
     }
 }
 
-fn as_text(line: &Line, time: bool, colours: bool) -> String {
-    let mut out = String::with_capacity(line.text.len() + 160);
+/// Times as text: RFC 3339, UTC, microseconds. Most lines are of the same second as the one before.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    second: Option<u64>,
+    text: String,
+}
+
+impl Clock {
+    pub(super) fn text(&mut self, at: SystemTime) -> &str {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            self.text = cork_sink::rfc3339(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        }
+        self.text.truncate(self.text.len() - FRACTION);
+        let _ = write!(self.text, "{:06}Z", since.subsec_micros());
+        &self.text
+    }
+}
+
+/// Bytes of `123456Z`.
+const FRACTION: usize = 7;
+
+pub(super) const fn name_of(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARN",
+        Level::INFO => "INFO",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "TRACE",
+    }
+}
+
+/// The values but the sentence, as JSON has them.
+pub(super) fn json_fields(line: Line<'_>) -> impl Iterator<Item = (&'static str, Value)> {
+    line.fields().map(|(name, kind, text)| (name, to_json(kind, text)))
+}
+
+fn to_json(kind: Kind, text: &str) -> Value {
+    match kind {
+        // Numbers that JSON has not, as infinity, are text.
+        Kind::Bare => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        Kind::Text | Kind::Words => text.into(),
+    }
+}
+
+fn put_text(out: &mut String, line: Line<'_>, clock: Option<&mut Clock>, colours: bool) {
     let paint = |code: &'static str| if colours { code } else { "" };
     let (dim, italic, plain) = (paint("\x1b[2m"), paint("\x1b[3m"), paint("\x1b[0m"));
     let colour = paint(match line.level {
@@ -188,22 +85,26 @@ fn as_text(line: &Line, time: bool, colours: bool) -> String {
         Level::DEBUG => "\x1b[34m",
         Level::TRACE => "\x1b[35m",
     });
-    if time {
-        let _ = write!(out, "{dim}{}{plain} ", line.time());
+    if let Some(clock) = clock {
+        put(out, &[dim, clock.text(line.at), plain, " "]);
     }
-    let _ = write!(out, "{colour}{:>5}{plain} {dim}{}:{plain} ", line.level_name(), line.target);
-    put_escaped(&mut out, line.message());
+    let level = name_of(line.level);
+    put(out, &[colour, &"     "[level.len()..], level, plain, " ", dim, line.target, ":", plain, " "]);
+    put_escaped(out, line.message());
     for (name, kind, text) in line.fields() {
-        let _ = write!(out, " {italic}{name}{plain}{dim}={plain}");
+        put(out, &[" ", italic, name, plain, dim, "=", plain]);
         match kind {
             Kind::Text => {
                 let _ = write!(out, "{text:?}");
             }
-            Kind::Words | Kind::Bare => put_escaped(&mut out, text),
+            Kind::Words | Kind::Bare => put_escaped(out, text),
         }
     }
     out.push('\n');
-    out
+}
+
+fn put(out: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| out.push_str(part));
 }
 
 /// A line break or a terminal's command in what somebody else said must not look like ours.
@@ -216,58 +117,68 @@ fn put_escaped(out: &mut String, text: &str) {
     }
 }
 
-fn as_json(line: &Line) -> String {
+fn put_json(out: &mut String, line: Line<'_>, clock: &mut Clock) {
     let mut fields = serde_json::Map::new();
-    fields.insert(MESSAGE.to_owned(), line.message().into());
-    fields.extend(line.fields().map(|(name, kind, text)| (name.to_owned(), to_json(kind, text))));
+    fields.insert("message".to_owned(), line.message().into());
+    fields.extend(json_fields(line).map(|(name, value)| (name.to_owned(), value)));
     let mut object = serde_json::Map::new();
-    object.insert("timestamp".to_owned(), line.time().into());
-    object.insert("level".to_owned(), line.level_name().into());
+    object.insert("timestamp".to_owned(), clock.text(line.at).into());
+    object.insert("level".to_owned(), name_of(line.level).into());
     object.insert("fields".to_owned(), fields.into());
     object.insert("target".to_owned(), line.target.into());
-    format!("{}\n", Value::Object(object))
+    let _ = writeln!(out, "{}", Value::Object(object));
 }
-
-/// What lines have as a rule.
-const TEXT_USUAL: usize = 128;
-const VALUES_USUAL: usize = 8;
-/// What a line takes beside its text.
-const OVERHEAD: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn line() -> Line {
-        let mut line =
-            Line::saying(Level::WARN, "net", format_args!("it \x1b[31mbroke\nINFO broker: all is well"));
-        line.at = UNIX_EPOCH + std::time::Duration::from_micros(1_795_318_479_123_456);
-        line.note("client", Kind::Text, format_args!("a\"b\n"));
-        line.note("peer", Kind::Words, format_args!("127.0.0.1:9\n"));
-        line.note("keep_alive", Kind::Bare, format_args!("60"));
-        line
+    use super::*;
+    use crate::log::page::Page;
+
+    fn shown(look: Look) -> String {
+        let mut page = Page::default();
+        page.put("message", Kind::Words, format_args!("it \x1b[31mbroke\nINFO broker: all is well"));
+        page.put("client", Kind::Text, format_args!("a\"b\n"));
+        page.put("peer", Kind::Words, format_args!("127.0.0.1:9\n"));
+        page.put("keep_alive", Kind::Bare, format_args!("60"));
+        page.end_line(Level::WARN, "net");
+        let at = UNIX_EPOCH + Duration::from_micros(1_795_318_479_123_456);
+        let mut line = page.lines().next().unwrap();
+        line.at = at;
+        assert_eq!(json_fields(line).nth(2), Some(("keep_alive", 60.into())));
+        let mut out = String::new();
+        look.show(line, &mut Clock::default(), &mut out);
+        out
     }
 
     #[test]
     fn nothing_that_others_say_looks_like_a_line_or_a_command_of_ours() {
-        let text = Look::Text { time: true, colours: false }.show(&line());
         assert_eq!(
-            text,
+            shown(Look::Text { time: true, colours: false }),
             "2026-11-22T03:34:39.123456Z  WARN net: it \\u{1b}[31mbroke\\nINFO broker: all is well \
              client=\"a\\\"b\\n\" peer=127.0.0.1:9\\n keep_alive=60\n"
         );
-        let coloured = Look::Text { time: false, colours: true }.show(&line());
+        let coloured = shown(Look::Text { time: false, colours: true });
         assert!(coloured.starts_with("\x1b[33m WARN\x1b[0m \x1b[2mnet:\x1b[0m it \\u{1b}"), "{coloured:?}");
         assert_eq!(coloured.matches('\n').count(), 1);
     }
 
     #[test]
     fn json_has_numbers_as_numbers() {
-        let value: Value = serde_json::from_str(&Look::Json.show(&line())).unwrap();
+        let value: Value = serde_json::from_str(&shown(Look::Json)).unwrap();
         assert_eq!(value["timestamp"], "2026-11-22T03:34:39.123456Z");
         assert_eq!((&value["level"], &value["target"]), (&"WARN".into(), &"net".into()));
         assert_eq!(value["fields"]["keep_alive"], 60);
         assert_eq!(value["fields"]["client"], "a\"b\n");
-        assert_eq!(line().to_json_fields()[2], ("keep_alive", 60.into()));
+    }
+
+    #[test]
+    fn a_clock_writes_every_time_as_it_is() {
+        let mut clock = Clock::default();
+        for micros in [1_795_318_479_123_456, 1_795_318_479_000_001, 1_795_318_480_999_999, 0] {
+            let at = UNIX_EPOCH + Duration::from_micros(micros);
+            assert_eq!(clock.text(at), cork_sink::rfc3339(i64::try_from(micros).unwrap()));
+        }
     }
 }

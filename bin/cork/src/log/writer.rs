@@ -1,33 +1,38 @@
 //! The thread that writes log lines.
 
 use std::{
+    cell::RefCell,
     fs::{File, OpenOptions},
     io::{self, Write},
     iter,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use cork_http::LogBook;
+use cork_http::{Keep, LogBook, LogLine};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
     journal::Journal,
-    line::{Line, Look},
+    line::{Clock, Look, json_fields, name_of},
+    page::Page,
 };
 
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING_MAX: usize = 4096;
 /// Bytes of lines that may wait: with the number alone, long lines could take hundreds of megabytes.
 const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Memory for lines that is kept although there are none.
+const PAGE_BYTES_KEPT: usize = 256 << 10;
+/// The same for the one line that a thread notes.
+const NOTE_BYTES_MAX: usize = 4 << 10;
 /// How long lines are gathered after some were written: thousands of clients that come at once are not thousands of
 /// writes, and whoever logs a line meanwhile has nobody to wake.
 const GATHER: Duration = Duration::from_millis(10);
@@ -36,16 +41,35 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// How often an output that fails is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the thread is told.
-enum Order {
-    Line(Line),
-    /// Something lies in [`Wishes`].
-    Look,
-    Flush(SyncSender<()>),
+/// The way to the thread; what is put there never waits for it.
+#[derive(Clone, Default)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// The thread is told here that something waits.
+    wake: Condvar,
 }
 
-/// What an operator wants changed. Not in the queue, which may be full for as long as nobody reads the log: whoever
-/// wishes something does not wait for that.
+/// What waits for the thread.
+#[derive(Default)]
+struct Waiting {
+    page: Page,
+    /// Lines that found no room.
+    lost: u64,
+    wishes: Wishes,
+    /// Who waits until everything before is written.
+    flushes: Vec<SyncSender<()>>,
+    /// Lines that the thread took and did not write yet.
+    writing: usize,
+    /// Their bytes.
+    writing_bytes: usize,
+    /// The thread sleeps until it is woken.
+    idle: bool,
+}
+
+/// What an operator wants changed.
 #[derive(Default)]
 struct Wishes {
     output: Option<Output>,
@@ -54,44 +78,25 @@ struct Wishes {
 }
 
 /// A line as it is written.
-pub(super) struct Written {
+pub(super) struct Written<'a> {
     pub(super) level: Level,
     pub(super) subsystem: &'static str,
     /// With a line feed at its end.
-    pub(super) text: Vec<u8>,
-}
-
-/// The way to the thread; what is put there never waits.
-#[derive(Clone)]
-pub(super) struct Queue {
-    orders: SyncSender<Order>,
-    count: Arc<Count>,
-}
-
-/// What both ends of the way know.
-#[derive(Default)]
-struct Count {
-    /// Lines that found no room.
-    lost: AtomicU64,
-    /// Bytes of lines that are not written yet.
-    waiting_bytes: AtomicUsize,
+    pub(super) text: &'a str,
 }
 
 /// The running thread.
 pub(super) struct WriterThread {
     queue: Queue,
-    wishes: Arc<Mutex<Wishes>>,
 }
 
 impl WriterThread {
     /// `book` gets every line, too.
     pub(super) fn start(output: Output, look: Look, book: LogBook) -> io::Result<Self> {
-        let (orders, received) = sync_channel(WAITING_MAX);
-        let count = Arc::new(Count::default());
-        let wishes = Arc::new(Mutex::new(Wishes::default()));
-        let desk = Desk { output, look, book, count: Arc::clone(&count), wishes: Arc::clone(&wishes) };
-        thread::Builder::new().name("log".to_owned()).spawn(move || desk.work(&received))?;
-        Ok(Self { queue: Queue { orders, count }, wishes })
+        let queue = Queue::default();
+        let desk = Desk::new(queue.clone(), output, look, book);
+        thread::Builder::new().name("log".to_owned()).spawn(move || desk.work())?;
+        Ok(Self { queue })
     }
 
     pub(super) fn queue(&self) -> Queue {
@@ -99,128 +104,202 @@ impl WriterThread {
     }
 
     pub(super) fn switch(&self, output: Output) {
-        self.wish(|wishes| wishes.output = Some(output));
+        self.queue.change(|waiting| waiting.wishes.output = Some(output));
     }
 
     /// Has lines look otherwise from now on.
     pub(super) fn dress(&self, look: Look) {
-        self.wish(|wishes| wishes.look = Some(look));
+        self.queue.change(|waiting| waiting.wishes.look = Some(look));
     }
 
     pub(super) fn reopen(&self) {
-        self.wish(|wishes| wishes.reopen = true);
-    }
-
-    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
-        change(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
-        // If the queue is full, the thread looks after the line it is at.
-        let _ = self.queue.orders.try_send(Order::Look);
+        self.queue.change(|waiting| waiting.wishes.reopen = true);
     }
 }
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
         let (done, written) = sync_channel(1);
-        if self.queue.orders.try_send(Order::Flush(done)).is_ok() {
-            match written.recv_timeout(FLUSH_PATIENCE) {
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
+        self.queue.change(|waiting| waiting.flushes.push(done));
+        match written.recv_timeout(FLUSH_PATIENCE) {
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
+}
+
+thread_local! {
+    /// Where a line is noted before it is handed over: what shows its values may take long, or log itself.
+    static NOTE: RefCell<Page> = RefCell::default();
 }
 
 impl<S: Subscriber> Layer<S> for Queue {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.put(Line::of(event));
+        let put = |page: &mut Page| {
+            page.clear();
+            page.note(event);
+            self.put(page);
+            if page.capacity() > NOTE_BYTES_MAX {
+                *page = Page::default();
+            }
+        };
+        let noted = NOTE.try_with(|note| note.try_borrow_mut().map(|mut page| put(&mut page)));
+        if !matches!(noted, Ok(Ok(()))) {
+            put(&mut Page::default()); // a value that logs while it is shown; or the thread ends
+        }
     }
 }
 
 impl Queue {
-    fn put(&self, line: Line) {
-        let (waiting, bytes) = (&self.count.waiting_bytes, line.bytes());
-        if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX
-            && !matches!(self.orders.try_send(Order::Line(line)), Err(TrySendError::Full(_)))
-        {
-            return;
+    fn put(&self, lines: &Page) {
+        self.change(|waiting| {
+            let most = WAITING_MAX - waiting.writing.min(WAITING_MAX);
+            let most_bytes = WAITING_BYTES_MAX - waiting.writing_bytes.min(WAITING_BYTES_MAX);
+            let page = &mut waiting.page;
+            if page.len() + lines.len() <= most && page.bytes() + lines.bytes() <= most_bytes {
+                page.append(lines);
+            } else {
+                waiting.lost += lines.len() as u64;
+            }
+        });
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.waiting();
+        change(&mut waiting);
+        let idle = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if idle {
+            self.0.wake.notify_one();
         }
-        waiting.fetch_sub(bytes, Ordering::Relaxed);
-        self.count.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until there is something to do, and takes all of it: the lines are in `page` then.
+    fn take(&self, page: &mut Page) -> (u64, Wishes, Vec<SyncSender<()>>) {
+        let mut waiting = self.waiting();
+        while waiting.has_nothing() {
+            waiting.idle = true;
+            waiting = self.0.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(page, &mut waiting.page);
+        (waiting.writing, waiting.writing_bytes) = (page.len(), page.bytes());
+        let Waiting { lost, wishes, flushes, .. } = &mut *waiting;
+        (std::mem::take(lost), std::mem::take(wishes), std::mem::take(flushes))
+    }
+
+    /// What was taken is written.
+    fn written(&self) {
+        let mut waiting = self.waiting();
+        (waiting.writing, waiting.writing_bytes) = (0, 0);
+    }
+}
+
+impl Waiting {
+    fn has_nothing(&self) -> bool {
+        let Wishes { output, look, reopen } = &self.wishes;
+        let wishes = output.is_some() || look.is_some() || *reopen;
+        self.page.is_empty() && self.lost == 0 && self.flushes.is_empty() && !wishes
     }
 }
 
 /// What the thread has.
 struct Desk {
+    queue: Queue,
     output: Output,
     look: Look,
     book: LogBook,
-    count: Arc<Count>,
-    wishes: Arc<Mutex<Wishes>>,
+    clock: Clock,
+    /// Lines as they are written.
+    text: String,
+}
+
+/// A line as the book keeps it.
+#[derive(Debug)]
+struct Kept(Page);
+
+impl Keep for Kept {
+    fn to_line(&self) -> LogLine {
+        let Some(line) = self.0.lines().next() else { unreachable!("made of a line") };
+        LogLine {
+            time: Clock::default().text(line.at).to_owned(),
+            level: name_of(line.level),
+            subsystem: line.target,
+            message: line.message().to_owned(),
+            fields: json_fields(line).collect(),
+        }
+    }
 }
 
 impl Desk {
-    fn work(mut self, orders: &Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
-            let mut lines = Vec::new();
-            for order in iter::once(first).chain(orders.try_iter()) {
-                match order {
-                    Order::Line(line) => lines.push(line),
-                    Order::Look => {}
-                    Order::Flush(done) => {
-                        self.write(&mut lines);
-                        let _ = done.send(()); // who asked may have lost patience
-                    }
-                }
-            }
-            self.write(&mut lines);
+    fn new(queue: Queue, output: Output, look: Look, book: LogBook) -> Self {
+        Self { queue, output, look, book, clock: Clock::default(), text: String::new() }
+    }
+
+    fn work(mut self) {
+        let mut page = Page::default();
+        loop {
+            self.turn(&mut page);
             thread::sleep(GATHER);
         }
     }
 
-    fn write(&mut self, lines: &mut Vec<Line>) {
-        self.fulfil();
-        if !lines.is_empty() {
-            let bytes = lines.iter().map(Line::bytes).sum();
-            self.put(lines);
-            lines.clear();
-            self.count.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// Writes what waits, as soon as there is something.
+    fn turn(&mut self, page: &mut Page) {
+        page.clear();
+        let (lost, wishes, flushes) = self.queue.take(page);
+        self.fulfil(wishes);
+        self.put(page);
+        self.queue.written();
+        if lost > 0 {
+            let mut said = Page::default();
+            let message = format_args!("{lost} lines of the log were lost: it is written too slowly");
+            said.say(Level::WARN, "broker", message);
+            self.put(&said);
         }
-        self.say_lost();
+        for done in flushes {
+            let _ = done.send(()); // who asked may have lost patience
+        }
+        if page.capacity() > PAGE_BYTES_KEPT {
+            *page = Page::default();
+        }
     }
 
-    fn put(&mut self, lines: &[Line]) {
-        let written: Vec<Written> = lines
-            .iter()
-            .map(|line| Written {
+    fn put(&mut self, page: &Page) {
+        self.text.clear();
+        let mut ends = Vec::with_capacity(page.len());
+        for line in page.lines() {
+            self.look.show(line, &mut self.clock, &mut self.text);
+            ends.push(self.text.len());
+        }
+        let starts = iter::once(0).chain(ends.iter().copied());
+        let written: Vec<Written<'_>> = page
+            .lines()
+            .zip(starts.zip(&ends))
+            .map(|(line, (start, end))| Written {
                 level: line.level,
                 subsystem: subsystem(line.target),
-                text: self.look.show(line).into_bytes(),
+                text: &self.text[start..*end],
             })
             .collect();
-        self.output.put(&written);
-        for line in lines {
-            let message = line.message().to_owned();
-            self.book.push(line.time(), line.level_name(), line.target, message, line.to_json_fields());
+        if !written.is_empty() {
+            self.output.put(&self.text, &written);
         }
+        for line in page.lines().skip(page.len().saturating_sub(LogBook::LINES_MAX)) {
+            self.book.push(Arc::new(Kept(Page::of_line(line))));
+        }
+        self.text.shrink_to(PAGE_BYTES_KEPT);
     }
 
-    fn fulfil(&mut self) {
-        let wishes = std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
+    fn fulfil(&mut self, wishes: Wishes) {
         if let Some(output) = wishes.output {
             self.output = output;
         }
         self.look = wishes.look.unwrap_or(self.look);
         if wishes.reopen {
             self.output.reopen();
-        }
-    }
-
-    fn say_lost(&mut self) {
-        match self.count.lost.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => {
-                let message = format_args!("{lost} lines of the log were lost: it is written too slowly");
-                self.put(&[Line::saying(Level::WARN, "broker", message)]);
-            }
         }
     }
 }
@@ -264,10 +343,10 @@ impl Output {
         self.retry = None;
     }
 
-    /// Writes lines: where they belong, else to standard error, else nowhere.
-    fn put(&mut self, lines: &[Written]) {
+    /// Writes lines, of which `text` is all: where they belong, else to standard error, else nowhere.
+    fn put(&mut self, text: &str, lines: &[Written<'_>]) {
         if self.retry.is_none_or(|when| Instant::now() >= when) {
-            match self.place.put(lines) {
+            match self.place.put(text, lines) {
                 Ok(()) => {
                     self.retry = None;
                     return;
@@ -281,15 +360,15 @@ impl Output {
             }
         }
         if !matches!(self.place, Place::Stderr(_)) {
-            let _ = io::stderr().lock().write_all(&text_of(lines)); // the last resort
+            let _ = io::stderr().lock().write_all(text.as_bytes()); // the last resort
         }
     }
 }
 
 impl Place {
-    fn put(&mut self, lines: &[Written]) -> io::Result<()> {
+    fn put(&mut self, text: &str, lines: &[Written<'_>]) -> io::Result<()> {
         match self {
-            Self::Stderr(false) => io::stderr().lock().write_all(&text_of(lines)),
+            Self::Stderr(false) => io::stderr().lock().write_all(text.as_bytes()),
             Self::Stderr(true) => {
                 io::stderr().lock().write_all(&lines.iter().flat_map(with_priority).collect::<Vec<_>>())
             }
@@ -308,7 +387,7 @@ impl Place {
                     // Who may read it is the operator's choice, by the folder; others may not.
                     None => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?,
                 };
-                open.write_all(&text_of(lines))?;
+                open.write_all(text.as_bytes())?;
                 *file = Some(open);
                 Ok(())
             }
@@ -328,18 +407,12 @@ impl Place {
     }
 }
 
-fn text_of(lines: &[Written]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(lines.iter().map(|line| line.text.len()).sum());
-    lines.iter().for_each(|line| text.extend_from_slice(&line.text));
-    text
-}
-
 /// As the journal likes it on a standard error that leads to it: `<6>` before each line.
-fn with_priority(line: &Written) -> Vec<u8> {
+fn with_priority(line: &Written<'_>) -> Vec<u8> {
     let mut text = Vec::with_capacity(line.text.len() + 4);
-    for part in line.text.split_inclusive(|byte| *byte == b'\n') {
+    for part in line.text.split_inclusive('\n') {
         text.extend_from_slice(format!("<{}>", priority(line.level)).as_bytes());
-        text.extend_from_slice(part);
+        text.extend_from_slice(part.as_bytes());
     }
     text
 }
@@ -358,14 +431,22 @@ pub(super) fn priority(level: Level) -> u8 {
 mod tests {
     use std::fs;
 
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
 
-    fn line(text: &str) -> Written {
-        Written { level: Level::INFO, subsystem: "net", text: text.as_bytes().to_vec() }
+    fn line(text: &str) -> Written<'_> {
+        Written { level: Level::INFO, subsystem: "net", text }
     }
 
-    fn said(text: &str) -> Line {
-        Line::saying(Level::INFO, "net", format_args!("{text}"))
+    fn put(output: &mut Output, text: &str) {
+        output.put(text, &[line(text)]);
+    }
+
+    fn said(text: &str) -> Page {
+        let mut page = Page::default();
+        page.say(Level::INFO, "net", format_args!("{text}"));
+        page
     }
 
     const LOOK: Look = Look::Text { time: false, colours: false };
@@ -381,11 +462,11 @@ mod tests {
         let folder = folder("rotate");
         let path = folder.join("cork.log");
         let mut output = Output::file(&path);
-        output.put(&[line("one\n")]);
+        put(&mut output, "one\n");
         fs::rename(&path, folder.join("cork.log.1")).unwrap();
-        output.put(&[line("two\n")]);
+        put(&mut output, "two\n");
         output.reopen();
-        output.put(&[line("three\n")]);
+        put(&mut output, "three\n");
         assert_eq!(fs::read_to_string(folder.join("cork.log.1")).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
         fs::remove_dir_all(folder).unwrap();
@@ -396,75 +477,72 @@ mod tests {
         let folder = folder("fails");
         let path = folder.join("not-there").join("cork.log");
         let mut output = Output::file(&path);
-        output.put(&[line("lost\n")]);
+        put(&mut output, "lost\n");
         assert!(output.retry.is_some());
         fs::create_dir(folder.join("not-there")).unwrap();
-        output.put(&[line("too early\n")]);
+        put(&mut output, "too early\n");
         assert!(!path.exists());
         output.retry = Some(Instant::now());
-        output.put(&[line("there\n")]);
+        put(&mut output, "there\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "there\n");
         assert!(output.retry.is_none());
         fs::remove_dir_all(folder).unwrap();
     }
 
-    /// A queue without its thread.
-    fn queue(lines: usize) -> (Queue, Receiver<Order>) {
-        let (orders, received) = sync_channel(lines);
-        (Queue { orders, count: Arc::default() }, received)
-    }
-
+    /// What the thread would have.
     fn desk(queue: &Queue, path: &Path) -> Desk {
-        Desk {
-            output: Output::file(path),
-            look: LOOK,
-            book: LogBook::default(),
-            count: Arc::clone(&queue.count),
-            wishes: Arc::default(),
-        }
+        Desk::new(queue.clone(), Output::file(path), LOOK, LogBook::default())
     }
 
     #[test]
     fn who_logs_never_waits_and_what_is_lost_is_counted() {
-        let (queue, received) = queue(2);
-        for _ in 0..5 {
-            queue.put(said("line"));
+        let queue = Queue::default();
+        for _ in 0..WAITING_MAX + 3 {
+            queue.put(&said("line"));
         }
-        assert_eq!(queue.count.lost.load(Ordering::Relaxed), 3);
         let folder = folder("lost");
-        let mut desk = desk(&queue, &folder.join("cork.log"));
-        let Ok(Order::Line(first)) = received.recv() else { panic!("no line") };
-        desk.write(&mut vec![first]);
+        desk(&queue, &folder.join("cork.log")).turn(&mut Page::default());
         let text = fs::read_to_string(folder.join("cork.log")).unwrap();
-        assert!(
-            text.starts_with(" INFO net: line\n") && text.contains("3 lines of the log were lost"),
-            "{text}"
-        );
+        assert_eq!(text.matches(" INFO net: line\n").count(), WAITING_MAX);
+        assert!(text.ends_with("3 lines of the log were lost: it is written too slowly\n"), "{text}");
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn long_lines_wait_up_to_a_number_of_bytes() {
-        let (queue, received) = queue(WAITING_MAX);
-        let long = "x".repeat(400_000);
+        let queue = Queue::default();
+        let long = said(&"x".repeat(400_000));
         for _ in 0..100 {
-            queue.put(said(&long));
+            queue.put(&long);
         }
-        let folder = folder("bytes");
-        let mut desk = desk(&queue, &folder.join("cork.log"));
-        let lines = |order| if let Order::Line(line) = order { Some(line) } else { None };
-        let mut waiting: Vec<Line> = received.try_iter().filter_map(lines).collect();
-        let fits = WAITING_BYTES_MAX / said(&long).bytes();
-        assert_eq!(waiting.len(), fits);
-        assert_eq!(queue.count.lost.load(Ordering::Relaxed), 100 - fits as u64);
+        let fits = WAITING_BYTES_MAX / long.bytes();
+        assert_eq!(queue.waiting().page.len(), fits);
+        assert_eq!(queue.waiting().lost, 100 - fits as u64);
         // What the thread holds and could not write yet waits as well.
-        queue.put(said(&long));
-        assert_eq!(received.try_iter().count(), 0);
-        desk.write(&mut waiting);
-        assert_eq!(queue.count.waiting_bytes.load(Ordering::Relaxed), 0);
-        queue.put(said(&long));
-        assert_eq!(received.try_iter().count(), 1);
+        let mut page = Page::default();
+        queue.take(&mut page);
+        queue.put(&long);
+        assert_eq!((page.len(), queue.waiting().page.len()), (fits, 0));
+        queue.written();
+        queue.put(&long);
+        assert_eq!(queue.waiting().page.len(), 1);
+        // The memory of many lines is given back.
+        let folder = folder("bytes");
+        desk(&queue, &folder.join("cork.log")).turn(&mut page);
+        assert_eq!(page.capacity(), 0);
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_value_that_logs_while_it_is_shown_is_a_line_of_its_own() {
+        let queue = Queue::default();
+        let subscriber = tracing_subscriber::registry().with(queue.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            NOTE.with_borrow_mut(|_| tracing::info!(target: "net", "inner"));
+            tracing::info!(target: "net", "outer");
+        });
+        let page = &queue.waiting().page;
+        assert_eq!(page.lines().map(|line| line.message()).collect::<Vec<_>>(), ["inner", "outer"]);
     }
 
     #[test]
@@ -474,7 +552,7 @@ mod tests {
             WriterThread::start(Output::file(&folder.join("cork.log")), LOOK, LogBook::default()).unwrap();
         let wanted: String = (0..1000).map(|number| format!(" INFO net: {number}\n")).collect();
         for number in 0..1000 {
-            thread.queue().put(said(&number.to_string()));
+            thread.queue().put(&said(&number.to_string()));
         }
         drop(thread);
         assert_eq!(fs::read_to_string(folder.join("cork.log")).unwrap(), wanted);

@@ -365,7 +365,7 @@ impl Shard {
     fn detach_filters(&mut self, six: SessionIx) -> Detached {
         let session = &self.board.sessions[six as usize];
         let mut found = Vec::new();
-        for (text, own) in &session.filtered {
+        for (text, own) in session.filtered.iter() {
             let plain = parse(text).is_ok_and(|parsed| parsed.prefix == Prefix::None) && own.record == *text;
             let value = own.key.and_then(|key| Some(self.board.filters.get(key)?.value));
             found.extend(value.filter(|_| plain).map(|value| (text.clone(), value)));

@@ -11,11 +11,11 @@ fn ip(text: &str) -> Option<IpAddr> {
 }
 
 fn fails(gate: &Gate, peer: &str, now: Time) -> bool {
-    gate.ended(peer, &Ended::Rule(PeerError::SecondConnect), Duration::from_secs(100), now)
+    gate.ended(&peer.into(), &Ended::Rule(PeerError::SecondConnect), Duration::from_secs(100), now)
 }
 
 fn flaps(gate: &Gate, peer: &str, now: Time) -> bool {
-    gate.ended(peer, &Ended::Lost, Duration::from_secs(1), now)
+    gate.ended(&peer.into(), &Ended::Lost, Duration::from_secs(1), now)
 }
 
 #[test]
@@ -95,17 +95,18 @@ fn failures_now_and_then_bring_no_ban() {
 #[test]
 fn flapping_counts_by_itself_and_honest_ends_do_not() {
     let gate = Gate::new(AddressLimits { ban_failures: 100, ban_flaps: 20, ..AddressLimits::default() });
-    let peer = "[2001:db8::7]:1883";
+    let text = "[2001:db8::7]:1883";
+    let peer = &Peer::from(text);
     for _ in 0..1000 {
         assert!(!gate.ended(peer, &Ended::ByClient, Duration::ZERO, at(1)));
         assert!(!gate.ended(peer, &Ended::Lost, FLAP, at(1)));
         assert!(!gate.ended(peer, &Ended::Shutdown, Duration::ZERO, at(1)));
         assert!(!gate.ended(peer, &Ended::UserRemoved, Duration::ZERO, at(1)));
-        assert!(!gate.ended("unix", &Ended::Lost, Duration::ZERO, at(1)));
-        assert!(!gate.ended("proxy 192.0.2.1:1", &Ended::Lost, Duration::ZERO, at(1)));
+        assert!(!gate.ended(&"unix".into(), &Ended::Lost, Duration::ZERO, at(1)));
+        assert!(!gate.ended(&"proxy 192.0.2.1:1".into(), &Ended::Lost, Duration::ZERO, at(1)));
     }
-    assert!((0..19).all(|_| !flaps(&gate, peer, at(1))));
-    assert!(flaps(&gate, peer, at(1)));
+    assert!((0..19).all(|_| !flaps(&gate, text, at(1))));
+    assert!(flaps(&gate, text, at(1)));
     assert_eq!(gate.enter(ip("2001:db8::8"), at(1)), Entry::Banned, "its /64");
 }
 

@@ -55,7 +55,7 @@ fn line(event: &Event) -> String {
 #[test]
 fn what_a_client_chose_is_cut_to_what_a_line_takes() {
     let long: Box<str> = "\u{7f}".repeat(65_535).into();
-    let (client_id, user_name, peer) = (long.clone(), Some(long.clone()), Box::<str>::from("peer"));
+    let (client_id, user_name, peer) = (long.clone(), Some(long.clone()), Peer::from("peer"));
     let lasted = std::time::Duration::ZERO;
     let events = [
         Event::Disconnected {
