@@ -74,6 +74,36 @@ await run([
     await leave(page);
   }],
 
+  ['the tree tells value, rate, size and what is kept, and how much it leaves out', async (browser) => {
+    await publish('lab/tree/kept', 'a value of 22 bytes ..', { retain: true, qos: 1 });
+    const page = await visit(browser, 'topics');
+    await page.getByLabel('Search topics').fill('lab/tree/#');
+    const line = (topic) => page.locator(`[data-topic="${topic}"]`);
+    const kept = line('lab/tree/kept');
+    await kept.waitFor();
+    must(/a value of 22 bytes \.\..*22 B/.test(await kept.textContent()), await kept.textContent());
+    await kept.locator('.mark[title=retained]').waitFor();
+    await until('a sample, said on the screen', async () => {
+      await Promise.all(Array.from({ length: 40 }, (_, number) => publish('lab/tree/fast', number)));
+      return /sampled.*in between not shown/.test(await page.locator('[data-test=sampling]').textContent());
+    });
+    must(/[\d.,k]+\/s/.test(await line('lab/tree/fast').locator('.rate').textContent()), 'no rate');
+    must(await line('lab/tree/fast').locator('.mark[title=retained]').count() === 0, 'what is not kept is marked');
+    await until('every message is shown again', async () => (await page.locator('[data-test=sampling]').textContent()).includes('every message shown'));
+    await leave(page);
+  }],
+
+  ['the charts of the overview begin with the past', async (browser) => {
+    const page = await visit(browser, 'log');
+    const answer = page.waitForResponse((response) => response.url().includes('/overview/history'));
+    await visit(browser, 'overview', { page });
+    await page.reload();
+    const { series } = await (await answer).json();
+    must(series.messages_in?.filter((value) => value !== null).length > 2, `no past: ${JSON.stringify(series).slice(0, 300)}`);
+    await page.locator('.plot canvas').first().waitFor();
+    await leave(page);
+  }],
+
   ['the chart of a number begins with its past', async (browser) => {
     for (const value of [1, 2, 3]) await publish('lab/past', value, { retain: true, qos: 1 });
     const page = await visit(browser, 'topics');
@@ -164,12 +194,14 @@ await run([
     await leave(page);
   }],
 
-  ['a value of the configuration names its file and line', async (browser) => {
+  ['a value of the configuration names its file and line, or its flag', async (browser) => {
     const page = await visit(browser, 'config');
     const line = page.getByRole('row').filter({ hasText: 'data_dir' });
     await line.waitFor();
     must(/cork\.toml:1$/.test((await line.locator('.badge').textContent()).trim()), await line.textContent());
     must((await page.locator('.badge', { hasText: /^default$/ }).count()) > 20, 'defaults are not named');
+    const flag = page.getByRole('row').filter({ hasText: /durability/ }).first();
+    must((await flag.locator('.badge').textContent()).trim() === '--durability', await flag.textContent());
     await leave(page);
   }],
 ]);

@@ -43,6 +43,8 @@ await run([
       return (await page.locator('[data-test=answer]').textContent()).trim();
     };
     await until('eve may read the attic', async () => (await ask('attic/x')).startsWith('yes'));
+    const said = await ask('attic/x');
+    must(/managed\.toml/.test(said), `it does not say which rule: ${said}`);
     await until('and not the cellar', async () => (await ask('cellar/x')).startsWith('no'));
     await visit(browser, 'access/users', { page });
     await page.getByRole('button', { name: 'Change eve' }).click();

@@ -244,6 +244,21 @@ fn ended(done: Result<(), String>) -> ExitCode {
     }
 }
 
+const CLIENT_COLUMNS: [Column; 13] = [
+    ("CLIENT", "client_id"),
+    ("USER", "user"),
+    ("ADDRESS", "connection.address"),
+    ("OVER", "connection.transport"),
+    ("TLS", "connection.tls.version"),
+    ("MQTT", "connection.protocol"),
+    ("KEEP ALIVE", "connection.keep_alive"),
+    ("SINCE", "since"),
+    ("IN", "connection.messages_in"),
+    ("OUT", "connection.messages_out"),
+    ("SUBSCRIPTIONS", "subscriptions"),
+    ("IN FLIGHT", "in_flight"),
+    ("WAITING", "queued_messages"),
+];
 const SESSION_COLUMNS: [Column; 9] = [
     ("CLIENT", "client_id"),
     ("USER", "user"),
@@ -265,9 +280,7 @@ impl Terminal {
     fn run(&self, command: &Ctl) -> Result<(), String> {
         match command {
             Ctl::Overview => self.show(&self.get("/overview")?),
-            Ctl::Clients { search } => {
-                self.list(&searching("/clients?", search.as_deref()), &SESSION_COLUMNS)
-            }
+            Ctl::Clients { search } => self.list(&searching("/clients?", search.as_deref()), &CLIENT_COLUMNS),
             Ctl::Kick { client_id, reason } => {
                 let body = json!({ "reason": reason });
                 self.change("POST", &format!("/clients/{}/kick", encoded(client_id)), Some(&body))

@@ -37,8 +37,8 @@ pub use config::{Config, Overrides};
 pub use cork_access::{Acl, Action, Decision, Subject, passwd};
 pub use cork_core::hooks;
 pub use cork_core::{
-    Answer, ConnectionView, Query, Reader, RetainedView, Sample, Sampled, SessionView, Stats,
-    SubscriptionPlace, SubscriptionView, Watch,
+    Answer, Carrier, ConnectionView, Encryption, Query, Reader, RetainedView, Sample, Sampled, SessionView,
+    Stats, SubscriptionPlace, SubscriptionView, Transport, Watch,
 };
 pub use cork_net::Address;
 pub use cork_runtime::{Connector, Network, Probe, Taken, Tap, Tapped, Times};

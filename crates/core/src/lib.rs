@@ -35,6 +35,7 @@ mod accounts;
 mod acknowledge;
 mod backlog;
 mod board;
+mod carrier;
 mod change;
 mod config;
 mod conn;
@@ -81,6 +82,7 @@ mod waits;
 mod watchers;
 mod weed;
 
+pub use carrier::{Carrier, Encryption, Transport};
 pub use config::{Bans, Door, Limits, Settings, ShardConfig, Users};
 pub use connect::INSIDE_PREFIX;
 pub use event::{Ended, Event, Refused};

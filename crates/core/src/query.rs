@@ -14,6 +14,7 @@ use cork_topic::{FilterId, Retained as _, Scan};
 
 use crate::{
     Stats,
+    carrier::Carrier,
     conn::{SessionIx, Stage},
     io::ConnId,
     retained::Retained,
@@ -191,8 +192,12 @@ pub struct SessionView {
 /// A connection as an operator sees it.
 #[derive(Clone, Debug)]
 pub struct ConnectionView {
+    /// The driver's name for it.
+    pub conn: ConnId,
     /// Address text.
     pub address: Box<str>,
+    /// What carries it; none as long as the driver has not said so.
+    pub carrier: Option<Carrier>,
     /// What it speaks.
     pub version: ProtocolVersion,
     /// Keep Alive in force, in seconds; 0: none.
@@ -335,7 +340,9 @@ impl Shard {
     fn view(&self, session: &Session) -> SessionView {
         let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
         let connection = conn.map(|conn| ConnectionView {
+            conn: conn.id,
             address: conn.peer.to_string().into(),
+            carrier: None,
             version: conn.version,
             keep_alive: conn.keep_alive,
             connected: self.wall_of(conn.opened),

@@ -174,10 +174,10 @@ impl Denials {
 impl Shard {
     /// New rights hold at once: they are asked anew for everything that is published or sent from now on.
     pub(crate) fn on_rights(&mut self, rights: Arc<Acl>) {
-        self.board.rights = rights;
         if let Some(watchers) = &mut self.watchers {
-            watchers.look_anew();
+            watchers.follow_rights(&self.board.rights);
         }
+        self.board.rights = rights;
         // What the new rights refuse is worth a line even from a client of which the old ones had one.
         for conn in self.board.conns.iter_mut().flatten() {
             conn.forget_denials();

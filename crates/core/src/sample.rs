@@ -67,6 +67,15 @@ impl Sample {
         self.bytes.reserve(items * 16);
     }
 
+    /// Forgets what is in it, and memory beyond so many bytes.
+    pub(crate) fn clear(&mut self, bytes_max: usize) {
+        self.topics.clear();
+        self.bytes.clear();
+        self.items.clear();
+        self.topics.shrink_to(bytes_max);
+        self.bytes.shrink_to(bytes_max);
+    }
+
     /// Bytes of topics, properties and payloads.
     #[must_use]
     pub const fn bytes(&self) -> usize {

@@ -2,40 +2,30 @@
 //! all pages, and a page collects now and then what has changed.
 //!
 //! Whoever watches so is told less than a subscriber: not each message, but the last one of each topic and how many there
-//! were. That costs a look-up and a copy of a small value for each publication, instead of a packet for each page, and
+//! were. That costs a copy of a small value and a look-up for each publication, instead of a packet for each page, and
 //! nothing but a look at an empty field where no page watches. A publication is noted on the shard it comes to and
 //! nowhere else. What a page may see is decided for each topic when it is noted first, and again when the rights change;
 //! what was noted before and may not be seen any more is left out when the sample is taken.
 
-use std::{collections::VecDeque, hash::BuildHasher};
+mod notes;
+
+use std::collections::VecDeque;
 
 use cork_access::{Acl, Action};
-use cork_packet::{QoS, matches};
+use cork_packet::matches;
 use cork_store::WallTime;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::{
-    deliver::Publication,
-    query::Reader,
-    sample::{Sample, Sampled},
-    shard::Shard,
-};
+use self::notes::Entry;
+use crate::{deliver::Publication, query::Reader, sample::Sample, shard::Shard};
 
 /// Pages that watch at once, at most: bits of a mask.
 const WATCHERS_MAX: usize = 64;
-/// Topics that are noted, at most. Of further ones messages are only counted, until others have been collected.
-const TOPICS_MAX: usize = 50_000;
-/// Bytes of topics and values that are noted, at most. Payloads are cut so that they fit.
-const BYTES_MAX: usize = 16 << 20;
-/// Larger properties are left out.
-const PROPERTIES_MAX: usize = 1024;
 /// Bytes in one sample, at most (one message more).
 const SAMPLE_BYTES_MAX: usize = 4 << 20;
 /// Topics that are looked at for one sample, at most.
 const STEPS_MAX: usize = 8192;
-/// What a value takes may be so many times what it needs before memory is given back.
-const SLACK: usize = 4;
 
 /// What a page wants to watch.
 #[derive(Clone, Debug)]
@@ -53,40 +43,30 @@ pub struct Watch {
 /// A page.
 struct Watcher {
     watch: Watch,
-    /// Topics that changed since it took them, in the order of their changes, and when that was.
-    queue: VecDeque<(u32, WallTime)>,
-    /// Of each topic that waits, how many messages it had before.
-    before: Vec<u64>,
+    /// Topics that changed since it took them, in the order of their changes.
+    queue: VecDeque<Change>,
     seen: u64,
     skipped: u64,
 }
 
-/// A topic.
-struct Entry {
-    topic: String,
-    /// Properties, then the beginning of the payload.
-    value: Vec<u8>,
-    properties: usize,
-    size: usize,
-    qos: QoS,
+/// A topic that changed since a page took it.
+#[derive(Copy, Clone)]
+struct Change {
+    slot: u32,
     at: WallTime,
-    /// Messages, as long as it is noted.
-    count: u64,
-    /// Whose filters and rights it fits; as of `epoch`.
-    wanted: u64,
-    epoch: u64,
-    /// Who has not been told of the last message.
-    changed: u64,
-    /// It stands in the queue of those that may go.
-    may_go: bool,
-    hash: u64,
+    /// Messages it had before.
+    before: u64,
 }
 
 /// All pages of a shard.
 pub(crate) struct Watchers {
     pages: Vec<Option<Watcher>>,
+    /// What came since all was looked through.
+    jotted: Sample,
     slots: HashTable<u32>,
     entries: Vec<Entry>,
+    /// A topic came or went, so that what was found before may be elsewhere.
+    moved: bool,
     free: Vec<u32>,
     /// Topics of which everybody was told, the oldest first; some of them have changed since.
     told: VecDeque<u32>,
@@ -109,7 +89,7 @@ impl Shard {
             return false;
         }
         let seed = self.board.config.seed;
-        self.watchers.get_or_insert_with(|| Box::new(Watchers::new(seed))).begin(watch)
+        self.watchers.get_or_insert_with(|| Box::new(Watchers::new(seed))).begin(watch, &self.board.rights)
     }
 
     /// What changed since the last time, `topics_max` topics at most. Empty for a page that does not watch.
@@ -132,7 +112,7 @@ impl Shard {
         if let Some(watchers) = &mut self.watchers
             && !publication.topic.starts_with('$')
         {
-            watchers.note(publication, wall, &self.board.rights);
+            watchers.jot(publication, wall, &self.board.rights);
         }
     }
 }
@@ -149,8 +129,10 @@ impl Watchers {
     fn new(seed: u64) -> Self {
         Self {
             pages: Vec::new(),
+            jotted: Sample::default(),
             slots: HashTable::new(),
             entries: Vec::new(),
+            moved: false,
             free: Vec::new(),
             told: VecDeque::new(),
             bytes: 0,
@@ -160,18 +142,25 @@ impl Watchers {
         }
     }
 
+    /// The rights are other ones from now on.
+    pub(crate) fn follow_rights(&mut self, before: &Acl) {
+        self.look_through(before);
+        self.look_anew();
+    }
+
     /// The rights changed, or who watches.
-    pub(crate) fn look_anew(&mut self) {
+    fn look_anew(&mut self) {
         self.epoch += 1;
         self.payload_max = self.pages.iter().flatten().map(|page| page.watch.payload_max).max().unwrap_or(0);
     }
 
-    fn begin(&mut self, watch: Watch) -> bool {
+    fn begin(&mut self, watch: Watch, rights: &Acl) -> bool {
+        self.look_through(rights);
         let place = self.pages.iter().position(Option::is_none).unwrap_or(self.pages.len());
         if place == WATCHERS_MAX {
             return false;
         }
-        let page = Watcher { watch, queue: VecDeque::new(), before: Vec::new(), seen: 0, skipped: 0 };
+        let page = Watcher { watch, queue: VecDeque::new(), seen: 0, skipped: 0 };
         if place == self.pages.len() {
             self.pages.push(None);
         }
@@ -184,7 +173,7 @@ impl Watchers {
     fn end(&mut self, watch: u64) -> bool {
         let Some(place) = self.place(watch) else { return self.pages.iter().all(Option::is_none) };
         let page = self.pages[place].take();
-        for (slot, _) in page.into_iter().flat_map(|page| page.queue) {
+        for Change { slot, .. } in page.into_iter().flat_map(|page| page.queue) {
             self.was_told(slot, 1 << place);
         }
         self.look_anew();
@@ -218,141 +207,22 @@ impl Watchers {
         })
     }
 
-    fn note(&mut self, publication: &Publication<'_>, wall: WallTime, rights: &Acl) {
-        let topic = publication.topic;
-        let hash = self.hasher.hash_one(topic);
-        let found = self.slots.find(hash, |slot| self.entries[*slot as usize].topic == topic);
-        let Some(slot) = found.copied().or_else(|| self.admit(topic, hash)) else {
-            return self.leave_out(topic, rights);
-        };
-        let entry = &mut self.entries[slot as usize];
-        if entry.epoch != self.epoch {
-            (entry.wanted, entry.epoch) = (Self::who_wants(&self.pages, topic, rights), self.epoch);
-        }
-        let (wanted, newly) = (entry.wanted, entry.wanted & !entry.changed);
-        if wanted == 0 {
-            return;
-        }
-        entry.changed |= newly;
-        entry.count += 1;
-        let count = entry.count;
-        (entry.at, entry.qos, entry.size) = (wall, publication.qos, publication.payload.len());
-        self.keep(slot, publication);
-        for page in bits(wanted) {
-            let Some(page) = &mut self.pages[page] else { continue };
-            page.seen += 1;
-        }
-        for page in bits(newly) {
-            let Some(page) = &mut self.pages[page] else { continue };
-            if page.before.len() <= slot as usize {
-                page.before.resize(self.entries.len(), 0);
-            }
-            page.before[slot as usize] = count - 1;
-            page.queue.push_back((slot, wall));
-        }
-    }
-
-    /// Keeps what a message says instead of what the one before it said.
-    #[inline]
-    fn keep(&mut self, slot: u32, publication: &Publication<'_>) {
-        let properties = publication.properties;
-        let properties = if properties.len() <= PROPERTIES_MAX { properties } else { &[] };
-        let mut payload = &publication.payload[..publication.payload.len().min(self.payload_max)];
-        let (needed, had) = (properties.len() + payload.len(), self.entries[slot as usize].value.capacity());
-        if needed > had || had > SLACK * (needed + 16) {
-            self.make_room(needed.saturating_sub(had));
-            let room = had + BYTES_MAX.saturating_sub(self.bytes);
-            payload = &payload[..payload.len().min(room.saturating_sub(properties.len()))];
-        }
-        let entry = &mut self.entries[slot as usize];
-        entry.value.clear();
-        if needed > had || had > SLACK * (needed + 16) {
-            entry.value.shrink_to(needed);
-            entry.value.reserve_exact(properties.len() + payload.len());
-            self.bytes = self.bytes - had + entry.value.capacity();
-        }
-        entry.value.extend_from_slice(properties);
-        entry.value.extend_from_slice(payload);
-        entry.properties = properties.len();
-    }
-
-    /// A place for a topic that is not noted; none if all places are of topics that somebody still has to be told of.
-    #[cold]
-    fn admit(&mut self, topic: &str, hash: u64) -> Option<u32> {
-        self.make_room(topic.len());
-        if self.bytes + topic.len() > BYTES_MAX {
-            return None;
-        }
-        if self.free.is_empty() && self.entries.len() == TOPICS_MAX {
-            self.let_go();
-        }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None if self.entries.len() < TOPICS_MAX => {
-                self.entries.push(Entry::default());
-                u32::try_from(self.entries.len() - 1).ok()?
-            }
-            None => return None,
-        };
-        // Whoever wants it is found out with the first message.
-        let entry = Entry { topic: topic.to_owned(), hash, epoch: u64::MAX, ..Entry::default() };
-        self.bytes += entry.topic.capacity();
-        self.entries[slot as usize] = entry;
-        self.was_told(slot, 0);
-        let entries = &self.entries;
-        self.slots.insert_unique(hash, slot, |slot| entries[*slot as usize].hash);
-        Some(slot)
-    }
-
-    /// Forgets topics of which everybody was told until so many bytes fit, or there are none.
-    fn make_room(&mut self, bytes: usize) {
-        while self.bytes + bytes > BYTES_MAX && self.let_go() {}
-    }
-
-    /// Forgets a topic of which everybody was told.
-    fn let_go(&mut self) -> bool {
-        while let Some(slot) = self.told.pop_front() {
-            let entry = &mut self.entries[slot as usize];
-            entry.may_go = false;
-            if entry.changed != 0 {
-                continue;
-            }
-            if let Ok(place) = self.slots.find_entry(entry.hash, |other| *other == slot) {
-                place.remove();
-            }
-            self.bytes -= entry.topic.capacity() + entry.value.capacity();
-            *entry = Entry::default();
-            self.free.push(slot);
-            return true;
-        }
-        false
-    }
-
-    /// Counts a message that there is no place for.
-    #[cold]
-    fn leave_out(&mut self, topic: &str, rights: &Acl) {
-        for page in bits(Self::who_wants(&self.pages, topic, rights)) {
-            let Some(page) = &mut self.pages[page] else { continue };
-            page.seen += 1;
-            page.skipped += 1;
-        }
-    }
-
     fn sample(&mut self, watch: u64, topics_max: usize, rights: &Acl) -> Sample {
+        self.look_through(rights);
         let mut sample = Sample::default();
         let Some(place) = self.place(watch) else { return sample };
         let Some(mut page) = self.pages[place].take() else { return sample };
         sample.reserve(topics_max.min(page.queue.len()));
         let mut steps = 0;
         while sample.len() < topics_max && sample.bytes() < SAMPLE_BYTES_MAX && steps < STEPS_MAX {
-            let Some((slot, _)) = page.queue.pop_front() else { break };
+            let Some(Change { slot, before, .. }) = page.queue.pop_front() else { break };
             steps += 1;
             self.was_told(slot, 1 << place);
             let entry = &self.entries[slot as usize];
-            let count = entry.count - page.before[slot as usize];
+            let count = entry.count - before;
             // Since it was noted, the rights may have changed.
             let subject = page.watch.reader.subject();
-            if subject.is_some_and(|subject| !rights.allows(subject, Action::Read, &entry.topic)) {
+            if subject.is_some_and(|subject| !rights.allows(subject, Action::Read, entry.name())) {
                 page.skipped += count;
                 continue;
             }
@@ -360,42 +230,9 @@ impl Watchers {
             sample.push(&entry.shown(page.watch.payload_max, count));
         }
         (sample.seen, sample.skipped) = (std::mem::take(&mut page.seen), std::mem::take(&mut page.skipped));
-        (sample.waiting, sample.waiting_since) = (page.queue.len(), page.queue.front().map(|(_, at)| *at));
+        (sample.waiting, sample.waiting_since) =
+            (page.queue.len(), page.queue.front().map(|change| change.at));
         self.pages[place] = Some(page);
         sample
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            topic: String::new(),
-            value: Vec::new(),
-            properties: 0,
-            size: 0,
-            qos: QoS::AtMostOnce,
-            at: WallTime(0),
-            count: 0,
-            wanted: 0,
-            epoch: 0,
-            changed: 0,
-            may_go: false,
-            hash: 0,
-        }
-    }
-}
-
-impl Entry {
-    fn shown(&self, payload_max: usize, count: u64) -> Sampled<'_> {
-        let (properties, payload) = self.value.split_at(self.properties);
-        Sampled {
-            topic: &self.topic,
-            properties,
-            payload: &payload[..payload.len().min(payload_max)],
-            size: self.size,
-            qos: self.qos,
-            at: self.at,
-            count,
-        }
     }
 }

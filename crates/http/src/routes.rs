@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
+    body::Bytes,
     extract::DefaultBodyLimit,
+    http::header::CONTENT_TYPE,
     middleware,
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -93,9 +95,12 @@ fn described() -> OpenApiRouter<Arc<App>> {
 /// Everything that is served.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, document) = described().split_for_parts();
-    let page = page(&document);
+    // Shared: the router is copied for each connection.
+    let page = Bytes::from(page(&document));
+    let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let json = [(CONTENT_TYPE, "application/json")];
     router
-        .route("/api/v1/openapi.json", get(move || async move { Json(document) }))
+        .route("/api/v1/openapi.json", get(move || async move { (json, document) }))
         .route("/api/v1/docs", get(move || async move { Html(page) }))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(assets::serve)

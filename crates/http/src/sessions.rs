@@ -10,7 +10,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use cork_broker::{Action, Answer, Query, SessionView as Found};
+use cork_broker::{
+    Action, Answer, ConnectionView as FoundConnection, Encryption, Query, SessionView as Found, Transport,
+};
 use cork_packet::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -55,6 +57,10 @@ pub(crate) struct SessionView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ConnectionView {
     address: String,
+    /// What it goes over: `tcp`, `ws`, `unix`, or `in-process`; null where nobody can say.
+    transport: Option<&'static str>,
+    /// TLS; null: none.
+    tls: Option<TlsView>,
     /// `3.1`, `3.1.1` or `5.0`.
     protocol: &'static str,
     /// Seconds; 0: none.
@@ -71,6 +77,53 @@ pub(crate) struct ConnectionView {
     bytes_in: u64,
     /// Bytes of MQTT to it.
     bytes_out: u64,
+}
+
+/// What TLS agreed upon.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TlsView {
+    /// `1.2` or `1.3`.
+    version: &'static str,
+    /// By IANA's name.
+    cipher_suite: &'static str,
+    /// Subject of the client's certificate (RFC 4514); null: it showed none.
+    client_subject: Option<String>,
+}
+
+impl From<Encryption> for TlsView {
+    fn from(Encryption { version, cipher_suite, client_subject }: Encryption) -> Self {
+        Self { version, cipher_suite, client_subject: client_subject.map(Into::into) }
+    }
+}
+
+impl From<FoundConnection> for ConnectionView {
+    fn from(found: FoundConnection) -> Self {
+        let (transport, encryption) =
+            found.carrier.map_or((None, None), |carrier| (Some(carrier.transport), carrier.encryption));
+        Self {
+            address: found.address.into(),
+            transport: transport.map(|transport| match transport {
+                Transport::Tcp => "tcp",
+                Transport::WebSocket => "ws",
+                Transport::Unix => "unix",
+                Transport::InProcess => "in-process",
+            }),
+            tls: encryption.map(TlsView::from),
+            protocol: match found.version {
+                ProtocolVersion::V31 => "3.1",
+                ProtocolVersion::V311 => "3.1.1",
+                ProtocolVersion::V5 => "5.0",
+            },
+            keep_alive: found.keep_alive,
+            connected: time::text(found.connected),
+            last_packet: time::text(found.last_packet),
+            output_bytes: found.output_bytes,
+            messages_in: found.messages.0,
+            messages_out: found.messages.1,
+            bytes_in: found.bytes.0,
+            bytes_out: found.bytes.1,
+        }
+    }
 }
 
 impl From<Found> for SessionView {
@@ -90,22 +143,7 @@ impl From<Found> for SessionView {
             queued_bytes: found.queued_bytes,
             queued_since: found.queued_since.map(time::text),
             will: will.map(Into::into),
-            connection: connection.map(|connection| ConnectionView {
-                address: connection.address.into(),
-                protocol: match connection.version {
-                    ProtocolVersion::V31 => "3.1",
-                    ProtocolVersion::V311 => "3.1.1",
-                    ProtocolVersion::V5 => "5.0",
-                },
-                keep_alive: connection.keep_alive,
-                connected: time::text(connection.connected),
-                last_packet: time::text(connection.last_packet),
-                output_bytes: connection.output_bytes,
-                messages_in: connection.messages.0,
-                messages_out: connection.messages.1,
-                bytes_in: connection.bytes.0,
-                bytes_out: connection.bytes.1,
-            }),
+            connection: connection.map(ConnectionView::from),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What stands between the socket and MQTT, or WebSocket: perhaps a PROXY header first, perhaps TLS.
 
 use crate::proxy::ProxyHeader;
-use crate::tls::{Tls, TlsAcceptor, TlsError};
+use crate::tls::{Tls, TlsAcceptor, TlsError, TlsView};
 use crate::wire::Wire;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -99,6 +99,11 @@ impl<S: Socket> Link<S> {
     pub(crate) fn user(&self) -> Option<&str> {
         let layers = self.layers.as_ref()?;
         layers.user.as_deref().or_else(|| layers.tls.as_ref()?.user())
+    }
+
+    /// What TLS agreed upon.
+    pub(crate) fn tls(&self) -> Option<TlsView> {
+        self.layers.as_ref()?.tls.as_ref()?.view()
     }
 
     /// Whether the client's certificate, or that it has none, would still do.

@@ -7,7 +7,7 @@ mod framed;
 
 use crate::link::{Link, Socket, retry};
 use crate::listener::{Transport, Wrap};
-use crate::tls::TlsError;
+use crate::tls::{TlsError, TlsView};
 use crate::wire::{Peer, Wire};
 use framed::Framed;
 use std::io::{self, IoSlice, Write};
@@ -85,6 +85,11 @@ impl Stream {
         self.pipe.socket.source().map_or(self.peer, Peer::Net)
     }
 
+    /// Who is at the other end of the socket itself, be it a balancer.
+    pub fn neighbour(&self) -> Peer {
+        self.peer
+    }
+
     /// The address that limits per address hold for. `None` for a Unix domain socket, and where a balancer stands
     /// between and speaks for nobody, or has not yet spoken: see [`Stream::awaits_origin`].
     pub fn origin(&self) -> Option<IpAddr> {
@@ -127,6 +132,12 @@ impl Stream {
     /// Whether there is TLS.
     pub fn is_encrypted(&self) -> bool {
         self.pipe.socket.is_encrypted()
+    }
+
+    /// What TLS agreed upon; none before its handshake is over, or if there is none. The client's certificate is read
+    /// anew each time, so this is for an operator's eyes.
+    pub fn tls(&self) -> Option<TlsView> {
+        self.pipe.socket.tls()
     }
 
     /// The socket, to register it with an event loop.

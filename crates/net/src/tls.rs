@@ -10,13 +10,16 @@ mod certificate;
 mod error;
 mod files;
 mod lenient;
+mod view;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use error::TlsError;
 pub use lenient::Lenient;
+pub use view::TlsView;
 
 use crate::link::{Filled, Socket, retry};
 use acceptor::Current;
+use rustls::ProtocolVersion;
 use rustls::pki_types::UnixTime;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
@@ -24,6 +27,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
+use view::{subject, suite_name};
 
 type Traffic<'a> = WriteTraffic<'a, ServerConnectionData>;
 
@@ -104,6 +108,21 @@ impl Tls {
 
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// What was agreed upon; none before the handshake is over.
+    pub(crate) fn view(&self) -> Option<TlsView> {
+        let version = match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => "1.2",
+            ProtocolVersion::TLSv1_3 => "1.3",
+            _ => return None, // no other one is spoken
+        };
+        let shown = self.connection.peer_certificates().and_then(|chain| chain.first());
+        Some(TlsView {
+            version,
+            cipher_suite: suite_name(self.connection.negotiated_cipher_suite()?.suite()),
+            client_subject: shown.and_then(|certificate| subject(certificate)),
+        })
     }
 
     /// Whether the client would be let in today; see [`TlsAcceptor::check`]. Costs nothing if the settings are the same.

@@ -129,6 +129,10 @@ impl Connections {
         self.slots.get_mut(slot)
     }
 
+    pub(crate) fn look(&self, id: ConnId) -> Option<&Connection> {
+        self.slots.get(id.index as usize).filter(|connection| connection.id == id)
+    }
+
     pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.slots.get_mut(id.index as usize).filter(|connection| connection.id == id)
     }

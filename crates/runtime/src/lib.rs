@@ -8,6 +8,7 @@
 
 mod access;
 mod arrivals;
+mod carrier;
 mod change;
 mod connections;
 mod connector;

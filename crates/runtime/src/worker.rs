@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::{
     access::{AccessDesk, Job, Question},
     arrivals::Arrivals,
+    carrier::add_carriers,
     connections::{Connections, Ending, Line},
     gate::{Entry, Gate, Site},
     log::log,
@@ -311,7 +312,11 @@ impl Worker {
                 Mail::Health(health) => self.shard.handle(now, Input::Health(health)),
                 Mail::CheckCertificates => self.begin_checks(),
                 Mail::CheckAddresses => self.expel_banned(now),
-                Mail::Query(query, reply) => reply(self.shard.ask(&query)),
+                Mail::Query(query, reply) => {
+                    let mut answer = self.shard.ask(&query);
+                    add_carriers(&mut answer, &self.connections);
+                    reply(answer);
+                }
                 Mail::Watch(watch, reply) => reply(self.shard.watch(*watch)),
                 Mail::Sample(watch, most, reply) => reply(self.shard.sample(watch, most)),
                 Mail::Unwatch(watch) => self.shard.unwatch(watch),

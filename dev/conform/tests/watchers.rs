@@ -177,16 +177,38 @@ fn nothing_is_lost_or_counted_twice_whenever_pages_come_and_look() {
     }
 }
 
+/// What bob may read; everybody may write.
+fn give_rights(lab: &mut Lab, topic: &str) {
+    let text = format!(
+        "[[rule]]\nallow = ['write']\ntopic = '#'\n[[rule]]\nuser = 'bob'\nallow = ['read']\ntopic = '{topic}'"
+    );
+    lab.set_rights(&Arc::new(Acl::from_toml(&text, "acl.toml").expect("these are rights")));
+}
+
+#[test]
+fn what_came_before_a_page_or_before_its_rights_is_not_for_it() {
+    let mut lab = lab(1);
+    give_rights(&mut lab, "open/#");
+    let client = lab.connect(V311, "c");
+    let bob = Reader::User("bob".into());
+    begin(&mut lab, 1, &watch(1, &["#"], bob.clone()));
+    for topic in ["open/1", "secret/1"] {
+        publish(&mut lab, client, topic, "x");
+    }
+    begin(&mut lab, 1, &watch(2, &["#"], Reader::Anybody));
+    give_rights(&mut lab, "#");
+    begin(&mut lab, 1, &watch(3, &["#"], bob));
+    publish(&mut lab, client, "secret/2", "y");
+    assert_eq!(topics(&lab.sample(0, 1, 10)), [("open/1", "x", 1), ("secret/2", "y", 1)]);
+    for page in [2, 3] {
+        assert_eq!(topics(&lab.sample(0, page, 10)), [("secret/2", "y", 1)]);
+    }
+}
+
 #[test]
 fn a_viewer_sees_what_its_rights_allow_even_if_they_changed_since_it_was_noted() {
-    let rights = |lab: &mut Lab, topic: &str| {
-        let text = format!(
-            "[[rule]]\nallow = ['write']\ntopic = '#'\n[[rule]]\nuser = 'bob'\nallow = ['read']\ntopic = '{topic}'"
-        );
-        lab.set_rights(&Arc::new(Acl::from_toml(&text, "acl.toml").expect("these are rights")));
-    };
     let mut lab = lab(1);
-    rights(&mut lab, "open/#");
+    give_rights(&mut lab, "open/#");
     let client = lab.connect(V311, "c");
     begin(&mut lab, 1, &watch(1, &["#"], Reader::User("bob".into())));
     begin(&mut lab, 1, &watch(2, &["#"], Reader::Anybody));
@@ -199,7 +221,7 @@ fn a_viewer_sees_what_its_rights_allow_even_if_they_changed_since_it_was_noted()
         (vec![("open/1", "x", 1)], 2, 1),
         "not even counted"
     );
-    rights(&mut lab, "secret/#");
+    give_rights(&mut lab, "secret/#");
     publish(&mut lab, client, "secret/1", "y");
     let seen = lab.sample(0, 1, 10);
     assert_eq!((topics(&seen), seen.seen, seen.skipped), (vec![("secret/1", "y", 1)], 1, 1));

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import HOST, PASSWORD, cork_bin
+from broker import HOST, PASSWORD, cork_bin, free_port
 from test_http import ACL, ADMIN, VIEWER, Served, users_file  # noqa: F401
 
 pytestmark = pytest.mark.cork_only
@@ -62,10 +62,33 @@ def test_boards_show_and_switch(house):
 
 def test_one_thing_in_detail(workdir):
     broker = Served(workdir)
+    broker.command += ["--durability", "100ms"]
     broker.start()
     try:
         check(broker, "details.mjs")
     finally:
+        broker.stop()
+
+
+def test_who_is_connected_and_what_goes_to_another_broker(workdir, authority):
+    broker, port = Served(workdir), free_port()
+    cert, key = authority.issue("dashboard")
+    with open(workdir / "cork.toml", "a") as config:
+        config.write(
+            f'[[listener]]\nurl = "mqtts://{HOST}:{port}"\n'
+            f'tls = {{ cert = "{cert}", key = "{key}", client_ca = "{authority.ca}", client_cert = "optional" }}\n'
+        )
+    (workdir / "remote").mkdir()
+    remote = Served(workdir / "remote")
+    broker.start()
+    remote.start()
+    try:
+        check(
+            broker, "connections.mjs", CORK_MQTTS=str(port), CORK_CA=str(authority.ca),
+            REMOTE_MQTT=str(remote.port), REMOTE_HTTP=str(remote.http),
+        )
+    finally:
+        remote.stop()
         broker.stop()
 
 

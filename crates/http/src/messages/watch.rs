@@ -28,6 +28,9 @@ use crate::{
 /// Topics that are told while there are retained messages left, at most; behind them the rest of those is left out.
 const TOLD_MAX: usize = 200_000;
 
+/// Retained messages in one batch, at most: they come beside the live ones, and only once.
+const RETAINED_MAX: usize = 2500;
+
 /// A watch on all shards. It ends when this value is dropped.
 pub(super) struct Watching {
     probe: Probe,
@@ -234,6 +237,14 @@ async fn fetch(app: &App, topics: &[&str], payload_max: usize, views: &mut Vec<M
     }
 }
 
+/// A batch in JSON. `length`: of the one before it, which this one is about as long as.
+fn written(batch: &Batch<'_>, length: &mut usize) -> String {
+    let mut json = Vec::with_capacity(*length + *length / 8);
+    let done = serde_json::to_writer(&mut json, batch).is_ok();
+    *length = json.len();
+    if done { String::from_utf8(json).unwrap_or_default() } else { String::new() }
+}
+
 /// Tells a batch each interval. None: the reader is gone.
 pub(super) async fn run(
     app: &Arc<App>,
@@ -246,7 +257,7 @@ pub(super) async fn run(
     let reader = app.reader(caller);
     let past = Past { filters: wanted.filters.clone(), after: None, reader };
     let mut past = Some(past).filter(|_| wanted.retained);
-    let mut ticks = interval(every);
+    let (mut ticks, mut length) = (interval(every), 0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -262,13 +273,10 @@ pub(super) async fn run(
             Ok(_) | Err(mpsc::error::TrySendError::Full(())) => continue,
             Err(mpsc::error::TrySendError::Closed(())) => return None,
         };
-        // As long as there are retained messages, half of the place is theirs.
-        let live = if past.is_some() { topics_max.div_ceil(2) } else { topics_max };
-        let Some(samples) = watching.collect(live).await else { return over() };
+        let Some(samples) = watching.collect(topics_max).await else { return over() };
         let mut batch = watching.batch(&samples, wanted.qos, past.is_some());
         if let Some(those) = &mut past {
-            let (items, done) =
-                those.tell(app, (topics_max - batch.items.len()).max(1), wanted.payload_max).await;
+            let (items, done) = those.tell(app, RETAINED_MAX, wanted.payload_max).await;
             batch.seen += items.len() as u64;
             for mut item in items {
                 // What was told since the stream began is newer than what was retained before.
@@ -283,6 +291,6 @@ pub(super) async fn run(
                 past = None;
             }
         }
-        place.send(("batch", serde_json::to_string(&batch).unwrap_or_default()));
+        place.send(("batch", written(&batch, &mut length)));
     }
 }

@@ -52,15 +52,15 @@ impl Identity {
     pub(super) fn user(self, der: &[u8]) -> Result<Box<str>, &'static str> {
         let certificate = Certificate::parse(der).ok_or("cannot be read")?;
         let name = match self {
-            Self::CommonName => match <[_; 1]>::try_from(certificate.common_names) {
-                Ok([name]) => name.ok_or("has a common name that is not plain text")?,
-                Err(names) if names.is_empty() => return Err("has no common name to be the user name"),
-                Err(_) => return Err("has more than one common name"),
+            Self::CommonName => match certificate.common_names()[..] {
+                [name] => name.ok_or("has a common name that is not plain text")?,
+                [] => return Err("has no common name to be the user name"),
+                _ => return Err("has more than one common name"),
             },
             Self::AlternativeName => certificate
                 .alternative_names
-                .into_iter()
-                .next()
+                .first()
+                .map(String::as_str)
                 .ok_or("has no alternative name to be the user name")?,
         };
         if name.is_empty() || name.len() > USER_BYTES_MAX || name.chars().any(char::is_control) {

@@ -12,10 +12,19 @@ pub(super) struct Certificate {
     pub(super) not_before: i64,
     /// Seconds since 1970; good up to and with this one.
     pub(super) not_after: i64,
-    /// Common names of the subject, in order; `None` for one in an encoding that is not read.
-    pub(super) common_names: Vec<Option<String>>,
+    /// The subject: sets of attributes, in order.
+    pub(super) subject: Vec<Vec<Attribute>>,
     /// DNS names, mail addresses and URIs among the alternative names, in order.
     pub(super) alternative_names: Vec<String>,
+}
+
+/// One attribute of a Name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attribute {
+    /// Its Object Identifier, encoded.
+    pub(super) kind: Vec<u8>,
+    /// `None` for one in an encoding that is not read.
+    pub(super) value: Option<String>,
 }
 
 impl Certificate {
@@ -30,7 +39,7 @@ impl Certificate {
         tbs.take(SEQUENCE)?; // issuer
         let mut validity = Reader(tbs.take(SEQUENCE)?);
         let (not_before, not_after) = (validity.time()?, validity.time()?);
-        let common_names = common_names(tbs.take(SEQUENCE)?)?;
+        let subject = name(tbs.take(SEQUENCE)?)?;
         tbs.take(SEQUENCE)?; // public key
         let mut alternative_names = Vec::new();
         while let Some((tag, body)) = tbs.next() {
@@ -38,22 +47,28 @@ impl Certificate {
                 alternative_names = alternatives(body)?;
             }
         }
-        Some(Self { is_v3, not_before, not_after, common_names, alternative_names })
+        Some(Self { is_v3, not_before, not_after, subject, alternative_names })
+    }
+
+    /// Common names of the subject, in order; `None` for one in an encoding that is not read.
+    pub(super) fn common_names(&self) -> Vec<Option<&str>> {
+        let attributes = self.subject.iter().flatten().filter(|attribute| attribute.kind == COMMON_NAME);
+        attributes.map(|attribute| attribute.value.as_deref()).collect()
     }
 }
 
 /// A Name is a sequence of sets of (attribute type, value).
-fn common_names(name: &[u8]) -> Option<Vec<Option<String>>> {
+fn name(name: &[u8]) -> Option<Vec<Vec<Attribute>>> {
     let (mut sets, mut found) = (Reader(name), Vec::new());
     while !sets.0.is_empty() {
-        let mut set = Reader(sets.take(SET)?);
+        let (mut set, mut attributes) = (Reader(sets.take(SET)?), Vec::new());
         while !set.0.is_empty() {
             let mut pair = Reader(set.take(SEQUENCE)?);
-            if pair.take(OBJECT_IDENTIFIER)? == COMMON_NAME {
-                let (tag, value) = pair.next()?;
-                found.push(text(tag, value));
-            }
+            let kind = pair.take(OBJECT_IDENTIFIER)?.to_vec();
+            let (tag, value) = pair.next()?;
+            attributes.push(Attribute { kind, value: text(tag, value) });
         }
+        found.push(attributes);
     }
     Some(found)
 }
@@ -181,7 +196,7 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// 2.5.4.3
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+pub(super) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
@@ -212,14 +227,15 @@ mod tests {
         let certificate = Certificate::parse(&der).unwrap();
         assert_eq!(date(certificate.not_before), "2024-02-29");
         assert_eq!(date(certificate.not_after), "2051-01-01");
-        assert_eq!(certificate.common_names, [Some("lämp".to_owned())]);
+        assert_eq!(certificate.common_names(), [Some("lämp")]);
         assert_eq!(certificate.alternative_names, ["one.example", "ann@example", "urn:x"]);
     }
 
     #[test]
     fn a_certificate_need_not_have_a_name() {
         let certificate = Certificate::parse(&made(|params| params.subject_alt_names.clear())).unwrap();
-        assert_eq!((certificate.common_names, certificate.alternative_names), (vec![], vec![]));
+        assert_eq!(certificate.common_names(), []);
+        assert_eq!(certificate.alternative_names, Vec::<String>::new());
     }
 
     #[test]

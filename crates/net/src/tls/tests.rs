@@ -1,4 +1,4 @@
-use super::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFile, TlsFiles, TlsSettings};
+use super::{ClientFiles, Identity, TlsAcceptor, TlsError, TlsFile, TlsFiles, TlsSettings, TlsView};
 use crate::link::{Link, Socket};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use rcgen::{
@@ -261,10 +261,16 @@ fn bytes_pass_both_ways_in_both_versions() {
     for (version, number) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
         let mut ends = Ends::new(&acceptor, &Arc::new(setup.client(version, None)));
         assert!(ends.link.is_encrypted() && !ends.link.is_settled());
+        assert_eq!(ends.link.tls(), None);
         assert_eq!(ends.link.write(b"too early").unwrap_err().kind(), ErrorKind::WouldBlock);
         ends.client.writer().write_all(b"hello").unwrap();
         ends.run().unwrap();
         assert_eq!((ends.client.protocol_version(), ends.link.user()), (Some(number), None));
+        let TlsView { version, cipher_suite, client_subject } = ends.link.tls().unwrap();
+        let expected =
+            if number == ProtocolVersion::TLSv1_3 { ("1.3", "TLS_A") } else { ("1.2", "TLS_ECDHE_") };
+        assert_eq!((version, client_subject), (expected.0, None));
+        assert!(cipher_suite.starts_with(expected.1) && !cipher_suite.contains("TLS13"), "{cipher_suite}");
         assert_eq!(ends.client.alpn_protocol(), Some(&b"mqtt"[..]));
         assert_eq!(ends.heard, b"hello");
         let slices = [&b"w"[..], b"", b"orld"].map(IoSlice::new);
@@ -293,6 +299,7 @@ fn the_name_in_a_client_certificate_is_the_user() {
             ends.client.writer().write_all(b"hello").unwrap();
             ends.run().unwrap();
             assert_eq!((ends.link.user(), ends.heard.as_slice()), (Some(user), &b"hello"[..]));
+            assert_eq!(ends.link.tls().unwrap().client_subject.as_deref(), Some("CN=lamp 7"));
         }
     }
     setup.required = false;
