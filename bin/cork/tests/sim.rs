@@ -174,7 +174,7 @@ fn what_is_wrong_is_told_with_exit_code_2() {
             "t/{rom} --list room=a",
             "command line: nothing is called {rom}; there are {n}, {run}, {client_id}, {room}",
         ),
-        ("t --jitter 2s", "command line: is more than half"),
+        ("t --jitter 2s", "command line: the jitter is more than half"),
         ("--config /nowhere.toml", "/nowhere.toml: cannot be read"),
         ("--devices 3", "error: the following required arguments were not provided"),
         ("--speed 0", "command line: --speed: accepted is a number"),
