@@ -16,10 +16,12 @@ use tracing_subscriber::{
 
 use cork_http::LogBook;
 use line::Look;
-use writer::{Output, WriterThread};
+use output::Output;
+use writer::WriterThread;
 
 mod journal;
 mod line;
+mod output;
 mod page;
 mod writer;
 

@@ -5,8 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cork_store::WallTime;
 use serde::{Serialize, Serializer};
 
-const SECONDS_PER_DAY: u64 = 86_400;
-
 /// Now.
 pub(crate) fn now() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -15,11 +13,10 @@ pub(crate) fn now() -> WallTime {
 
 /// `2026-11-21T20:15:00.123Z`.
 pub(crate) fn text(at: WallTime) -> String {
-    let (seconds, milliseconds) = (at.0 / 1_000_000, at.0 / 1000 % 1000);
-    let (year, month, day) = date(seconds / SECONDS_PER_DAY);
-    let second = seconds % SECONDS_PER_DAY;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+    let mut text = at.to_rfc3339();
+    text.truncate(text.len() - "456Z".len());
+    text.push('Z');
+    text
 }
 
 /// Writes many times, of which most are in the same second.
@@ -53,21 +50,6 @@ impl Serialize for Written {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(str::from_utf8(&self.0).unwrap_or_default())
     }
-}
-
-/// Year, month and day of a number of days since 1970-01-01, counted in years that begin in March, so that a leap day is
-/// the last one of its year.
-const fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // since 0000-03-01
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 #[cfg(test)]

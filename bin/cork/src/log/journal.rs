@@ -5,7 +5,7 @@
 
 use std::{env, io, os::unix::fs::MetadataExt as _, os::unix::net::UnixDatagram, path::Path};
 
-use super::writer::{Written, priority};
+use super::line::{Written, priority};
 
 /// Where the journal listens.
 const SOCKET: &str = "/run/systemd/journal/socket";

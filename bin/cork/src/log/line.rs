@@ -2,9 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use cork_store::WallTime;
 use serde_json::Value;
 use tracing::Level;
 
@@ -41,12 +42,16 @@ impl Clock {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
-            self.text = cork_sink::rfc3339(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+            self.text = wall(since).to_rfc3339();
         }
         self.text.truncate(self.text.len() - FRACTION);
         let _ = write!(self.text, "{:06}Z", since.subsec_micros());
         &self.text
     }
+}
+
+fn wall(since_1970: Duration) -> WallTime {
+    WallTime(u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Bytes of `123456Z`.
@@ -59,6 +64,24 @@ pub(super) const fn name_of(level: Level) -> &'static str {
         Level::INFO => "INFO",
         Level::DEBUG => "DEBUG",
         Level::TRACE => "TRACE",
+    }
+}
+
+/// A line as it is written.
+pub(super) struct Written<'a> {
+    pub(super) level: Level,
+    pub(super) subsystem: &'static str,
+    /// With a line feed at its end.
+    pub(super) text: &'a str,
+}
+
+/// The number syslog has for it.
+pub(super) fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 
@@ -131,8 +154,6 @@ fn put_json(out: &mut String, line: Line<'_>, clock: &mut Clock) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::log::page::Page;
 
@@ -178,7 +199,7 @@ mod tests {
         let mut clock = Clock::default();
         for micros in [1_795_318_479_123_456, 1_795_318_479_000_001, 1_795_318_480_999_999, 0] {
             let at = UNIX_EPOCH + Duration::from_micros(micros);
-            assert_eq!(clock.text(at), cork_sink::rfc3339(i64::try_from(micros).unwrap()));
+            assert_eq!(clock.text(at), WallTime(micros).to_rfc3339());
         }
     }
 }

@@ -1,18 +1,14 @@
-//! The thread that writes log lines.
+//! The thread that writes log lines, and the way to it.
 
 use std::{
     cell::RefCell,
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    iter,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    io, iter,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cork_http::{Keep, LogBook, LogLine};
@@ -20,8 +16,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
-    journal::Journal,
-    line::{Clock, Look, json_fields, name_of},
+    line::{Clock, Look, Written, json_fields, name_of},
+    output::Output,
     page::Page,
 };
 
@@ -38,8 +34,6 @@ const NOTE_BYTES_MAX: usize = 4 << 10;
 const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for them.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
-/// How often an output that fails is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The way to the thread; what is put there never waits for it.
 #[derive(Clone, Default)]
@@ -75,14 +69,6 @@ struct Wishes {
     output: Option<Output>,
     look: Option<Look>,
     reopen: bool,
-}
-
-/// A line as it is written.
-pub(super) struct Written<'a> {
-    pub(super) level: Level,
-    pub(super) subsystem: &'static str,
-    /// With a line feed at its end.
-    pub(super) text: &'a str,
 }
 
 /// The running thread.
@@ -309,139 +295,14 @@ fn subsystem(target: &str) -> &'static str {
     ["net", "client", "access", "store"].into_iter().find(|name| *name == target).unwrap_or("broker")
 }
 
-/// Where lines go now.
-pub(super) struct Output {
-    place: Place,
-    /// The place failed; it is tried again then. Meanwhile lines go to standard error.
-    retry: Option<Instant>,
-}
-
-enum Place {
-    /// `true`: it is the journal, which reads how important a line is from its beginning.
-    Stderr(bool),
-    Journal(Option<Journal>),
-    File(PathBuf, Option<File>),
-}
-
-impl Output {
-    pub(super) fn stderr(is_journal: bool) -> Self {
-        Self { place: Place::Stderr(is_journal), retry: None }
-    }
-
-    pub(super) fn journal() -> Self {
-        Self { place: Place::Journal(None), retry: None }
-    }
-
-    pub(super) fn file(path: &Path) -> Self {
-        Self { place: Place::File(path.to_owned(), None), retry: None }
-    }
-
-    fn reopen(&mut self) {
-        if let Place::File(_, file) = &mut self.place {
-            *file = None;
-        }
-        self.retry = None;
-    }
-
-    /// Writes lines, of which `text` is all: where they belong, else to standard error, else nowhere.
-    fn put(&mut self, text: &str, lines: &[Written<'_>]) {
-        if self.retry.is_none_or(|when| Instant::now() >= when) {
-            match self.place.put(text, lines) {
-                Ok(()) => {
-                    self.retry = None;
-                    return;
-                }
-                Err(error) => {
-                    if self.retry.is_none() {
-                        self.place.complain(&error);
-                    }
-                    self.retry = Some(Instant::now() + RETRY);
-                }
-            }
-        }
-        if !matches!(self.place, Place::Stderr(_)) {
-            let _ = io::stderr().lock().write_all(text.as_bytes()); // the last resort
-        }
-    }
-}
-
-impl Place {
-    fn put(&mut self, text: &str, lines: &[Written<'_>]) -> io::Result<()> {
-        match self {
-            Self::Stderr(false) => io::stderr().lock().write_all(text.as_bytes()),
-            Self::Stderr(true) => {
-                io::stderr().lock().write_all(&lines.iter().flat_map(with_priority).collect::<Vec<_>>())
-            }
-            Self::Journal(journal) => {
-                let open = match journal.take() {
-                    Some(open) => open,
-                    None => Journal::open()?,
-                };
-                lines.iter().try_for_each(|line| open.put(line))?;
-                *journal = Some(open);
-                Ok(())
-            }
-            Self::File(path, file) => {
-                let mut open = match file.take() {
-                    Some(open) => open,
-                    // Who may read it is the operator's choice, by the folder; others may not.
-                    None => OpenOptions::new().append(true).create(true).mode(0o640).open(path)?,
-                };
-                open.write_all(text.as_bytes())?;
-                *file = Some(open);
-                Ok(())
-            }
-        }
-    }
-
-    fn complain(&self, error: &io::Error) {
-        let place = match self {
-            Self::Stderr(_) => return,
-            Self::Journal(_) => "the journal".to_owned(),
-            Self::File(path, _) => format!("the log file `{}`", path.display()),
-        };
-        let _ = writeln!(
-            io::stderr().lock(),
-            "{place} can't be written ({error}); until it can, the log goes to standard error"
-        );
-    }
-}
-
-/// As the journal likes it on a standard error that leads to it: `<6>` before each line.
-fn with_priority(line: &Written<'_>) -> Vec<u8> {
-    let mut text = Vec::with_capacity(line.text.len() + 4);
-    for part in line.text.split_inclusive('\n') {
-        text.extend_from_slice(format!("<{}>", priority(line.level)).as_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    text
-}
-
-/// The number syslog has for it.
-pub(super) fn priority(level: Level) -> u8 {
-    match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        Level::DEBUG | Level::TRACE => 7,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
-
-    fn line(text: &str) -> Written<'_> {
-        Written { level: Level::INFO, subsystem: "net", text }
-    }
-
-    fn put(output: &mut Output, text: &str) {
-        output.put(text, &[line(text)]);
-    }
+    use crate::log::output::tests::folder;
 
     fn said(text: &str) -> Page {
         let mut page = Page::default();
@@ -450,44 +311,6 @@ mod tests {
     }
 
     const LOOK: Look = Look::Text { time: false, colours: false };
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("cork-log-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_file_that_was_moved_away_is_made_anew() {
-        let folder = folder("rotate");
-        let path = folder.join("cork.log");
-        let mut output = Output::file(&path);
-        put(&mut output, "one\n");
-        fs::rename(&path, folder.join("cork.log.1")).unwrap();
-        put(&mut output, "two\n");
-        output.reopen();
-        put(&mut output, "three\n");
-        assert_eq!(fs::read_to_string(folder.join("cork.log.1")).unwrap(), "one\ntwo\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_tried_again() {
-        let folder = folder("fails");
-        let path = folder.join("not-there").join("cork.log");
-        let mut output = Output::file(&path);
-        put(&mut output, "lost\n");
-        assert!(output.retry.is_some());
-        fs::create_dir(folder.join("not-there")).unwrap();
-        put(&mut output, "too early\n");
-        assert!(!path.exists());
-        output.retry = Some(Instant::now());
-        put(&mut output, "there\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "there\n");
-        assert!(output.retry.is_none());
-        fs::remove_dir_all(folder).unwrap();
-    }
 
     /// What the thread would have.
     fn desk(queue: &Queue, path: &Path) -> Desk {
@@ -557,13 +380,5 @@ mod tests {
         drop(thread);
         assert_eq!(fs::read_to_string(folder.join("cork.log")).unwrap(), wanted);
         fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn the_journal_is_told_how_important_each_line_is() {
-        let text =
-            |level, text: &str| String::from_utf8(with_priority(&Written { level, ..line(text) })).unwrap();
-        assert_eq!(text(Level::INFO, "one\ntwo\n"), "<6>one\n<6>two\n");
-        assert_eq!(text(Level::ERROR, "x\n"), "<3>x\n");
     }
 }
