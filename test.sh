@@ -125,9 +125,9 @@ storm() {
 
 # The optimised binaries are built beside the stages that need only debug builds: linking them takes one core for minutes.
 # Nothing they do may disturb a test that runs meanwhile, so they come last wherever they stand in line.
-optimised() { nice -n 19 cargo build --release -p cork -p cork-overload -p cork-counts; }
-begin_release() { optimised >"$logs/release-began.log" 2>&1 & release=$!; }
-release() { wait "$release" || optimised; } # its errors, if it has any, once more and in the open
+optimised() { "$@" cargo build --release -p cork -p cork-overload -p cork-counts; }
+begin_release() { optimised nice -n 19 >"$logs/release-began.log" 2>&1 & }
+release() { optimised; } # waits until the one that began is done, and says what it could not
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace; }
 
