@@ -315,6 +315,7 @@ impl Link {
         let failed = |error| Disconnected::Store(Arc::new(error));
         let mut saver = driver.saver();
         if saver.poll(cx, shared).map_err(failed)?.is_pending() {
+            self.stalled = self.stalled.map(|_| Instant::now()); // the disk is slow, not the server
             return Ok(false);
         }
         if self.sent == self.sending.len() {
@@ -331,6 +332,7 @@ impl Link {
             drop(state);
             saver.start(records, upto, shared).map_err(failed)?;
             if saver.poll(cx, shared).map_err(failed)?.is_pending() {
+                self.stalled = self.stalled.map(|_| Instant::now());
                 return Ok(false);
             }
         }

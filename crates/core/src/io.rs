@@ -25,14 +25,14 @@ pub enum Input<'a> {
     Opened {
         /// The driver's name for the connection.
         conn: ConnId,
-        /// Address text.
+        /// Its address.
         peer: Peer,
     },
     /// What the layers below MQTT found out, before the first bytes.
     Identified {
         /// About whom.
         conn: ConnId,
-        /// The true address text, where a balancer stands between.
+        /// The true address, where a balancer stands between.
         peer: Peer,
         /// The user name that a client certificate proves. It is the User Name, whatever CONNECT says, and nobody is
         /// asked for a password.

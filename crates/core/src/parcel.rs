@@ -3,8 +3,8 @@
 //! A message that is built to be handed over takes three allocations here, and another core gives them back: ten times
 //! what the publication costs otherwise. So those that are small, and that nobody keeps, are copied one behind the
 //! other, in as few bytes as possible: each cache line that goes from core to core costs as much as handling a message.
-//! A parcel that was worth it comes back empty to the shard that filled it, so that neither memory nor a count of
-//! references is given back by another core than took it: two cores that do so wait for each other's allocator.
+//! A parcel that was worth it comes back to the shard that filled it, which empties it: so neither memory nor a count of
+//! references is given back by another core than took it. Two cores that do so wait for each other's allocator.
 
 use std::{iter, sync::Arc};
 
@@ -18,9 +18,9 @@ use crate::{
 
 /// Bytes of a payload that is worth being copied.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 2048;
-/// A parcel whose memory is less than this is not worth sending back,
+/// A parcel with less than this in it is not worth sending back,
 const RETURNED_BYTES_MIN: usize = 4 << 10;
-/// and one with more not worth keeping.
+/// and one whose memory is more than this not worth keeping.
 const RETURNED_BYTES_MAX: usize = 256 << 10;
 
 // What the first byte of a publication says. Its two lowest bits are the QoS.
@@ -141,9 +141,15 @@ impl Parcel {
         })
     }
 
-    /// Whether its memory is worth going back to who filled it.
-    pub(crate) fn is_worth_returning(&self) -> bool {
-        self.bytes.capacity() >= RETURNED_BYTES_MIN
+    /// Whether its memory is too large to be kept by anybody.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.bytes.capacity() + self.topics.capacity() > RETURNED_BYTES_MAX
+    }
+
+    /// Whether its memory is worth going back to who filled it. By what is in it: a large one that carries little is not
+    /// sent to and fro for that.
+    pub(crate) const fn is_worth_returning(&self) -> bool {
+        self.bytes.len() >= RETURNED_BYTES_MIN
     }
 
     /// Empties it for the next turn; `None` if it grew so large that it is not kept.
@@ -152,7 +158,7 @@ impl Parcel {
         self.bytes.clear();
         self.publishers.clear();
         (self.last_topic, self.last_id) = (0, MessageId::default());
-        (self.bytes.capacity() + self.topics.capacity() <= RETURNED_BYTES_MAX).then_some(self)
+        (!self.is_too_large()).then_some(self)
     }
 }
 
@@ -246,7 +252,6 @@ mod tests {
                 );
                 assert!(Arc::ptr_eq(out.publisher, sent.publisher), "{round}: {n}");
             }
-            assert!(parcel.is_worth_returning());
             parcel = parcel.emptied().expect("not too large to keep");
             assert_eq!(parcel.publications().count(), 0);
             assert_eq!(Arc::strong_count(&ann), 1, "nobody is held by an empty parcel");
@@ -259,6 +264,13 @@ mod tests {
         let mut parcel = Box::<Parcel>::default();
         parcel.push(MessageId::default(), &Publication::new("a", b"1", &ann));
         assert!(!parcel.is_worth_returning());
+        for _ in 0..RETURNED_BYTES_MIN / 1024 {
+            parcel.push(MessageId::default(), &Publication::new("a", &[0; 1024], &ann));
+        }
+        assert!(parcel.is_worth_returning());
+        parcel = parcel.emptied().expect("not too large to keep");
+        parcel.push(MessageId::default(), &Publication::new("a", b"1", &ann));
+        assert!(!parcel.is_worth_returning(), "large, but with little in it");
         for _ in 0..=RETURNED_BYTES_MAX / PAYLOAD_BYTES_MAX {
             parcel.push(MessageId::default(), &Publication::new("a", &[0; PAYLOAD_BYTES_MAX], &ann));
         }

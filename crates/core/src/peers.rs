@@ -151,7 +151,8 @@ impl Shard {
         let from = self.board.config.shard;
         let ways = self.peers.batches.iter_mut().zip(&mut self.peers.emptied);
         for (shard, (items, emptied)) in (0u16..).zip(ways) {
-            if emptied.len() >= EMPTIED_TOGETHER || !(emptied.is_empty() || items.is_empty()) {
+            let due = emptied.len() >= EMPTIED_TOGETHER || emptied.iter().any(|parcel| parcel.is_too_large());
+            if due || !(emptied.is_empty() || items.is_empty()) {
                 items.push(Item::Emptied(std::mem::take(emptied)));
             }
             if !items.is_empty() {

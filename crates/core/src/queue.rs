@@ -81,6 +81,19 @@ impl Queue {
         }
     }
 
+    /// Whether another shard took this delivery, which the store may still give back.
+    pub(crate) fn was_passed(&self, delivery: u64) -> bool {
+        self.tail.passed.contains(&delivery)
+    }
+
+    /// If nothing waits any more, the next time it is full is news again.
+    fn note_empty(&mut self) {
+        if self.is_empty() {
+            self.full_reported = false;
+            self.weeds.take_if(|weeds| !weeds.is_asked());
+        }
+    }
+
     /// Whoever was asked for deliveries need not answer any more.
     pub(crate) fn forget_question(&mut self) {
         self.tail.question = weed::next_question(self.tail.question);
@@ -255,10 +268,7 @@ impl Board {
         {
             weeds.went(cost);
         }
-        if queue.is_empty() {
-            queue.full_reported = false;
-            queue.weeds = None;
-        }
+        queue.note_empty();
         if queue.head.is_empty() {
             queue.head.shrink_to(64);
         }
@@ -291,6 +301,7 @@ impl Board {
         }
         queue.bytes -= cost;
         queue.head_bytes -= cost;
+        queue.note_empty();
         self.queue_shrank(six, cost);
         self.heads_bytes -= cost;
         self.stats.queued_messages -= taken.len() as u64;
@@ -310,6 +321,9 @@ impl Board {
         let queue = &mut outgoing.queue;
         let first = queue.head.front().map(|first| first.number);
         let Some(first) = first.filter(|first| *first > kept_from) else { return };
+        if let Some(weeds) = queue.weeds.as_deref_mut() {
+            weeds.look_again_from(first);
+        }
         queue.tail.from = first;
         queue.tail.messages += queue.head.len() as u64;
         queue.tail.ticket = batch;
@@ -425,6 +439,7 @@ impl Board {
         let queue = &mut outgoing.queue;
         queue.tail.messages -= messages.min(queue.tail.messages);
         queue.bytes -= cost;
+        queue.note_empty();
         self.queue_shrank(six, cost);
         self.stats.queued_messages -= messages;
     }
@@ -528,7 +543,7 @@ impl Shard {
     }
 
     fn hand_over_loaded(&mut self, six: SessionIx, loaded: Loaded) {
-        let (mut messages, mut cost, mut passed) = (0, 0, Vec::new());
+        let (mut messages, mut cost, mut weeds_cost, mut passed) = (0, 0, 0, Vec::new());
         let key = loaded.session;
         let session = &self.board.sessions[six as usize];
         let begun = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.dup_up_to);
@@ -537,17 +552,23 @@ impl Shard {
             if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun {
                 continue;
             }
-            if session.outgoing.as_ref().is_some_and(|it| it.queue.tail.passed.contains(&delivery.delivery)) {
+            if session.outgoing.as_ref().is_some_and(|it| it.queue.was_passed(delivery.delivery)) {
                 continue;
             }
             let group = delivery.share.as_ref().and_then(|name| self.router.group(name));
             let Some(group) = group.filter(|group| self.router.has_others(*group, six)) else { continue };
             messages += 1;
             cost += delivery.message.cost_bytes() as u64;
+            if delivery.qos == QoS::AtMostOnce {
+                weeds_cost += delivery.message.cost_bytes() as u64;
+            }
             passed.push((group, delivery.message, delivery.delivery));
         }
         self.board.drop_from_tail(six, messages, cost);
         if let Some(outgoing) = self.board.sessions[six as usize].outgoing.as_deref_mut() {
+            if let Some(weeds) = outgoing.queue.weeds.as_deref_mut() {
+                weeds.went(weeds_cost);
+            }
             outgoing.queue.tail.passed.extend(passed.iter().map(|(_, _, delivery)| *delivery));
         }
         for (group, message, delivery) in passed {

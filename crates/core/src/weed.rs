@@ -2,7 +2,7 @@
 //!
 //! Only `queue_qos0`, and a client that comes back while messages wait, bring QoS 0 into a queue; for any other queue this
 //! costs nothing. What is in memory goes at once. What only the store has is looked through page by page, oldest first,
-//! each page once; meanwhile the queue may be longer than its limit, by the bytes of QoS 0 it is about to give up.
+//! each page once; meanwhile the queue may be longer than its limit, up to twice as long.
 
 use cork_packet::QoS;
 use cork_store::{Load, Loaded, Record};
@@ -25,7 +25,7 @@ pub(crate) struct Weeds {
     bytes: u64,
     /// Of those that came since the store was last asked.
     since: u64,
-    /// What the store has before this delivery has none any more.
+    /// What the store has before this delivery was looked through.
     from: u64,
     /// Number of the last question.
     question: u32,
@@ -45,6 +45,18 @@ impl Weeds {
 
     pub(crate) fn went(&mut self, cost: u64) {
         self.bytes = self.bytes.saturating_sub(cost);
+    }
+
+    /// What was in memory is in the store only, from this delivery on: it is looked through there, and what was asked for
+    /// before that says nothing any more.
+    pub(crate) fn look_again_from(&mut self, delivery: u64) {
+        self.from = self.from.min(delivery);
+        self.asked = false;
+    }
+
+    /// Whether an answer is under way, which must not meet another one's number.
+    pub(crate) const fn is_asked(&self) -> bool {
+        self.asked
     }
 }
 
@@ -152,6 +164,8 @@ impl Shard {
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return };
         let queue = &mut outgoing.queue;
         let (bytes, first) = (queue.bytes, queue.first_in_store());
+        // What another shard took is no longer this queue's, although the store may not know yet.
+        let own: Vec<_> = loaded.deliveries.iter().filter(|one| !queue.was_passed(one.delivery)).collect();
         let Some(weeds) = queue.weeds.as_deref_mut() else { return };
         if !weeds.asked || loaded.token >> 32 != u64::from(weeds.question | WEEDS) {
             return;
@@ -161,7 +175,7 @@ impl Shard {
             return; // others take it out of the queue; it is asked again with the next message
         }
         let (mut gone, mut cost, mut enough) = (Vec::new(), 0, false);
-        for one in &loaded.deliveries {
+        for one in own {
             if bytes.saturating_sub(cost) <= most {
                 enough = true;
                 break;
@@ -182,10 +196,11 @@ impl Shard {
             weeds.bytes = weeds.since + here.map(|queued| queued.message.cost_bytes() as u64).sum::<u64>();
         }
         board.weed_tail(six, loaded.session, &gone, cost.min(bytes));
+        // Whoever reads the queue asks first: what it gets is void as soon as another page was looked through.
+        board.pump(six);
         if loaded.next.is_some() {
             board.ask_for_weeds(six, most);
         }
-        board.pump(six);
     }
 }
 

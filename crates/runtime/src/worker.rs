@@ -368,10 +368,10 @@ impl Worker {
                 match listener.socket.accept() {
                     Ok((socket, peer)) => {
                         self.rest_reported = false;
-                        self.arrivals.count(now);
                         if !listener.wrap.proxy && !may_enter(&self.gate, &mut self.shard, peer.ip(), now) {
                             continue;
                         }
+                        self.arrivals.count(now);
                         match Stream::accept(socket, peer, &listener.wrap) {
                             Ok(stream) => self.adopt(stream, &[], now),
                             Err(error) => tracing::warn!(target: "net", %peer, %error, "TLS could not begin"),
