@@ -1,10 +1,14 @@
 //! One PUBLISH through the shard, from its bytes to the receivers' output. `cargo bench -p cork-core`.
 
+#[path = "shards/packets.rs"]
+mod packets;
+
 use std::io::IoSlice;
 
 use cork_core::{ConnId, Input, Shard, ShardConfig};
 use cork_proto::Time;
 use divan::{Bencher, counter::ItemsCount};
+use packets::{packet, string};
 
 fn main() {
     divan::main();
@@ -50,16 +54,6 @@ impl Bench {
             self.shard.transmit(Time::ZERO, conn, take).expect("this socket takes everything");
         }
     }
-}
-
-fn string(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("short");
-    [&length.to_be_bytes()[..], text.as_bytes()].concat()
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(body.len()).ok().filter(|length| *length < 128).expect("short");
-    [&[first, length][..], body].concat()
 }
 
 fn subscribe(filter: &str, qos: u8) -> Vec<u8> {

@@ -100,21 +100,13 @@ impl<'a> Publication<'a> {
     /// The parts of a message that exists already.
     pub(crate) fn of(message: &'a Arc<Message>) -> Self {
         Self {
-            topic: &message.topic,
             properties: message.properties(),
-            payload: message.payload(),
             qos: message.qos,
             retain: message.retain,
             expires: message.expires,
-            publisher: &message.publisher,
             message: Some(Arc::clone(message)),
             id: Some(message.id),
-            once: None,
-            unkept: false,
-            retained_before: false,
-            ask: Ask::Nothing,
-            asked: 0,
-            shards: None,
+            ..Self::new(&message.topic, message.payload(), &message.publisher)
         }
     }
 }

@@ -166,21 +166,11 @@ impl Shard {
             &forwarded
         };
         let mut publication = Publication {
-            topic,
             properties,
-            payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             expires: expiry.map(|seconds| wall.plus_seconds(seconds)),
-            publisher,
-            message: None,
-            id: None,
-            once: None,
-            unkept: false,
-            retained_before: false,
-            ask: Ask::Nothing,
-            asked: 0,
-            shards: None,
+            ..Publication::new(topic, publish.payload, publisher)
         };
         let exactly = publish.qos == QoS::ExactlyOnce;
         let Some(packet_id) = publish.packet_id else {

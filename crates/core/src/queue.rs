@@ -114,8 +114,7 @@ impl Queue {
 
     /// Number of the first message, or one before it.
     pub(crate) fn first_number(&self) -> Option<u64> {
-        let tail = (self.tail.messages > 0).then_some(self.tail.from);
-        self.head.front().map(|first| first.number).or(tail)
+        self.head.front().map(|first| first.number).or_else(|| self.first_in_store())
     }
 
     /// Number of the first message that only the store has, or one before it.

@@ -150,13 +150,17 @@ impl ShardSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            let shard = u16::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
-            left &= left - 1;
-            Some(shard)
-        })
+        bits(self.0)
     }
+}
+
+/// Numbers of the bits that are set, from the lowest.
+pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let bit = u16::try_from(mask.trailing_zeros()).ok()?;
+        mask &= mask.checked_sub(1)?;
+        Some(bit)
+    })
 }
 
 impl Router {

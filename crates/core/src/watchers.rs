@@ -117,14 +117,6 @@ impl Shard {
     }
 }
 
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = mask.trailing_zeros();
-        mask &= mask.checked_sub(1)?;
-        Some(bit as usize)
-    })
-}
-
 impl Watchers {
     fn new(seed: u64) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Retained messages that are asked for one by one, because memory has no room for all of them.
 
-use std::{collections::BTreeMap, iter, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cork_store::{Fetch, Fetched, Message, Publisher, RetainedStub, RetainedStubs};
 
@@ -12,7 +12,7 @@ use crate::{
     message::MessageView,
     queue::Place,
     record::View,
-    restore::is_close,
+    restore::with_reach,
     segment::SegmentReader,
 };
 
@@ -66,10 +66,7 @@ impl<F: DiskFile> LocatedRetained<F> {
                     SegmentReader::new(Arc::clone(file), id, number).map_err(|it| it.to_string())
                 });
             // In the order of topics they lie anywhere: what is between two of them is not read.
-            let close = run.chunk_by(|a, b| is_close(a.0, b.0));
-            let close =
-                close.flat_map(|close| close.iter().zip(iter::repeat(close[close.len() - 1].0.offset)));
-            for ((place, at), up_to) in close {
+            for ((place, at), up_to) in with_reach(run, |wanted| wanted.0) {
                 let topic = &fetch.topics[*at];
                 let read = match &mut reader {
                     Ok(reader) => message_at(reader, topic, *place, up_to, &mut publisher),

@@ -26,9 +26,17 @@ const AHEAD_BYTES: u64 = 256 << 10;
 /// What lies further apart is not close by: it is read by itself, without what is in between.
 const APART_BYTES: u32 = 16 << 10;
 
-/// Whether a record is worth reading on to from one that is read before it in the same segment.
-pub(crate) fn is_close(before: Place, next: Place) -> bool {
-    next.offset.checked_sub(before.offset).is_some_and(|gap| gap <= APART_BYTES)
+/// Each of these, in the order of one segment, with the offset up to which it is worth reading: that of the last one
+/// with nothing large in between.
+pub(crate) fn with_reach<T>(
+    wanted: &[T],
+    place: impl Fn(&T) -> Place + Copy,
+) -> impl Iterator<Item = (&T, u32)> {
+    let is_close = move |before: &T, next: &T| {
+        place(next).offset.checked_sub(place(before).offset).is_some_and(|gap| gap <= APART_BYTES)
+    };
+    let last = move |close: &[T]| place(&close[close.len() - 1]).offset;
+    wanted.chunk_by(is_close).flat_map(move |close| close.iter().zip(iter::repeat(last(close))))
 }
 
 impl<F: DiskFile> SegmentReader<F> {
@@ -194,10 +202,7 @@ impl<F: DiskFile> Located<F> {
                 Some(file) => SegmentReader::new(Arc::clone(file), id, number),
                 None => Err(io::ErrorKind::NotFound.into()),
             };
-            let close = run.chunk_by(|a, b| is_close(a.1, b.1));
-            let close =
-                close.flat_map(|close| close.iter().zip(iter::repeat(close[close.len() - 1].1.offset)));
-            for ((delivery, place), up_to) in close {
+            for ((delivery, place), up_to) in with_reach(run, |wanted| wanted.1) {
                 let read = match &mut reader {
                     Ok(reader) => {
                         delivery_at(reader, session, *delivery, *place, up_to, &mut publisher, &mut last)

@@ -8,6 +8,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "what measures has a clock")]
 
+mod packets;
 mod shape;
 mod worker;
 

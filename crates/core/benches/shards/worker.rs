@@ -12,7 +12,10 @@ use std::{
 use cork_core::{Batch, ConnId, Input, Output, Shard};
 use cork_proto::Time;
 
-use crate::shape::Shape;
+use crate::{
+    packets::{packet, string},
+    shape::Shape,
+};
 
 /// Publications handed over in one read, as a busy socket does.
 pub(crate) const BURST: usize = 16;
@@ -214,14 +217,4 @@ fn publication(shape: &Shape, publisher: usize, message: usize) -> Vec<u8> {
     let packet_id: &[u8] = if shape.qos == 0 { &[] } else { &[1, u8::try_from(message).expect("few")] };
     let topic = string(&shape.topic(publisher, message));
     packet(0x30 | shape.qos << 1, &[&topic, packet_id, &PAYLOAD].concat())
-}
-
-fn string(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("short");
-    [&length.to_be_bytes()[..], text.as_bytes()].concat()
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(body.len()).ok().filter(|length| *length < 128).expect("short");
-    [&[first, length][..], body].concat()
 }

@@ -10,9 +10,10 @@ use cork_access::Acl;
 use cork_packet::QoS;
 use cork_store::WallTime;
 
-use super::{Change, Watchers, bits};
+use super::{Change, Watchers};
 use crate::{
     deliver::Publication,
+    router::bits,
     sample::{Sample, Sampled},
 };
 
@@ -116,11 +117,11 @@ impl Watchers {
         (entry.at, entry.qos, entry.size) = (one.at, one.qos, one.size);
         self.keep(slot, one);
         for page in bits(wanted) {
-            let Some(page) = &mut self.pages[page] else { continue };
+            let Some(page) = &mut self.pages[usize::from(page)] else { continue };
             page.seen += 1;
         }
         for page in bits(newly) {
-            let Some(page) = &mut self.pages[page] else { continue };
+            let Some(page) = &mut self.pages[usize::from(page)] else { continue };
             page.queue.push_back(change);
         }
     }
@@ -211,7 +212,7 @@ impl Watchers {
     #[cold]
     fn leave_out(&mut self, topic: &str, rights: &Acl) {
         for page in bits(Self::who_wants(&self.pages, topic, rights)) {
-            let Some(page) = &mut self.pages[page] else { continue };
+            let Some(page) = &mut self.pages[usize::from(page)] else { continue };
             page.seen += 1;
             page.skipped += 1;
         }
