@@ -15,9 +15,9 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, backup, bans, boards, explain, filters, guard, kept, letters, links, login, messages,
-    metrics, operate, overview, problem::Problem, publish, retained, rights, sessions, subscriptions, tokens,
-    trace, users,
+    app::App, assets, backup, bans, boards, client, explain, filters, guard, kept, letters, links, login,
+    messages, metrics, operate, overview, problem::Problem, publish, retained, rights, sessions,
+    subscriptions, tokens, trace, users,
 };
 
 /// The longest body.
@@ -66,6 +66,10 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::show, sessions::delete))
         .routes(routes!(subscriptions::of_session))
         .routes(routes!(subscriptions::all))
+        .routes(routes!(client::show))
+        .routes(routes!(client::subscriptions))
+        .routes(routes!(client::kick))
+        .routes(routes!(client::delete))
         .routes(routes!(operate::config))
         .routes(routes!(operate::reload))
         .routes(routes!(operate::log))
