@@ -53,6 +53,16 @@ await run([
     await leave(page);
   }],
 
+  ['numbers of one path are one chart, and the page goes on', async (browser) => {
+    const page = await topicPage(browser, 'lab/dots');
+    await publish('lab/dots', '{"a.b":1,"a":{"b":2},"c":3}', { retain: true });
+    await until('a chart of each path', async () => (await page.locator('.fields canvas').count()) === 2);
+    await visit(browser, `topics?t=${encodeURIComponent('lab/other')}`, { page });
+    await publish('lab/other', '7');
+    await page.locator('[data-test=payload]', { hasText: '7' }).waitFor();
+    await leave(page);
+  }],
+
   ['the publishing box sets QoS and properties', async (browser) => {
     const page = await topicPage(browser, 'lab/box');
     const box = page.locator('section.card', { hasText: 'Publish' }).last();

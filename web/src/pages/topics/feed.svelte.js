@@ -29,6 +29,8 @@ export class Feed {
   state = $state('connecting');
   fault = $state('');
   paused = $state(false);
+  // Whether the rights keep something of what was asked for from this page.
+  partly = $state(false);
   // Messages per second as the broker counted them; those that were replaced by later ones before they were shown.
   seen = $state(0);
   skipped = $state(0);
@@ -52,9 +54,13 @@ export class Feed {
     if (fresh) this.clear();
     this.state = 'connecting';
     this.fault = '';
+    this.partly = false;
     this.#last = null;
     const query = { filter: filters, interval: INTERVAL, topics_max: TOPICS_MAX, payload_max: PAYLOAD_MAX };
-    this.#close = open('messages', query, { batch: (batch) => this.#take(batch) }, {
+    this.#close = open('messages', query, {
+      ready: ({ filters: told }) => { this.partly = told.some(({ granted }) => !granted); },
+      batch: (batch) => this.#take(batch),
+    }, {
       silence: 5000,
       state: (now, problem) => {
         this.state = now;
