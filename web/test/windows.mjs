@@ -1,5 +1,5 @@
 // Many windows of one browser, and windows nobody looks at. A broker without users.
-import { leave, must, publish, run, until, visit } from './harness.mjs';
+import { api, leave, must, publish, run, until, visit } from './harness.mjs';
 
 // A browser opens six connections for requests to one server, however many windows there are.
 const WINDOWS = ['overview', 'log', 'log', 'clients/trace?topic=windows%2F%23', 'topics?t=windows%2Fa', 'boards', 'overview', 'log'];
@@ -64,6 +64,47 @@ await run([
       const row = page.getByRole('row').filter({ hasText: `detail=${subsystem}: info` });
       await row.waitFor();
       must(await row.count() === 1, `the line of ${subsystem} is there ${await row.count()} times`);
+    }
+    await leave(page);
+  }],
+
+  ['rows in sight are served first, however many topics wait', async (browser) => {
+    const page = await visit(browser, 'topics?q=busy%2F');
+    // Each of 10,000 topics with each round, whose number is its value. The page is sent 1,000 in 0.4 s.
+    const began = [];
+    let on = true;
+    const busy = (async () => {
+      while (on) {
+        const round = began.push(Date.now()) - 1;
+        for (let part = 0; part < 10; part += 1) {
+          const all = Array.from({ length: 1000 }, (_, at) => ({ topic: `busy/${part * 1000 + at}`, payload: String(round) }));
+          await api('POST', 'publish', all);
+        }
+      }
+    })();
+    try {
+      const waiting = page.locator('[data-test=sampling]', { hasText: 'out of sight wait' });
+      await waiting.waitFor({ timeout: 30_000 });
+      await page.waitForTimeout(2000);
+      const values = () => page.locator('[data-topic^="busy/"] .value').evaluateAll((all) => all.slice(0, 20).map((one) => Number(one.textContent)));
+      for (const row of [0, 3000]) {
+        await page.getByRole('tree').evaluate((tree, top) => { tree.scrollTop = top; }, row * 30);
+        await page.waitForTimeout(2000);
+        await waiting.waitFor();
+        // Since when there has been something newer than what is shown, in seconds.
+        const ages = [];
+        for (let look = 0; look < 8; look += 1) {
+          const now = Date.now();
+          ages.push(...(await values()).map((value) => Math.max(0, now - (began[value + 1] ?? now)) / 1000));
+          await page.waitForTimeout(200);
+        }
+        const median = ages.sort((one, other) => one - other)[ages.length >> 1];
+        must(ages.length >= 100 && median < 1.2, `${ages.length} values from row ${row} on are ${median} s old, half of them or more`);
+        console.log(`     rows from ${row} on: ${median.toFixed(1)} s behind`);
+      }
+    } finally {
+      on = false;
+      await busy;
     }
     await leave(page);
   }],
