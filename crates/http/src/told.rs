@@ -22,6 +22,9 @@ use crate::problem::Problem;
 /// After so long without a word a sign of life is sent: so a reader that has gone is noticed.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
+/// What a client may send in one go: nothing but pings is expected. The default is to put together 64 MiB.
+const CLIENT_BYTES_MAX: usize = 4096;
+
 /// An event: its name, and JSON.
 pub(crate) type Told = (&'static str, String);
 
@@ -46,7 +49,11 @@ impl Way {
     /// The answer that tells `events` as they come, and ends with them.
     pub(crate) fn tell(self, events: impl Stream<Item = Told> + Send + 'static) -> Response {
         match self.0 {
-            Some(upgrade) => upgrade.on_upgrade(move |socket| over_websocket(socket, events)),
+            Some(upgrade) => upgrade
+                .read_buffer_size(CLIENT_BYTES_MAX)
+                .max_frame_size(CLIENT_BYTES_MAX)
+                .max_message_size(CLIENT_BYTES_MAX)
+                .on_upgrade(move |socket| over_websocket(socket, events)),
             None => {
                 let events =
                     events.map(|(name, text)| Ok::<_, Infallible>(Event::default().event(name).data(text)));
