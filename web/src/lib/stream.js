@@ -128,5 +128,11 @@ function socket(url, parts) {
     const { event, data } = JSON.parse(frame.data);
     parts.event(event, data);
   };
-  return source;
+  // Closed while it is being opened, the browser would complain in the console.
+  const close = () => {
+    source.onmessage = source.onclose = null;
+    if (source.readyState === WebSocket.CONNECTING) source.onopen = () => source.close();
+    else source.close();
+  };
+  return { close };
 }
