@@ -1,8 +1,9 @@
 //! What a listener needs for TLS: certificate, key, and whose certificates clients may show.
 
 use super::certificate::Certificate;
+use super::crl;
 use super::error::TlsError;
-use super::files::{issuers, own_chain, private_key, revocation_lists};
+use super::files::{Issuers, issuers, own_chain, private_key, revocation_lists};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
@@ -208,17 +209,20 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> 
     let key = private_key(files.key).map_err(note(TlsFile::Key));
     let mut keep = |fault| faults.push(fault);
     let (chain, key) = (chain.map_err(&mut keep).ok(), key.map_err(&mut keep).ok());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let (mut roots, mut lists) = (None, Vec::new());
     if let Some(clients) = &files.clients {
-        roots =
+        let issuers =
             issuers(clients.ca).map_err(|message| keep(TlsFault { file: TlsFile::ClientCa, message })).ok();
         if let Some(crl) = clients.crl {
+            let known = issuers.as_ref().map_or(&[][..], |issuers| &issuers.certificates);
             lists = revocation_lists(crl)
+                .and_then(|lists| crl::newest(&lists, known, &provider))
                 .map_err(|message| keep(TlsFault { file: TlsFile::Crl, message }))
                 .unwrap_or_default();
         }
+        roots = issuers.map(|Issuers { roots, .. }| roots);
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
     let certified = match (chain, key) {
         (Some(chain), Some(key)) => {
             CertifiedKey::from_der(chain, key, &provider).map_err(|error| keep(unusable(&error)))
