@@ -5,7 +5,7 @@ use super::crl;
 use super::error::TlsError;
 use super::files::{Issuers, issuers, own_chain, private_key, revocation_lists};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -224,9 +224,8 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> 
         roots = issuers.map(|Issuers { roots, .. }| roots);
     }
     let certified = match (chain, key) {
-        (Some(chain), Some(key)) => {
-            CertifiedKey::from_der(chain, key, &provider).map_err(|error| keep(unusable(&error)))
-        }
+        (Some(chain), Some(key)) => CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+            .map_err(|error| keep(unusable(&error, &chain, &key, &provider))),
         _ => Err(()),
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -272,8 +271,26 @@ fn judge_of_clients(
 }
 
 /// Certificate and key were both read, but together they are of no use: which one is to blame?
-fn unusable(error: &rustls::Error) -> TlsFault {
+fn unusable(
+    error: &rustls::Error,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> TlsFault {
+    let fits = |own: &CertificateDer<'static>| {
+        CertifiedKey::from_der(vec![own.clone()], key.clone_key(), provider).is_ok()
+    };
     match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)
+            if let Some(at) = chain.iter().position(fits) =>
+        {
+            let message = format!(
+                "has the broker's own certificate, that of the key in `key`, as number {}; it must come first, then \
+                 those that lead to its issuer",
+                at + 1
+            );
+            TlsFault { file: TlsFile::Cert, message }
+        }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             TlsFault { file: TlsFile::Key, message: "is not the key of the certificate in `cert`".to_owned() }
         }

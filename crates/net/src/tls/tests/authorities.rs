@@ -151,6 +151,28 @@ fn an_authority_or_an_intermediate_certificate_out_of_date_stops_the_start() {
     }
 }
 
+#[test]
+fn a_chain_in_the_wrong_order_is_named_as_such() {
+    let setup = Setup::new();
+    let chain = setup.authority.pem.clone() + &setup.own.cert;
+    let files = super::TlsFiles { cert: chain.as_bytes(), ..setup.files(false) };
+    let faults = TlsSettings::new(&files, false).unwrap_err();
+    assert_eq!((faults.len(), faults[0].file), (1, TlsFile::Cert));
+    assert!(faults[0].message.contains("as number 2; it must come first"), "{}", faults[0].message);
+}
+
+#[test]
+fn a_client_that_shows_an_authority_is_told_so() {
+    let setup = Setup::new();
+    let shown = setup.clients.sign(|params| {
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "lamp");
+    });
+    let mut ends = Ends::new(&setup.acceptor(true), &Arc::new(setup.client(&TLS13, Some(&shown))));
+    let told = reason(ends.run());
+    assert!(told.contains("is that of a certificate authority (`CA:TRUE`)"), "{told}");
+}
+
 /// How a client that was given `pem` judges a server's certificate.
 fn judged(pem: &str, shown: &str, name: &str) -> Result<(), String> {
     let authorities = Authorities::from_pem(pem.as_bytes())?;
