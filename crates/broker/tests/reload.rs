@@ -103,7 +103,8 @@ fn other_settings_of_a_listener_are_for_new_connections() {
     let mut broker = folder.start(&listener(0));
     let at = address(&broker, 0);
     let mut plain = Client::tcp(at, V5).named("a");
-    reload(&mut broker, &folder, &format!("{}proxy = true\n", listener(0))).unwrap();
+    let proxy = "proxy = true\n[auth]\nallow_anonymous = true\n";
+    reload(&mut broker, &folder, &format!("{}{proxy}", listener(0))).unwrap();
     let mut behind = Client::tcp(at, V5);
     behind.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 1883\r\n");
     let mut behind = behind.named("b");

@@ -496,6 +496,14 @@ fn configurations_that_make_no_sense_are_refused() {
             "`http://[::1]:8080` has `proxy`, so others come through it",
         ),
         (
+            "[[listener]]\nurl = 'mqtt://[::1]'\nproxy = true",
+            "`mqtt://[::1]:1883` has `proxy`, so others come through it, and nobody would need a password",
+        ),
+        (
+            "[[listener]]\nurl = 'unix:///tmp/cork-proxy'\nproxy = true",
+            "`unix:///tmp/cork-proxy` has `proxy`, so others come through it",
+        ),
+        (
             "[[listener]]\nurl = 'mqtt://[::1]'\ntls = { cert = 'c', key = 'k' }",
             "has `tls`, but `mqtt://` is not encrypted",
         ),

@@ -182,11 +182,17 @@ impl Config {
         if self.has_users() || self.auth.allow_anonymous.is_some() {
             return;
         }
-        for listener in self.listeners.iter().filter(|listener| {
-            !listener.url.is_local() && !asks_certificates(listener) && !listener.url.scheme.is_http()
-        }) {
-            let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
-            errors.push(of_listener(listener, message));
+        for listener in &self.listeners {
+            let who = match () {
+                () if asks_certificates(listener) || listener.url.scheme.is_http() => continue,
+                () if !listener.url.is_local() => "can be reached from other machines",
+                () if listener.proxy => "has `proxy`, so others come through it",
+                () => continue,
+            };
+            let message = format!(
+                "{who}, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in"
+            );
+            errors.push(of_listener(listener, &message));
         }
     }
 
