@@ -7,6 +7,7 @@
 
 mod acceptor;
 mod certificate;
+mod clients;
 mod crl;
 mod error;
 mod files;

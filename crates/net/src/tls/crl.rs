@@ -5,6 +5,7 @@
 //! authority of that name has not signed is refused.
 
 use super::certificate::{Certificate, INTEGER, Reader, SEQUENCE, context, extensions};
+use super::files::Read;
 use super::view::written;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateRevocationListDer;
@@ -84,14 +85,15 @@ impl<'a> List<'a> {
 /// certificate) are signed by it can only be told when a client shows its certificate.
 pub(super) fn newest(
     lists: &[CertificateRevocationListDer<'static>],
-    authorities: &[Certificate],
+    authorities: &[Read],
     provider: &CryptoProvider,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let mut stay: Vec<(List<'_>, &CertificateRevocationListDer<'static>)> = Vec::new();
     for (index, der) in lists.iter().enumerate() {
         let fault = |what: &str| format!("has a revocation list, number {}, that {what}", index + 1);
         let list = List::parse(der).ok_or_else(|| fault("can't be used: it is damaged"))?;
-        let mut of_name = authorities.iter().filter(|one| one.subject_der == list.issuer).peekable();
+        let known = authorities.iter().map(|(_, authority)| authority);
+        let mut of_name = known.filter(|one| one.subject_der == list.issuer).peekable();
         if let Some(authority) = of_name.peek() {
             let name = written(&authority.subject);
             if !of_name.any(|authority| list.is_signed_by(authority, provider)) {

@@ -6,8 +6,11 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::{CertificateError, RootCertStore};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A certificate, and what stands in it.
+pub(super) type Read = (CertificateDer<'static>, Certificate);
+
 /// The certificates of a file, at least one, each of which can be read.
-pub(super) fn certificates(file: &[u8]) -> Result<Vec<(CertificateDer<'static>, Certificate)>, String> {
+pub(super) fn certificates(file: &[u8]) -> Result<Vec<Read>, String> {
     is_pem(file, "x509")?;
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(file) {
@@ -23,7 +26,7 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<(CertificateDer<'static>, 
 }
 
 /// All of them count today.
-fn in_force(certificates: &[(CertificateDer<'static>, Certificate)]) -> Result<(), String> {
+fn in_force(certificates: &[Read]) -> Result<(), String> {
     for (index, (_, read)) in certificates.iter().enumerate() {
         if let Some(why) = read.out_of_date(now()) {
             let which =
@@ -69,27 +72,21 @@ pub(super) fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String>
 }
 
 /// Who issues the certificates of clients.
-pub(super) struct Issuers {
-    pub(super) roots: RootCertStore,
-    pub(super) certificates: Vec<Certificate>,
-}
-
-pub(super) fn issuers(file: &[u8]) -> Result<Issuers, String> {
-    let (mut roots, found) = (RootCertStore::empty(), certificates(file)?);
+pub(super) fn issuers(file: &[u8]) -> Result<Vec<Read>, String> {
+    let found = certificates(file)?;
     in_force(&found)?;
-    let mut certificates = Vec::with_capacity(found.len());
-    for (index, (der, read)) in found.into_iter().enumerate() {
+    for (index, (der, read)) in found.iter().enumerate() {
         let fault =
             |what: &str| format!("has a certificate, number {}, that can't be used: {what}", index + 1);
         // Whoever has its key could make certificates for any user.
         if !read.is_authority() {
-            let what = "it is no certificate authority (`CA:TRUE`), so it may not issue those of clients;                         name the one that issued it";
+            let what = "it is no certificate authority (`CA:TRUE`), so it may not issue those of clients; \
+                        name the one that issued it";
             return Err(fault(what));
         }
-        roots.add(der).map_err(|error| fault(explain_issuer(&error)))?;
-        certificates.push(read);
+        RootCertStore::empty().add(der.clone()).map_err(|error| fault(explain_issuer(&error)))?;
     }
-    Ok(Issuers { roots, certificates })
+    Ok(found)
 }
 
 pub(super) fn revocation_lists(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {

@@ -11,6 +11,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::version::TLS13;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A certificate that signed itself, and its PEM.
 fn own(change: impl FnOnce(&mut CertificateParams)) -> (Issuer<'static, KeyPair>, String) {
@@ -171,6 +172,33 @@ fn a_client_that_shows_an_authority_is_told_so() {
     let mut ends = Ends::new(&setup.acceptor(true), &Arc::new(setup.client(&TLS13, Some(&shown))));
     let told = reason(ends.run());
     assert!(told.contains("is that of a certificate authority (`CA:TRUE`)"), "{told}");
+}
+
+#[test]
+fn an_authority_that_expires_while_the_broker_runs_lets_nobody_in_any_more() {
+    let authority = |name: &str, until| {
+        let (issuer, pem) = own(|params| {
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.not_after = date_time_ymd(until, 5, 6);
+        });
+        Authority { issuer, pem }
+    };
+    let (old, new) = (authority("old", 2090), authority("new", 2095));
+    let mut setup = Setup::new();
+    setup.clients.pem = old.pem.clone() + &new.pem;
+    let shown = |of: &Authority| CertificateDer::from_pem_slice(of.client("lamp").cert.as_bytes()).unwrap();
+    let acceptor = setup.acceptor(true);
+    let at = |year: u64| UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952));
+    let judged = |of: &Authority, year| {
+        acceptor.check(&[shown(of)], Some("lamp"), at(year)).map_err(|error| error.to_string())
+    };
+    for year in [2030, 2092, 2097] {
+        let expired =
+            Err("the client's certificate is refused (its authority in `client_ca` has expired)".to_owned());
+        assert_eq!(judged(&old, year), if year < 2090 { Ok(()) } else { expired.clone() });
+        assert_eq!(judged(&new, year), if year < 2095 { Ok(()) } else { expired });
+    }
 }
 
 /// How a client that was given `pem` judges a server's certificate.
