@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
 };
 
@@ -95,6 +95,29 @@ fn a_listener_moves_to_all_addresses_without_a_gap() {
         assert!(Client::tcp(at, V311).named("b").is_alive());
         assert!(client.is_alive());
     }
+}
+
+#[test]
+fn every_interface_is_that_of_both_families_until_ipv4_is_named() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return; // a machine without IPv6
+    }
+    let folder = Folder::new("families");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let every = format!("[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtt://[::]:{port}'\n");
+    let mut broker = folder.start(&every);
+    let (four, six) = ((Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into());
+    let mut first = Client::tcp(four, V5).named("a");
+    let mut second = Client::tcp(six, V5).named("b");
+    let apart = format!("{every}[[listener]]\nurl = 'ws://0.0.0.0:{port}'\n");
+    reload(&mut broker, &folder, &apart).unwrap();
+    assert!(Client::tcp(four, V5).upgrade().named("c").is_alive());
+    assert!(Client::tcp(six, V5).named("d").is_alive());
+    reload(&mut broker, &folder, &every).unwrap();
+    assert!(Client::tcp(four, V5).named("e").is_alive());
+    assert!(first.is_alive() && second.is_alive());
 }
 
 #[test]
