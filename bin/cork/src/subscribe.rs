@@ -162,7 +162,7 @@ impl Subscriber {
             filters: filters.map(|filter| (filter, options)).collect(),
             properties,
             unsubscribe_properties: setup.properties.unsubscribe.clone(),
-            printer: Printer::new(&args.output)?,
+            printer: Printer::new(&args.output, args.connection.quiet)?,
             args,
             taken: 0,
             due,
