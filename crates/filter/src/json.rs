@@ -5,9 +5,9 @@ use crate::{
     tape::{Kind, NotThis, Writer, place},
 };
 
-/// Reads a payload that is one JSON value and nothing else. The payload is UTF-8: the caller has looked.
-pub(crate) fn read(payload: &[u8], writer: &mut Writer<'_>) -> Result<(), NotThis> {
-    let mut reader = Reader { bytes: payload, at: 0 };
+/// Reads a payload that is one JSON value and nothing else.
+pub(crate) fn read(payload: &str, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    let mut reader = Reader { bytes: payload.as_bytes(), at: 0 };
     reader.skip_blank();
     reader.value(writer)?;
     reader.skip_blank();
@@ -152,7 +152,8 @@ impl Reader<'_> {
             self.at += plain_len(&self.bytes[self.at..]);
         }
         self.at += 1;
-        writer.value(Kind::Escaped(place(from), place(self.at - 1)))
+        let bytes = &self.bytes[from..self.at - 1];
+        writer.unescaped(|text| unescape(bytes, text).ok_or(NotThis))
     }
 }
 
@@ -201,9 +202,8 @@ fn four_digits(escape: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// The text of a string with escapes, between its quotes.
-pub(crate) fn unescape(mut bytes: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(bytes.len());
+/// Appends the text of a string with escapes, which stands between its quotes.
+fn unescape(mut bytes: &[u8], text: &mut String) -> Option<()> {
     while let Some(at) = memchr::memchr(b'\\', bytes) {
         text.push_str(std::str::from_utf8(&bytes[..at]).ok()?);
         let escape = &bytes[at..];
@@ -224,5 +224,5 @@ pub(crate) fn unescape(mut bytes: &[u8]) -> Option<String> {
         bytes = &escape[len..];
     }
     text.push_str(std::str::from_utf8(bytes).ok()?);
-    Some(text)
+    Some(())
 }

@@ -15,6 +15,10 @@ impl Properties for Given {
     fn user(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * 16
+    }
 }
 
 fn message<'a>(payload: &'a [u8], properties: &'a Given) -> Message<'a> {
@@ -98,9 +102,9 @@ fn expressions_over_a_json_payload() {
         ("payload.room && false", Fails),
         // Numbers.
         ("payload.temperature + 1 == 27.5", Passes),
-        ("payload.humidity / 3 == 13 && payload.humidity % 7 == 5", Passes),
+        ("int(payload.humidity) / 3 == 13 && payload.humidity % 7 == 5", Passes),
         ("payload.humidity * 2 - 80 == 0", Passes),
-        ("payload.humidity / 0 == 1", NotUnderstood),
+        ("int(payload.humidity) / 0 == 1", NotUnderstood),
         ("9223372036854775807 + payload.humidity > 0", NotUnderstood),
         ("-payload.humidity == -40 && -9223372036854775808 < 0", Passes),
         ("payload.humidity == 40.0 && payload.humidity < 40.5", Passes),
@@ -314,4 +318,65 @@ fn an_evaluation_has_an_end() {
     assert_eq!(test("type == 'text'", long.as_bytes()), Passes);
     let huge = vec![b'1'; (1 << 20) + 1];
     assert_eq!(test("type == 'binary' && size > 1000000", &huge), Passes);
+}
+
+#[test]
+fn what_has_no_value_spoils_only_what_uses_it() {
+    let cases: [(&str, &str, Outcome); 22] = [
+        ("payload.exists(v, v > 3)", "[1e400, 5]", Passes),
+        ("payload.exists(v, v > 3)", "[1e400, 1]", NotUnderstood),
+        ("payload.all(v, v > 3)", "[1e400, 1]", Fails),
+        ("payload.exists(v, v == 1)", "[1, 1e400]", Passes),
+        ("5 in payload", "[1e400, 5]", Passes),
+        ("5 in payload", "[5, 1e400]", Passes),
+        ("7 in payload", "[1e400, 5]", NotUnderstood),
+        ("payload[1] == 5", "[1e400, 5]", Passes),
+        ("payload[0] == 5", "[1e400, 5]", NotUnderstood),
+        ("size(payload) == 2", "[1e400, 5]", Passes),
+        ("payload.exists(k, k == 'm')", r#"{"x": 1e400, "m": 1}"#, Passes),
+        ("payload.m != 'a'", r#"{"x": 1e400, "m": "b"}"#, Passes),
+        ("payload.m != 'a'", r#"{"m": [1e400]}"#, Passes),
+        ("payload.m != [1]", r#"{"m": [1e400, 2]}"#, Passes),
+        ("payload.m == [1, 3]", r#"{"m": [1e400, 2]}"#, Fails),
+        ("payload.m == [1, 2]", r#"{"m": [1e400, 2]}"#, NotUnderstood),
+        ("payload.m == {'a': 1, 'b': 2}", r#"{"m": {"a": 1e400, "b": 3}}"#, Fails),
+        ("payload.m == {'a': 1}", r#"{"m": {"a": 1e400}}"#, NotUnderstood),
+        ("has(payload.m)", r#"{"m": 1e400}"#, Passes),
+        ("payload.filter(v, true).size() == 2", "[1e400, 5]", Passes),
+        ("payload.filter(v, true)[0] == 5", "[1e400, 5]", NotUnderstood),
+        ("payload.filter(v, true)[1] == 5", "[1e400, 5]", Passes),
+    ];
+    for (expression, payload, expected) in cases {
+        assert_eq!(test(expression, payload.as_bytes()), expected, "{expression}: {payload}");
+    }
+}
+
+#[test]
+fn a_number_of_the_payload_is_divided_the_same_whole_or_not() {
+    let cases: [(&str, &str, Outcome); 20] = [
+        ("(payload - 32) * 5 / 9 > 37", "100", Passes),
+        ("(payload - 32) * 5 / 9 > 37", "100.0", Passes),
+        ("payload / 10 > 3", "35", Passes),
+        ("number / 10 == 3.5", "35", Passes),
+        ("payload / 7 == 5", "35", Passes),
+        ("payload.t / 2 == 0.5", r#"{"t": 1}"#, Passes),
+        ("payload[0] / payload[1] == 0.5", "[1, 2]", Passes),
+        ("100 / payload == 12.5", "8", Passes),
+        ("payload.all(x, x / 2 == 0.5)", "[1, 1.0]", Passes),
+        ("payload.map(x, x + 1)[0] / 4 == 0.5", "[1]", Passes),
+        ("-payload / 2 == -0.5", "1", Passes),
+        ("9007199254740993 / payload == 9007199254740993", "1", Passes),
+        ("18446744073709551614u / payload == 9223372036854775807.0", "2", Passes),
+        // What the expression itself says is CEL's: whole.
+        ("int(payload) / 10 == 3", "35", Passes),
+        ("int(payload / 10) == 3", "35", Passes),
+        ("size / 2 == 1", "123", Passes),
+        ("7 / 2 == 3 && [7].all(x, x / 2 == 3)", "1", Passes),
+        ("5 / 9 * payload == 0", "100", Passes),
+        ("payload % 2 == 1", "35", Passes),
+        ("payload / 0 > 5", "35", Passes),
+    ];
+    for (expression, payload, expected) in cases {
+        assert_eq!(test(expression, payload.as_bytes()), expected, "{expression}: {payload}");
+    }
 }

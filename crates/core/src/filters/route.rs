@@ -43,6 +43,10 @@ impl cork_filter::Properties for Lazy<'_> {
         }
         self.get().user_properties().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
+
+    fn bytes(&self) -> usize {
+        self.raw.len()
+    }
 }
 
 fn looked_at<'a>(publication: &Publication<'a>, properties: &'a Lazy<'a>) -> Looked<'a> {
