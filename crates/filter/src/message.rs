@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     MESSAGE_STEPS_MAX, PAYLOAD_BYTES_MAX, Reading, STEPS_LATE_MAX, STEPS_MAX, cbor, json, msgpack,
     number::{self, Number},
-    tape::{Document, Kind, Tape, Writer},
+    tape::{Document, Kind, Tape, Writer, place},
 };
 
 /// The properties of a message, asked for by name and only when an expression names them.
@@ -124,6 +124,8 @@ impl Scratch {
     }
 }
 
+/// Bytes of a payload that are read in what counts as one step of the message's.
+const PAYLOAD_BYTES_IN_A_STEP: usize = 64;
 /// Memory kept from message to message, in values.
 const KEPT_ENTRIES_MAX: usize = 4096;
 /// The same of strings that had escapes, in bytes.
@@ -193,7 +195,11 @@ impl<'a> Seen<'a> {
     }
 
     fn understood(&self) -> &Understood<'a> {
-        self.understood.get_or_init(|| understand(&self.message, self.spare.take().unwrap_or_default()))
+        self.understood.get_or_init(|| {
+            let steps = self.message.payload.len().min(PAYLOAD_BYTES_MAX) / PAYLOAD_BYTES_IN_A_STEP;
+            self.spend(place(steps));
+            understand(&self.message, self.spare.take().unwrap_or_default())
+        })
     }
 }
 
