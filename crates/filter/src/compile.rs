@@ -367,15 +367,12 @@ impl Compiler {
             _ => None,
         };
         let Some((function, count, wanted, class)) = known else {
-            return Err(Fault::at(at, format!("unknown function {name}(); {FUNCTIONS}")));
+            return Err(Fault::at(at, wrong_call(name, method, arguments.len())));
         };
         let all: Vec<&Expr> = target.into_iter().chain(arguments).collect();
         if all.len() != count {
             let wanted = count - usize::from(method);
-            return Err(Fault::at(
-                at,
-                format!("{name}() takes {wanted} argument(s), not {}", arguments.len()),
-            ));
+            return Err(Fault::at(at, wrong_count(name, wanted, arguments.len())));
         }
         let nodes: std::result::Result<Box<[Node]>, Fault> =
             all.into_iter().map(|expr| self.of(expr, wanted)).collect();
@@ -395,6 +392,30 @@ fn field_of(inner: Node, field: &str) -> Node {
             Node::Path(path)
         }
         inner => Node::Field(Box::new(inner), field.into()),
+    }
+}
+
+fn wrong_count(name: &str, wanted: usize, given: usize) -> String {
+    format!("{name}() takes {wanted} argument(s), not {given}")
+}
+
+/// What is wrong with a call that no function answers.
+fn wrong_call(name: &str, method: bool, given: usize) -> String {
+    match name {
+        "all" | "exists" | "exists_one" | "filter" | "map" if method => {
+            format!("{}: a name for the element and what is asked of it", wrong_count(name, 2, given))
+        }
+        "all" | "exists" | "exists_one" | "filter" | "map" => {
+            format!("{name}() stands behind a list, as in payload.list.{name}(x, x > 1)")
+        }
+        "matches" => wrong_count(name, if method { 1 } else { 2 }, given),
+        "startsWith" | "endsWith" | "contains" => {
+            format!("{name}() stands behind a text, as in payload.name.{name}(\"a\")")
+        }
+        "int" | "uint" | "double" | "string" | "bytes" | "bool" | "dyn" => {
+            format!("{name}() stands before its value, as in {name}(payload.x)")
+        }
+        _ => format!("unknown function {name}(); {FUNCTIONS}"),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 const BYTES_READ_IN_A_STEP: usize = 1024;
 const BYTES_SEARCHED_IN_A_STEP: usize = 256;
 const BYTES_COPIED_IN_A_STEP: usize = 64;
-/// User Properties are small and are taken apart one by one.
+/// Properties are small and are taken apart one by one.
 const PROPERTY_BYTES_IN_A_STEP: usize = 16;
 
 /// One evaluation.
@@ -141,7 +141,10 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Name::Size => {
                 Ok(Value::Number(Number::Int(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))))
             }
-            Name::ContentType => text(message.properties.content_type().unwrap_or_default()),
+            Name::ContentType => {
+                self.step(message.properties.bytes() / PROPERTY_BYTES_IN_A_STEP)?;
+                text(message.properties.content_type().unwrap_or_default())
+            }
             Name::ClientId => text(message.client_id),
             Name::User => text(message.user),
             Name::Property => Ok(Value::Properties),

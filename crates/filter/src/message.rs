@@ -14,7 +14,8 @@ pub trait Properties {
     fn content_type(&self) -> Option<&str>;
     /// The first User Property of this name (5.0 3.3.2.3.7).
     fn user(&self, name: &str) -> Option<&str>;
-    /// About how many bytes a search for a User Property goes through: each use of `property` is charged for them.
+    /// About how many bytes a search for one of them goes through: each use of `property` and `content_type` is charged
+    /// for them.
     fn bytes(&self) -> usize;
 }
 

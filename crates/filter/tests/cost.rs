@@ -10,7 +10,7 @@ struct Many(Vec<(String, String)>);
 
 impl Properties for Many {
     fn content_type(&self) -> Option<&str> {
-        None
+        self.user("content type")
     }
 
     fn user(&self, name: &str) -> Option<&str> {
@@ -53,7 +53,7 @@ fn no_expression_takes_long_whatever_the_message() {
         let list = list.join(",");
         format!("[{list}].all(i, [{list}].all(j, {body}))")
     };
-    let bombs: [(&str, &str, &[u8], &Many); 15] = [
+    let bombs: [(&str, &str, &[u8], &Many); 16] = [
         (r#"payload.s != "q""#, plain_topic, escapes.as_bytes(), &none),
         (r#"payload.s.contains("q") == false"#, plain_topic, escapes.as_bytes(), &none),
         (r#"[payload.s].map(k, k + "x").size() == 1"#, plain_topic, escapes.as_bytes(), &none),
@@ -68,6 +68,7 @@ fn no_expression_takes_long_whatever_the_message() {
         ("size(topic) > 1", &deep_topic, b"1", &none),
         ("topic[60000] == \"\"", &deep_topic, b"1", &none),
         ("!(\"q\" in topic)", &deep_topic, b"1", &none),
+        ("content_type != \"a\"", plain_topic, b"1", &many),
         ("property[\"k19999\"] == \"v\"", plain_topic, b"1", &many),
     ];
     for (body, topic, payload, properties) in bombs {

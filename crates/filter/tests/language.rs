@@ -1,6 +1,6 @@
 //! What expressions say of messages, in tables.
 
-use cork_filter::{Expression, Message, Outcome, PayloadType, Properties, Scratch};
+use cork_filter::{Expression, Message, Outcome, PayloadType, Properties, Rule, Scratch};
 
 use Outcome::{Fails, NotUnderstood, Passes};
 
@@ -266,6 +266,47 @@ fn what_is_wrong_is_said_with_its_place() {
     for (expression, expected) in cases {
         let error = Expression::condition(expression).unwrap_err();
         assert_eq!(error.to_string(), expected, "{expression}");
+    }
+}
+
+#[test]
+fn a_call_that_is_nearly_right_is_told_what_is_missing() {
+    let cases = [
+        (
+            "payload.map(x, p, t)",
+            "map() takes 2 argument(s), not 3: a name for the element and what is asked of it",
+        ),
+        ("all(payload, x)", "all() stands behind a list, as in payload.list.all(x, x > 1)"),
+        ("payload.matches()", "matches() takes 1 argument(s), not 0"),
+        ("payload.matches('a', 'b')", "matches() takes 1 argument(s), not 2"),
+        (
+            "startsWith(payload, 'a')",
+            "startsWith() stands behind a text, as in payload.name.startsWith(\"a\")",
+        ),
+        ("payload.int() > 1", "int() stands before its value, as in int(payload.x)"),
+    ];
+    for (expression, expected) in cases {
+        let error = Expression::condition(expression).unwrap_err();
+        assert_eq!(error.reason(), expected, "{expression}");
+    }
+}
+
+#[test]
+fn an_expression_that_a_slash_cut_off_is_told_so() {
+    let cases = [
+        ("topic == \"a", true),
+        ("(payload.a ", true),
+        ("payload[1", true),
+        ("payload.t >", false),
+        ("topic =", false),
+    ];
+    for (text, hint) in cases {
+        let error = Rule::from_prefix(text).unwrap_err().to_string();
+        assert_eq!(
+            error.ends_with("; a / in an expression is written %2F in a topic filter"),
+            hint,
+            "{error}"
+        );
     }
 }
 
