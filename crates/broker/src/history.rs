@@ -37,13 +37,7 @@ pub(crate) fn table(config: &Config) -> Arc<HistoryTable> {
 pub(crate) fn open(config: &Config) -> Result<Vault, HistoryError> {
     let folder = config.data_dir.join(FOLDER);
     let (vault, report) = Vault::open(&folder, &rules(config), config.durability != Durability::None)?;
-    if report.cut_bytes > 0 {
-        let bytes = report.cut_bytes;
-        tracing::warn!(target: "store", bytes, "the history ended in something unfinished, as a crash leaves it: it is cut off");
-    }
-    for file in &report.unreadable {
-        tracing::error!(target: "store", "left out of the history: {file}");
-    }
+    report.tell();
     if report.messages > 0 {
         tracing::info!(target: "store", messages = report.messages, bytes = report.bytes, "history opened");
     }

@@ -16,6 +16,8 @@ use proptest::prelude::*;
 
 use crate::{Cache, Rule, Rules, SeriesQuery, Vault};
 
+mod damage;
+
 /// A folder of its own that goes with the test.
 struct Folder(PathBuf);
 

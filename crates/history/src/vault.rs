@@ -9,8 +9,9 @@ use std::{
 use cork_store::{Message, MessageId, WallTime};
 
 use crate::{
+    found::Left,
     options::{OpenError, RETAINED_FOLDER, Rule, Rules},
-    shelf::{Known, Left, Shelf, Snapshot},
+    shelf::{Known, Shelf, Snapshot},
 };
 
 /// What is kept. Can be asked from any thread; whoever asks does the work.
@@ -38,8 +39,34 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes that a crash left unfinished; they are cut off.
     pub cut_bytes: u64,
+    /// Places that are not as they were written: file, offset, bytes. They stay as they are; what stands behind them is
+    /// there.
+    pub damaged: Vec<String>,
     /// Files that are no history, each with what is wrong; they are left alone.
     pub unreadable: Vec<String>,
+}
+
+/// Lines about damage at the start, at most.
+const SAID_MAX: usize = 20;
+
+impl Report {
+    /// Says in the log what was wrong.
+    pub fn tell(&self) {
+        if self.cut_bytes > 0 {
+            let bytes = self.cut_bytes;
+            tracing::warn!(target: "store", bytes, "the history ended in something unfinished, as a crash leaves it: it is cut off");
+        }
+        for file in &self.unreadable {
+            tracing::error!(target: "store", "left out of the history, and left alone: {file}");
+        }
+        for place in self.damaged.iter().take(SAID_MAX) {
+            tracing::error!(target: "store", "the history is damaged and this is left out of it; what stands behind is there: {place}");
+        }
+        let more = self.damaged.len().saturating_sub(SAID_MAX);
+        if more > 0 {
+            tracing::error!(target: "store", more, "there are more damaged places in the history");
+        }
+    }
 }
 
 impl std::fmt::Debug for Vault {
@@ -57,7 +84,7 @@ impl Vault {
         let shelves = Shelves { configured: Vec::new(), retained: None, retired: Vec::new(), syncs };
         let vault = Self { folder: folder.to_owned(), shelves: Mutex::new(shelves) };
         let mut report = Report::default();
-        let found = vault.find()?;
+        let found = vault.find(rules, &mut report)?;
         let mut shelves = vault.shelves();
         for rule in found {
             let folder = vault.folder_of(&rule.0);
@@ -69,7 +96,7 @@ impl Vault {
                 shelves.retired.push(shelf);
             }
         }
-        shelves.arrange(&vault.folder, rules)?;
+        shelves.arrange(&vault.folder, rules, &mut report)?;
         report.messages = shelves.all().map(Shelf::rows).sum();
         report.bytes = shelves.all().map(Shelf::bytes).sum();
         drop(shelves);
@@ -77,7 +104,7 @@ impl Vault {
     }
 
     /// Folders that are there, with their rules.
-    fn find(&self) -> Result<Vec<(String, Rule)>, OpenError> {
+    fn find(&self, rules: &Rules, report: &mut Report) -> Result<Vec<(String, Rule)>, OpenError> {
         let at = || OpenError::at(&self.folder);
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -87,8 +114,18 @@ impl Vault {
         for entry in entries {
             let entry = entry.map_err(at())?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let rule = fs::read_to_string(entry.path().join("about")).ok();
-            found.extend(rule.and_then(|text| Rule::from_text(&text)).map(|rule| (name, rule)));
+            let about = fs::read_to_string(entry.path().join("about")).ok();
+            let configured = || rules.rules.iter().any(|rule| rule.folder() == name);
+            match about.and_then(|text| Rule::from_text(&text)) {
+                Some(rule) => found.push((name, rule)),
+                None if configured() => {} // the configuration says what should stand there
+                None if name == RETAINED_FOLDER && rules.retained_bytes > 0 => {}
+                None => {
+                    let path = entry.path();
+                    let why = "its file `about` does not say what it keeps; a [[history]] with its filter says it again";
+                    report.unreadable.push(format!("{}: {why}", path.display()));
+                }
+            }
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
@@ -102,12 +139,15 @@ impl Vault {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps by other rules from now on. What was kept by one that is gone stays as long as that one promised.
+    /// Keeps by other rules from now on. What was kept by one that is gone stays as long as that one promised. Says what
+    /// was wrong with folders that are used again.
     ///
     /// # Errors
     /// A folder cannot be made.
-    pub fn set_rules(&self, rules: &Rules) -> Result<(), OpenError> {
-        self.shelves().arrange(&self.folder, rules)
+    pub fn set_rules(&self, rules: &Rules) -> Result<Report, OpenError> {
+        let mut report = Report::default();
+        self.shelves().arrange(&self.folder, rules, &mut report)?;
+        Ok(report)
     }
 
     /// Takes messages in, in their order.
@@ -224,6 +264,7 @@ impl Lacking<'_> {
 
 fn note(report: &mut Report, left: Left) {
     report.cut_bytes += left.cut_bytes;
+    report.damaged.extend(left.damaged);
     report.unreadable.extend(left.unreadable);
 }
 
@@ -256,13 +297,19 @@ impl Shelves {
         }
     }
 
-    fn arrange(&mut self, folder: &Path, rules: &Rules) -> Result<(), OpenError> {
+    fn arrange(&mut self, folder: &Path, rules: &Rules, report: &mut Report) -> Result<(), OpenError> {
+        let syncs = self.syncs;
+        let mut open = |folder: PathBuf, rule: &Rule| {
+            let (shelf, left) = Shelf::open(folder, rule.clone(), syncs)?;
+            note(report, left);
+            Ok::<_, OpenError>(shelf)
+        };
         let mut there: Vec<Shelf> = self.configured.drain(..).chain(self.retired.drain(..)).collect();
         for rule in &rules.rules {
             let at = there.iter().position(|shelf| shelf.rule.filter == rule.filter);
             let mut shelf = match at {
                 Some(at) => there.remove(at),
-                None => Shelf::open(folder.join(rule.folder()), rule.clone(), self.syncs)?.0,
+                None => open(folder.join(rule.folder()), rule)?,
             };
             shelf.set_rule(rule.clone()).map_err(OpenError::at(folder))?;
             self.configured.push(shelf);
@@ -274,8 +321,7 @@ impl Shelves {
                 self.retained = Some(shelf);
             }
             (Some(rule), None) => {
-                let shelf = Shelf::open(folder.join(RETAINED_FOLDER), rule, self.syncs)?.0;
-                self.retained = Some(shelf);
+                self.retained = Some(open(folder.join(RETAINED_FOLDER), &rule)?);
             }
             (None, shelf) => self.retired.extend(shelf),
         }
