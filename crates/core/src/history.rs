@@ -60,7 +60,7 @@ impl Wish {
     /// Reads `last=100` or `since=1h`.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "history is asked for as $history/last=100/<topic filter> or $history/since=1h/<topic filter>; \
-                             last is 1 to 1000000, since has the unit s, m, h or d";
+                             last is 1 to 1000000, since has the unit s, m, h, d or w";
         let (name, value) = text.split_once('=').ok_or(WRONG)?;
         match name {
             "last" => {
@@ -75,6 +75,7 @@ impl Wish {
                     "m" => 60,
                     "h" => 3600,
                     "d" => 86_400,
+                    "w" => 604_800,
                     _ => return Err(WRONG),
                 };
                 let micros = digits(number).and_then(|number: u64| number.checked_mul(seconds * 1_000_000));
@@ -355,6 +356,7 @@ mod tests {
             ("since=90s", Wish::Since(90_000_000)),
             ("since=1h", Wish::Since(3_600_000_000)),
             ("since=7d", Wish::Since(604_800_000_000)),
+            ("since=1w", Wish::Since(604_800_000_000)),
         ] {
             assert_eq!(Wish::parse(text), Ok(wish), "{text}");
         }
@@ -369,7 +371,7 @@ mod tests {
             "since=0s",
             "since=1",
             "since=h",
-            "since=1w",
+            "since=1y",
             "since=99999999999999999999d",
             "since=1é",
             "first=3",

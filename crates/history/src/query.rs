@@ -110,18 +110,19 @@ impl Vault {
         let mut all =
             Collecting { query, found: BTreeMap::new(), points: 0, answer: SeriesAnswer::default() };
         for snapshot in self.snapshots(query.since, query.until, now) {
-            all.snapshot(&snapshot, &may);
+            all.snapshot(self, &snapshot, &may);
         }
         all.finish()
     }
 }
 
 impl Collecting<'_> {
-    fn snapshot(&mut self, snapshot: &Snapshot, may: &impl Fn(&str) -> bool) {
+    fn snapshot(&mut self, vault: &Vault, snapshot: &Snapshot, may: &impl Fn(&str) -> bool) {
         let since = self.query.since.max(snapshot.cutoff);
         for place in &snapshot.places {
-            let body = place.head.read(&place.file).ok().flatten();
+            let body = vault.body(place);
             if body.is_none_or(|body| self.block(&body, since, may).is_err()) {
+                vault.note_damaged(place);
                 self.answer.damaged += 1;
             }
         }

@@ -41,6 +41,7 @@ pub(crate) struct Shelf {
 /// A block and where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
+    pub(crate) path: Arc<Path>,
     pub(crate) file: Arc<File>,
     pub(crate) head: BlockHead,
 }
@@ -231,7 +232,12 @@ impl Shelf {
         let cutoff = self.cutoff(now);
         let from = since.max(cutoff);
         let blocks = self.segments.iter().flat_map(|segment| {
-            segment.blocks.iter().map(|head| Place { file: Arc::clone(&segment.file), head: *head })
+            let place = |head: &BlockHead| Place {
+                path: Arc::clone(&segment.path),
+                file: Arc::clone(&segment.file),
+                head: *head,
+            };
+            segment.blocks.iter().map(place)
         });
         let places =
             blocks.filter(|place| place.head.last.arrived.0 >= from && place.head.first.arrived.0 < until);

@@ -1,6 +1,7 @@
 //! All shelves together: where a message goes, and what is looked at for an answer.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,13 +12,22 @@ use cork_store::{Message, MessageId, WallTime};
 use crate::{
     found::Left,
     options::{OpenError, RETAINED_FOLDER, Rule, Rules},
-    shelf::{Known, Shelf, Snapshot},
+    shelf::{Known, Place, Shelf, Snapshot},
 };
 
 /// What is kept. Can be asked from any thread; whoever asks does the work.
 pub struct Vault {
     folder: PathBuf,
     shelves: Mutex<Shelves>,
+    damage: Mutex<Damage>,
+}
+
+/// Places that were found damaged, each said and counted once.
+#[derive(Debug, Default)]
+struct Damage {
+    blocks: BTreeMap<(Arc<Path>, u64), u32>,
+    /// Places that were found at the start.
+    others: u64,
 }
 
 struct Shelves {
@@ -46,8 +56,10 @@ pub struct Report {
     pub unreadable: Vec<String>,
 }
 
-/// Lines about damage at the start, at most.
+/// Lines about damage, at the start and later, at most.
 const SAID_MAX: usize = 20;
+/// Damaged blocks that are remembered.
+const DAMAGED_BLOCKS_MAX: usize = 10_000;
 
 impl Report {
     /// Says in the log what was wrong.
@@ -82,7 +94,8 @@ impl Vault {
     /// The folder cannot be read or written.
     pub fn open(folder: &Path, rules: &Rules, syncs: bool) -> Result<(Self, Report), OpenError> {
         let shelves = Shelves { configured: Vec::new(), retained: None, retired: Vec::new(), syncs };
-        let vault = Self { folder: folder.to_owned(), shelves: Mutex::new(shelves) };
+        let vault =
+            Self { folder: folder.to_owned(), shelves: Mutex::new(shelves), damage: Mutex::default() };
         let mut report = Report::default();
         let found = vault.find(rules, &mut report)?;
         let mut shelves = vault.shelves();
@@ -100,6 +113,7 @@ impl Vault {
         report.messages = shelves.all().map(Shelf::rows).sum();
         report.bytes = shelves.all().map(Shelf::bytes).sum();
         drop(shelves);
+        vault.damage().others = report.damaged.len() as u64;
         Ok((vault, report))
     }
 
@@ -147,6 +161,7 @@ impl Vault {
     pub fn set_rules(&self, rules: &Rules) -> Result<Report, OpenError> {
         let mut report = Report::default();
         self.shelves().arrange(&self.folder, rules, &mut report)?;
+        self.damage().others += report.damaged.len() as u64;
         Ok(report)
     }
 
@@ -195,6 +210,51 @@ impl Vault {
         let mut shelves = self.shelves();
         let place = shelves.place_of(message);
         place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id, now, known))
+    }
+
+    /// A block's body; `None`, and said, if it is not what was written.
+    pub(crate) fn body(&self, place: &Place) -> Option<Vec<u8>> {
+        let body = place.head.read(&place.file).ok().flatten();
+        if body.is_none() {
+            self.note_damaged(place);
+        }
+        body
+    }
+
+    /// Says, once, that a block cannot be read.
+    pub(crate) fn note_damaged(&self, place: &Place) {
+        let mut damage = self.damage();
+        let (key, full) =
+            ((Arc::clone(&place.path), place.head.at), damage.blocks.len() >= DAMAGED_BLOCKS_MAX);
+        if full || damage.blocks.insert(key, place.head.rows).is_some() {
+            return;
+        }
+        if damage.blocks.len() > SAID_MAX {
+            return; // counted; the log has enough of it
+        }
+        let (file, offset, messages) = (place.path.display(), place.head.at, place.head.rows);
+        tracing::error!(target: "store", %file, offset, messages, "a block of the history is damaged: it is left out");
+    }
+
+    fn damage(&self) -> MutexGuard<'_, Damage> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks that could not be read since the start: file, offset, messages.
+    #[must_use]
+    pub fn damaged_blocks(&self) -> Vec<String> {
+        let damage = self.damage();
+        let say = |((path, at), rows): (&(Arc<Path>, u64), &u32)| {
+            format!("{}: a block of {rows} messages at offset {at}", path.display())
+        };
+        damage.blocks.iter().map(say).collect()
+    }
+
+    /// Damaged places that were found since the start, each counted once.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        let damage = self.damage();
+        damage.blocks.len() as u64 + damage.others
     }
 
     /// Makes durable what was taken in.
