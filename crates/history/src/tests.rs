@@ -272,6 +272,34 @@ fn retained_messages_have_a_shelf_of_their_own() {
 }
 
 #[test]
+fn the_mean_of_large_values_is_a_number() {
+    let folder = Folder::new();
+    let (vault, _) = Vault::open(&folder.0, &rules(vec![rule("#", 1000, 1 << 20)]), false).unwrap();
+    let lists = [
+        ("a", &["1.5e308", "1.7e308", "1.6e308"][..]),
+        ("b", &["1.7e308", "1.7e308", "-1.7e308", "-1.7e308"]),
+    ];
+    for (topic, values) in lists {
+        for (at, value) in (0..).zip(values) {
+            vault.append(&[message(at, 0, topic, value.as_bytes())]).unwrap();
+        }
+    }
+    let query = SeriesQuery {
+        filter: "#".into(),
+        field: None,
+        since: 0,
+        until: u64::MAX,
+        step: Some(1000 * SECOND),
+        series_max: 9,
+        points_max: 9,
+    };
+    let series = vault.series(&query, WallTime(BEGIN + SECOND), |_| true).series;
+    let means: Vec<f64> = series.iter().map(|one| one.points[0].mean()).collect();
+    assert!((means[0] / 1.6e308 - 1.0).abs() < 1e-12, "{means:?}");
+    assert_eq!(means[1], 0.0);
+}
+
+#[test]
 fn steps_have_min_max_mean_last_and_count() {
     let folder = Folder::new();
     let (vault, _) = Vault::open(&folder.0, &rules(vec![rule("#", 1000, 1 << 20)]), false).unwrap();

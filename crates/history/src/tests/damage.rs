@@ -228,3 +228,30 @@ fn rows_stay_when_their_block_cannot_be_made() {
     fs::remove_dir(shelf.join(format!("{:016x}.blocks", 1))).unwrap();
     assert_eq!(there(&open(&folder.0).0), before);
 }
+
+#[test]
+fn a_block_that_cannot_be_read_is_said_and_counted_once() {
+    let folder = Folder::new();
+    let (path, ends) = blocks(&folder.0, 3);
+    flip(&path, ends[1] + 100);
+    let (vault, report) = open(&folder.0);
+    assert!(report.damaged.is_empty(), "bodies are not read at the start");
+    let query = SeriesQuery {
+        filter: "#".into(),
+        field: None,
+        since: 0,
+        until: u64::MAX,
+        step: None,
+        series_max: 9,
+        points_max: 9,
+    };
+    assert_eq!(vault.damaged(), 0);
+    for _ in 0..2 {
+        assert_eq!(vault.series(&query, WallTime(BEGIN + SECOND), |_| true).damaged, 1);
+        assert_eq!(there(&vault).len(), 20);
+        assert_eq!(all(&vault, "#", ReplayFrom::Last(15), &[], SECOND).len(), 15);
+    }
+    assert_eq!(vault.damaged(), 1);
+    let said = vault.damaged_blocks();
+    assert!(said[0].ends_with(&format!("a block of 10 messages at offset {}", ends[1] + 60)), "{said:?}");
+}
