@@ -29,6 +29,8 @@ const PLAIN: usize = 3;
 const FIELDS: usize = 4;
 const TEXTS: usize = 5;
 const SECTIONS: usize = 6;
+/// Rows of a block that is sound: far fewer.
+const ROWS_MAX: usize = 1 << 22;
 /// Of pco: 8 is its default; 6 is twice as fast and hardly larger.
 const LEVEL: usize = 6;
 
@@ -199,6 +201,14 @@ fn packed<T: Number>(numbers: &[T]) -> Vec<u8> {
     pco::standalone::simple_compress(numbers, &config).unwrap_or_default() // writing to memory, a valid configuration
 }
 
+fn unpacked_text(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let said = Cursor(bytes).u32()? as usize;
+    if said > bytes.len().saturating_mul(256) {
+        return Err(Malformed); // lz4 cannot do that
+    }
+    lz4_flex::decompress_size_prepended(bytes).map_err(|_| Malformed)
+}
+
 fn unpacked<T: Number>(bytes: &[u8], count: usize) -> Result<Vec<T>, Malformed> {
     let numbers = if bytes.is_empty() {
         Vec::new()
@@ -263,7 +273,7 @@ impl<'a> Block<'a> {
         for (section, length) in sections.iter_mut().zip(lengths) {
             *section = from.take(length)?;
         }
-        let tables = lz4_flex::decompress_size_prepended(sections[TABLES]).map_err(|_| Malformed)?;
+        let tables = unpacked_text(sections[TABLES])?;
         let mut from = Cursor(&tables);
         let mut publishers = Vec::new();
         for _ in 0..from.length()? {
@@ -293,6 +303,9 @@ impl<'a> Block<'a> {
 
     fn read_group(&self, from: &mut Cursor<'_>, fields_first: usize) -> Result<Group, Malformed> {
         let (topic, rows) = (from.text()?.into(), from.length()?);
+        if rows > ROWS_MAX - self.rows.min(ROWS_MAX) {
+            return Err(Malformed);
+        }
         let plain = match from.u8()? {
             0 => PlainRows::None,
             1 => PlainRows::All,
@@ -374,7 +387,7 @@ impl<'a> Block<'a> {
         let arrived = self.arrived()?;
         let kinds: Vec<u32> = unpacked(self.sections[KINDS], self.rows)?;
         let mut plain = self.plain()?.into_iter();
-        let texts = lz4_flex::decompress_size_prepended(self.sections[TEXTS]).map_err(|_| Malformed)?;
+        let texts = unpacked_text(self.sections[TEXTS])?;
         let mut from = Cursor(&texts);
         let mut messages = Vec::with_capacity(self.rows);
         for group in &self.groups {

@@ -27,7 +27,7 @@ type Cached = (Place, Arc<Vec<Arc<Message>>>);
 pub struct Cache(Mutex<Vec<Cached>>);
 
 impl Cache {
-    fn get(&self, vault: &Vault, place: &Place, filter: &str) -> Arc<Vec<Arc<Message>>> {
+    fn get(&self, vault: &Vault, place: &Place, replay: &Replay) -> Arc<Vec<Arc<Message>>> {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Place| Arc::ptr_eq(&other.file, &place.file) && other.head.at == place.head.at;
         if let Some(at) = cached.iter().position(|(other, _)| same(other)) {
@@ -38,7 +38,7 @@ impl Cache {
         }
         let Some(body) = vault.body(place) else { return Arc::default() };
         let messages = Block::open(&body).and_then(|block| {
-            if !block.groups.iter().any(|group| matches(filter, &group.topic)) {
+            if !block.groups.iter().any(|group| is_for(replay, &group.topic)) {
                 return Ok(None); // nothing for this one; another may find something
             }
             block.messages().map(Some)
@@ -115,7 +115,7 @@ fn nth_from_the_end(
             vault.note_damaged(place);
             continue;
         };
-        for group in block.groups.iter().filter(|group| matches(&replay.filter, &group.topic)) {
+        for group in block.groups.iter().filter(|group| is_for(replay, &group.topic)) {
             let own = all.get(group.first..group.first + group.rows).unwrap_or_default();
             ids.extend(own.iter().filter(|id| replay.counts(**id) && id.arrived.0 >= cutoff));
         }
@@ -125,9 +125,11 @@ fn nth_from_the_end(
 }
 
 fn wanted(snapshot: &Snapshot, replay: &Replay, message: &Message) -> bool {
-    message.id.arrived.0 >= snapshot.cutoff
-        && replay.counts(message.id)
-        && matches(&replay.filter, &message.topic)
+    message.id.arrived.0 >= snapshot.cutoff && replay.counts(message.id) && is_for(replay, &message.topic)
+}
+
+fn is_for(replay: &Replay, topic: &str) -> bool {
+    matches(&replay.filter, topic) && replay.may_read.allows(topic)
 }
 
 fn page_after(
@@ -160,7 +162,7 @@ fn page_after(
             end = Some(just_before(place.head.first).max(after));
             break;
         }
-        let messages = cache.get(vault, place, &replay.filter);
+        let messages = cache.get(vault, place, replay);
         let from = messages.partition_point(|message| message.id <= after);
         let rest = messages[from..].iter().filter(|message| wanted(snapshot, replay, message));
         found.extend(rest.take(most + 1).cloned());

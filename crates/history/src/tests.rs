@@ -11,7 +11,7 @@ use std::{
 };
 
 use cork_packet::matches;
-use cork_store::{Message, MessageId, Publisher, Replay, ReplayFrom, WallTime};
+use cork_store::{MayRead, Message, MessageId, Publisher, Replay, ReplayFrom, WallTime};
 use proptest::prelude::*;
 
 use crate::{Cache, Rule, Rules, SeriesQuery, Vault};
@@ -56,8 +56,20 @@ fn rules(rules: Vec<Rule>) -> Rules {
 
 /// All messages of a filter, page by page.
 fn all(vault: &Vault, filter: &str, from: ReplayFrom, upto: &[u64], now: u64) -> Vec<Arc<Message>> {
+    all_readable(vault, filter, from, upto, now, MayRead::default())
+}
+
+fn all_readable(
+    vault: &Vault,
+    filter: &str,
+    from: ReplayFrom,
+    upto: &[u64],
+    now: u64,
+    may_read: MayRead,
+) -> Vec<Arc<Message>> {
     let cache = Cache::default();
-    let mut replay = Replay { token: 7, filter: filter.into(), from, upto: upto.into(), messages_max: 3 };
+    let (filter, upto) = (filter.into(), upto.into());
+    let mut replay = Replay { token: 7, filter, from, upto, messages_max: 3, may_read };
     let mut found = Vec::new();
     loop {
         let page = vault.page(&replay, WallTime(BEGIN + now), &cache);
@@ -192,6 +204,27 @@ fn what_is_delivered_live_is_not_in_a_page() {
     };
     assert_eq!(arrived(SINCE_EVER), [0, 1, 2, 3, 4, 5, 7]);
     assert_eq!(arrived(ReplayFrom::Last(2)), [5, 7]);
+}
+
+#[test]
+fn what_may_not_be_read_does_not_count() {
+    let folder = Folder::new();
+    let (vault, _) = Vault::open(&folder.0, &rules(vec![rule("#", 100, 1 << 20)]), false).unwrap();
+    let kept = |from: u64, topic: &'static str| (from..from + 10).map(move |n| message(n, 0, topic, b"x"));
+    for (from, topic) in [(0, "open/a"), (10, "shut/a"), (20, "open/b"), (30, "shut/b")] {
+        vault.append(&kept(from, topic).collect::<Vec<_>>()).unwrap();
+        if from == 20 {
+            vault.retain(WallTime(BEGIN + 50 * SECOND)).unwrap(); // a block; the rest is in none
+        }
+    }
+    let open = || MayRead::new(|topic| topic.starts_with("open/"));
+    let last = |count| -> Vec<u64> {
+        let found = all_readable(&vault, "#", ReplayFrom::Last(count), &[], 50, open());
+        found.iter().map(|it| it.id.arrived.0 - BEGIN).collect()
+    };
+    assert_eq!(last(3), [27, 28, 29]);
+    assert_eq!(last(12), [8, 9, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
+    assert_eq!(last(100).len(), 20);
 }
 
 #[test]

@@ -11,10 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cork_access::Action;
-use cork_broker::history::{Cache, Point, SeriesAnswer, SeriesQuery, parse_moment};
+use cork_broker::history::{Cache, History as Vault, Point, SeriesAnswer, SeriesQuery, parse_moment};
 use cork_packet::validate_filter;
 use cork_settings::units::parse_duration;
-use cork_store::{MessageId, Replay, ReplayFrom, WallTime};
+use cork_store::{MayRead, MessageId, Replay, ReplayFrom, WallTime};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, task};
 use utoipa::{IntoParams, ToSchema};
@@ -102,7 +102,8 @@ pub(crate) async fn numbers(
         series_max: SERIES_MAX,
         points_max: POINTS_MAX,
     };
-    let answer = worked(&app, &caller, move |vault, may| vault.series(&query, now, may)).await?;
+    let work = move |vault: &Vault, may: MayRead| vault.series(&query, now, |topic| may.allows(topic));
+    let answer = worked(&app, &caller, work).await?;
     if accepts_csv(&headers) {
         return Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&answer, step.is_some()))
             .into_response());
@@ -163,13 +164,11 @@ pub(crate) async fn messages(
     };
     let messages_max = u32::try_from(limit).unwrap_or(u32::MAX);
     let (filter, upto) = (wanted.filter.into(), Arc::default());
-    let replay = Replay { token: 0, filter, from, upto, messages_max };
-    let page = worked(&app, &caller, move |vault, may| {
-        let mut page = vault.page(&replay, now, &Cache::default());
-        page.messages.retain(|message| may(&message.topic));
-        page
-    })
-    .await?;
+    let work = move |vault: &Vault, may_read| {
+        let replay = Replay { token: 0, filter, from, upto, messages_max, may_read };
+        vault.page(&replay, now, &Cache::default())
+    };
+    let page = worked(&app, &caller, work).await?;
     let items = page.messages.iter().map(|message| MessageView::of_kept(message, payload_max, now)).collect();
     Ok(Page { items, next: page.next.map(|id| id.to_string()) })
 }
@@ -183,7 +182,7 @@ fn judged(filter: &str) -> Result<(), Problem> {
 async fn worked<T: Send + 'static>(
     app: &Arc<App>,
     caller: &Caller,
-    ask: impl FnOnce(&cork_broker::history::History, &dyn Fn(&str) -> bool) -> T + Send + 'static,
+    ask: impl FnOnce(&Vault, MayRead) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let none = || Problem::unavailable("this broker keeps everything in memory: there is no history");
     let vault = Arc::clone(app.operator.history().ok_or_else(none)?);
@@ -191,8 +190,8 @@ async fn worked<T: Send + 'static>(
     let place = WORKING.acquire().await.map_err(|_| Problem::internal("the history is closed"))?;
     let done = task::spawn_blocking(move || {
         let all = caller.role == Role::Admin;
-        let may = |topic: &str| all || rights.allows(caller.subject(), Action::Read, topic);
-        ask(&vault, &may)
+        let allows = move |topic: &str| all || rights.allows(caller.subject(), Action::Read, topic);
+        ask(&vault, MayRead::new(allows))
     });
     let done = done.await.map_err(|_| Problem::internal("the question ended by a panic"));
     drop(place);
