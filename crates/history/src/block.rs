@@ -60,8 +60,9 @@ impl PlainRows {
 /// Makes a block of messages; `publishers` and the like are told apart by content.
 pub(crate) fn seal(messages: &[Arc<Message>]) -> Vec<u8> {
     let mut groups: BTreeMap<&str, Vec<&Arc<Message>>> = BTreeMap::new();
-    for message in messages {
-        groups.entry(&message.topic).or_default().push(message);
+    // One after another of the same topic needs no search.
+    for run in messages.chunk_by(|one, next| one.topic == next.topic) {
+        groups.entry(&run[0].topic).or_default().extend(run);
     }
     let mut sealing = Sealing::default();
     put_varint(&mut sealing.groups, groups.len() as u64);
@@ -78,6 +79,8 @@ struct Sealing {
     publisher_numbers: BTreeMap<(Vec<u8>, u8), u64>,
     kinds: Vec<u8>,
     kind_numbers: BTreeMap<(u64, u16, u32, u8), u32>,
+    /// The kind that was asked for last: the next message is often of the same.
+    last_kind: Option<(Arc<Publisher>, u16, u32, u8, u32)>,
     groups: Vec<u8>,
     arrived: Vec<u64>,
     kind_column: Vec<u32>,
@@ -138,7 +141,19 @@ impl Sealing {
     }
 
     fn kind(&mut self, message: &Message) -> u32 {
-        let flags = wire::flags_of(message);
+        let (flags, MessageId { shard, epoch, .. }) = (wire::flags_of(message), message.id);
+        if let Some((by, last_shard, last_epoch, last_flags, kind)) = &self.last_kind
+            && Arc::ptr_eq(by, &message.publisher)
+            && (*last_shard, *last_epoch, *last_flags) == (shard, epoch, flags)
+        {
+            return *kind;
+        }
+        let kind = self.kind_of(message, flags);
+        self.last_kind = Some((Arc::clone(&message.publisher), shard, epoch, flags, kind));
+        kind
+    }
+
+    fn kind_of(&mut self, message: &Message, flags: u8) -> u32 {
         let mut publisher = Vec::new();
         put_publisher(&mut publisher, &message.publisher);
         let next = self.publisher_numbers.len() as u64;

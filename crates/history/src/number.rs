@@ -29,8 +29,24 @@ pub fn plain(payload: &[u8]) -> Option<f64> {
 /// The number that a payload is, if its text follows from the number.
 pub(crate) fn canonical(payload: &[u8]) -> Option<f64> {
     let value = plain(payload)?;
+    if is_short(payload) {
+        return Some(value);
+    }
     let text = shortest(value);
     (text.as_bytes() == payload).then_some(value)
+}
+
+/// Whether a text is a decimal of at most 15 digits, without any that could be left out: those all have an `f64` of their
+/// own, and are the shortest text for it.
+fn is_short(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let dot = digits.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = dot.map_or((digits, None), |at| (&digits[..at], Some(&digits[at + 1..])));
+    let decimal = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    digits.len() <= 15
+        && decimal(whole)
+        && (whole == b"0" || whole[0] != b'0')
+        && fraction.is_none_or(|fraction| decimal(fraction) && !fraction.ends_with(b"0"))
 }
 
 /// How a number is written that was read by [`canonical`].
@@ -138,6 +154,19 @@ mod tests {
         }
         for text in ["21.50", "+3", " 7", "1e3", "007", ".5", "5."] {
             assert_eq!(canonical(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// What is seen at once to be the shortest text is so.
+        #[test]
+        fn short_decimals_are_the_shortest_text(text in "-?[0-9]{1,9}(\\.[0-9]{1,9})?") {
+            let value: f64 = text.parse().unwrap();
+            if is_short(text.as_bytes()) {
+                proptest::prop_assert_eq!(shortest(value), text);
+            } else {
+                proptest::prop_assert!(shortest(value) != text || text.len() > 15);
+            }
         }
     }
 
