@@ -36,6 +36,20 @@ TRANSPORTS = {
 }
 
 
+class KeepingPaho(paho.Client):
+    """A publisher at QoS 2 that outlives a broker which is away for more than one attempt to connect.
+
+    Paho 2.2 gets a flow ready for the next connection at each attempt. The second one no longer knows "the PUBREL goes
+    out again" from the first, and takes the message for one that was never sent: it would be published twice.
+    """
+
+    def _messages_reconnect_reset_out(self):
+        released = [one for one in self._out_messages.values() if one.state == paho.mqtt_ms_resend_pubrel]
+        super()._messages_reconnect_reset_out()
+        for one in released:
+            one.state = paho.mqtt_ms_resend_pubrel
+
+
 class PahoClient:
     """One client; every call returns when the broker has answered."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from broker import HOST, PASSWORD, USER, Cork, cork_bin
 from databases import Mongo, Postgres, Sqlite, one_of_each
-from paho_client import PahoClient
+from paho_client import KeepingPaho, PahoClient
 
 pytestmark = pytest.mark.cork_only
 
@@ -47,7 +47,7 @@ class Sensors:
     def __init__(self, port, topics=20, pause=0.003):
         self.acknowledged, self.port, self.pause, self.topics = [], port, pause, topics
         self.stopping = threading.Event()
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, "sensors", clean_session=False)
+        self.client = KeepingPaho(paho.CallbackAPIVersion.VERSION2, "sensors", clean_session=False)
         self.client.username_pw_set(USER, PASSWORD)
         self.client.reconnect_delay_set(1, 1)
         self.client.max_inflight_messages_set(50)
