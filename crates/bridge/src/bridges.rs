@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    hops,
+    hops, identity,
     judge::{Judged, LOCAL_ID, judged},
     link::{Home, Link},
     session,
@@ -84,6 +84,7 @@ impl Bridges {
             earlier: earlier.collect(),
             thread: None,
         };
+        identity::keep(broker.config())?;
         let links = bridges.with_lanes(judged(broker.config())?);
         bridges.give(links, broker.config())?;
         Ok(bridges)
@@ -95,6 +96,7 @@ impl Bridges {
     /// # Errors
     /// As [`Bridges::start`]; nothing has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<String>, StartError> {
+        identity::keep(config)?;
         let links = self.with_lanes(judged(config)?);
         let mut changed = Vec::new();
         // A second lane is as its link is.

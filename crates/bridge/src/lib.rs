@@ -25,6 +25,7 @@
 
 mod bridges;
 mod hops;
+mod identity;
 mod ids;
 mod judge;
 mod link;

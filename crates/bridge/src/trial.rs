@@ -9,7 +9,7 @@ use cork_broker::{
 use cork_client::{Client, ConnectError, Options, Version};
 use tokio::runtime;
 
-use crate::judge::tls;
+use crate::{hops, judge::tls};
 
 /// How long one broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub fn try_links(config: &Config) -> Vec<String> {
 /// The version spoken.
 async fn one(bridge: &Bridge, url: &str) -> Result<String, ConnectError> {
     let mut options = Options::new(url)?
-        .client_id(format!("{}-check", bridge.remote_client_id()))
+        .client_id(format!("{}-check", bridge.remote_client_id(&hops::new_mark())))
         .tls(tls(bridge).map_err(ConnectError::Options)?)
         .version(match bridge.version {
             BridgeVersion::Auto => Version::Auto,
