@@ -16,6 +16,7 @@
 //! both [`Relay::output`]s, open this broker's connection if [`Relay::wants_local`], stop if [`Relay::ended`], and wait.
 
 mod breaker;
+mod echo;
 mod open;
 mod pass;
 #[cfg(test)]

@@ -131,8 +131,8 @@ impl Relay {
         {
             return Err(Stop::Circle);
         }
-        let verdict = self.breaker_out.judge(self.now, publish.topic, publish.payload);
-        if verdict == Verdict::Drop || self.breaker_out.is_probe(publish.topic) {
+        let verdict = self.breaker_out.look(self.now, publish.topic, publish.payload);
+        if verdict == Verdict::Drop {
             return Err(Stop::Circle);
         }
         let qos = publish.qos.min(self.qos_max);
@@ -190,7 +190,7 @@ impl Relay {
             Side::Local => (&plan.into, &mut self.breaker_in),
         };
         let Some(rule) = map.rule(like) else { return };
-        let Some(topic) = breaker.begin(self.now, rule).map(str::to_owned) else { return };
+        let Some(topic) = breaker.begin(self.now, rule, like) else { return };
         let probe = Publish {
             dup: false,
             qos: QoS::AtMostOnce,
@@ -223,11 +223,10 @@ impl Relay {
             publish.properties.has(PropertyId::UserProperty)
                 && hops::is_circle(&publish.properties, &[&plan.mark, &plan.remote_mark])
         };
-        let verdict = self.breaker_in.judge(self.now, publish.topic, publish.payload);
-        let round = verdict == Verdict::Drop || self.breaker_in.is_probe(publish.topic);
+        let verdict = self.breaker_in.look(self.now, publish.topic, publish.payload);
         let sent = match plan.into.rename(publish.topic) {
             None => Err(Stop::Unmapped),
-            Some(_) if round || circle() => Err(Stop::Circle),
+            Some(_) if verdict == Verdict::Drop || circle() => Err(Stop::Circle),
             Some((add, rest)) if self.is_too_deep(add, rest) => Err(Stop::TooLarge(add.len() + rest.len())),
             Some(topic) => self.write(Side::Local, publish, (publish.qos, publish.properties.raw()), topic),
         };

@@ -522,11 +522,11 @@ fn a_circle_through_a_broker_without_properties_is_found_and_broken() {
     let topic = std::str::from_utf8(&probe[4..]).unwrap().strip_prefix("site/").unwrap().to_owned();
     pair.local_says(&message(&topic));
     assert_eq!(pair.remote(), [] as [Vec<u8>; 0]);
-    for (topic, passes) in [("lamp", 0), ("lamp", 0), ("door", 1), ("door", 0)] {
+    for (topic, passes) in [("lamp", 1), ("lamp", 0), ("door", 1), ("door", 0), ("lamp", 1)] {
         pair.local_says(&message(topic));
         assert_eq!(pair.remote().len(), passes, "{topic}");
     }
-    assert_eq!(pair.relay.counters().circles, 4);
+    assert_eq!(pair.relay.counters().circles, 3);
 }
 
 // (j) brokers that are silent
@@ -638,7 +638,7 @@ fn a_broker_that_sends_more_than_this_one_takes_at_once_waits_in_order() {
     pair.local_says(&connack(V5, true, &[0x21, 0, 2]));
     pair.local();
     for id in 1..=4 {
-        pair.remote_says(&wire::publish(V311, 4, "down/a", Some(id), b"x"));
+        pair.remote_says(&wire::publish(V311, 4, "down/a", Some(id), &id.to_be_bytes()));
     }
     pair.remote_says(&wire::publish(V311, 0, "down/a", None, b"last"));
     let sent = |pair: &mut Pair| -> Vec<Vec<u8>> {
