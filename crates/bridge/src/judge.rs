@@ -133,9 +133,8 @@ fn shared_sessions(links: &[Judged]) -> Vec<ConfigError> {
     for link in links {
         let second = link.plan.lane.is_some().then(|| link.second_lane().plan.remote_id);
         for id in std::iter::once(link.plan.remote_id.clone()).chain(second) {
-            let places = |link: &Judged| link.servers.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let other = known.iter().find(|(other_id, other)| {
-                *other_id == id && places(other).iter().any(|place| places(link).contains(place))
+            let other = known.iter().find(|(known, other)| {
+                *known == id && other.servers.iter().any(|server| link.servers.contains(server))
             });
             if let Some((_, other)) = other {
                 let message = format!(

@@ -169,7 +169,8 @@ impl Attempts {
         let (why, online) = self.relay(link, server, &mut wire).await;
         let again = online.is_zero() && self.next_version(link, &wire, &why);
         wire.close().await;
-        Tried { why: if again { String::new() } else { why.to_string() }, online, again }
+        let why = if again { String::new() } else { link.judged.plan.blot(&why.to_string()) };
+        Tried { why, online, again }
     }
 
     /// Until the connection ends: why, and how long it was online.

@@ -19,6 +19,7 @@ mod breaker;
 mod echo;
 mod open;
 mod pass;
+mod skip;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,8 @@ pub(crate) use open::{local_connect, local_options};
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use cork_packet::{
-    Ack, Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, Receiver, decode,
+    Ack, ConnectReturnCode, Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode,
+    Receiver, decode,
 };
 use cork_proto::{Inbound, PeerError, Time, split_packet};
 use cork_store::{LANE_ASKED_BY, QUEUE_BYTES_ASKED_BY};
@@ -96,9 +98,27 @@ impl Plan {
         }
     }
 
+    /// What the other broker says, which may repeat the password, without it.
+    pub(crate) fn blot(&self, text: &str) -> String {
+        let password = self.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
+        blot(text, password)
+    }
+
     /// What is subscribed in this broker.
     pub(crate) fn subscribed(&self) -> &[Rule] {
         if self.second { &[] } else { self.out.rules() }
+    }
+}
+
+/// A text without a password.
+pub(crate) fn blot(text: &str, password: Option<&str>) -> String {
+    match password {
+        // It is shown as it was escaped.
+        Some(password) if !password.is_empty() => {
+            let escaped = password.escape_debug().to_string();
+            text.replace(password, "***").replace(&escaped, "***")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -267,6 +287,8 @@ pub(crate) struct Relay {
     /// Publications beyond what this broker takes at once; only 3.1.1 brokers send so many.
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
+    /// So much of a message that is too large is still to come.
+    skipping: usize,
     subacks: Subacks,
     /// When the next message may go out, at so many a second.
     paced: Time,
@@ -370,6 +392,12 @@ impl Relay {
 
     /// Takes one packet off the front; false when there is no whole one.
     fn next_packet(&mut self, side: Side, input: &mut &[u8]) -> Result<bool, PeerError> {
+        if side == Side::Remote
+            && !self.opening.version.is_v5()
+            && let Some(more) = self.skip(input)
+        {
+            return Ok(more);
+        }
         let maximum = match side {
             Side::Remote => self.plan.packet_bytes_max as usize,
             Side::Local => usize::MAX,
@@ -419,6 +447,15 @@ impl Relay {
     }
 
     fn packet(&mut self, side: Side, bytes: &[u8]) -> Result<(), PeerError> {
+        if let (Phase::Remote, Side::Remote, ProtocolVersion::V5, [0x20, 2, _, code @ 1..=255]) =
+            (self.phase, side, self.opening.version, bytes)
+        {
+            // Who does not know 5.0 says so in the packet of 3.1.1.
+            let reason =
+                if *code < 0x80 { open::reason_of(ConnectReturnCode(*code)) } else { ReasonCode(*code) };
+            self.end_with(End::Refused(reason, None));
+            return Ok(());
+        }
         let packet = decode(self.version(side), Receiver::Client, bytes)?;
         match (&packet, self.phase) {
             (Packet::ConnAck(ack), Phase::Remote) if side == Side::Remote => self.remote_answered(ack),

@@ -41,6 +41,7 @@ impl Relay {
             incoming_count: 0,
             held: VecDeque::new(),
             held_bytes: 0,
+            skipping: 0,
             subacks: Subacks::default(),
             paced: Time::ZERO,
             awaiting: 0,
@@ -274,7 +275,7 @@ fn sweep(output: &mut Vec<u8>) -> Ids {
     Ids::all()
 }
 
-fn reason_of(code: ConnectReturnCode) -> ReasonCode {
+pub(super) fn reason_of(code: ConnectReturnCode) -> ReasonCode {
     match code {
         ConnectReturnCode::UNACCEPTABLE_PROTOCOL_VERSION => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
         ConnectReturnCode::IDENTIFIER_REJECTED => ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,

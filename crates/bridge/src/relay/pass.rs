@@ -19,7 +19,7 @@ const TOO_LARGE: u8 = 4;
 const CIRCLE: u8 = 8;
 
 /// Why a publication does not pass.
-enum Stop {
+pub(super) enum Stop {
     Unmapped,
     Circle,
     TooOld,
@@ -333,7 +333,7 @@ impl Relay {
         Ok(())
     }
 
-    fn stopped(&mut self, side: Side, topic: &str, stop: &Stop) {
+    pub(super) fn stopped(&mut self, side: Side, topic: &str, stop: &Stop) {
         let topic = topic.to_owned();
         match *stop {
             Stop::Unmapped => self.counters.unmapped += 1,

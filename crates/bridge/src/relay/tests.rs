@@ -244,6 +244,8 @@ fn mosquitto_of_3_1_1_gets_20_at_qos_2_and_more_at_qos_1() {
 #[test]
 fn a_refusal_ends_it_with_the_reason() {
     for (version, wire_version, code, reason) in [
+        // A broker that knows no 5.0 answers in its own version.
+        (ProtocolVersion::V5, V311, 1, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION),
         (ProtocolVersion::V5, V5, 0x86, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
         (ProtocolVersion::V311, V311, 4, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
         (ProtocolVersion::V311, V311, 1, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION),
@@ -254,6 +256,21 @@ fn a_refusal_ends_it_with_the_reason() {
         pair.remote_says(&answer);
         assert_eq!(pair.relay.ended(), Some(&End::Refused(reason, None)));
     }
+}
+
+#[test]
+fn what_repeats_the_password_does_not_show_it() {
+    for (password, told) in [("sesame", "not `sesame`"), ("a\"b", "no a\"b, no a\\\"b")] {
+        let plan = Plan { password: Some(password.into()), ..plan() };
+        let text = End::Refused(ReasonCode::NOT_AUTHORIZED, Some(told.into())).to_string();
+        let blotted = plan.blot(&text);
+        let escaped = password.escape_debug().to_string();
+        assert!(
+            blotted.contains("***") && !blotted.contains(password) && !blotted.contains(&escaped),
+            "{blotted}"
+        );
+    }
+    assert_eq!(plan().blot("as it is"), "as it is");
 }
 
 #[test]
@@ -527,6 +544,30 @@ fn a_circle_through_a_broker_without_properties_is_found_and_broken() {
         assert_eq!(pair.remote().len(), passes, "{topic}");
     }
     assert_eq!(pair.relay.counters().circles, 3);
+}
+
+#[test]
+fn what_is_too_large_for_this_broker_is_answered_and_does_not_block_the_rest() {
+    let large = vec![b'x'; 1500];
+    let bytes = [
+        wire::publish(V311, 2, "down/a", Some(1), &large),
+        wire::publish(V311, 4, "down/b", Some(2), &large),
+        wire::publish(V311, 0, "down/c", None, &large),
+        wire::publish(V311, 2, "down/a", Some(3), b"small"),
+    ]
+    .concat();
+    for at in 0..bytes.len() {
+        let mut pair = Pair::online(ProtocolVersion::V311);
+        pair.remote_says(&bytes[..at]);
+        pair.remote_says(&bytes[at..]);
+        assert_eq!(pair.relay.ended(), None);
+        assert_eq!(pair.remote(), [wire::ack(0x40, 1), wire::ack(0x50, 2)]);
+        assert_eq!(pair.local().len(), 1, "{at}");
+        pair.remote_says(&wire::ack(0x62, 2));
+        assert_eq!(pair.local(), [wire::ack(0x62, 2)]);
+        let note = Note::TooLarge { side: Side::Local, topic: "down/a".into(), bytes: 1513 };
+        assert_eq!((pair.relay.counters().too_large, pair.relay.take_notes()), (3, vec![note]));
+    }
 }
 
 // (j) brokers that are silent
