@@ -140,11 +140,25 @@ struct Attempts {
     /// The other broker has spoken it.
     proven: bool,
     subscribed: bool,
+    /// 5.0 was met with silence.
+    doubtful: bool,
+    /// It is tried once more, because another version was let in then.
+    doubted: bool,
+    /// That one made the session there.
+    fresh: bool,
 }
 
 impl Attempts {
     fn new(link: &Link) -> Self {
-        Self { plan: Arc::new(link.judged.plan.clone()), version: 0, proven: false, subscribed: false }
+        Self {
+            plan: Arc::new(link.judged.plan.clone()),
+            version: 0,
+            proven: false,
+            subscribed: false,
+            doubtful: false,
+            doubted: false,
+            fresh: false,
+        }
     }
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
@@ -160,6 +174,8 @@ impl Attempts {
             bridge,
             wall: wall(),
             subscribed: self.subscribed,
+            doubtful: self.doubtful && self.version > 0,
+            fresh: self.fresh,
             new_filters: link.new_local.clone(),
             old_filters: link.old_remote.clone(),
             inflight: 0,
@@ -221,7 +237,7 @@ impl Attempts {
     }
 
     fn online(&mut self, link: &mut Link, server: &Server) {
-        (self.proven, self.subscribed) = (true, true);
+        (self.proven, self.subscribed, self.fresh) = (true, true, false);
         link.found.notify_waiters();
         link.old_remote.clear();
         link.new_local.clear();
@@ -245,14 +261,23 @@ impl Attempts {
 
     /// Whether the other broker does not know the version, and there is another one to try.
     fn next_version(&mut self, link: &Link, wire: &Wire, why: &Why) -> bool {
+        // Some old brokers just hang up. So does what stands before a broker that is away.
+        let silence = matches!(why, Why::Lost(_)) && wire.relay.is_unanswered();
         let unknown = match why {
+            Why::End(End::Doubtful(present)) => {
+                (self.version, self.doubtful, self.doubted) = (0, false, true);
+                self.fresh |= !present;
+                return true;
+            }
             Why::End(End::Refused(reason, _)) => *reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-            // Some old brokers just hang up.
-            Why::Lost(_) => wire.relay.is_unanswered(),
-            _ => false,
+            _ => silence,
         };
         if !unknown || self.proven {
             return false;
+        }
+        if self.version == 0 {
+            self.doubtful = silence && !self.doubted;
+            self.doubted = false;
         }
         self.version = (self.version + 1) % link.judged.versions.len();
         self.version > 0

@@ -132,6 +132,10 @@ pub(crate) struct Opening {
     pub(crate) wall: u64,
     /// The other broker was subscribed to since this link was made.
     pub(crate) subscribed: bool,
+    /// 5.0 was met with silence, which need not mean that it is unknown: leave again when this version is let in.
+    pub(crate) doubtful: bool,
+    /// The session there was made just now, by a connection that left again.
+    pub(crate) fresh: bool,
     /// Filters here whose retained messages the other broker has not been sent.
     pub(crate) new_filters: Vec<String>,
     /// Filters there that are not wanted any more.
@@ -147,6 +151,8 @@ pub(crate) enum End {
     Refused(ReasonCode, Option<String>),
     /// The other broker's DISCONNECT.
     Disconnected(ReasonCode, Option<String>),
+    /// It lets this version in, but 5.0 is to be tried once more; whether it knew the session.
+    Doubtful(bool),
     /// The other broker broke a rule.
     Broken(PeerError),
     /// No sign of life for so long.
@@ -176,6 +182,7 @@ impl fmt::Display for End {
                 f.write_str("the other broker ended the connection: ")?;
                 why(f, reason, text)
             }
+            Self::Doubtful(_) => f.write_str("5.0 is tried once more"),
             Self::Broken(error) => write!(f, "the other broker broke the protocol: {error}"),
             Self::Silent(time) => write!(f, "the other broker did not answer PINGREQ for {time:?}"),
             Self::Unacknowledged(time) => write!(f, "the other broker acknowledged nothing for {time:?}"),

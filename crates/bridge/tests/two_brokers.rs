@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails that way")]
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Read as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 use cork_bridge::Bridges;
 use cork_broker::{Broker, Config, TestBroker};
@@ -80,6 +85,51 @@ fn messages_pass_both_ways_under_their_prefixes() {
     assert_eq!((&**came.topic(), &came.payload()[..]), ("lab/down/1", &b"second"[..]));
     bridges.stop();
     broker.shutdown();
+}
+
+/// A way to `to` that lets in and hangs up so often before it is open, as a load balancer without a backend does.
+fn opens_late(to: String, hang_ups: usize) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (number, caller) in door.incoming().enumerate() {
+            let mut caller = caller.unwrap();
+            if number < hang_ups {
+                // What it says is read, so that it finds an end and no reset.
+                let _ = caller.read(&mut [0; 1000]);
+                continue;
+            }
+            let server = TcpStream::connect(&to).unwrap();
+            for (mut from, mut to) in
+                [(caller.try_clone().unwrap(), server.try_clone().unwrap()), (server, caller)]
+            {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn who_hangs_up_is_asked_for_5_0_again() {
+    for hang_ups in 1..=4 {
+        let remote = TestBroker::start();
+        let port = opens_late(remote.url().trim_start_matches("mqtt://").to_owned(), hang_ups);
+        let there = client(&remote.url());
+        let mut all = there.subscribe("#").unwrap();
+        let (broker, bridges, here) =
+            local(&link(&format!("mqtt://127.0.0.1:{port}"), &topic("filter = 'a'")));
+        let message = Publish::new("a", "x").qos(QoS::ExactlyOnce).retain(true).user_property("unit", "C");
+        here.deliver(message).unwrap();
+        let message = all.next_timeout(PATIENCE).unwrap().expect("a message");
+        let unit = message.properties().user_properties().any(|pair| pair == ("unit", "C"));
+        assert!(unit, "after {hang_ups} it is 3.1.1");
+        bridges.stop();
+        broker.shutdown();
+    }
 }
 
 #[test]

@@ -98,7 +98,10 @@ impl Relay {
             let text = ack.properties.reason_string().map(str::to_owned);
             return self.end_with(End::Refused(reason, text));
         }
-        self.remote.present = ack.session_present;
+        if self.opening.doubtful {
+            return self.end_with(End::Doubtful(ack.session_present));
+        }
+        self.remote.present = ack.session_present && !self.opening.fresh;
         let said = &ack.properties;
         if let Some(bytes) = said.maximum_packet_size() {
             self.remote.packet_bytes_max = bytes as usize;

@@ -40,6 +40,8 @@ fn opening(version: ProtocolVersion) -> Opening {
         bridge: !version.is_v5(),
         wall: 5_000_000_000,
         subscribed: false,
+        doubtful: false,
+        fresh: false,
         new_filters: Vec::new(),
         old_filters: Vec::new(),
         inflight: 0,
@@ -256,6 +258,19 @@ fn a_refusal_ends_it_with_the_reason() {
         pair.remote_says(&answer);
         assert_eq!(pair.relay.ended(), Some(&End::Refused(reason, None)));
     }
+}
+
+#[test]
+fn an_older_version_that_is_doubtful_is_left_again_and_its_session_counts_as_new() {
+    let mut pair = Pair::new(plan(), Opening { doubtful: true, ..opening(ProtocolVersion::V311) });
+    pair.remote_says(&connack(V311, false, &[]));
+    assert_eq!(pair.relay.ended(), Some(&End::Doubtful(false)));
+    let mut pair = Pair::new(plan(), Opening { fresh: true, ..opening(ProtocolVersion::V5) });
+    pair.remote_says(&connack(V5, true, &[]));
+    pair.relay.local_opened(pair.now);
+    pair.local();
+    pair.local_says(&connack(V5, false, &[]));
+    assert_eq!(pair.local()[0][0], 0x82, "what is retained here is sent");
 }
 
 #[test]
