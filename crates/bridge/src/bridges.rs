@@ -29,6 +29,7 @@ use crate::{
     link::{Home, Link},
     session,
     status::{Publisher, Shared, Status},
+    told::Told,
 };
 
 /// The links of a running broker. They end with [`Bridges::stop`], or when this value is dropped; what waits for them
@@ -298,6 +299,7 @@ impl Keeper {
             old_local: missing(&old_out, &out),
             old_remote: missing(&old_in, &into),
             new_local: missing(&out, &old_out),
+            told: Told::default(),
         };
         link.prepare().await;
         let task = spawn_local(link.run());

@@ -177,6 +177,7 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         }
     };
     let fingerprint = fingerprint(bridge, password.as_deref());
+    judge_conditions(bridge, &out).map_err(|error| vec![error])?;
     let lane = lane(bridge, &out, &into).map_err(|error| vec![error])?;
     let limits = &config.limits;
     let plan = Plan {
@@ -204,6 +205,25 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
     };
     let Parts { servers, connector, .. } = parts;
     Ok(Judged { bridge: bridge.clone(), plan, servers, connector, versions, fingerprint })
+}
+
+/// Which rule is a message's is told by its topic. So it may not depend on a condition what becomes of the message.
+fn judge_conditions(bridge: &Bridge, out: &[Rule]) -> Result<(), ConfigError> {
+    for (at, first) in out.iter().enumerate().filter(|(_, rule)| !rule.through.is_empty()) {
+        let what = |rule: &Rule| (rule.strip.clone(), rule.add.clone(), rule.qos);
+        let other = out[at + 1..]
+            .iter()
+            .find(|other| what(other) != what(first) && overlap(&first.filter, &other.filter));
+        if let Some(other) = other {
+            let message = format!(
+                "what does not pass the filter of `{}` would bear its name and QoS all the same where `{}` lets it \
+                 through: make two links of them, or give both the same prefixes and `qos`",
+                first.filter, other.filter
+            );
+            return Err(fault(&bridge.origin, "topic.when", message));
+        }
+    }
+    Ok(())
 }
 
 /// What the second lane is for, if there is to be one.
@@ -525,6 +545,23 @@ mod tests {
             !judged(&config(&topic("filter = '#'"))).unwrap()[0]
                 .is_as(&judged(&config(&topic("filter = '#'\nwhen = 'payload > 1'"))).unwrap()[0])
         );
+    }
+
+    #[test]
+    fn a_name_does_not_depend_on_a_condition() {
+        let two = |first: &str, second: &str| {
+            judge(&config(&format!(
+                "{}{first}\n[[bridge.topic]]\n{second}",
+                link("").replace("filter = '#'", "")
+            )))
+        };
+        let hot = "filter = 's/#'\nwhen = 'payload > 25'\nremote_prefix = 'hot/'";
+        let error = two(hot, "filter = 's/+'\nremote_prefix = 'all/'").unwrap_err().to_string();
+        assert!(error.contains("key `bridge.topic.when`: what does not pass the filter of `s/#`"), "{error}");
+        for second in ["filter = 'other'", "filter = 's/1'\nremote_prefix = 'hot/'"] {
+            two(hot, second).unwrap();
+        }
+        two("filter = 's/+'\nremote_prefix = 'all/'", hot).unwrap();
     }
 
     #[test]

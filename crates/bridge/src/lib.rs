@@ -33,6 +33,7 @@ mod map;
 mod relay;
 mod session;
 mod status;
+mod told;
 mod trial;
 mod wire;
 

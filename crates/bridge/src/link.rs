@@ -19,6 +19,7 @@ use crate::{
     relay::{End, Note, Opening, Plan, Relay, Side},
     session,
     status::{Shared, State},
+    told::{Down, STEADY, Told},
     wire::{Step, Wire},
 };
 
@@ -28,8 +29,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Transport and its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that lasted so long counts as one: the next wait is short again.
-const STEADY: Duration = Duration::from_secs(10);
+/// How long a broker may say nothing before the next URL is tried; twice as long each time none was let in.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Between two looks at the counters.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) found: Rc<Notify>,
     /// Filters here whose retained messages the other broker was not sent.
     pub(crate) new_local: Vec<String>,
+    /// What the log says already.
+    pub(crate) told: Told,
 }
 
 impl Link {
@@ -80,6 +83,7 @@ impl Link {
                     break;
                 }
             }
+            attempts.patience = (attempts.patience * 2).min(OPEN_TIMEOUT);
             self.status.borrow_mut().set_state(State::Waiting);
             // Where one session of a link finds the way, so does the other.
             let _ = timeout(wait.wait(failures), self.found.notified()).await;
@@ -104,22 +108,30 @@ impl Link {
     }
 
     /// One line for each new misfortune, not for each repetition of it.
-    fn report(&self, server: &Server, tried: &Tried) {
-        let mut status = self.status.borrow_mut();
+    fn report(&mut self, server: &Server, tried: &Tried) {
         if tried.why.is_empty() {
             return;
         }
         let text = format!("{server}: {}", tried.why);
-        if status.last_error != text || tried.online > Duration::ZERO {
-            let name = &self.judged.bridge.name;
-            if self.judged.plan.second {
-                // The first session of the link says the same.
-                tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
-            } else {
-                tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+        let name = &self.judged.bridge.name;
+        let said = self.told.down(&text, tried.online);
+        if self.judged.plan.second {
+            // The first session of the link says the same.
+            tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
+        } else {
+            match said {
+                Down::New => {
+                    tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+                }
+                Down::Flaps => {
+                    tracing::warn!(target: "bridge", bridge = name, "the link comes up for moments only, messages wait: {text}");
+                }
+                Down::Known => {
+                    tracing::debug!(target: "bridge", bridge = name, "the link is down again: {text}");
+                }
             }
         }
-        status.failed(text);
+        self.status.borrow_mut().failed(text);
     }
 }
 
@@ -140,6 +152,8 @@ struct Attempts {
     /// The other broker has spoken it.
     proven: bool,
     subscribed: bool,
+    /// How long a broker may say nothing.
+    patience: Duration,
     /// 5.0 was met with silence.
     doubtful: bool,
     /// It is tried once more, because another version was let in then.
@@ -155,6 +169,7 @@ impl Attempts {
             version: 0,
             proven: false,
             subscribed: false,
+            patience: if link.judged.servers.len() > 1 { ANSWER_TIMEOUT } else { OPEN_TIMEOUT },
             doubtful: false,
             doubted: false,
             fresh: false,
@@ -163,10 +178,11 @@ impl Attempts {
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
         let failed = |why: String| Tried { why, online: Duration::ZERO, again: false };
-        let transport = match timeout(CONNECT_TIMEOUT, link.judged.connector.connect(server)).await {
+        let connect_timeout = CONNECT_TIMEOUT.min(self.patience);
+        let transport = match timeout(connect_timeout, link.judged.connector.connect(server)).await {
             Ok(Ok(transport)) => transport,
             Ok(Err(error)) => return failed(cause(&error)),
-            Err(_) => return failed(format!("no connection within {CONNECT_TIMEOUT:?}")),
+            Err(_) => return failed(format!("no connection within {connect_timeout:?}")),
         };
         let (version, bridge) = link.judged.versions[self.version];
         let opening = Opening {
@@ -192,10 +208,15 @@ impl Attempts {
     /// Until the connection ends: why, and how long it was online.
     async fn relay(&mut self, link: &mut Link, server: &Server, wire: &mut Wire) -> (Why, Duration) {
         let opened = Instant::now() + OPEN_TIMEOUT;
+        let answered = Instant::now() + self.patience;
         let mut online = None;
         let lasted = |online: Option<Instant>| online.map_or(Duration::ZERO, |since| since.elapsed());
         loop {
-            let deadline = if online.is_some() { Instant::now() + TICK } else { opened };
+            let deadline = match online {
+                Some(_) => Instant::now() + TICK,
+                None if wire.relay.is_unanswered() => answered,
+                None => opened,
+            };
             let step = wire.run(Some(deadline)).await;
             self.look(link, wire);
             match step {
@@ -215,7 +236,15 @@ impl Attempts {
                     online = Some(Instant::now());
                     self.online(link, server);
                 }
-                Step::Deadline if online.is_some() => {}
+                Step::Deadline if online.is_some() => {
+                    if lasted(online) >= STEADY && std::mem::take(&mut link.told.flaps) {
+                        self.say_up(link, server);
+                    }
+                }
+                Step::Deadline if wire.relay.is_unanswered() => {
+                    return (Why::Other(format!("no answer within {:?}", self.patience)), lasted(online));
+                }
+                Step::Deadline if Instant::now() < opened => {}
                 Step::Deadline => {
                     let why = format!("not ready for messages within {OPEN_TIMEOUT:?}");
                     return (Why::Other(why), lasted(online));
@@ -238,11 +267,20 @@ impl Attempts {
 
     fn online(&mut self, link: &mut Link, server: &Server) {
         (self.proven, self.subscribed, self.fresh) = (true, true, false);
+        if link.judged.servers.len() > 1 {
+            self.patience = ANSWER_TIMEOUT;
+        }
         link.found.notify_waiters();
         link.old_remote.clear();
         link.new_local.clear();
         let mut status = link.status.borrow_mut();
         status.set_state(State::Online);
+        if !link.told.flaps {
+            self.say_up(link, server);
+        }
+    }
+
+    fn say_up(&self, link: &Link, server: &Server) {
         let (version, _) = link.judged.versions[self.version];
         tracing::info!(target: "bridge", bridge = link.judged.bridge.name, %server, %version, "the link is up");
     }
@@ -254,7 +292,11 @@ impl Attempts {
         status.now = wire.relay.counters();
         for note in wire.relay.take_notes() {
             let text = said(&note);
-            tracing::warn!(target: "bridge", bridge = name, "{text}");
+            if link.told.flaps {
+                tracing::debug!(target: "bridge", bridge = name, "{text}");
+            } else {
+                tracing::warn!(target: "bridge", bridge = name, "{text}");
+            }
             status.failed(text);
         }
     }

@@ -283,8 +283,10 @@ pub(crate) struct Relay {
     /// Identifiers that were released because nobody knows whether they are in use; their PUBCOMPs are nobody's.
     swept_local: Ids,
     swept_remote: Ids,
-    /// QoS 2 messages that went out at QoS 1, as the other broker wants it.
-    lowered: Ids,
+    /// QoS 2 messages that went out at a lower one, as the other broker or the rule wants it; not finished.
+    lowered_out: Ids,
+    /// Likewise what came in.
+    lowered_in: Ids,
     /// QoS 2 messages that the other broker has on this connection, if it knew nothing before.
     taken: Ids,
     /// From there to here, not finished.

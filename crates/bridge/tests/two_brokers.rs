@@ -133,6 +133,31 @@ fn who_hangs_up_is_asked_for_5_0_again() {
 }
 
 #[test]
+fn a_broker_that_says_nothing_costs_seconds_and_only_links_have_a_backlog() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = TestBroker::start();
+    let there = client(&remote.url());
+    let mut all = there.subscribe("#").unwrap();
+    let urls = format!("mqtt://{}', '{}", silent.local_addr().unwrap(), remote.url());
+    let links = link("", &topic("filter = 'a'")).replace("''", &format!("['{urls}']"));
+    let (broker, bridges, here) = local(&format!("[limits]\nsys_interval = '1s'\n{links}"));
+    let began = Instant::now();
+    send(&here, "a", "x");
+    assert_eq!(next(&mut all), pair("a", "x"));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let mut figures = here.subscribe("$SYS/broker/bridge/#").unwrap();
+    let mut topics = Vec::new();
+    while let Ok(Some(message)) = figures.next_timeout(Duration::from_secs(2)) {
+        topics.push(message.topic().to_string());
+        assert!(topics.len() < 1000, "{topics:?}");
+    }
+    let of = |start: &str| topics.iter().any(|topic| topic.starts_with(start));
+    assert!(of("$SYS/broker/bridge/a/backlog/") && !of("$SYS/broker/bridge/backlog/"), "{topics:?}");
+    bridges.stop();
+    broker.shutdown();
+}
+
+#[test]
 fn a_reload_takes_links_over_and_keeps_what_waits() {
     let remote = TestBroker::start();
     let url = remote.url();

@@ -585,6 +585,46 @@ fn what_is_too_large_for_this_broker_is_answered_and_does_not_block_the_rest() {
     }
 }
 
+#[test]
+fn the_first_rule_says_the_qos_both_ways() {
+    let rules = |first: &str, all: &str, qos| {
+        Map::new(vec![rule(first, "", "", qos), rule(all, "", "", QoS::ExactlyOnce)])
+    };
+    for (qos, flags) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 2)] {
+        let plan = Plan { out: rules("a/#", "#", qos), into: rules("a/#", "#", qos), ..plan() };
+        let mut pair = Pair::open(plan, ProtocolVersion::V311, true, true, &[]);
+        pair.remote_says(&suback(V311, &[qos.bits(), 2]));
+        pair.remote();
+        let id = (flags > 0).then_some(7);
+        pair.local_says(&wire::publish(V5, 4, "a/1", Some(7), b"x"));
+        assert_eq!(pair.remote(), [wire::publish(V311, flags, "a/1", id, b"x")]);
+        if flags > 0 {
+            assert_eq!(pair.local(), [] as [Vec<u8>; 0]);
+            pair.remote_says(&wire::ack(0x40, 7));
+        }
+        assert_eq!(pair.local(), [wire::ack(0x50, 7)]);
+        pair.local_says(&wire::ack(0x62, 7));
+        assert_eq!((pair.local(), pair.remote()), (vec![wire::ack(0x70, 7)], Vec::new()));
+        // The same identifier again, for a message that keeps its QoS.
+        pair.local_says(&wire::publish(V5, 4, "b", Some(7), b"x"));
+        assert_eq!(pair.remote(), [wire::publish(V311, 4, "b", Some(7), b"x")]);
+
+        pair.remote_says(&wire::publish(V311, 4, "a/1", Some(9), b"x"));
+        assert_eq!(pair.local(), [wire::publish_with(V5, flags, "a/1", id.map(|_| 9), &hop("there"), b"x")]);
+        if flags > 0 {
+            pair.local_says(&wire::ack(0x40, 9));
+        }
+        assert_eq!(pair.remote(), [wire::ack(0x50, 9)]);
+        pair.remote_says(&wire::ack(0x62, 9));
+        assert_eq!((pair.remote(), pair.local()), (vec![wire::ack(0x70, 9)], Vec::new()));
+        pair.remote_says(&wire::publish(V311, 4, "b", Some(9), b"x"));
+        pair.local();
+        pair.local_says(&wire::ack(0x50, 9));
+        pair.remote_says(&wire::ack(0x62, 9));
+        assert_eq!(pair.local(), [wire::ack(0x62, 9)]);
+    }
+}
+
 // (j) brokers that are silent
 
 #[test]
