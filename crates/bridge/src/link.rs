@@ -66,10 +66,11 @@ impl Link {
             max: self.judged.bridge.reconnect_max,
             attempts: None,
         };
-        let mut attempts = Attempts::new(&self);
+        // Each may be another broker.
+        let mut attempts: Vec<Attempts> = self.judged.servers.iter().map(|_| Attempts::new(&self)).collect();
         let mut failures = 0;
         loop {
-            for server in self.judged.servers.clone() {
+            for (server, attempts) in self.judged.servers.clone().into_iter().zip(&mut attempts) {
                 {
                     let mut status = self.status.borrow_mut();
                     status.set_state(State::Connecting);
@@ -83,7 +84,9 @@ impl Link {
                     break;
                 }
             }
-            attempts.patience = (attempts.patience * 2).min(OPEN_TIMEOUT);
+            for attempts in &mut attempts {
+                attempts.patience = (attempts.patience * 2).min(OPEN_TIMEOUT);
+            }
             self.status.borrow_mut().set_state(State::Waiting);
             // Where one session of a link finds the way, so does the other.
             let _ = timeout(wait.wait(failures), self.found.notified()).await;
@@ -144,7 +147,7 @@ struct Tried {
     again: bool,
 }
 
-/// What is learned from one attempt for the next.
+/// What is learned from one attempt at a server for the next.
 struct Attempts {
     plan: Arc<Plan>,
     /// Which version of the list is tried.

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails that way")]
 
 use std::{
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -153,6 +154,46 @@ fn a_broker_that_says_nothing_costs_seconds_and_only_links_have_a_backlog() {
     }
     let of = |start: &str| topics.iter().any(|topic| topic.starts_with(start));
     assert!(of("$SYS/broker/bridge/a/backlog/") && !of("$SYS/broker/bridge/backlog/"), "{topics:?}");
+    bridges.stop();
+    broker.shutdown();
+}
+
+#[test]
+fn each_url_has_its_own_version() {
+    let doors = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
+    let urls = doors.each_ref().map(|door| format!("mqtt://{}", door.local_addr().unwrap()));
+    let [newer, older] = doors;
+    // The first knows 5.0 and goes away.
+    thread::spawn(move || {
+        for caller in newer.incoming().take(2) {
+            let mut caller = caller.unwrap();
+            let _ = caller.read(&mut [0; 1000]);
+            caller.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+            thread::sleep(Duration::from_millis(500));
+        }
+    });
+    // The second knows 3.1.1 only.
+    let (told, levels) = mpsc::channel();
+    thread::spawn(move || {
+        for caller in older.incoming() {
+            let (mut caller, mut connect) = (caller.unwrap(), [0; 1000]);
+            let _ = caller.read(&mut connect);
+            // Behind the fixed header and `MQTT`.
+            let level = connect[8];
+            caller.write_all(&[0x20, 2, 0, u8::from(level == 5)]).unwrap();
+            let _ = told.send(level);
+            if level != 5 {
+                thread::park();
+            }
+        }
+    });
+    let links = link("", &topic("filter = 'a'")).replace("''", &format!("['{}', '{}']", urls[0], urls[1]));
+    let (broker, bridges, _here) = local(&links.replace("reconnect_max", "order = 'single'\nreconnect_max"));
+    let mut asked = Vec::new();
+    while !asked.contains(&0x84) {
+        asked.push(levels.recv_timeout(PATIENCE).expect("it goes on asking for 5.0"));
+        assert!(asked.len() < 5, "it goes on asking for 5.0: {asked:?}");
+    }
     bridges.stop();
     broker.shutdown();
 }
