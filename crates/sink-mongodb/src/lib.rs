@@ -66,7 +66,7 @@ impl Mongodb {
         columns: &[Column],
     ) -> Result<Self, String> {
         ConnectionString::parse(url.expose())
-            .map_err(|error| format!("`{url}` is not accepted: {}", url.blot(&error.kind.to_string())))?;
+            .map_err(|error| format!("`{url}` is not accepted: {}", url.blame(&error.kind.to_string())))?;
         let (database, collection) = (database.to_owned(), collection.to_owned());
         Ok(Self { url: url.clone(), login, database, collection, columns: columns.to_vec(), open: None })
     }
@@ -246,16 +246,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn errors_show_no_password() {
+        for url in ["mongodb://ann:s3cret/x@h", "mongodb://ann:s3cret@h:x/", "mongodb://ann:@s3cret/@h/?x"] {
+            let error = Mongodb::new(&Secret::from(url), Login::default(), "d", "c", &[]).err();
+            assert!(error.as_ref().is_some_and(|error| !error.contains("s3cret")), "{url}: {error:?}");
+        }
+    }
+
+    #[test]
     fn only_its_own_id_says_that_a_document_is_there() {
         let cases = [
-            (11_000, "E11000 duplicate key error collection: cork.messages index: _id_ dup key: { _id: \"1\" }", true),
+            (
+                11_000,
+                "E11000 duplicate key error collection: cork.messages index: _id_ dup key: { _id: \"1\" }",
+                true,
+            ),
             (11_000, "E11000 duplicate key error index: cork.messages.$_id_ dup key: { : \"1\" }", true),
             (
                 11_000,
                 "E11000 duplicate key error collection: cork.messages index: payload.serial_1 dup key: { x: 7 }",
                 false,
             ),
-            (11_000, "E11000 duplicate key error collection: c.m index: s_id_ dup key: { s: \"index: _id_ dup key\" }", false),
+            (
+                11_000,
+                "E11000 duplicate key error collection: c.m index: s_id_ dup key: { s: \"index: _id_ dup key\" }",
+                false,
+            ),
             (11_000, "E11000 duplicate key error collection: cork.messages", false),
             (121, "index: _id_ dup key", false),
         ];
