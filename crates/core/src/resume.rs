@@ -163,7 +163,7 @@ impl Shard {
             (asked, most) => asked.min(most),
         };
         let window = properties.receive_maximum().unwrap_or(u16::MAX).min(limits.inflight_max);
-        let (now, granted) = (self.board.now, self.granted());
+        let (now, granted) = (self.board.now, self.granted(id, connect));
         let Some(conn) = self.board.conn(id) else { return };
         conn.granted = granted;
         conn.version = connect.version;
@@ -312,9 +312,11 @@ impl Shard {
     ) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum, keep_alive) = (conn.version, conn.packet_bytes_max, conn.keep_alive);
+        let packet_bytes_max = conn.granted.packet_bytes_max;
         let method = conn.auth_method().map(Box::<str>::from);
+        let method = method.as_deref();
         let facts =
-            Facts { connect, client_id, assigned, expiry, keep_alive, method: method.as_deref(), admission };
+            Facts { connect, client_id, assigned, expiry, keep_alive, packet_bytes_max, method, admission };
         // 3.1 knows no Session Present; its clients expect a zero there.
         let session_present = session_present && version != ProtocolVersion::V31;
         let encode = |properties: &PropertiesBuf| {
@@ -357,6 +359,7 @@ struct Facts<'a> {
     assigned: bool,
     expiry: u32,
     keep_alive: u16,
+    packet_bytes_max: u32,
     method: Option<&'a str>,
     admission: &'a Admission,
 }
@@ -394,7 +397,7 @@ impl Facts<'_> {
         if !self.connect.version.is_v5() {
             return properties;
         }
-        properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        properties.push(Property::MaximumPacketSize(self.packet_bytes_max));
         if limits.topic_alias_maximum > 0 {
             properties.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
         }

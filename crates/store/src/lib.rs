@@ -30,7 +30,8 @@ pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
 pub use history::{Forgetful, History, MayRead, Replay, ReplayFrom, Replayed};
 pub use inside::{
-    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane,
+    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, PACKET_BYTES_ASKED_BY, QUEUE_BYTES_ASKED_BY,
+    first_lane,
 };
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
