@@ -75,6 +75,14 @@ impl Desk {
         self.came.notify_one();
     }
 
+    /// Waits so long, or until nothing more will come: whether that is so.
+    pub(crate) fn wait_for_stop(&self, time: Duration) -> bool {
+        let waiting = lock(&self.waiting);
+        let goes_on = |waiting: &mut Waiting| !waiting.stop;
+        let waited = self.came.wait_timeout_while(waiting, time, goes_on);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
     /// Takes all that waits; waits for something at most so long.
     pub(crate) fn take(&self, into: &mut Waiting, wait: Option<Duration>) {
         let waiting = lock(&self.waiting);

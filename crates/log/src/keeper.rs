@@ -189,7 +189,7 @@ impl Writer {
             let wait = if more { Some(if idle { Duration::ZERO } else { IDLE }) } else { None };
             let wait = [wait, self.until_sync(), self.log.is_full().then_some(FULL_RETRY)];
             self.desk.take(&mut waiting, wait.into_iter().flatten().min());
-            self.stop = waiting.stop;
+            self.stop |= waiting.stop;
             idle = waiting.ops.is_empty();
             if !idle {
                 self.write(&waiting);
@@ -264,7 +264,7 @@ impl Writer {
                 Err(StoreError::Full) if !self.stop => {
                     // What was appended is kept, be it later.
                     self.desk.set_full(true);
-                    thread::sleep(FULL_RETRY);
+                    self.stop = self.desk.wait_for_stop(FULL_RETRY);
                     self.log.retry();
                 }
                 result => {
