@@ -129,6 +129,8 @@ pub(crate) struct Board {
     pub(crate) retained_bytes: u64,
     /// Topics whose retained message the store does not have.
     pub(crate) unkept: BTreeSet<Box<str>>,
+    /// Topics whose retained message came here at QoS 0 while the store took nothing new: written down when it does.
+    pub(crate) unwritten: BTreeSet<Box<str>>,
     /// Who waits for which question for retained messages, and those not asked yet.
     pub(crate) fetching: BTreeMap<u64, (SessionIx, Box<str>)>,
     pub(crate) fetches: Vec<Fetch>,
@@ -198,6 +200,7 @@ impl Board {
             retained: RetainedSet::new(config.seed),
             retained_bytes: 0,
             unkept: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             fetching: BTreeMap::new(),
             fetches: Vec::new(),
             next_fetch: 0,
@@ -498,6 +501,11 @@ impl Board {
     /// Whether nothing new can be stored: there is no space, or the store failed.
     pub(crate) fn refuses_new(&self) -> bool {
         self.store_full || self.store_failed
+    }
+
+    /// Whether what frees space can be stored.
+    pub(crate) const fn store_works(&self) -> bool {
+        !self.store_failed
     }
 
     /// The store failed: from now on no answer that relies on it is given.

@@ -485,6 +485,9 @@ impl Shard {
                         self.go_on_reading(id);
                     }
                 }
+                if !self.board.unwritten.is_empty() {
+                    self.write_unwritten();
+                }
                 while let Some((ticket, six)) = self.board.delayed.front().copied() {
                     if ticket > self.board.stored {
                         break;
@@ -508,6 +511,7 @@ impl Shard {
         if full {
             return;
         }
+        self.write_unwritten();
         let held: Vec<ConnId> = self.board.conns.iter().flatten().map(|conn| conn.id).collect();
         for id in held {
             if self.board.unhold(id.index, Holds::FULL) {

@@ -204,7 +204,7 @@ impl Group {
             }
         }
         if retained || remembered || wait {
-            self.grows |= remembered || wait || !message.payload().is_empty();
+            self.grows |= !message.payload().is_empty();
             builder.record(|into| {
                 put_publish(into, retained, remembered, message);
                 for record in &records[..run] {
