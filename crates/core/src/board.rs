@@ -166,6 +166,8 @@ pub(crate) struct Board {
     held_back: Vec<ConnId>,
     /// The store takes no new messages.
     pub(crate) store_full: bool,
+    /// It takes nothing at all.
+    pub(crate) store_stuck: bool,
     store_failed: bool,
 }
 
@@ -220,6 +222,7 @@ impl Board {
             unstored_bytes: 0,
             held_back: Vec::new(),
             store_full: false,
+            store_stuck: false,
             lists: VecDeque::new(),
             config,
             store_failed: false,

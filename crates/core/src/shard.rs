@@ -134,6 +134,7 @@ impl Shard {
             Input::Fetched(fetched) => self.on_fetched(fetched),
             Input::Replayed(replayed) => self.on_replayed(replayed),
             Input::Full(full) => self.on_full(full),
+            Input::Stuck(stuck) => self.board.store_stuck = stuck,
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),

@@ -104,6 +104,7 @@ impl Keeper {
         };
         writer.look();
         writer.desk.set_full(writer.is_full());
+        writer.desk.set_stuck(writer.log.is_stuck());
         let writer = start("cork-store").spawn(move || writer.run()).map_err(failed())?;
         Ok((Self { desk, stats, commits, writer: Some(writer), others }, recovered, report))
     }
@@ -212,6 +213,7 @@ impl Writer {
                 self.look();
             }
             self.desk.set_full(self.is_full());
+            self.desk.set_stuck(self.log.is_stuck());
         }
         self.log.close()
     }
@@ -264,6 +266,7 @@ impl Writer {
                 Err(StoreError::Full) if !self.stop => {
                     // What was appended is kept, be it later.
                     self.desk.set_full(true);
+                    self.desk.set_stuck(true);
                     self.stop = self.desk.wait_for_stop(FULL_RETRY);
                     self.log.retry();
                 }

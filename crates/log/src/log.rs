@@ -100,6 +100,9 @@ impl<D: Disk> std::fmt::Debug for Log<D> {
 /// On a full disk this part of a segment is left to records that free space, and to those who come to read.
 const RESERVE: u64 = 4;
 
+/// With less than this part of a segment left, nothing more is begun.
+const STUCK: u64 = 256;
+
 /// Chunks of ended queues that are taken off the books with one commit.
 const BURIED_PER_COMMIT: usize = 256;
 
@@ -398,6 +401,13 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.ahead.shortage().is_some()
+    }
+
+    /// Whether not even the reserve is left.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        let least = self.options.segment_bytes / STUCK;
+        self.is_full() && self.ahead.spares() == 0 && self.room() < least
     }
 
     /// Looks whether new segments can be had again.

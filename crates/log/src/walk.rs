@@ -249,6 +249,10 @@ impl<F: DiskFile> Walk<F> {
         self.walked.end = end.last.is_some().then_some(end);
         self.lengths(start);
         self.missing(end.segment);
+        if !self.walked.damages.is_empty() {
+            // Nobody knows whether somebody was told of what is unfinished beside damage, and no start cuts it off.
+            self.walked.cut = None;
+        }
         Ok(())
     }
 

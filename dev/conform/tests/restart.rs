@@ -654,3 +654,36 @@ fn a_full_store_takes_what_clears_a_retained_message() {
         assert_eq!(retained(&mut lab), [("t/3".to_owned(), "old".to_owned())], "{shards} shards");
     }
 }
+
+#[test]
+fn who_needs_a_session_is_told_that_the_store_has_no_space() {
+    for (version, code) in [(V311, 3), (V5, 0x97)] {
+        let mut lab = Lab::new();
+        let (kept, _) = come_back(&mut lab, version, "kept");
+        lab.cut(kept);
+        lab.store_is_full(true);
+        lab.store_is_stuck(true);
+        let told = |lab: &mut Lab, connect: Connect| {
+            let client = lab.open(version);
+            lab.send(client, &connect.bytes());
+            match lab.take_one(client) {
+                Some(Received::ConnAck { code, .. }) => code,
+                other => panic!("version {version}: {other:?}"),
+            }
+        };
+        let will = || Connect::new(version, "will").with_will("w", b"x");
+        assert_eq!(told(&mut lab, Connect::persistent(version, "kept")), code, "version {version}");
+        assert_eq!(told(&mut lab, Connect::persistent(version, "new")), code, "version {version}");
+        assert_eq!(
+            told(&mut lab, Connect::new(version, "kept")),
+            code,
+            "version {version}: its end is a record"
+        );
+        assert_eq!(told(&mut lab, will()), code, "version {version}");
+        assert_eq!(told(&mut lab, Connect::new(version, "passing")), 0, "version {version}");
+        lab.store_is_stuck(false);
+        assert_eq!(told(&mut lab, will()), 0, "version {version}");
+        let (_, present) = come_back(&mut lab, version, "kept");
+        assert!(present, "version {version}: a refusal changes nothing");
+    }
+}
