@@ -147,7 +147,7 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         session.conn = NO_CONN;
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
-            outgoing.replays = None;
+            (outgoing.replays, outgoing.seen) = (None, None);
         }
         session.since = wall;
         let (key, expiry) = (session.key, session.expiry_seconds);

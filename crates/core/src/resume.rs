@@ -12,6 +12,7 @@ use crate::{
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
     event::{Ended, Event, Refused},
+    filters::reaches_back,
     hooks::Client,
     io::ConnId,
     refuse::FOREIGN,
@@ -204,6 +205,9 @@ impl Shard {
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
+        }
+        if session.filtered.values().any(|own| reaches_back(&own.record)) {
+            session.outgoing().seen = Some(Box::default());
         }
         self.board.timers.remove(&(expires, Timer::Expire(key, six)));
         self.set_expiry(six, expiry);

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
@@ -13,6 +13,7 @@ use axum::Router;
 use cork_broker::{
     Address, Config, Operator,
     config::{ConfigError, ConfigErrors, Listener, Origin, Scheme, Tls},
+    listen_on,
 };
 use tokio::{
     runtime::{Builder, Handle},
@@ -139,7 +140,7 @@ impl Server {
         let (mut warnings, mut fresh, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in config.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
-            let addresses = listener.url.resolve().map_err(|error| of_listener(listener, &error))?;
+            let addresses = config.addresses(listener).map_err(|error| of_listener(listener, &error))?;
             for wanted in addresses {
                 let same = |open: &Open| open.wanted == wanted && open.tls == listener.tls;
                 if let Some(at) = open.iter().position(same) {
@@ -156,7 +157,7 @@ impl Server {
                     kept = kept.iter().map(|kept| if *kept > at { kept - 1 } else { *kept }).collect();
                     Self::until_free(wanted);
                 }
-                match bind(wanted) {
+                match listen_on(wanted) {
                     Ok(socket) => fresh.push((wanted, socket, Keys::read(listener)?, listener.tls.clone())),
                     Err(error) if listener.origin == Origin::Default => warnings.push(format!(
                         "no dashboard and no HTTP API: {wanted} cannot be listened on ({error}); name another port with `--listen http://127.0.0.1:PORT`"
@@ -196,7 +197,7 @@ impl Server {
     /// Waits until the task that had an address has ended; it takes a turn of its thread.
     fn until_free(address: SocketAddr) {
         for _ in 0..100 {
-            if TcpListener::bind(address).is_ok() {
+            if listen_on(address).is_ok() {
                 return;
             }
             thread::sleep(Duration::from_millis(10));
@@ -221,12 +222,6 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 fn of_listener(listener: &Listener, error: &io::Error) -> ConfigErrors {
