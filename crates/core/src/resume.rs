@@ -31,6 +31,12 @@ impl Shard {
         self.clients.find(self.hasher.hash_one(client_id), same).copied()
     }
 
+    /// Whether CONNACK would have to wait for the store.
+    fn needs_record(&self, connect: &Connect<'_>, proof: Proof, existing: Option<SessionIx>) -> bool {
+        let kept = |six: SessionIx| self.board.sessions[six as usize].is_persistent();
+        connect.will.is_some() || self.session_expiry(connect, proof) > 0 || existing.is_some_and(kept)
+    }
+
     /// Lets a client in.
     pub(crate) fn admit(
         &mut self,
@@ -55,6 +61,10 @@ impl Shard {
         }
         let records = self.board.records.len();
         let existing = self.session_of(client_id);
+        if self.board.store_stuck && self.needs_record(connect, *proof, existing) {
+            let refused = Refused::publisher(&publisher, ReasonCode::QUOTA_EXCEEDED);
+            return self.refuse(id, refused.saying("the store has no space left for a Session"));
+        }
         if let Some(six) = existing {
             let owner = &self.board.sessions[six as usize].publisher;
             let same = owner.user_name == publisher.user_name;

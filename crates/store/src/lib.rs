@@ -143,8 +143,11 @@ pub enum Answer {
     /// What was asked for.
     Fetched(Fetched),
     /// Space for new messages ran out, or there is some again. What was appended before is kept either way;
-    /// records that free space are always taken.
+    /// records that free space are taken as long as the reserve for them lasts.
     Full(bool),
+    /// Nothing at all can be stored for want of space, or something can again: whoever would have to wait for it is
+    /// better told.
+    Stuck(bool),
 }
 
 /// A place where records are kept: one shard's end of it.
