@@ -163,6 +163,8 @@ struct Attempts {
     doubted: bool,
     /// That one made the session there.
     fresh: bool,
+    /// A broker may hang up at a probe: how long the next connection sends none.
+    probe_pause: Duration,
 }
 
 impl Attempts {
@@ -176,6 +178,7 @@ impl Attempts {
             doubtful: false,
             doubted: false,
             fresh: false,
+            probe_pause: Duration::ZERO,
         }
     }
 
@@ -198,10 +201,12 @@ impl Attempts {
             new_filters: link.new_local.clone(),
             old_filters: link.old_remote.clone(),
             inflight: 0,
+            probe_pause: self.probe_pause,
         };
         let relay = Relay::new(Arc::clone(&self.plan), opening, Time::ZERO);
         let mut wire = Wire::new(relay, transport, Instant::now());
         let (why, online) = self.relay(link, server, &mut wire).await;
+        self.probe_pause = wire.relay.probe_pause();
         let again = online.is_zero() && self.next_version(link, &wire, &why);
         wire.close().await;
         let why = if again { String::new() } else { link.judged.plan.blot(&why.to_string()) };

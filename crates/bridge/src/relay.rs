@@ -142,6 +142,8 @@ pub(crate) struct Opening {
     pub(crate) old_filters: Vec<String>,
     /// What both brokers take at once; found out.
     pub(crate) inflight: u16,
+    /// So long nobody is sent a probe: one may have ended the connection before.
+    pub(crate) probe_pause: Duration,
 }
 
 /// Why a relay ended.
@@ -370,6 +372,11 @@ impl Relay {
 
     pub(crate) const fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// How long the next connection is to wait with probes.
+    pub(crate) fn probe_pause(&self) -> Duration {
+        self.breaker_out.pause().max(self.breaker_in.pause())
     }
 
     pub(crate) fn take_notes(&mut self) -> Vec<Note> {

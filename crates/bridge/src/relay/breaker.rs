@@ -1,9 +1,9 @@
 //! Circles that no mark shows: through a broker of 3.1.1, which takes no properties off a message but all of them.
 //!
-//! The same topic and payload again and again is a suspicion, not more: many sensors do that. So a probe is sent, a message
-//! of its own that nobody else could send. If it comes back, messages of that level do go round, and from then on each that
-//! passes is expected back: the next one like it is taken for its echo and does not pass. Each echo is dropped once, so a
-//! value that is published again passes again.
+//! The same topic and payload again and again, faster than sensors repeat themselves, is a suspicion, not more. So a probe
+//! is sent, a message of its own that nobody else could send. If it comes back, messages of that level do go round, and from
+//! then on each that passes is expected back: the next one like it is taken for its echo and does not pass. Each echo is
+//! dropped once, so a value that is published again passes again.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(super) enum Verdict {
 }
 
 /// Topics that go round: all that begin so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Circle {
     prefix: String,
     next_probe: Time,
@@ -52,7 +52,7 @@ struct Circle {
 }
 
 /// Watches what goes one way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     watched: Watched,
     expected: Expected,
@@ -67,6 +67,16 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
+    /// One that sends no probe for so long.
+    pub(super) fn new(now: Time, pause: Duration) -> Self {
+        Self { probed: (!pause.is_zero()).then_some(now), pause, ..Self::default() }
+    }
+
+    /// Between its last probe and the next one.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
+    }
+
     /// What becomes of a message, which may be a probe that comes back.
     pub(super) fn look(&mut self, now: Time, topic: &str, payload: &[u8]) -> Verdict {
         if self.is_probe(now, topic) { Verdict::Drop } else { self.judge(now, topic, payload) }

@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use cork_proto::Time;
 
-/// So often within [`MEMORY`] the same message is suspicious.
+/// So often, each time this soon after the time before, the same message is suspicious. A steady sensor takes a second
+/// or more, the way round a fraction of one, unless very much goes round.
 const ALIKE_MAX: u32 = 4;
+const SOON: Duration = Duration::from_millis(750);
+
+/// Where so many pass in a second, and half of them not for the first time, all are.
+const CROWD: u32 = 200;
 
 /// More often in each second it is so beyond what most sensors do.
 const ALIKE_PER_SECOND_MAX: u32 = 100;
@@ -19,8 +24,8 @@ const ONCE: Duration = Duration::from_secs(10);
 /// Places where a message may stand.
 const WAYS: usize = 8;
 
-/// Watched while all is well: 96 KiB.
-const WATCHED: usize = 4096;
+/// Watched while all is well: 256 KiB.
+const WATCHED: usize = 8192;
 
 /// Expected back at once, where messages go round: 1.5 MiB.
 const EXPECTED: usize = 65_536;
@@ -29,12 +34,17 @@ const EXPECTED: usize = 65_536;
 struct Entry {
     hash: u64,
     since: Time,
+    last: Time,
     count: u32,
 }
 
 impl Entry {
+    fn first(now: Time, hash: u64) -> Self {
+        Self { hash, since: now, last: now, count: 1 }
+    }
+
     fn is_for(&self, now: Time, hash: u64) -> bool {
-        self.hash == hash && self.count > 0 && now.since(self.since) < MEMORY
+        self.hash == hash && self.count > 0 && now.since(self.last) < MEMORY
     }
 }
 
@@ -51,42 +61,72 @@ fn places(entries: &mut Vec<Entry>, len: usize, hash: u64) -> &mut [Entry] {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// It came again, as a steady sensor's does.
+    /// It came again and again, or most messages did.
     Some,
     /// It came far more often.
     Strong,
 }
 
 /// Counts what comes again. It knows some of very many messages, which is enough: in a circle all come again.
-#[derive(Debug, Default)]
-pub(super) struct Watched(Vec<Entry>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    entries: Vec<Entry>,
+    crowd: Crowd,
+}
+
+/// How many pass in a second, and how many of them came again.
+#[derive(Copy, Clone, Debug, Default)]
+struct Crowd {
+    since: Time,
+    passed: u32,
+    again: u32,
+    /// The second before was one of many messages that came again.
+    goes_round: bool,
+}
+
+impl Crowd {
+    fn count(&mut self, now: Time, again: bool) {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            let goes_round = self.passed >= CROWD && self.again * 2 >= self.passed;
+            *self = Self { since: now, goes_round, ..Self::default() };
+        }
+        self.passed += 1;
+        self.again += u32::from(again);
+    }
+}
 
 impl Watched {
     /// How suspicious this message is.
     pub(super) fn again(&mut self, now: Time, hash: u64) -> Suspicion {
-        let places = places(&mut self.0, WATCHED, hash);
-        if let Some(known) = places.iter_mut().find(|entry| entry.is_for(now, hash)) {
-            known.count += 1;
+        let places = places(&mut self.entries, WATCHED, hash);
+        let known = places.iter_mut().find(|entry| entry.is_for(now, hash));
+        self.crowd.count(now, known.is_some());
+        if let Some(known) = known {
+            if now.since(known.last) >= SOON {
+                *known = Entry::first(now, hash);
+            } else {
+                (known.last, known.count) = (now, known.count + 1);
+            }
             let seconds = u32::try_from(now.since(known.since).as_secs()).unwrap_or(u32::MAX);
             return match known.count {
                 count if count > ALIKE_PER_SECOND_MAX.saturating_mul(seconds + 1) => Suspicion::Strong,
-                count if count >= ALIKE_MAX => Suspicion::Some,
+                count if count >= ALIKE_MAX || self.crowd.goes_round => Suspicion::Some,
                 _ => Suspicion::None,
             };
         }
         let is_free = |entry: &&mut Entry| {
-            let age = now.since(entry.since);
+            let age = now.since(entry.last);
             entry.count == 0 || age >= MEMORY || (entry.count == 1 && age >= ONCE)
         };
         if let Some(free) = places.iter_mut().find(is_free) {
-            *free = Entry { hash, since: now, count: 1 };
+            *free = Entry::first(now, hash);
         }
         Suspicion::None
     }
 }
 
 /// What passed and has not come back.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Expected(Vec<Entry>);
 
 impl Expected {
@@ -97,9 +137,9 @@ impl Expected {
             known.count -= 1;
             return true;
         }
-        let age = |entry: &&mut Entry| if entry.count == 0 { Duration::MAX } else { now.since(entry.since) };
+        let age = |entry: &&mut Entry| if entry.count == 0 { Duration::MAX } else { now.since(entry.last) };
         if let Some(oldest) = places.iter_mut().max_by_key(age) {
-            *oldest = Entry { hash, since: now, count: 1 };
+            *oldest = Entry::first(now, hash);
         }
         false
     }

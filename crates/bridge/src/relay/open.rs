@@ -21,6 +21,7 @@ impl Relay {
     pub(crate) fn new(plan: Arc<Plan>, opening: Opening, now: Time) -> Self {
         let (keep_alive, packet_bytes_max) = (plan.keep_alive, plan.packet_bytes_max as usize);
         let (out_mark, in_mark) = (hops::encoded(&plan.mark), hops::encoded(&plan.remote_mark));
+        let breaker = Breaker::new(now, opening.probe_pause);
         let peer = || Peer { packet_bytes_max: usize::MAX, ..Peer::default() };
         let mut relay = Self {
             plan,
@@ -54,8 +55,8 @@ impl Relay {
             properties: Vec::new(),
             out_mark,
             in_mark,
-            breaker_out: Breaker::default(),
-            breaker_in: Breaker::default(),
+            breaker_out: breaker.clone(),
+            breaker_in: breaker,
             counters: Counters::default(),
             noted: 0,
             notes: Vec::new(),

@@ -36,6 +36,7 @@ fn plan() -> Plan {
 
 fn opening(version: ProtocolVersion) -> Opening {
     Opening {
+        probe_pause: Duration::ZERO,
         version,
         bridge: !version.is_v5(),
         wall: 5_000_000_000,
