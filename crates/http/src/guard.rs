@@ -171,6 +171,7 @@ impl App {
 /// Judges each request.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let mut response = match admit(&app, &mut request) {
+        Ok(()) if changes(request.method()) => to_the_end(next.run(request)).await,
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -180,6 +181,12 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Goes on with a change when the connection ends meanwhile: what has taken effect is noted, too.
+async fn to_the_end(change: impl Future<Output = Response> + Send + 'static) -> Response {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|_| Problem::internal("the request ended by a panic").into_response())
 }
 
 fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {

@@ -51,6 +51,30 @@ pub(crate) struct Logins {
     checking: usize,
 }
 
+/// A password that is being checked: it counts until the work is done, whoever still waits for it.
+struct Checking(Arc<App>);
+
+impl Checking {
+    fn begin(app: &Arc<App>, suspects: &[Suspect]) -> Result<Self, Problem> {
+        let mut logins = app.logins();
+        if let Some(seconds) = logins.wait(suspects) {
+            let detail = format!("too many wrong passwords; try again in {seconds} s");
+            return Err(Problem::too_many_attempts(detail).after(seconds));
+        }
+        if logins.checking >= CHECKS_MAX {
+            return Err(Problem::too_many_attempts("others are logging in; try again").after(1));
+        }
+        logins.checking += 1;
+        Ok(Self(Arc::clone(app)))
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.logins().checking -= 1;
+    }
+}
+
 /// One login.
 #[derive(Clone)]
 pub(crate) struct Login {
@@ -215,20 +239,11 @@ pub(crate) async fn begin(
         return Ok(Json(LoginView::of(&app, &caller, None)).into_response());
     }
     let suspects = [Suspect::Address(peer), Suspect::User(credential.user.clone())];
-    {
-        let mut logins = app.logins();
-        if let Some(seconds) = logins.wait(&suspects) {
-            let detail = format!("too many wrong passwords; try again in {seconds} s");
-            return Err(Problem::too_many_attempts(detail).after(seconds));
-        }
-        if logins.checking >= CHECKS_MAX {
-            return Err(Problem::too_many_attempts("others are logging in; try again").after(1));
-        }
-        logins.checking += 1;
-    }
+    let checking = Checking::begin(&app, &suspects)?;
     let user = credential.user.clone();
     let probe = app.operator.probe().clone();
     let checked = tokio::task::spawn_blocking(move || {
+        let _checking = checking;
         let credentials = Credentials {
             user_name: Some(&credential.user),
             password: Some(credential.password.as_bytes()),
@@ -238,7 +253,6 @@ pub(crate) async fn begin(
         probe.authenticate(&credentials)
     });
     let verdict = checked.await;
-    app.logins().checking -= 1;
     let known = matches!(verdict, Ok(Some(Verdict::Allow)))
         && app.operator.user_names().is_some_and(|names| names.contains(user.as_str()));
     if !known {

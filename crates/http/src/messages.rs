@@ -40,6 +40,8 @@ use crate::{
 const EVENTS_WAITING_MAX: usize = 64;
 /// How often it is looked whether the caller may still read.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// What a client may send in one go to a stream over WebSocket: nothing but pings is expected.
+const CLIENT_BYTES_MAX: usize = 4096;
 /// Filters in one stream.
 const FILTERS_MAX: usize = 64;
 
@@ -167,7 +169,7 @@ pub(crate) async fn follow(
     let place = app.stream_place()?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     let answer = move |receiver| match upgrade {
-        Some(upgrade) => upgrade.on_upgrade(move |socket| over_websocket(socket, receiver)),
+        Some(upgrade) => listening_little(upgrade).on_upgrade(move |socket| over_websocket(socket, receiver)),
         None => over_events(receiver),
     };
     if let Some(sampled) = wanted.sampled
@@ -313,6 +315,14 @@ async fn one_by_one(
             () = sender.closed() => return None,
         }
     }
+}
+
+/// The default is to put together 64 MiB.
+fn listening_little(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(CLIENT_BYTES_MAX)
+        .max_frame_size(CLIENT_BYTES_MAX)
+        .max_message_size(CLIENT_BYTES_MAX)
 }
 
 fn over_events(receiver: mpsc::Receiver<Told>) -> Response {
