@@ -18,7 +18,11 @@ use axum::{
 use cork_access::Subject;
 use cork_broker::config::Host;
 
-use crate::{app::App, login::COOKIE, problem::Problem};
+use crate::{
+    app::App,
+    login::{COOKIE, digest},
+    problem::Problem,
+};
 
 /// What somebody may do beside their rights.
 #[derive(
@@ -40,6 +44,18 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// Where from.
     pub(crate) peer: IpAddr,
+    pub(crate) proof: Proof,
+}
+
+/// What says who sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing: there are no users.
+    Nothing,
+    /// A login, by the hash of its cookie.
+    Login([u8; 32]),
+    /// A token, by its id.
+    Token(String),
 }
 
 impl Caller {
@@ -119,20 +135,19 @@ impl App {
         peer: IpAddr,
     ) -> Result<Option<Caller>, Problem> {
         if self.is_open() {
-            return Ok(Some(Caller { user: None, role: Role::Admin, peer }));
+            return Ok(Some(Caller { user: None, role: Role::Admin, peer, proof: Proof::Nothing }));
         }
         if let Some(header) = headers.get(header::AUTHORIZATION) {
             // A browser adds none by itself, so this needs no other proof that the sender means it.
             let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
             let found = token.and_then(|token| self.tokens().find(token.trim()));
-            return Ok(found.and_then(|(user, most)| {
+            return Ok(found.and_then(|(user, most, id)| {
                 let role = self.role_of(&user)?.min(most);
-                Some(Caller { user: Some(user), role, peer })
+                Some(Caller { user: Some(user), role, peer, proof: Proof::Token(id) })
             }));
         }
-        let Some(session) = cookie(headers).and_then(|cookie| self.logins().find(cookie)) else {
-            return Ok(None);
-        };
+        let Some(key) = cookie(headers).map(digest) else { return Ok(None) };
+        let Some(session) = self.login(&key) else { return Ok(None) };
         let Some(role) = self.role_of(&session.user) else { return Ok(None) };
         if changes(method) {
             let given = headers.get("x-csrf-token").map(HeaderValue::as_bytes);
@@ -142,7 +157,7 @@ impl App {
                 ));
             }
         }
-        Ok(Some(Caller { user: Some(session.user), role, peer }))
+        Ok(Some(Caller { user: Some(session.user), role, peer, proof: Proof::Login(key) }))
     }
 
     /// Whether a `Host` header names this server, as far as that must be known: a name that an attacker's DNS points to
@@ -210,6 +225,9 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
     match app.identify(headers, request.method(), peer) {
         Ok(Some(caller)) => {
+            if needs_login(path) && !login {
+                app.not_banned(caller.user.as_deref(), peer)?;
+            }
             request.extensions_mut().insert(caller);
         }
         Ok(None) if needs_login(path) && !login => return Err(login_required()),

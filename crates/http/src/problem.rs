@@ -47,6 +47,8 @@ impl Problem {
         no_role FORBIDDEN "no-role"
         csrf FORBIDDEN "csrf"
         cross_origin FORBIDDEN "cross-origin"
+        /// Whoever it is may not come in.
+        banned FORBIDDEN "banned"
         /// By the rights.
         denied FORBIDDEN "denied"
         not_found NOT_FOUND "not-found"

@@ -36,6 +36,7 @@ pub(crate) struct Served {
     pub(crate) broker: Arc<Mutex<Broker>>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: PathBuf,
+    base: Config,
 }
 
 /// An answer.
@@ -145,7 +146,12 @@ impl Served {
         let server = Server::start(operator, addresses, around).expect("a server");
         server.listen(&config).expect("a listener");
         let address = server.addresses()[0].1;
-        Self { server, broker, address, folder }
+        Self { server, broker, address, folder, base: config }
+    }
+
+    /// Reads the configuration and its files again.
+    pub(crate) fn reload(&self) {
+        self.broker.lock().expect("no test has panicked").reload(&self.base).expect("it is accepted");
     }
 
     /// A connection.
