@@ -150,11 +150,18 @@ impl App {
         let Some(session) = self.login(&key) else { return Ok(None) };
         let Some(role) = self.role_of(&session.user) else { return Ok(None) };
         if changes(method) {
-            let given = headers.get("x-csrf-token").map(HeaderValue::as_bytes);
-            if !given.is_some_and(|given| same(given, session.csrf.as_bytes())) {
-                return Err(Problem::csrf(
-                    "the header `X-Csrf-Token` is missing or not that of this login; GET /api/v1/session tells it",
-                ));
+            match headers.get("x-csrf-token").map(HeaderValue::as_bytes) {
+                Some(given) if same(given, session.csrf.as_bytes()) => {}
+                Some(_) => {
+                    return Err(Problem::csrf(
+                        "another login has taken the place of this one, in another window for instance; load the page again",
+                    ));
+                }
+                None => {
+                    return Err(Problem::csrf(
+                        "the header `X-Csrf-Token` is missing; GET /api/v1/session tells it",
+                    ));
+                }
             }
         }
         Ok(Some(Caller { user: Some(session.user), role, peer, proof: Proof::Login(key) }))
@@ -219,7 +226,10 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let followed = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
     let guarded = changes(request.method()) || upgrades || (needs_login(path) && !followed);
     if guarded && is_foreign(headers, host) {
-        return Err(Problem::cross_origin("the request comes from a page of another site"));
+        return Err(Problem::cross_origin(foreign(headers, host)));
+    }
+    if !is_text(path) {
+        return Err(Problem::bad_request("the path is no UTF-8 once its `%` are decoded"));
     }
     let login = path == "/api/v1/session" && request.method() == Method::POST;
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
@@ -257,6 +267,41 @@ fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
     }
     let Some(origin) = text("origin") else { return false };
     origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+}
+
+/// Why a request is taken for one of a page of another site.
+fn foreign(headers: &HeaderMap, host: &str) -> String {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let Some(origin) = origin.filter(|_| !headers.contains_key("sec-fetch-site")) else {
+        return "the request comes from a page of another site; if a proxy stands between, it has to pass on the header `Host` as it came"
+            .to_owned();
+    };
+    format!(
+        "the request comes from a page of `{}`, and asks `{}`; if a proxy stands between, it has to pass on the header `Host` as it came",
+        origin.escape_debug(),
+        host.escape_debug()
+    )
+}
+
+/// Whether what a path's `%` stand for is text.
+fn is_text(path: &str) -> bool {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = if *first == b'%' { after.get(..2) } else { None };
+        let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    str::from_utf8(&bytes).is_ok()
 }
 
 /// The login's cookie.
