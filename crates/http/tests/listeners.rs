@@ -15,7 +15,8 @@ fn config(urls: &[String]) -> Config {
 
 /// A port that was free a moment ago.
 fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn every_interface_takes_over_from_one() {
         format!("http://0.0.0.0:{port}"),
         format!("http://127.0.0.1:{port}"),
     ] {
-        assert_eq!(served.server.listen(&config(&[url.clone()])).unwrap(), Vec::<String>::new());
+        assert_eq!(served.server.listen(&config(std::slice::from_ref(&url))).unwrap(), Vec::<String>::new());
         served.address = ([127, 0, 0, 1], port).into();
         assert_eq!(served.ask("GET", "/healthz", "", "").status, 200, "{url}");
     }
