@@ -16,6 +16,10 @@ impl Properties for Given {
     fn user(&self, _: &str) -> Option<&str> {
         None
     }
+
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 static EXPRESSIONS: LazyLock<Vec<Expression>> = LazyLock::new(|| {

@@ -111,7 +111,7 @@ impl Asker {
             properties: setup.properties.subscribe.clone(),
             no_retained: args.no_retained,
             quiet: args.connection.quiet,
-            printer: Printer::new(&args.output)?,
+            printer: Printer::new(&args.output, args.connection.quiet)?,
             asked: false,
             answered: false,
             due: args.wait.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),

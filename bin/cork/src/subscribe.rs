@@ -12,7 +12,7 @@ use cork_client::{
     SubscriptionOptions,
     machine::{Accepted, Event, Granted, Incoming, Request},
 };
-use cork_filter::percent_encode;
+use cork_filter::{FilterError, Rule, percent_encode};
 use cork_packet::{TopicError, matches, split_share, validate_filter};
 use cork_tools::line::{Fault, Line, Program};
 
@@ -137,6 +137,7 @@ impl Subscriber {
                 check(filter).map_err(|error| Failure::usage(format!("{flag} `{filter}`: {error}")))?;
             }
         }
+        content_is_right(&args.content())?;
         let v5 = setup.version.is_v5();
         // What is to be removed has to come.
         let unwanted = args.no_retained && !args.remove_retained && v5;
@@ -162,7 +163,7 @@ impl Subscriber {
             filters: filters.map(|filter| (filter, options)).collect(),
             properties,
             unsubscribe_properties: setup.properties.unsubscribe.clone(),
-            printer: Printer::new(&args.output)?,
+            printer: Printer::new(&args.output, args.connection.quiet)?,
             args,
             taken: 0,
             due,
@@ -202,6 +203,9 @@ impl Subscriber {
         let properties = granted.properties.as_properties();
         let why = properties.reason_string().map(|why| format!(": {why}")).unwrap_or_default();
         for (code, (filter, _)) in refused.filter(|_| !self.args.connection.quiet) {
+            // MQTT 3.1.1 has no room for a reason; what is wrong with an expression can be seen from here.
+            let own = || fault_of(filter).map(|error| format!(": {error}")).unwrap_or_default();
+            let why = if why.is_empty() { own() } else { why.clone() };
             eprintln!("cork sub: the broker refused `{filter}`: {code}{why}");
         }
     }
@@ -260,6 +264,26 @@ impl SubArgs {
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
+}
+
+/// Looks at what is asked of the content before the broker does, which cannot say in MQTT 3.1.1 what is wrong.
+fn content_is_right(content: &[(&'static str, &str)]) -> Result<(), Failure> {
+    let mut rule = Rule::default();
+    for (name, value) in content {
+        let (flag, result) = match *name {
+            "filter" => ("where", rule.when(value)),
+            option => (option, rule.option(option, value)),
+        };
+        result.map_err(|error| Failure::usage(format!("--{flag} `{value}`: {error}")))?;
+    }
+    Ok(())
+}
+
+/// What is wrong with the expression in a topic filter, if it has one and there is something.
+fn fault_of(filter: &str) -> Option<FilterError> {
+    let share = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let text = share.map_or(filter, |(_, rest)| rest).strip_prefix("$where/")?;
+    Rule::from_prefix(text.split_once('/')?.0).err()
 }
 
 /// The same for MQTT 3.1.1, which has no properties: what stands before the topic filter.

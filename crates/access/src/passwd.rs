@@ -105,6 +105,9 @@ pub fn stored_forms(user: &str, password: &[u8]) -> Result<[String; 2], PasswdEr
     if password.is_empty() {
         return Err(PasswdError::Password("is empty; give at least one character"));
     }
+    if password.len() > usize::from(u16::MAX) {
+        return Err(PasswdError::Password("is longer than the 65535 bytes that MQTT can carry"));
+    }
     if ends_with_nul(password) {
         return Err(PasswdError::Password(
             "ends with U+0000, which not every stored form can tell from its absence",

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! The password never travels, and the client learns that the server knows it, too. There is no channel binding: the
-//! headers `n` and `y` are taken, `p` is refused. Names and passwords are compared as the bytes they are, without the
-//! normalisation (SASLprep) that RFC 5802 asks for: the broker folds no names anywhere else either.
+//! headers `n` and `y` are taken, `p` is refused. Passwords are prepared by SASLprep (RFC 4013), so that one that is typed in
+//! another way, with a combining accent say, is the same. So is a name of no user as it stands: it may be that of one then.
 //!
 //! An unknown user gets a salt made from the name and a key that nobody outside knows, so the exchange looks and costs
 //! the same and fails at its end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -84,9 +85,10 @@ impl ScramSecret {
     pub(crate) fn create(password: &[u8]) -> Result<Self, getrandom::Error> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt)?;
-        Ok(Self::derive(password, &salt, ITERATIONS_NEW))
+        Ok(Self::derive(&prepared(password), &salt, ITERATIONS_NEW))
     }
 
+    /// `password`: prepared.
     fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
         let salted_password = effort::pbkdf2_sha256(password, salt, iterations);
         let client_key = hmac(&salted_password, &[b"Client Key"]);
@@ -108,7 +110,7 @@ impl ScramSecret {
 
     /// Whether `password`, sent in the clear, is the one behind this secret. Same time either way.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
-        let given = Self::derive(password, &self.salt, self.iterations);
+        let given = Self::derive(&prepared(password), &self.salt, self.iterations);
         bool::from(given.stored_key.ct_eq(&self.stored_key)) & !hash::ends_with_nul(password)
     }
 
@@ -184,7 +186,13 @@ impl ScramExchange {
     }
 
     fn first(&mut self, message: &str) -> Option<(String, Promised)> {
-        let first = ClientFirst::parse(message)?;
+        let mut first = ClientFirst::parse(message)?;
+        if self.users.scram_secret(&first.user).is_none()
+            && let Ok(name) = stringprep::saslprep(&first.user)
+            && self.users.scram_secret(&name).is_some()
+        {
+            first.user = name.into_owned();
+        }
         self.user_name = Some(first.user.clone());
         let (secret, known) = match self.users.scram_secret(&first.user) {
             Some(secret) => (secret.clone(), true),
@@ -312,6 +320,15 @@ fn unescape(name: &str) -> Option<String> {
         plain.push_str(rest);
     }
     Some(plain)
+}
+
+/// A password as SCRAM takes it: by SASLprep (RFC 5802, 2.2). Bytes that are no UTF-8, and text that SASLprep prohibits,
+/// stay as they are: such a password is better than none, and most clients send it so.
+fn prepared(password: &[u8]) -> Cow<'_, [u8]> {
+    match str::from_utf8(password).ok().and_then(|text| stringprep::saslprep(text).ok()) {
+        Some(text) if !text.is_empty() => Cow::Owned(text.into_owned().into_bytes()),
+        _ => Cow::Borrowed(password),
+    }
 }
 
 /// HMAC-SHA-256 over the parts, one after the other.

@@ -43,6 +43,7 @@ pub use cork_core::{
 pub use cork_net::Address;
 pub use cork_runtime::{Connector, Network, Probe, Taken, Tap, Tapped, Times};
 pub use cork_store::{Facts, Histogram};
+pub use listeners::listen_on;
 pub use operator::Operator;
 pub use reload::Reload;
 pub use test_broker::TestBroker;

@@ -1,6 +1,10 @@
 //! From listeners as they are configured to sockets that are open, at the start and at each reload.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use cork_net::{Address, Listen, TlsAcceptor, Transport, Wrap};
 use cork_runtime::{CertificateCheck, PreparedListeners, Runtime};
@@ -63,8 +67,8 @@ impl Listeners {
             renewed
                 .extend(planned.iter().filter(|planned| planned.changes()).map(|_| listener.url.to_string()));
             certificates.extend(planned);
-            for listen in
-                listens(listener, acceptor).map_err(|error| of_listener(listener, error.to_string()))?
+            for listen in listens(config, listener, acceptor)
+                .map_err(|error| of_listener(listener, error.to_string()))?
             {
                 wanted.push(listen);
                 schemes.push(listener.url.scheme);
@@ -90,8 +94,17 @@ impl Listeners {
     }
 }
 
+/// Opens a non-blocking listening socket for a server of the program's own, as the broker does for itself: one for
+/// `[::]` takes IPv6 only.
+///
+/// # Errors
+/// Those of the system.
+pub fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    cork_net::bind(address).map(TcpListener::from)
+}
+
 /// The sockets a listener stands for.
-fn listens(listener: &Listener, tls: Option<Arc<TlsAcceptor>>) -> io::Result<Vec<Listen>> {
+fn listens(config: &Config, listener: &Listener, tls: Option<Arc<TlsAcceptor>>) -> io::Result<Vec<Listen>> {
     let url = &listener.url;
     let transport = match url.scheme {
         Scheme::Ws | Scheme::Wss => Transport::WebSocket,
@@ -103,7 +116,7 @@ fn listens(listener: &Listener, tls: Option<Arc<TlsAcceptor>>) -> io::Result<Vec
             vec![Address::Unix { path: path.clone(), mode: listener.mode.unwrap_or(SOCKET_MODE) }]
         }
         Host::Localhost | Host::Ip(_) | Host::Name(_) => {
-            url.resolve()?.into_iter().map(Address::Net).collect()
+            config.addresses(listener)?.into_iter().map(Address::Net).collect()
         }
     };
     Ok(addresses.into_iter().map(|address| Listen { wrap: wrap.clone(), address }).collect())

@@ -292,7 +292,10 @@ mod tests {
             changed,
             ["listener ws://127.0.0.1:0: opened", "listener mqtt://127.0.0.1:0: closed, its clients stay"]
         );
-        let changed = broker.reload(&listener("ws://127.0.0.1:0", "proxy = true")).unwrap().changed;
+        let open = "[auth]\nallow_anonymous = true";
+        broker.reload(&listener("ws://127.0.0.1:0", open)).unwrap();
+        let proxy = format!("proxy = true\n{open}");
+        let changed = broker.reload(&listener("ws://127.0.0.1:0", &proxy)).unwrap().changed;
         assert_eq!(changed, ["listener ws://127.0.0.1:0: other proxy for new connections"]);
     }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
 };
 
@@ -98,12 +98,36 @@ fn a_listener_moves_to_all_addresses_without_a_gap() {
 }
 
 #[test]
+fn every_interface_is_that_of_both_families_until_ipv4_is_named() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return; // a machine without IPv6
+    }
+    let folder = Folder::new("families");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let every = format!("[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtt://[::]:{port}'\n");
+    let mut broker = folder.start(&every);
+    let (four, six) = ((Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into());
+    let mut first = Client::tcp(four, V5).named("a");
+    let mut second = Client::tcp(six, V5).named("b");
+    let apart = format!("{every}[[listener]]\nurl = 'ws://0.0.0.0:{port}'\n");
+    reload(&mut broker, &folder, &apart).unwrap();
+    assert!(Client::tcp(four, V5).upgrade().named("c").is_alive());
+    assert!(Client::tcp(six, V5).named("d").is_alive());
+    reload(&mut broker, &folder, &every).unwrap();
+    assert!(Client::tcp(four, V5).named("e").is_alive());
+    assert!(first.is_alive() && second.is_alive());
+}
+
+#[test]
 fn other_settings_of_a_listener_are_for_new_connections() {
     let folder = Folder::new("settings");
     let mut broker = folder.start(&listener(0));
     let at = address(&broker, 0);
     let mut plain = Client::tcp(at, V5).named("a");
-    reload(&mut broker, &folder, &format!("{}proxy = true\n", listener(0))).unwrap();
+    let proxy = "proxy = true\n[auth]\nallow_anonymous = true\n";
+    reload(&mut broker, &folder, &format!("{}{proxy}", listener(0))).unwrap();
     let mut behind = Client::tcp(at, V5);
     behind.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 1883\r\n");
     let mut behind = behind.named("b");

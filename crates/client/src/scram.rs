@@ -1,17 +1,19 @@
 //! SCRAM-SHA-256, the client's side: RFC 5802 with the hash of RFC 7677, as Authentication Method of MQTT 5.0.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256};
+use stringprep::saslprep;
 
 use crate::auth::{Authentication, Exchange};
 
 /// Proves a password without sending it, and has the server prove that it knows it, too.
 ///
-/// No channel binding; names and passwords are used as the bytes they are, without SASLprep.
+/// No channel binding. Name and password are prepared by SASLprep (RFC 4013) where it allows what they are; a password
+/// that it does not allow is used as it is.
 ///
 /// ```
 /// use cork_client::{Options, Scram};
@@ -53,9 +55,15 @@ impl Authentication for Scram {
     fn begin(&self) -> Box<dyn Exchange> {
         let mut random = [0; 18];
         let nonce = getrandom::fill(&mut random).ok().map(|()| STANDARD.encode(random));
-        let user = self.user.replace('=', "=3D").replace(',', "=2C");
+        let user = saslprep(&self.user).map_or_else(|_| self.user.clone(), Cow::into_owned);
+        let user = user.replace('=', "=3D").replace(',', "=2C");
         let bare = format!("n={user},r={}", nonce.as_deref().unwrap_or_default());
-        Box::new(Running { password: self.password.clone(), nonce, bare, signature: None })
+        let text = str::from_utf8(&self.password).ok().and_then(|text| saslprep(text).ok());
+        let password = match text {
+            Some(text) if !text.is_empty() => text.into_owned().into_bytes(),
+            _ => self.password.clone(),
+        };
+        Box::new(Running { password, nonce, bare, signature: None })
     }
 }
 

@@ -3,13 +3,12 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    client::WebPkiServerVerifier,
+    ClientConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-use cork_net::Lenient;
+use cork_net::{Authorities, ServerJudge};
 
 use crate::ConnectError;
 
@@ -64,7 +63,8 @@ impl Tls {
         Self::default()
     }
 
-    /// Trusts the authorities of this PEM file, and no longer the system's. May be called again.
+    /// Trusts the authorities of this PEM file, and no longer the system's. May be called again. A certificate in it
+    /// that is no authority (`CA:FALSE`) stands for the server that shows it itself.
     ///
     /// # Errors
     /// That the file cannot be read.
@@ -161,22 +161,14 @@ impl Tls {
                 Some(TlsVersion::V1_3) => ONLY_1_3,
             })
             .map_err(|error| bad(error.to_string()))?;
-        let builder = match self.trust {
-            Trust::AuthorityAndName => builder.with_root_certificates(self.roots()?),
-            Trust::Authority => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(
-                    Arc::new(self.roots()?),
-                    Arc::clone(&provider),
-                );
-                let verifier = verifier.build().map_err(|error| bad(error.to_string()))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Lenient::any_name(verifier, provider)))
-            }
-            Trust::Anybody => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient::any_server(provider)))
+        let judge = match self.trust {
+            Trust::Anybody => ServerJudge::any_server(provider),
+            Trust::AuthorityAndName | Trust::Authority => {
+                ServerJudge::new(self.authorities()?, self.trust == Trust::Authority, provider)
+                    .map_err(bad)?
             }
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(judge));
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -193,33 +185,36 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, ConnectError> {
-        let mut roots = RootCertStore::empty();
-        if self.authorities.is_empty() {
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-            if roots.is_empty() {
-                let why = system.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
-                let what = format!(
-                    "the system has no certificate authorities{why}; name them, as with Tls::ca_file"
-                );
-                return Err(ConnectError::Options(what));
-            }
-            return Ok(roots);
-        }
-        for certificate in CertificateDer::pem_slice_iter(&self.authorities) {
-            let added = certificate
-                .map_err(|error| error.to_string())
-                .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
-            added.map_err(|error| ConnectError::Options(format!("certificate authority: {error}")))?;
-        }
-        if roots.is_empty() {
-            return Err(ConnectError::Options(
-                "there is no certificate in what was given as authority".into(),
-            ));
-        }
-        Ok(roots)
+    /// Whether each certificate that was given as authority may issue others today: for a library that makes its own
+    /// of the file, and would take any of them for an authority.
+    ///
+    /// # Errors
+    /// That one may not.
+    pub fn all_issue(&self) -> Result<(), ConnectError> {
+        self.authorities()?.all_issue().map_err(|what| unfit(&what))
     }
+
+    fn authorities(&self) -> Result<Authorities, ConnectError> {
+        if !self.authorities.is_empty() {
+            return Authorities::from_pem(&self.authorities).map_err(|what| {
+                ConnectError::Options(format!("what was given as certificate authority {what}"))
+            });
+        }
+        let system = rustls_native_certs::load_native_certs();
+        let authorities = Authorities::from_system(system.certs);
+        if authorities.is_empty() {
+            let why = system.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+            return Err(ConnectError::Options(format!(
+                "the system has no certificate authorities{why}; name them, as with Tls::ca_file"
+            )));
+        }
+        Ok(authorities)
+    }
+}
+
+/// `what`: to follow on the name of the file.
+fn unfit(what: &str) -> ConnectError {
+    ConnectError::Options(format!("what was given as certificate authority {what}"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {

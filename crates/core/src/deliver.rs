@@ -615,6 +615,10 @@ impl Board {
             // Behind what waits: identifiers, and their order in a later life, follow the numbers.
             self.deliver_readable(six, &mut publication, how);
         }
+        if filtered.is_some() && self.filters.has_looked_long() {
+            self.again.push_back(six);
+            return false;
+        }
         true
     }
 }

@@ -522,7 +522,7 @@ pub(crate) fn hand_out(
 
 /// Several subscriptions of one Session match: one delivery with the highest QoS (5.0 [MQTT-3.3.4-2]) and all
 /// Subscription Identifiers ([MQTT-3.3.4-3] to -5).
-fn deliver_overlapping(
+pub(crate) fn deliver_overlapping(
     board: &mut crate::board::Board,
     own: &[(u32, SubValue)],
     publication: &mut Publication<'_>,

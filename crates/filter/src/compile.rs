@@ -1,11 +1,10 @@
 //! From the grammar's tree to what is evaluated: names, functions and types are looked at once, not with each message.
 
-use regex::{Regex, RegexBuilder};
-
 use crate::{
-    Fault, PATTERN_BYTES_MAX,
+    Fault,
     message::PayloadType,
     parse::{Expr, ExprKind},
+    pattern::Pattern,
     value::{Arithmetic, Value, literal},
 };
 
@@ -129,7 +128,7 @@ pub(crate) enum Node {
     Arithmetic(Arithmetic, Box<(Self, Self)>),
     Choice(Box<(Self, Self, Self)>),
     Call(Function, Box<[Self]>),
-    Matches(Box<Self>, Box<Regex>),
+    Matches(Box<Self>, Box<Pattern>),
     List(Box<[Self]>),
     Map(Box<[(Self, Self)]>),
     /// Range, body, depth of the element's name.
@@ -141,7 +140,8 @@ pub(crate) fn compile(expr: &Expr) -> std::result::Result<(Node, Class), Fault> 
 }
 
 struct Compiler {
-    locals: Vec<String>,
+    /// Names that macros gave, and whether they stand for what a message says.
+    locals: Vec<(String, bool)>,
 }
 
 type Compiled = std::result::Result<(Node, Class), Fault>;
@@ -199,7 +199,7 @@ impl Compiler {
     }
 
     fn name(&self, at: usize, name: &str) -> Compiled {
-        if let Some(depth) = self.locals.iter().rposition(|local| local == name) {
+        if let Some(depth) = self.locals.iter().rposition(|(local, _)| local == name) {
             return Ok((Node::Local(depth), Class::Any));
         }
         match NAMES.iter().find(|(known, ..)| *known == name) {
@@ -270,7 +270,10 @@ impl Compiler {
                 }
                 return Ok((Node::In(both), Class::Bool));
             }
-            _ => return calculation(at, sign, one, other, both),
+            _ => {
+                let said = self.is_said(left) || self.is_said(right);
+                return calculation(at, sign, (one, other), both, said);
+            }
         };
         let ordered = !matches!(relation, Relation::Equal | Relation::Unequal);
         let unordered = |class| matches!(class, Class::List | Class::Map | Class::Null);
@@ -308,7 +311,8 @@ impl Compiler {
             return Err(Fault::at(range.at, format!("{} has no elements", class.name())));
         }
         let depth = self.locals.len();
-        self.locals.push(variable_name.clone());
+        let said = self.is_said(range);
+        self.locals.push((variable_name.clone(), said));
         let body = if name == "map" { self.node(body).map(|(node, _)| node) } else { self.truth(body) };
         self.locals.pop();
         let quantifier = match name {
@@ -321,6 +325,29 @@ impl Compiler {
         let list = matches!(quantifier, Quantifier::Filter | Quantifier::Map);
         let class = if list { Class::List } else { Class::Bool };
         Ok((Node::Each(quantifier, Box::new((range_node, body?)), depth), class))
+    }
+
+    /// Whether a number comes from the message's payload, where a sender writes 21 and 21.5 as they come.
+    fn is_said(&self, expr: &Expr) -> bool {
+        let any = |all: &[Expr]| all.iter().any(|one| self.is_said(one));
+        match &expr.kind {
+            ExprKind::Ident(name) => match self.locals.iter().rfind(|(local, _)| local == name) {
+                Some((_, said)) => *said,
+                None => matches!(name.as_str(), "payload" | "number"),
+            },
+            ExprKind::Select(inner, _) | ExprKind::Index(inner, _) | ExprKind::Negate(inner) => {
+                self.is_said(inner)
+            }
+            ExprKind::Binary(_, left, right) | ExprKind::Choice(_, left, right) => {
+                self.is_said(left) || self.is_said(right)
+            }
+            ExprKind::List(all) => any(all),
+            ExprKind::Call(_, name, _) if CONVERSIONS.contains(&name.as_str()) => false,
+            ExprKind::Call(target, _, arguments) => {
+                target.as_deref().is_some_and(|target| self.is_said(target)) || any(arguments)
+            }
+            _ => false,
+        }
     }
 
     fn function(&mut self, at: usize, target: Option<&Expr>, name: &str, arguments: &[Expr]) -> Compiled {
@@ -340,21 +367,21 @@ impl Compiler {
             _ => None,
         };
         let Some((function, count, wanted, class)) = known else {
-            return Err(Fault::at(at, format!("unknown function {name}(); {FUNCTIONS}")));
+            return Err(Fault::at(at, wrong_call(name, method, arguments.len())));
         };
         let all: Vec<&Expr> = target.into_iter().chain(arguments).collect();
         if all.len() != count {
             let wanted = count - usize::from(method);
-            return Err(Fault::at(
-                at,
-                format!("{name}() takes {wanted} argument(s), not {}", arguments.len()),
-            ));
+            return Err(Fault::at(at, wrong_count(name, wanted, arguments.len())));
         }
         let nodes: std::result::Result<Box<[Node]>, Fault> =
             all.into_iter().map(|expr| self.of(expr, wanted)).collect();
         Ok((Node::Call(function, nodes?), class))
     }
 }
+
+/// What names a function that says how whole its number is.
+const CONVERSIONS: [&str; 3] = ["int", "uint", "size"];
 
 /// `x.field`, and `x["field"]`, which is the same.
 fn field_of(inner: Node, field: &str) -> Node {
@@ -368,14 +395,45 @@ fn field_of(inner: Node, field: &str) -> Node {
     }
 }
 
+fn wrong_count(name: &str, wanted: usize, given: usize) -> String {
+    format!("{name}() takes {wanted} argument(s), not {given}")
+}
+
+/// What is wrong with a call that no function answers.
+fn wrong_call(name: &str, method: bool, given: usize) -> String {
+    match name {
+        "all" | "exists" | "exists_one" | "filter" | "map" if method => {
+            format!("{}: a name for the element and what is asked of it", wrong_count(name, 2, given))
+        }
+        "all" | "exists" | "exists_one" | "filter" | "map" => {
+            format!("{name}() stands behind a list, as in payload.list.{name}(x, x > 1)")
+        }
+        "matches" => wrong_count(name, if method { 1 } else { 2 }, given),
+        "startsWith" | "endsWith" | "contains" => {
+            format!("{name}() stands behind a text, as in payload.name.{name}(\"a\")")
+        }
+        "int" | "uint" | "double" | "string" | "bytes" | "bool" | "dyn" => {
+            format!("{name}() stands before its value, as in {name}(payload.x)")
+        }
+        _ => format!("unknown function {name}(); {FUNCTIONS}"),
+    }
+}
+
 const FUNCTIONS: &str = "there are has, size, startsWith, endsWith, contains, matches, int, uint, double, string, \
                          bytes, bool, dyn, all, exists, exists_one, filter and map";
 
-fn calculation(at: usize, sign: &str, one: Class, other: Class, both: Box<(Node, Node)>) -> Compiled {
+fn calculation(
+    at: usize,
+    sign: &str,
+    (one, other): (Class, Class),
+    both: Box<(Node, Node)>,
+    said: bool,
+) -> Compiled {
     let operator = match sign {
         "+" => Arithmetic::Add,
         "-" => Arithmetic::Subtract,
         "*" => Arithmetic::Multiply,
+        "/" if said => Arithmetic::Share,
         "/" => Arithmetic::Divide,
         _ => Arithmetic::Remainder,
     };
@@ -406,27 +464,12 @@ fn check_type_name(left: &Expr, right: &Expr) -> std::result::Result<(), Fault> 
 }
 
 /// The pattern is part of the expression, so that its cost is known before the first message.
-fn regex(pattern: &Expr) -> std::result::Result<Regex, Fault> {
+fn regex(pattern: &Expr) -> std::result::Result<Pattern, Fault> {
     let ExprKind::Text(text) = &pattern.kind else {
         return Err(Fault::at(pattern.at, "the pattern of matches() is a string literal"));
     };
-    if text.len() > PATTERN_BYTES_MAX {
-        return Err(Fault::at(pattern.at, format!("a pattern has at most {PATTERN_BYTES_MAX} bytes")));
-    }
-    RegexBuilder::new(text)
-        .size_limit(PROGRAM_BYTES_MAX)
-        .dfa_size_limit(PROGRAM_BYTES_MAX)
-        .nest_limit(32)
-        .build()
-        .map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Fault::at(pattern.at, format!("this is no pattern: {why}"))
-        })
+    Pattern::read(text).map_err(|why| Fault::at(pattern.at, why))
 }
-
-/// What a compiled pattern may take.
-const PROGRAM_BYTES_MAX: usize = 256 << 10;
 
 fn class_of(value: &Value<'_>) -> Class {
     match value {
@@ -437,6 +480,6 @@ fn class_of(value: &Value<'_>) -> Class {
         Value::Bytes(_) => Class::Bytes,
         Value::List(_) | Value::Levels => Class::List,
         Value::Map(_) | Value::Properties => Class::Map,
-        Value::Part(_) => Class::Any,
+        Value::Part(_) | Value::Void => Class::Any,
     }
 }

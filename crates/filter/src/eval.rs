@@ -1,43 +1,64 @@
 //! An expression's value for one message.
 
-use std::{borrow::Cow, cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
-    PATTERN_TEXT_BYTES_MAX, STEPS_MAX,
     compile::{Name, Node, Quantifier, Relation},
     functions,
     message::{Root, Seen},
     number::Number,
-    tape::Kind,
-    value::{Arithmetic, Miss, Result, Value, arithmetic},
+    tape::{Document, Kind},
+    value::{Arithmetic, Held, Miss, Result, Value, arithmetic},
 };
 
-/// Bytes that are looked at, and that are copied, in what counts as one step.
+/// Bytes that are looked at in what counts as one step: compared, searched or checked one by one, copied.
 const BYTES_READ_IN_A_STEP: usize = 1024;
+const BYTES_SEARCHED_IN_A_STEP: usize = 256;
 const BYTES_COPIED_IN_A_STEP: usize = 64;
+/// Properties are small and are taken apart one by one.
+const PROPERTY_BYTES_IN_A_STEP: usize = 16;
 
 /// One evaluation.
 pub(crate) struct Eval<'e, 'm> {
     seen: &'e Seen<'m>,
     steps: u32,
+    allowance: u32,
     /// Present elements of the lists that are gone through, the innermost last.
     locals: Vec<Value<'e>>,
 }
 
 impl<'e, 'm: 'e> Eval<'e, 'm> {
     pub(crate) fn new(seen: &'e Seen<'m>) -> Self {
-        Self { seen, steps: 0, locals: Vec::new() }
+        Self { seen, steps: 0, allowance: seen.allowance(), locals: Vec::new() }
+    }
+
+    /// One without limit, for what is done once for each message at most.
+    pub(crate) fn unbounded(seen: &'e Seen<'m>) -> Self {
+        Self { allowance: u32::MAX, ..Self::new(seen) }
+    }
+
+    /// The end: what it took is charged to the message.
+    pub(crate) fn finish(self) {
+        self.seen.spend(self.steps.min(self.allowance));
+    }
+
+    pub(crate) const fn seen(&self) -> &'e Seen<'m> {
+        self.seen
     }
 
     /// Counts work done.
     #[inline]
-    fn step(&mut self, count: usize) -> Result<()> {
+    pub(crate) fn step(&mut self, count: usize) -> Result<()> {
         self.steps = self.steps.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.steps > STEPS_MAX { Err(Miss::Cost) } else { Ok(()) }
+        if self.steps > self.allowance { Err(Miss::Cost) } else { Ok(()) }
     }
 
     pub(crate) fn reads(&mut self, bytes: usize) -> Result<()> {
         self.step(bytes / BYTES_READ_IN_A_STEP)
+    }
+
+    pub(crate) fn searches(&mut self, bytes: usize) -> Result<()> {
+        self.step(bytes / BYTES_SEARCHED_IN_A_STEP)
     }
 
     pub(crate) fn copies(&mut self, bytes: usize) -> Result<()> {
@@ -64,7 +85,10 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         match node {
             Node::Constant(value) => Ok(borrowed(value)),
             Node::Name(name) => self.name(*name),
-            Node::Local(depth) => self.locals.get(*depth).cloned().ok_or(Miss::Absent),
+            Node::Local(depth) => match self.locals.get(*depth) {
+                Some(Value::Void) | None => Err(Miss::Absent),
+                Some(value) => Ok(value.clone()),
+            },
             Node::Path(names) => self.path(names),
             Node::Field(inner, name) => {
                 let inner = self.value(inner)?;
@@ -87,11 +111,8 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Node::Call(function, arguments) => functions::call(self, *function, arguments),
             Node::Matches(text, pattern) => {
                 let Value::Text(text) = self.value(text)? else { return Err(Miss::Absent) };
-                if text.len() > PATTERN_TEXT_BYTES_MAX {
-                    return Err(Miss::Cost);
-                }
-                self.copies(text.len())?;
-                Ok(Value::Bool(pattern.is_match(&text)))
+                self.step(pattern.steps(text.len()).ok_or(Miss::Cost)?)?;
+                Ok(Value::Bool(pattern.regex.is_match(&text)))
             }
             Node::List(nodes) => {
                 let values: Result<Arc<[Value<'e>]>> = nodes.iter().map(|node| self.value(node)).collect();
@@ -106,9 +127,9 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         }
     }
 
-    fn name(&self, name: Name) -> Result<Value<'e>> {
+    fn name(&mut self, name: Name) -> Result<Value<'e>> {
         let message = &self.seen.message;
-        let text = |text: &'e str| Ok(Value::Text(Cow::Borrowed(text)));
+        let text = |text: &'e str| Ok(Value::Text(Held::Borrowed(text)));
         match name {
             Name::Payload => self.payload(),
             Name::Number => self.seen.number().map(Value::Number).ok_or(Miss::Absent),
@@ -120,50 +141,73 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Name::Size => {
                 Ok(Value::Number(Number::Int(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))))
             }
-            Name::ContentType => text(message.properties.content_type().unwrap_or_default()),
+            Name::ContentType => {
+                self.step(message.properties.bytes() / PROPERTY_BYTES_IN_A_STEP)?;
+                text(message.properties.content_type().unwrap_or_default())
+            }
             Name::ClientId => text(message.client_id),
             Name::User => text(message.user),
             Name::Property => Ok(Value::Properties),
         }
     }
 
-    fn payload(&self) -> Result<Value<'e>> {
+    fn payload(&mut self) -> Result<Value<'e>> {
         match self.seen.root() {
             Root::Number(number) => Ok(Value::Number(number)),
-            Root::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
-            Root::Bytes(bytes) => Ok(Value::Bytes(Cow::Borrowed(bytes))),
-            Root::Tape => self.part(0),
+            Root::Text(text) => Ok(Value::Text(Held::Borrowed(text))),
+            Root::Bytes(bytes) => Ok(Value::Bytes(Held::Borrowed(bytes))),
+            Root::Tape(_) => self.part(0),
         }
     }
 
     /// The value at a place of the payload.
     #[inline]
-    pub(crate) fn part(&self, at: u32) -> Result<Value<'e>> {
+    pub(crate) fn part(&mut self, at: u32) -> Result<Value<'e>> {
         let document = self.seen.document();
-        Ok(match document.kind(at) {
+        let kind = document.kind(at);
+        self.step(cost_of(document, kind))?;
+        Ok(match kind {
             Kind::Null => Value::Null,
             Kind::Bool(value) => Value::Bool(value),
             Kind::Int(value) => Value::Number(Number::Int(value)),
             Kind::Uint(value) => Value::Number(Number::Uint(value)),
             Kind::Double(value) => Value::Number(Number::Double(value)),
             Kind::Digits(from, to) => Value::Number(document.digits(from, to).ok_or(Miss::Absent)?),
-            Kind::Text(..) | Kind::Escaped(..) => Value::Text(document.text(at).ok_or(Miss::Absent)?),
-            Kind::Bytes(..) => Value::Bytes(Cow::Borrowed(document.bytes(at).ok_or(Miss::Absent)?)),
+            Kind::Text(..) | Kind::Escaped(..) => {
+                Value::Text(Held::Borrowed(document.text(at).ok_or(Miss::Absent)?))
+            }
+            Kind::Bytes(..) => Value::Bytes(Held::Borrowed(document.bytes(at).ok_or(Miss::Absent)?)),
             Kind::List(_) | Kind::Map(_) => Value::Part(at),
             Kind::Opaque => return Err(Miss::Absent),
         })
     }
 
+    /// An element of a list or map, where one that has no value does no harm as long as nobody asks for it.
+    fn element(&mut self, at: u32) -> Result<Value<'e>> {
+        match self.part(at) {
+            Err(Miss::Absent) => Ok(Value::Void),
+            result => result,
+        }
+    }
+
+    /// The place of a map's field.
+    #[inline]
+    fn find(&mut self, map: u32, pairs: u32, name: &str) -> Result<Option<u32>> {
+        let mut compared = 0;
+        let found = self.seen.document().field(map, name, &mut compared);
+        self.step(1 + pairs as usize / 8 + compared / BYTES_READ_IN_A_STEP)?;
+        Ok(found)
+    }
+
     fn path(&mut self, names: &[Box<str>]) -> Result<Value<'e>> {
-        if self.seen.root() != Root::Tape {
+        if !matches!(self.seen.root(), Root::Tape(_)) {
             return Err(Miss::Absent);
         }
         let document = self.seen.document();
         let mut at = 0;
         for name in names {
             let Kind::Map(pairs) = document.kind(at) else { return Err(Miss::Absent) };
-            self.step(1 + pairs as usize / 8)?;
-            at = document.field(at, name).ok_or(Miss::Absent)?;
+            at = self.find(at, pairs, name)?.ok_or(Miss::Absent)?;
         }
         self.part(at)
     }
@@ -174,8 +218,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         if let Value::Part(at) = map
             && let Kind::Map(pairs) = document.kind(*at)
         {
-            self.step(pairs as usize / 8)?;
-            return Ok(document.field(*at, name).is_some());
+            return Ok(self.find(*at, pairs, name)?.is_some());
         }
         Ok(self.field(map, name)?.is_some())
     }
@@ -186,15 +229,16 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Value::Part(at) => {
                 let document = self.seen.document();
                 let Kind::Map(pairs) = document.kind(*at) else { return Err(Miss::Absent) };
-                self.step(pairs as usize / 8)?;
-                document.field(*at, name).map(|at| self.part(at)).transpose()
+                self.find(*at, pairs, name)?.map(|at| self.part(at)).transpose()
             }
             Value::Properties => {
-                Ok(self.seen.message.properties.user(name).map(|text| Value::Text(Cow::Borrowed(text))))
+                let properties = self.seen.message.properties;
+                self.step(properties.bytes() / PROPERTY_BYTES_IN_A_STEP)?;
+                Ok(properties.user(name).map(|text| Value::Text(Held::Borrowed(text))))
             }
             Value::Map(pairs) => {
-                self.step(pairs.len() / 8)?;
-                let named = |key: &Value<'e>| matches!(key, Value::Text(text) if text == name);
+                self.step(pairs.len() / 8 + pairs.len() * name.len() / BYTES_READ_IN_A_STEP)?;
+                let named = |key: &Value<'e>| matches!(key, Value::Text(text) if **text == *name);
                 Ok(pairs.iter().find(|(key, _)| named(key)).map(|(_, value)| value.clone()))
             }
             _ => Err(Miss::Absent),
@@ -205,10 +249,15 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         let (inner, index) = (self.value(inner)?, self.value(index)?);
         let element = match (&inner, &index) {
             (_, Value::Text(name)) => self.field(&inner, name)?,
-            (Value::List(values), Value::Number(at)) => whole(*at).and_then(|at| values.get(at)).cloned(),
+            (Value::List(values), Value::Number(at)) => {
+                let element = whole(*at).and_then(|at| values.get(at));
+                element.filter(|element| !matches!(element, Value::Void)).cloned()
+            }
             (Value::Levels, Value::Number(at)) => {
-                let level = whole(*at).and_then(|at| self.seen.message.topic.split('/').nth(at));
-                level.map(|level| Value::Text(Cow::Borrowed(level)))
+                let topic = self.seen.message.topic;
+                let at = whole(*at).filter(|at| *at <= topic.len()).ok_or(Miss::Absent)?;
+                self.step(at / 4 + topic.len() / BYTES_READ_IN_A_STEP)?;
+                topic.split('/').nth(at).map(|level| Value::Text(Held::Borrowed(level)))
             }
             (Value::Part(at), Value::Number(index)) if self.is_list(*at) => {
                 let document = self.seen.document();
@@ -234,17 +283,37 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
                 let mut found = None;
                 for pair in children.chunks_exact(2) {
                     self.step(1)?;
-                    if self.part(pair[0]).is_ok_and(|key| same_scalar(&key, wanted)) {
-                        found = Some(self.part(pair[1])?);
+                    let key = self.element(pair[0])?;
+                    if self.same_key(&key, wanted)? {
+                        found = Some(pair[1]);
                     }
                 }
-                Ok(found)
+                found.map(|at| self.part(at)).transpose()
             }
             Value::Map(pairs) => {
                 self.step(pairs.len())?;
-                Ok(pairs.iter().find(|(key, _)| same_scalar(key, wanted)).map(|(_, value)| value.clone()))
+                for (key, value) in &**pairs {
+                    if self.same_key(key, wanted)? {
+                        return Ok(Some(value.clone()));
+                    }
+                }
+                Ok(None)
             }
             _ => Err(Miss::Absent),
+        }
+    }
+
+    fn same_key(&mut self, a: &Value<'e>, b: &Value<'e>) -> Result<bool> {
+        self.compares(a, b)?;
+        Ok(matches!(a.order(b), Ok(Ordering::Equal)))
+    }
+
+    /// Counts what it takes to compare two values.
+    fn compares(&mut self, a: &Value<'e>, b: &Value<'e>) -> Result<()> {
+        match (a, b) {
+            (Value::Text(a), Value::Text(b)) => self.reads(a.len().min(b.len())),
+            (Value::Bytes(a), Value::Bytes(b)) => self.reads(a.len().min(b.len())),
+            _ => Ok(()),
         }
     }
 
@@ -295,9 +364,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             Relation::Equal => return self.equal(left, right),
             Relation::Unequal => return self.equal(left, right).map(|equal| !equal),
             _ => {
-                if let (Value::Text(a), Value::Text(b)) = (left, right) {
-                    self.reads(a.len().min(b.len()))?;
-                }
+                self.compares(left, right)?;
                 left.order(right)?
             }
         };
@@ -312,53 +379,69 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
     /// Equality by value. Values of different types are not equal; numbers are one type.
     pub(crate) fn equal(&mut self, left: &Value<'e>, right: &Value<'e>) -> Result<bool> {
         self.step(1)?;
+        self.compares(left, right)?;
         Ok(match (left, right) {
+            (Value::Void, _) | (_, Value::Void) => return Err(Miss::Absent),
             (Value::Null, Value::Null) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Number(a), Value::Number(b)) => a.order(*b) == Some(Ordering::Equal),
-            (Value::Text(a), Value::Text(b)) => {
-                self.reads(a.len().min(b.len()))?;
-                a == b
+            (Value::Text(a), Value::Text(b)) => **a == **b,
+            (Value::Bytes(a), Value::Bytes(b)) => **a == **b,
+            _ => {
+                let (one, other) = (self.count(left)?, self.count(right)?);
+                match (self.is_a_list(left), self.is_a_list(right)) {
+                    _ if one.is_none() || one != other => false,
+                    (true, true) => self.equal_lists(left, right)?,
+                    (false, false) => self.equal_maps(left, right)?,
+                    _ => false,
+                }
             }
-            (Value::Bytes(a), Value::Bytes(b)) => {
-                self.reads(a.len().min(b.len()))?;
-                a == b
-            }
-            _ => match (self.elements(left)?, self.elements(right)?) {
-                (Some(a), Some(b)) => self.equal_lists(&a, &b)?,
-                (None, None) => self.equal_maps(left, right)?,
-                _ => false,
-            },
         })
     }
 
-    fn equal_lists(&mut self, a: &[Value<'e>], b: &[Value<'e>]) -> Result<bool> {
-        if a.len() != b.len() {
-            return Ok(false);
+    fn is_a_list(&self, value: &Value<'e>) -> bool {
+        match value {
+            Value::Part(at) => self.is_list(*at),
+            value => matches!(value, Value::List(_) | Value::Levels),
         }
-        for (a, b) in a.iter().zip(b) {
-            if !self.equal(a, b)? {
-                return Ok(false);
+    }
+
+    /// Two lists of one length. As with `&&`, a pair that is not equal decides, whatever others cannot say.
+    fn equal_lists(&mut self, left: &Value<'e>, right: &Value<'e>) -> Result<bool> {
+        let (Some(a), Some(b)) = (self.elements(left)?, self.elements(right)?) else { return Ok(false) };
+        let mut missed = None;
+        for (a, b) in a.iter().zip(&b) {
+            match self.equal(a, b) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(Miss::Cost) => return Err(Miss::Cost),
+                Err(miss) => missed = Some(miss),
             }
         }
-        Ok(true)
+        missed.map_or(Ok(true), Err)
     }
 
     fn equal_maps(&mut self, left: &Value<'e>, right: &Value<'e>) -> Result<bool> {
         let (Some(a), Some(b)) = (self.pairs(left)?, self.pairs(right)?) else { return Ok(false) };
-        if a.len() != b.len() {
-            return Ok(false);
-        }
+        let mut missed = None;
         for (key, value) in &a {
-            self.step(b.len())?;
-            let Some((_, other)) = b.iter().find(|(other, _)| same_scalar(key, other)) else {
-                return Ok(false);
-            };
-            if !self.equal(value, other)? {
-                return Ok(false);
+            let mut found = None;
+            for (other, value) in &b {
+                self.step(1)?;
+                if self.same_key(key, other)? {
+                    found = Some(value);
+                    break;
+                }
+            }
+            let Some(other) = found else { return Ok(false) };
+            match self.equal(value, other) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(Miss::Cost) => return Err(Miss::Cost),
+                Err(miss) => missed = Some(miss),
             }
         }
-        Ok(true)
+        missed.map_or(Ok(true), Err)
     }
 
     /// The elements of a list; `None` for what is none.
@@ -369,23 +452,50 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
                 Ok(Some(values.to_vec()))
             }
             Value::Levels => {
+                let count = self.levels()?;
+                self.step(count / 4)?;
                 let levels = self.seen.message.topic.split('/');
-                Ok(Some(levels.map(|level| Value::Text(Cow::Borrowed(level))).collect()))
+                Ok(Some(levels.map(|level| Value::Text(Held::Borrowed(level))).collect()))
             }
             Value::Part(at) if self.is_list(*at) => {
-                self.children(*at)?.into_iter().map(|at| self.part(at)).collect::<Result<_>>().map(Some)
+                self.children(*at)?.into_iter().map(|at| self.element(at)).collect::<Result<_>>().map(Some)
             }
             _ => Ok(None),
         }
     }
 
+    /// How many levels the topic has.
+    fn levels(&mut self) -> Result<usize> {
+        let topic = self.seen.message.topic.as_bytes();
+        self.searches(topic.len())?;
+        Ok(memchr::memchr_iter(b'/', topic).count() + 1)
+    }
+
+    /// The keys of a map.
+    fn keys(&mut self, map: &Value<'e>) -> Result<Vec<Value<'e>>> {
+        match map {
+            Value::Map(pairs) => {
+                self.step(pairs.len() / 4)?;
+                Ok(pairs.iter().map(|(key, _)| key.clone()).collect())
+            }
+            Value::Part(at) => {
+                let children = self.children(*at)?;
+                children.chunks_exact(2).map(|pair| self.element(pair[0])).collect()
+            }
+            _ => Err(Miss::Absent),
+        }
+    }
+
     fn pairs(&mut self, map: &Value<'e>) -> Result<Option<Vec<(Value<'e>, Value<'e>)>>> {
         match map {
-            Value::Map(pairs) => Ok(Some(pairs.to_vec())),
+            Value::Map(pairs) => {
+                self.step(pairs.len() / 4)?;
+                Ok(Some(pairs.to_vec()))
+            }
             Value::Part(at) if !self.is_list(*at) => {
                 let children = self.children(*at)?;
                 let pairs =
-                    children.chunks_exact(2).map(|pair| Ok((self.part(pair[0])?, self.part(pair[1])?)));
+                    children.chunks_exact(2).map(|pair| Ok((self.element(pair[0])?, self.element(pair[1])?)));
                 pairs.collect::<Result<_>>().map(Some)
             }
             _ => Ok(None),
@@ -393,17 +503,17 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
     }
 
     /// How many elements or pairs there are.
-    pub(crate) fn count(&self, value: &Value<'e>) -> Option<usize> {
-        match value {
+    pub(crate) fn count(&mut self, value: &Value<'e>) -> Result<Option<usize>> {
+        Ok(match value {
             Value::List(values) => Some(values.len()),
             Value::Map(pairs) => Some(pairs.len()),
-            Value::Levels => Some(self.seen.message.topic.split('/').count()),
+            Value::Levels => Some(self.levels()?),
             Value::Part(at) => match self.seen.document().kind(*at) {
                 Kind::List(count) | Kind::Map(count) => Some(count as usize),
                 _ => None,
             },
             _ => None,
-        }
+        })
     }
 
     fn is_in(&mut self, wanted: &'e Node, container: &'e Node) -> Result<bool> {
@@ -422,12 +532,16 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
     }
 
     fn is_one_of(&mut self, wanted: &Value<'e>, values: &[Value<'e>]) -> Result<bool> {
+        let mut missed = None;
         for value in values {
-            if self.equal(wanted, value)? {
-                return Ok(true);
+            match self.equal(wanted, value) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(Miss::Cost) => return Err(Miss::Cost),
+                Err(miss) => missed = Some(miss),
             }
         }
-        Ok(false)
+        missed.map_or(Ok(false), Err)
     }
 
     fn arithmetic(&mut self, sign: Arithmetic, left: &'e Node, right: &'e Node) -> Result<Value<'e>> {
@@ -437,11 +551,11 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             _ if sign != Arithmetic::Add => Err(Miss::Absent),
             (Value::Text(a), Value::Text(b)) => {
                 self.copies(a.len() + b.len())?;
-                Ok(Value::Text(Cow::Owned([&**a, &**b].concat())))
+                Ok(Value::Text(Held::Shared([&**a, &**b].concat().into())))
             }
             (Value::Bytes(a), Value::Bytes(b)) => {
                 self.copies(a.len() + b.len())?;
-                Ok(Value::Bytes(Cow::Owned([&**a, &**b].concat())))
+                Ok(Value::Bytes(Held::Shared([&**a, &**b].concat().into())))
             }
             _ => {
                 let (Some(mut a), Some(b)) = (self.elements(&left)?, self.elements(&right)?) else {
@@ -464,7 +578,7 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         let range = self.value(range)?;
         let elements = match self.elements(&range)? {
             Some(elements) => elements,
-            None => self.pairs(&range)?.ok_or(Miss::Absent)?.into_iter().map(|(key, _)| key).collect(),
+            None => self.keys(&range)?,
         };
         let (mut missed, mut count, mut kept) = (None, 0, Vec::new());
         for element in elements {
@@ -499,14 +613,20 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
 /// A constant without copying its text.
 fn borrowed<'e>(value: &'e Value<'static>) -> Value<'e> {
     match value {
-        Value::Text(text) => Value::Text(Cow::Borrowed(text)),
-        Value::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+        Value::Text(text) => Value::Text(Held::Borrowed(text)),
+        Value::Bytes(bytes) => Value::Bytes(Held::Borrowed(bytes)),
         other => other.clone(),
     }
 }
 
-fn same_scalar(a: &Value<'_>, b: &Value<'_>) -> bool {
-    matches!(a.order(b), Ok(Ordering::Equal))
+/// What it takes to get at a value, beside looking at it.
+#[inline]
+fn cost_of(document: Document<'_>, kind: Kind) -> usize {
+    match kind {
+        Kind::Digits(from, to) => (to - from) as usize / BYTES_COPIED_IN_A_STEP,
+        Kind::Text(from, to) if !document.is_text() => (to - from) as usize / BYTES_SEARCHED_IN_A_STEP,
+        _ => 0,
+    }
 }
 
 /// The place a number names, if it is a whole one.

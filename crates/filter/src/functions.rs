@@ -1,12 +1,10 @@
 //! The functions of CEL's standard set that say something of a message.
 
-use std::borrow::Cow;
-
 use crate::{
     compile::{Function, Node},
     eval::Eval,
     number::{self, Number},
-    value::{Miss, Result, Value},
+    value::{Held, Miss, Result, Value},
 };
 
 pub(crate) fn call<'e>(
@@ -20,21 +18,24 @@ pub(crate) fn call<'e>(
         Function::StartsWith | Function::EndsWith | Function::Contains => {
             let other = eval.value(arguments.get(1).ok_or(Miss::Absent)?)?;
             let (Value::Text(text), Value::Text(part)) = (value, other) else { return Err(Miss::Absent) };
-            eval.reads(text.len())?;
+            match function {
+                Function::Contains => eval.searches(text.len() + part.len())?,
+                _ => eval.reads(part.len())?,
+            }
             Ok(Value::Bool(match function {
                 Function::StartsWith => text.starts_with(&*part),
                 Function::EndsWith => text.ends_with(&*part),
                 _ => memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some(),
             }))
         }
-        Function::ToInt => to_int(&value).map(|value| Value::Number(Number::Int(value))),
-        Function::ToUint => to_uint(&value).map(|value| Value::Number(Number::Uint(value))),
-        Function::ToDouble => to_double(&value).map(|value| Value::Number(Number::Double(value))),
+        Function::ToInt => to_int(eval, &value).map(|value| Value::Number(Number::Int(value))),
+        Function::ToUint => to_uint(eval, &value).map(|value| Value::Number(Number::Uint(value))),
+        Function::ToDouble => to_double(eval, &value).map(|value| Value::Number(Number::Double(value))),
         Function::ToText => to_text(eval, value),
         Function::ToBytes => match value {
             Value::Bytes(_) => Ok(value),
-            Value::Text(Cow::Borrowed(text)) => Ok(Value::Bytes(Cow::Borrowed(text.as_bytes()))),
-            Value::Text(Cow::Owned(text)) => Ok(Value::Bytes(Cow::Owned(text.into_bytes()))),
+            Value::Text(Held::Borrowed(text)) => Ok(Value::Bytes(Held::Borrowed(text.as_bytes()))),
+            Value::Text(Held::Shared(text)) => Ok(Value::Bytes(Held::Shared(text.into()))),
             _ => Err(Miss::Absent),
         },
         Function::ToBool => match &value {
@@ -58,7 +59,7 @@ fn size<'e>(eval: &mut Eval<'e, '_>, value: &Value<'e>) -> Result<Number> {
             text.chars().count()
         }
         Value::Bytes(bytes) => bytes.len(),
-        other => eval.count(other).ok_or(Miss::Absent)?,
+        other => eval.count(other)?.ok_or(Miss::Absent)?,
     };
     i64::try_from(size).map(Number::Int).map_err(|_| Miss::Absent)
 }
@@ -70,31 +71,33 @@ const INT_EDGE: f64 = 9_223_372_036_854_775_808.0;
     clippy::cast_possible_truncation,
     reason = "the fraction is cut off, as CEL says; the range is checked"
 )]
-fn to_int(value: &Value<'_>) -> Result<i64> {
+fn to_int<'e>(eval: &mut Eval<'e, '_>, value: &Value<'e>) -> Result<i64> {
     match value {
         Value::Number(Number::Int(value)) => Ok(*value),
         Value::Number(Number::Uint(value)) => i64::try_from(*value).map_err(|_| Miss::Absent),
         Value::Number(Number::Double(value)) if *value > -INT_EDGE && *value < INT_EDGE => Ok(*value as i64),
-        Value::Text(text) => text.parse().map_err(|_| Miss::Absent),
+        Value::Text(text) => whole_text(eval, text)?.parse().map_err(|_| Miss::Absent),
         _ => Err(Miss::Absent),
     }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
-fn to_uint(value: &Value<'_>) -> Result<u64> {
+fn to_uint<'e>(eval: &mut Eval<'e, '_>, value: &Value<'e>) -> Result<u64> {
     match value {
         Value::Number(Number::Int(value)) => u64::try_from(*value).map_err(|_| Miss::Absent),
         Value::Number(Number::Uint(value)) => Ok(*value),
         Value::Number(Number::Double(value)) if *value > -1.0 && *value < 2.0 * INT_EDGE => Ok(*value as u64),
-        Value::Text(text) => text.parse().map_err(|_| Miss::Absent),
+        Value::Text(text) => whole_text(eval, text)?.parse().map_err(|_| Miss::Absent),
         _ => Err(Miss::Absent),
     }
 }
 
-fn to_double(value: &Value<'_>) -> Result<f64> {
+fn to_double<'e>(eval: &mut Eval<'e, '_>, value: &Value<'e>) -> Result<f64> {
     match value {
         Value::Number(number) => Ok(number.to_double()),
-        Value::Text(text) => number::parse(text.as_bytes()).map(Number::to_double).ok_or(Miss::Absent),
+        Value::Text(text) => {
+            number::parse(whole_text(eval, text)?.as_bytes()).map(Number::to_double).ok_or(Miss::Absent)
+        }
         _ => Err(Miss::Absent),
     }
 }
@@ -108,9 +111,16 @@ fn to_text<'e>(eval: &mut Eval<'e, '_>, value: Value<'e>) -> Result<Value<'e>> {
         Value::Number(Number::Double(value)) => value.to_string(),
         Value::Bytes(bytes) => {
             eval.copies(bytes.len())?;
-            String::from_utf8(bytes.into_owned()).map_err(|_| Miss::Absent)?
+            std::str::from_utf8(&bytes).map_err(|_| Miss::Absent)?.to_owned()
         }
         _ => return Err(Miss::Absent),
     };
-    Ok(Value::Text(Cow::Owned(text)))
+    eval.copies(text.len())?;
+    Ok(Value::Text(Held::Shared(text.into())))
+}
+
+/// A text that is read digit by digit.
+fn whole_text<'t, 'e>(eval: &mut Eval<'e, '_>, text: &'t str) -> Result<&'t str> {
+    eval.copies(text.len())?;
+    Ok(text)
 }

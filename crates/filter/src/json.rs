@@ -5,11 +5,11 @@ use crate::{
     tape::{Kind, NotThis, Writer, place},
 };
 
-/// Reads a payload that is one JSON value and nothing else. The payload is UTF-8: the caller has looked.
-pub(crate) fn read(payload: &[u8], writer: &mut Writer<'_>) -> Result<(), NotThis> {
-    let mut reader = Reader { bytes: payload, at: 0 };
-    reader.skip_blank();
-    reader.value(writer)?;
+/// Reads a payload that is one JSON value and nothing else.
+pub(crate) fn read(payload: &str, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    let mut reader = Reader { bytes: payload.as_bytes(), at: 0 };
+    let first = reader.token()?;
+    reader.value(first, writer)?;
     reader.skip_blank();
     if reader.at == payload.len() { Ok(()) } else { Err(NotThis) }
 }
@@ -36,11 +36,19 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        match self.peek().ok_or(NotThis)? {
+    /// The next byte that is no blank.
+    #[inline]
+    fn token(&mut self) -> Result<u8, NotThis> {
+        self.skip_blank();
+        self.peek().ok_or(NotThis)
+    }
+
+    /// A value that begins with `first`.
+    fn value(&mut self, first: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+        match first {
+            b'"' => self.string(writer),
             b'{' => self.object(writer),
             b'[' => self.array(writer),
-            b'"' => self.string(writer),
             b't' => self.word(b"true", Kind::Bool(true), writer),
             b'f' => self.word(b"false", Kind::Bool(false), writer),
             b'n' => self.word(b"null", Kind::Null, writer),
@@ -65,28 +73,26 @@ impl Reader<'_> {
         let map = writer.open()?;
         let mut pairs = 0;
         self.at += 1;
-        self.skip_blank();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-        } else {
-            loop {
-                self.skip_blank();
-                if self.peek() != Some(b'"') {
-                    return Err(NotThis);
-                }
-                self.string(writer)?;
-                self.skip_blank();
-                if self.peek() != Some(b':') {
-                    return Err(NotThis);
-                }
-                self.at += 1;
-                self.skip_blank();
-                self.value(writer)?;
-                pairs += 1;
-                if !self.goes_on(b'}')? {
-                    break;
-                }
+        let mut next = self.token()?;
+        while next != b'}' || pairs > 0 {
+            if next != b'"' {
+                return Err(NotThis);
             }
+            self.string(writer)?;
+            if self.token()? != b':' {
+                return Err(NotThis);
+            }
+            self.at += 1;
+            let first = self.token()?;
+            self.value(first, writer)?;
+            pairs += 1;
+            if !self.goes_on(b'}')? {
+                break;
+            }
+            next = self.token()?;
+        }
+        if pairs == 0 {
+            self.at += 1;
         }
         writer.close(map, Kind::Map(pairs));
         Ok(())
@@ -96,28 +102,26 @@ impl Reader<'_> {
         let list = writer.open()?;
         let mut elements = 0;
         self.at += 1;
-        self.skip_blank();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-        } else {
-            loop {
-                self.skip_blank();
-                self.value(writer)?;
-                elements += 1;
-                if !self.goes_on(b']')? {
-                    break;
-                }
+        let mut next = self.token()?;
+        while next != b']' || elements > 0 {
+            self.value(next, writer)?;
+            elements += 1;
+            if !self.goes_on(b']')? {
+                break;
             }
+            next = self.token()?;
+        }
+        if elements == 0 {
+            self.at += 1;
         }
         writer.close(list, Kind::List(elements));
         Ok(())
     }
 
-    /// Behind an element: a comma, or the end.
+    /// Behind an element: a comma, or the end. It is behind that then.
     #[inline]
     fn goes_on(&mut self, close: u8) -> Result<bool, NotThis> {
-        self.skip_blank();
-        let byte = self.peek().ok_or(NotThis)?;
+        let byte = self.token()?;
         self.at += 1;
         match byte {
             b',' => Ok(true),
@@ -152,7 +156,8 @@ impl Reader<'_> {
             self.at += plain_len(&self.bytes[self.at..]);
         }
         self.at += 1;
-        writer.value(Kind::Escaped(place(from), place(self.at - 1)))
+        let bytes = &self.bytes[from..self.at - 1];
+        writer.unescaped(|text| unescape(bytes, text).ok_or(NotThis))
     }
 }
 
@@ -201,9 +206,8 @@ fn four_digits(escape: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// The text of a string with escapes, between its quotes.
-pub(crate) fn unescape(mut bytes: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(bytes.len());
+/// Appends the text of a string with escapes, which stands between its quotes.
+fn unescape(mut bytes: &[u8], text: &mut String) -> Option<()> {
     while let Some(at) = memchr::memchr(b'\\', bytes) {
         text.push_str(std::str::from_utf8(&bytes[..at]).ok()?);
         let escape = &bytes[at..];
@@ -224,5 +228,5 @@ pub(crate) fn unescape(mut bytes: &[u8]) -> Option<String> {
         bytes = &escape[len..];
     }
     text.push_str(std::str::from_utf8(bytes).ok()?);
-    Some(text)
+    Some(())
 }

@@ -3,9 +3,9 @@
 use std::cell::{Cell, OnceCell};
 
 use crate::{
-    PAYLOAD_BYTES_MAX, cbor, json, msgpack,
+    MESSAGE_STEPS_MAX, PAYLOAD_BYTES_MAX, Reading, STEPS_LATE_MAX, STEPS_MAX, cbor, json, msgpack,
     number::{self, Number},
-    tape::{Document, Entry, Kind, Writer},
+    tape::{Document, Kind, Tape, Writer, place},
 };
 
 /// The properties of a message, asked for by name and only when an expression names them.
@@ -14,6 +14,9 @@ pub trait Properties {
     fn content_type(&self) -> Option<&str>;
     /// The first User Property of this name (5.0 3.3.2.3.7).
     fn user(&self, name: &str) -> Option<&str>;
+    /// About how many bytes a search for one of them goes through: each use of `property` and `content_type` is charged
+    /// for them.
+    fn bytes(&self) -> usize;
 }
 
 /// No properties: what every message of a 3.1.1 client has.
@@ -27,6 +30,10 @@ impl Properties for NoProperties {
 
     fn user(&self, _name: &str) -> Option<&str> {
         None
+    }
+
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -90,48 +97,56 @@ pub(crate) enum Root<'a> {
     Number(Number),
     Text(&'a str),
     Bytes(&'a [u8]),
-    /// The first value of the tape.
-    Tape,
+    /// The first value of the tape; with the payload, if it is JSON, else with an empty text.
+    Tape(&'a str),
 }
 
 /// Memory that one message after another uses.
 #[derive(Debug, Default)]
-pub struct Scratch(Vec<Entry>);
+pub struct Scratch(Option<Box<Tape>>);
 
 impl Scratch {
     /// Looks at a message. Nothing is done before an expression asks for it.
     #[must_use]
     pub fn look<'a>(&mut self, message: Message<'a>) -> Seen<'a> {
-        Seen { message, understood: OnceCell::new(), spare: Cell::new(std::mem::take(&mut self.0)) }
+        let spare = Cell::new(self.0.take());
+        Seen { message, understood: OnceCell::new(), spare, spent: Cell::new(0), reading: Cell::new(None) }
     }
 
     /// Takes the memory back.
     pub fn take_back(&mut self, seen: Seen<'_>) {
-        let mut entries = match seen.understood.into_inner() {
-            Some(understood) => understood.entries,
+        let tape = match seen.understood.into_inner() {
+            Some(understood) => Some(understood.tape),
             None => seen.spare.into_inner(),
         };
-        entries.clear();
-        if entries.capacity() <= KEPT_ENTRIES_MAX {
-            self.0 = entries;
-        }
+        self.0 = tape.filter(|tape| {
+            tape.entries.capacity() <= KEPT_ENTRIES_MAX && tape.unescaped.capacity() <= KEPT_BYTES_MAX
+        });
     }
 }
 
+/// Bytes of a payload that are read in what counts as one step of the message's.
+const PAYLOAD_BYTES_IN_A_STEP: usize = 64;
 /// Memory kept from message to message, in values.
 const KEPT_ENTRIES_MAX: usize = 4096;
+/// The same of strings that had escapes, in bytes.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// A message that is looked at: its payload is read once, by the first expression that asks for it.
 pub struct Seen<'a> {
     pub(crate) message: Message<'a>,
     understood: OnceCell<Understood<'a>>,
-    spare: Cell<Vec<Entry>>,
+    spare: Cell<Option<Box<Tape>>>,
+    /// Steps that expressions have taken over this message.
+    spent: Cell<u32>,
+    /// What `changed` compares of the whole payload, once somebody asked for it.
+    pub(crate) reading: Cell<Option<Reading>>,
 }
 
 struct Understood<'a> {
     kind: PayloadType,
     root: Root<'a>,
-    entries: Vec<Entry>,
+    tape: Box<Tape>,
 }
 
 impl<'a> Seen<'a> {
@@ -145,14 +160,31 @@ impl<'a> Seen<'a> {
     }
 
     pub(crate) fn document(&self) -> Document<'_> {
-        Document { payload: self.message.payload, entries: &self.understood().entries }
+        let Understood { root, tape, .. } = self.understood();
+        let text = if let Root::Tape(text) = root { text } else { "" };
+        let Tape { entries, unescaped } = &**tape;
+        Document { payload: self.message.payload, text, entries, unescaped }
+    }
+
+    /// Steps that expressions have taken over this message so far; see [`MESSAGE_STEPS_MAX`].
+    pub fn spent(&self) -> u32 {
+        self.spent.get()
+    }
+
+    /// How many steps the next evaluation may take.
+    pub(crate) fn allowance(&self) -> u32 {
+        if self.spent.get() < MESSAGE_STEPS_MAX { STEPS_MAX } else { STEPS_LATE_MAX }
+    }
+
+    pub(crate) fn spend(&self, steps: u32) {
+        self.spent.set(self.spent.get().saturating_add(steps));
     }
 
     /// The number of a payload that is one, whatever its format.
     pub(crate) fn number(&self) -> Option<Number> {
         match self.root() {
             Root::Number(number) => Some(number),
-            Root::Tape => match self.document().kind(0) {
+            Root::Tape(_) => match self.document().kind(0) {
                 Kind::Digits(from, to) => self.document().digits(from, to),
                 Kind::Int(value) => Some(Number::Int(value)),
                 Kind::Uint(value) => Some(Number::Uint(value)),
@@ -164,7 +196,11 @@ impl<'a> Seen<'a> {
     }
 
     fn understood(&self) -> &Understood<'a> {
-        self.understood.get_or_init(|| understand(&self.message, self.spare.take()))
+        self.understood.get_or_init(|| {
+            let steps = self.message.payload.len().min(PAYLOAD_BYTES_MAX) / PAYLOAD_BYTES_IN_A_STEP;
+            self.spend(place(steps));
+            understand(&self.message, self.spare.take().unwrap_or_default())
+        })
     }
 }
 
@@ -198,54 +234,52 @@ fn promise(content_type: &str) -> Promise {
 }
 
 /// The order: what the Content Type says, if it is true; a plain number; JSON; text; CBOR; MessagePack; bytes.
-fn understand<'a>(message: &Message<'a>, mut entries: Vec<Entry>) -> Understood<'a> {
+fn understand<'a>(message: &Message<'a>, mut tape: Box<Tape>) -> Understood<'a> {
     let payload = message.payload;
     let promise = message.properties.content_type().map_or(Promise::Nothing, promise);
     let (kind, root) = if promise == Promise::Binary || payload.len() > PAYLOAD_BYTES_MAX {
         (PayloadType::Binary, Root::Bytes(payload))
     } else {
-        promised(promise, payload, &mut entries).unwrap_or_else(|| sniffed(payload, &mut entries))
+        promised(promise, payload, &mut tape).unwrap_or_else(|| sniffed(payload, &mut tape))
     };
-    Understood { kind, root, entries }
+    Understood { kind, root, tape }
 }
 
-fn promised<'a>(
-    promise: Promise,
-    payload: &'a [u8],
-    entries: &mut Vec<Entry>,
-) -> Option<(PayloadType, Root<'a>)> {
-    let writer = &mut Writer::new(entries);
+fn promised<'a>(promise: Promise, payload: &'a [u8], tape: &mut Tape) -> Option<(PayloadType, Root<'a>)> {
+    let writer = &mut Writer::new(tape);
     match promise {
         Promise::Json => {
-            std::str::from_utf8(payload).ok()?;
-            json::read(payload, writer).ok().map(|()| (PayloadType::Json, Root::Tape))
+            let text = std::str::from_utf8(payload).ok()?;
+            json::read(text, writer).ok().map(|()| (PayloadType::Json, Root::Tape(text)))
         }
-        Promise::Cbor => cbor::read(payload, false, writer).ok().map(|()| (PayloadType::Cbor, Root::Tape)),
+        Promise::Cbor => {
+            cbor::read(payload, false, writer).ok().map(|()| (PayloadType::Cbor, Root::Tape("")))
+        }
         Promise::MsgPack => {
-            msgpack::read(payload, false, writer).ok().map(|()| (PayloadType::MsgPack, Root::Tape))
+            msgpack::read(payload, false, writer).ok().map(|()| (PayloadType::MsgPack, Root::Tape("")))
         }
         Promise::Text => std::str::from_utf8(payload).ok().map(|text| (PayloadType::Text, Root::Text(text))),
         Promise::Nothing | Promise::Binary => None,
     }
 }
 
-fn sniffed<'a>(payload: &'a [u8], entries: &mut Vec<Entry>) -> (PayloadType, Root<'a>) {
+fn sniffed<'a>(payload: &'a [u8], tape: &mut Tape) -> (PayloadType, Root<'a>) {
     if let Some(number) = plain_number(payload) {
         return (PayloadType::Number, Root::Number(number));
     }
     if let Ok(text) = std::str::from_utf8(payload) {
         let first = payload.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
         let like_json = matches!(first, Some(b'{' | b'[' | b'"' | b't' | b'f' | b'n'));
-        if like_json && json::read(payload, &mut Writer::new(entries)).is_ok() {
-            return (PayloadType::Json, Root::Tape);
+        if like_json && json::read(text, &mut Writer::new(tape)).is_ok() {
+            return (PayloadType::Json, Root::Tape(text));
         }
         return (PayloadType::Text, Root::Text(text));
     }
-    if cbor::read(payload, true, &mut Writer::new(entries)).is_ok() {
-        return (PayloadType::Cbor, Root::Tape);
+    if cbor::read(payload, true, &mut Writer::new(tape)).is_ok() {
+        return (PayloadType::Cbor, Root::Tape(""));
     }
-    if msgpack::read(payload, true, &mut Writer::new(entries)).is_ok() {
-        return (PayloadType::MsgPack, Root::Tape);
+    if msgpack::read(payload, true, &mut Writer::new(tape)).is_ok() {
+        return (PayloadType::MsgPack, Root::Tape(""));
     }
     (PayloadType::Binary, Root::Bytes(payload))
 }

@@ -40,7 +40,7 @@ impl Rule {
         let expression = percent_decode(parts.next().unwrap_or_default())?;
         let mut rule = Self::default();
         if !expression.trim().is_empty() {
-            rule.when(&expression)?;
+            rule.when(&expression).map_err(cut_short)?;
         }
         for part in parts {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -130,6 +130,14 @@ fn changed(value: &str) -> Result<Option<Changed>, FilterError> {
         "false" | "0" => None,
         named => Some(Changed::Named(Expression::value(named).map_err(|error| within("changed", &error))?)),
     })
+}
+
+/// In a prefix an expression ends at the first `/`: where something is left open, one was most likely meant to be in it.
+fn cut_short(mut error: FilterError) -> FilterError {
+    if error.why.contains("no closing quote") || error.why.ends_with("` is expected here, not the end") {
+        error.why.push_str("; a / in an expression is written %2F in a topic filter");
+    }
+    error
 }
 
 fn within(option: &str, error: &FilterError) -> FilterError {

@@ -1,7 +1,7 @@
 //! A payload's values in the order they stand in it: where each begins and ends, and what follows it.
 //!
 //! Read once for a message, whatever its format, and then looked into by every expression. Strings and the numbers of
-//! JSON stay where they are in the payload until somebody asks for them.
+//! JSON stay where they are in the payload; what JSON strings with escapes say is written down beside the tape, once.
 //!
 //! ```text
 //! {"a": [1, "x"]}      0 Map(1) next 5
@@ -11,9 +11,7 @@
 //!                      4     Text "x"
 //! ```
 
-use std::borrow::Cow;
-
-use crate::{PAYLOAD_DEPTH_MAX, PAYLOAD_VALUES_MAX, json, number};
+use crate::{PAYLOAD_DEPTH_MAX, PAYLOAD_VALUES_MAX, number};
 
 /// What a value is, with what is needed to get at it.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -27,7 +25,7 @@ pub(crate) enum Kind {
     Digits(u32, u32),
     /// A string without its quotes: from, to.
     Text(u32, u32),
-    /// A JSON string that has escapes: from, to.
+    /// A JSON string that had escapes: from, to in what was unescaped.
     Escaped(u32, u32),
     Bytes(u32, u32),
     /// Elements.
@@ -50,26 +48,46 @@ pub(crate) struct Entry {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotThis;
 
+/// The values of a payload.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    pub(crate) entries: Vec<Entry>,
+    /// The texts of the strings that had escapes, one behind the other.
+    pub(crate) unescaped: String,
+}
+
 /// Writes a tape.
 pub(crate) struct Writer<'t> {
-    entries: &'t mut Vec<Entry>,
+    tape: &'t mut Tape,
     depth: usize,
 }
 
 impl<'t> Writer<'t> {
-    pub(crate) fn new(entries: &'t mut Vec<Entry>) -> Self {
-        entries.clear();
-        Self { entries, depth: 0 }
+    pub(crate) fn new(tape: &'t mut Tape) -> Self {
+        tape.entries.clear();
+        tape.unescaped.clear();
+        Self { tape, depth: 0 }
     }
 
     #[inline]
     pub(crate) fn value(&mut self, kind: Kind) -> Result<(), NotThis> {
-        if self.entries.len() >= PAYLOAD_VALUES_MAX {
+        let entries = &mut self.tape.entries;
+        if entries.len() >= PAYLOAD_VALUES_MAX {
             return Err(NotThis);
         }
-        let next = place(self.entries.len() + 1);
-        self.entries.push(Entry { kind, next });
+        let next = place(entries.len() + 1);
+        entries.push(Entry { kind, next });
         Ok(())
+    }
+
+    /// A string that `write` appends without its escapes.
+    pub(crate) fn unescaped(
+        &mut self,
+        write: impl FnOnce(&mut String) -> Result<(), NotThis>,
+    ) -> Result<(), NotThis> {
+        let from = self.tape.unescaped.len();
+        write(&mut self.tape.unescaped)?;
+        self.value(Kind::Escaped(place(from), place(self.tape.unescaped.len())))
     }
 
     /// Begins a list or map, whose size is told at its end.
@@ -79,12 +97,13 @@ impl<'t> Writer<'t> {
             return Err(NotThis);
         }
         self.value(Kind::Null)?;
-        Ok(self.entries.len() - 1)
+        Ok(self.tape.entries.len() - 1)
     }
 
     pub(crate) fn close(&mut self, at: usize, kind: Kind) {
         self.depth -= 1;
-        self.entries[at] = Entry { kind, next: place(self.entries.len()) };
+        let next = place(self.tape.entries.len());
+        self.tape.entries[at] = Entry { kind, next };
     }
 }
 
@@ -98,7 +117,10 @@ pub(crate) fn place(at: usize) -> u32 {
 #[derive(Copy, Clone)]
 pub(crate) struct Document<'a> {
     pub(crate) payload: &'a [u8],
+    /// The payload as a text, if it is JSON: any place between two characters may be trusted then.
+    pub(crate) text: &'a str,
     pub(crate) entries: &'a [Entry],
+    pub(crate) unescaped: &'a str,
 }
 
 impl<'a> Document<'a> {
@@ -110,7 +132,7 @@ impl<'a> Document<'a> {
         self.entries.get(at as usize).map_or(u32::MAX, |entry| entry.next)
     }
 
-    fn range(&self, from: u32, to: u32) -> &'a [u8] {
+    pub(crate) fn range(&self, from: u32, to: u32) -> &'a [u8] {
         self.payload.get(from as usize..to as usize).unwrap_or_default()
     }
 
@@ -127,26 +149,28 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The value of a map under a text key; the last one, if it is there several times.
-    pub(crate) fn field(self, map: u32, name: &str) -> Option<u32> {
+    /// The value of a map under a text key; the last one, if it is there several times. `compared` grows by the bytes
+    /// of the keys that nearly were it.
+    pub(crate) fn field(self, map: u32, name: &str, compared: &mut usize) -> Option<u32> {
         let end = self.next(map);
         let (mut key, mut found) = (map + 1, None);
         let last = name.as_bytes().last();
         while key < end {
             let Some(entry) = self.entries.get(key as usize) else { break };
             let value = entry.next;
-            let same = match entry.kind {
-                // Names of one payload often begin alike: the last byte tells most of them apart.
-                Kind::Text(from, to) => {
-                    (to - from) as usize == name.len()
-                        && self.payload.get(to.wrapping_sub(1) as usize).filter(|_| to > from) == last
-                        && self.range(from, to) == name.as_bytes()
-                }
-                Kind::Escaped(..) => self.text(key).is_some_and(|text| text == name),
-                _ => false,
+            let (bytes, from, to) = match entry.kind {
+                Kind::Text(from, to) => (self.payload, from, to),
+                Kind::Escaped(from, to) => (self.unescaped.as_bytes(), from, to),
+                _ => (self.payload, 1, 0),
             };
-            if same {
-                found = Some(value);
+            // Names of one payload often begin alike: the last byte tells most of them apart.
+            if to.wrapping_sub(from) as usize == name.len()
+                && bytes.get(to.wrapping_sub(1) as usize).filter(|_| to > from) == last
+            {
+                *compared += name.len();
+                if bytes.get(from as usize..to as usize) == Some(name.as_bytes()) {
+                    found = Some(value);
+                }
             }
             key = self.next(value);
         }
@@ -154,13 +178,19 @@ impl<'a> Document<'a> {
     }
 
     /// The text of a string.
-    pub(crate) fn text(self, at: u32) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(self, at: u32) -> Option<&'a str> {
         match self.kind(at) {
+            Kind::Text(from, to) if self.is_text() => self.text.get(from as usize..to as usize),
             // Checked when the tape was written; checked again, as nothing here is worth trusting a place blindly.
-            Kind::Text(from, to) => std::str::from_utf8(self.range(from, to)).ok().map(Cow::Borrowed),
-            Kind::Escaped(from, to) => json::unescape(self.range(from, to)).map(Cow::Owned),
+            Kind::Text(from, to) => std::str::from_utf8(self.range(from, to)).ok(),
+            Kind::Escaped(from, to) => self.unescaped.get(from as usize..to as usize),
             _ => None,
         }
+    }
+
+    /// Whether a string of it is got at without looking at the string.
+    pub(crate) const fn is_text(self) -> bool {
+        !self.text.is_empty()
     }
 
     pub(crate) fn bytes(self, at: u32) -> Option<&'a [u8]> {

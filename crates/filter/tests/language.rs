@@ -1,6 +1,6 @@
 //! What expressions say of messages, in tables.
 
-use cork_filter::{Expression, Message, Outcome, PayloadType, Properties, Scratch};
+use cork_filter::{Expression, Message, Outcome, PayloadType, Properties, Rule, Scratch};
 
 use Outcome::{Fails, NotUnderstood, Passes};
 
@@ -14,6 +14,10 @@ impl Properties for Given {
 
     fn user(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * 16
     }
 }
 
@@ -98,9 +102,9 @@ fn expressions_over_a_json_payload() {
         ("payload.room && false", Fails),
         // Numbers.
         ("payload.temperature + 1 == 27.5", Passes),
-        ("payload.humidity / 3 == 13 && payload.humidity % 7 == 5", Passes),
+        ("int(payload.humidity) / 3 == 13 && payload.humidity % 7 == 5", Passes),
         ("payload.humidity * 2 - 80 == 0", Passes),
-        ("payload.humidity / 0 == 1", NotUnderstood),
+        ("int(payload.humidity) / 0 == 1", NotUnderstood),
         ("9223372036854775807 + payload.humidity > 0", NotUnderstood),
         ("-payload.humidity == -40 && -9223372036854775808 < 0", Passes),
         ("payload.humidity == 40.0 && payload.humidity < 40.5", Passes),
@@ -266,6 +270,47 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
+fn a_call_that_is_nearly_right_is_told_what_is_missing() {
+    let cases = [
+        (
+            "payload.map(x, p, t)",
+            "map() takes 2 argument(s), not 3: a name for the element and what is asked of it",
+        ),
+        ("all(payload, x)", "all() stands behind a list, as in payload.list.all(x, x > 1)"),
+        ("payload.matches()", "matches() takes 1 argument(s), not 0"),
+        ("payload.matches('a', 'b')", "matches() takes 1 argument(s), not 2"),
+        (
+            "startsWith(payload, 'a')",
+            "startsWith() stands behind a text, as in payload.name.startsWith(\"a\")",
+        ),
+        ("payload.int() > 1", "int() stands before its value, as in int(payload.x)"),
+    ];
+    for (expression, expected) in cases {
+        let error = Expression::condition(expression).unwrap_err();
+        assert_eq!(error.reason(), expected, "{expression}");
+    }
+}
+
+#[test]
+fn an_expression_that_a_slash_cut_off_is_told_so() {
+    let cases = [
+        ("topic == \"a", true),
+        ("(payload.a ", true),
+        ("payload[1", true),
+        ("payload.t >", false),
+        ("topic =", false),
+    ];
+    for (text, hint) in cases {
+        let error = Rule::from_prefix(text).unwrap_err().to_string();
+        assert_eq!(
+            error.ends_with("; a / in an expression is written %2F in a topic filter"),
+            hint,
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn bombs_are_refused() {
     let deep =
         |open: &str, close: &str, count: usize| format!("{}true{}", open.repeat(count), close.repeat(count));
@@ -314,4 +359,65 @@ fn an_evaluation_has_an_end() {
     assert_eq!(test("type == 'text'", long.as_bytes()), Passes);
     let huge = vec![b'1'; (1 << 20) + 1];
     assert_eq!(test("type == 'binary' && size > 1000000", &huge), Passes);
+}
+
+#[test]
+fn what_has_no_value_spoils_only_what_uses_it() {
+    let cases: [(&str, &str, Outcome); 22] = [
+        ("payload.exists(v, v > 3)", "[1e400, 5]", Passes),
+        ("payload.exists(v, v > 3)", "[1e400, 1]", NotUnderstood),
+        ("payload.all(v, v > 3)", "[1e400, 1]", Fails),
+        ("payload.exists(v, v == 1)", "[1, 1e400]", Passes),
+        ("5 in payload", "[1e400, 5]", Passes),
+        ("5 in payload", "[5, 1e400]", Passes),
+        ("7 in payload", "[1e400, 5]", NotUnderstood),
+        ("payload[1] == 5", "[1e400, 5]", Passes),
+        ("payload[0] == 5", "[1e400, 5]", NotUnderstood),
+        ("size(payload) == 2", "[1e400, 5]", Passes),
+        ("payload.exists(k, k == 'm')", r#"{"x": 1e400, "m": 1}"#, Passes),
+        ("payload.m != 'a'", r#"{"x": 1e400, "m": "b"}"#, Passes),
+        ("payload.m != 'a'", r#"{"m": [1e400]}"#, Passes),
+        ("payload.m != [1]", r#"{"m": [1e400, 2]}"#, Passes),
+        ("payload.m == [1, 3]", r#"{"m": [1e400, 2]}"#, Fails),
+        ("payload.m == [1, 2]", r#"{"m": [1e400, 2]}"#, NotUnderstood),
+        ("payload.m == {'a': 1, 'b': 2}", r#"{"m": {"a": 1e400, "b": 3}}"#, Fails),
+        ("payload.m == {'a': 1}", r#"{"m": {"a": 1e400}}"#, NotUnderstood),
+        ("has(payload.m)", r#"{"m": 1e400}"#, Passes),
+        ("payload.filter(v, true).size() == 2", "[1e400, 5]", Passes),
+        ("payload.filter(v, true)[0] == 5", "[1e400, 5]", NotUnderstood),
+        ("payload.filter(v, true)[1] == 5", "[1e400, 5]", Passes),
+    ];
+    for (expression, payload, expected) in cases {
+        assert_eq!(test(expression, payload.as_bytes()), expected, "{expression}: {payload}");
+    }
+}
+
+#[test]
+fn a_number_of_the_payload_is_divided_the_same_whole_or_not() {
+    let cases: [(&str, &str, Outcome); 20] = [
+        ("(payload - 32) * 5 / 9 > 37", "100", Passes),
+        ("(payload - 32) * 5 / 9 > 37", "100.0", Passes),
+        ("payload / 10 > 3", "35", Passes),
+        ("number / 10 == 3.5", "35", Passes),
+        ("payload / 7 == 5", "35", Passes),
+        ("payload.t / 2 == 0.5", r#"{"t": 1}"#, Passes),
+        ("payload[0] / payload[1] == 0.5", "[1, 2]", Passes),
+        ("100 / payload == 12.5", "8", Passes),
+        ("payload.all(x, x / 2 == 0.5)", "[1, 1.0]", Passes),
+        ("payload.map(x, x + 1)[0] / 4 == 0.5", "[1]", Passes),
+        ("-payload / 2 == -0.5", "1", Passes),
+        ("9007199254740993 / payload == 9007199254740993", "1", Passes),
+        ("18446744073709551614u / payload == 9223372036854775807.0", "2", Passes),
+        // What the expression itself says is CEL's: whole.
+        ("int(payload) / 10 == 3", "35", Passes),
+        ("int(payload / 10) == 3", "35", Passes),
+        ("size / 2 == 1", "123", Passes),
+        ("7 / 2 == 3 && [7].all(x, x / 2 == 3)", "1", Passes),
+        ("5 / 9 * payload == 0", "100", Passes),
+        ("payload % 2 == 1", "35", Passes),
+        ("payload / 0 > 5", "35", Passes),
+    ];
+    for (expression, payload, expected) in cases {
+        assert_eq!(test(expression, payload.as_bytes()), expected, "{expression}: {payload}");
+    }
 }

@@ -15,6 +15,10 @@ impl Properties for Unit {
     fn user(&self, name: &str) -> Option<&str> {
         (name == "unit").then_some("C")
     }
+
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 fn message(payload: &str) -> Message<'_> {

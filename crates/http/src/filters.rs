@@ -242,6 +242,10 @@ impl Properties for PropertiesView {
     fn user(&self, name: &str) -> Option<&str> {
         self.user.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
+
+    fn bytes(&self) -> usize {
+        self.user.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
 }
 
 /// What one subscription with the filter passed on, by topic.

@@ -13,6 +13,7 @@ use axum::Router;
 use cork_broker::{
     Address, Config, Operator,
     config::{ConfigError, ConfigErrors, Listener, Origin, Scheme, Tls},
+    listen_on,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
@@ -183,7 +184,7 @@ impl Server {
         let mut planned = PlannedListeners::default();
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in config.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
-            let addresses = listener.url.resolve().map_err(|error| of_listener(listener, &error))?;
+            let addresses = config.addresses(listener).map_err(|error| of_listener(listener, &error))?;
             for wanted in addresses {
                 let there = open.iter().find(|open| open.wanted == wanted);
                 if there.is_some_and(|open| open.tls == listener.tls) {
@@ -260,12 +261,10 @@ impl Drop for Server {
 /// Opens a socket. An address that one of our own has stands in nobody's way: that one is about to be closed, as where
 /// `0.0.0.0` takes over from `127.0.0.1`.
 fn bind(address: SocketAddr, open: &[Open]) -> io::Result<TcpListener> {
-    let socket = TcpListener::bind(address).or_else(|error| match error.kind() {
+    listen_on(address).or_else(|error| match error.kind() {
         io::ErrorKind::AddrInUse => beside(address, open).map_err(|_| error),
         _ => Err(error),
-    })?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    })
 }
 
 /// Opens a socket beside our own ones. Another program's still stands in the way.
@@ -276,9 +275,13 @@ fn beside(address: SocketAddr, open: &[Open]) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?; // as `listen_on` has it
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_reuse_port(false)?;
+        socket.set_nonblocking(true)?;
         Ok(socket.into())
     });
     share(false)?;

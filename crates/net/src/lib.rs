@@ -51,7 +51,8 @@ pub use proxy::{ProxyError, ProxyHeader};
 pub use rustls::ServerConfig;
 pub use stream::{ReadOutcome, Stream};
 pub use tls::{
-    ClientFiles, Identity, Lenient, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles, TlsSettings, TlsView,
+    Authorities, ClientFiles, Identity, ServerJudge, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles,
+    TlsSettings, TlsView,
 };
 pub use websocket::{
     HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,

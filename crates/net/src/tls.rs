@@ -7,14 +7,16 @@
 
 mod acceptor;
 mod certificate;
+mod clients;
+mod crl;
 mod error;
 mod files;
-mod lenient;
+mod servers;
 mod view;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use error::TlsError;
-pub use lenient::Lenient;
+pub use servers::{Authorities, ServerJudge};
 pub use view::TlsView;
 
 use crate::link::{Filled, Socket, retry};

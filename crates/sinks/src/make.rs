@@ -66,6 +66,11 @@ pub(crate) fn target(sink: &SinkConfig) -> Result<Box<dyn Sink>, ConfigError> {
         }
         #[cfg(feature = "mongodb")]
         Target::Mongodb { url, database, collection } => {
+            if let Some(path) = &sink.ca {
+                // The driver reads the file itself.
+                let judged = cork_client::Tls::new().ca_file(path).and_then(|tls| tls.all_issue());
+                judged.map_err(|error| sink.error("ca", &error.to_string()))?;
+            }
             let (user, password, ca) = (sink.username.clone(), secrets.password, sink.ca.clone());
             let login = cork_sink_mongodb::Login { user, password, ca };
             let target = cork_sink_mongodb::Mongodb::new(url, login, database, collection, &sink.columns);

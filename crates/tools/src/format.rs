@@ -90,7 +90,12 @@ impl Field {
             'P' => user_properties(message, out),
             'p' => self.payload(message.payload, out),
             'q' => out.push(b'0' + message.qos.bits()),
-            'R' => self.text(properties.response_topic().unwrap_or_default(), out),
+            // Of what may be missing only this one leaves no room.
+            'R' => {
+                if let Some(topic) = properties.response_topic() {
+                    self.text(topic, out);
+                }
+            }
             'r' => out.push(b'0' + u8::from(message.retain)),
             'S' => self.number(properties.subscription_identifier().map(Into::into), out),
             't' => self.text(message.topic, out),

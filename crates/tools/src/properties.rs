@@ -58,7 +58,7 @@ impl CommandProperties {
             return Err("a Property is COMMAND NAME VALUE, as in `-D publish content-type text/plain`".into());
         };
         let (place, buffer) = self.place(command)?;
-        let (id, property) = if name == USER_PROPERTY {
+        let (id, property) = if name.eq_ignore_ascii_case(USER_PROPERTY) {
             let [key, value] = values else {
                 return Err(format!(
                     "`{name}` has a name and a value, as in `-D {command} {name} room kitchen`"
@@ -66,7 +66,7 @@ impl CommandProperties {
             };
             (PropertyId::UserProperty, Property::UserProperty(key, value))
         } else {
-            let Some((_, id)) = NAMES.iter().find(|(known, _)| known == name) else {
+            let Some((_, id)) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
                 let known: Vec<_> = NAMES.iter().map(|(known, _)| *known).chain([USER_PROPERTY]).collect();
                 return Err(format!("there is no Property `{name}`; there are {}", known.join(", ")));
             };
@@ -161,11 +161,11 @@ mod tests {
         for words in [
             "connect receive-maximum 10",
             "CONNECT user-property a b",
-            "connect user-property a c",
+            "connect USER-property a c",
             "connect authentication-data x",
             "connect authentication-method m",
             "will will-delay-interval 5",
-            "publish content-type text/plain",
+            "publish Content-TYPE text/plain",
             "publish topic-alias 3",
             "subscribe subscription-identifier 42",
             "disconnect session-expiry-interval 0",

@@ -32,10 +32,11 @@ pub enum Value {
 const DEPTH_MAX: usize = 64;
 
 impl Value {
-    /// A value of JSON and nothing beside it but white space.
+    /// A value of JSON and nothing beside it but white space. A number too large for a float is null.
     #[must_use]
     pub fn from_json(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
+        read(bytes).or_else(|| read(&without_infinite(bytes)?))
     }
 
     /// A value of CBOR that uses all bytes.
@@ -111,6 +112,49 @@ impl Value {
             }
         }
     }
+}
+
+/// JSON knows numbers that no float holds, and its reader refuses them: the text with null in their place, if it has some.
+fn without_infinite(json: &[u8]) -> Option<Vec<u8>> {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let (mut out, mut rest, mut found) = (Vec::with_capacity(json.len()), json, false);
+    while let Some(&byte) = rest.first() {
+        let length = match byte {
+            b'"' => text_length(rest),
+            b'-' | b'0'..=b'9' => rest.iter().take_while(|byte| is_part(byte)).count(),
+            _ => 1,
+        };
+        let (token, behind) = rest.split_at(length);
+        let infinite = (byte == b'-' || byte.is_ascii_digit()) && is_infinite(token);
+        out.extend_from_slice(if infinite { b"null" } else { token });
+        (rest, found) = (behind, found | infinite);
+    }
+    found.then_some(out)
+}
+
+/// The length of a text with its quotes, or of all there is if it does not end.
+fn text_length(json: &[u8]) -> usize {
+    let mut escaped = false;
+    let end = json.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
+
+/// Whether it is a number as RFC 8259, 6, has them, and too large.
+fn is_infinite(token: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(token) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let whole = whole.strip_prefix('-').unwrap_or(whole);
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)))
+        && text.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 /// The shortest digits that mean this number.

@@ -42,6 +42,8 @@ impl Random {
 /// A message, by what it is made of: the oracle never looks at bytes.
 #[derive(Clone, Debug)]
 struct Sent {
+    /// Tells messages apart.
+    number: u64,
     topic: String,
     body: Body,
     qos: u8,
@@ -276,18 +278,27 @@ impl Subscription {
         true
     }
 
+    /// Another subscription of the client brings the message at once: it does not wait here.
+    fn goes_along(&mut self, sent: &Sent) {
+        let Some(topic) = self.topics.get_mut(&sent.topic) else { return };
+        if topic.held.take_if(|held| held.number == sent.number).is_some() {
+            topic.last = Some(sent.body.clone());
+        }
+    }
+
     /// What goes because its time is over at this second.
     fn due(&mut self, now: u64) -> Vec<Sent> {
-        let Some(every) = self.every else { return Vec::new() };
-        let mut due = Vec::new();
-        for topic in self.topics.values_mut().filter(|topic| topic.free_at <= now) {
-            if let Some(sent) = topic.held.take() {
-                topic.free_at = now + every;
-                topic.last = Some(sent.body.clone());
-                due.push(sent);
-            }
+        let topics = self.topics.values().filter(|topic| topic.free_at <= now);
+        topics.filter_map(|topic| topic.held.clone()).collect()
+    }
+
+    /// A message that waited goes out, whichever subscription's time was over.
+    fn went(&mut self, sent: &Sent, now: u64) {
+        let Some(topic) = self.topics.get_mut(&sent.topic) else { return };
+        if topic.held.take_if(|held| held.number == sent.number).is_some() {
+            topic.free_at = now + self.every.unwrap_or_default();
+            topic.last = Some(sent.body.clone());
         }
-        due
     }
 }
 
@@ -309,6 +320,8 @@ struct World {
     subscriptions: Vec<Subscription>,
     retained: BTreeMap<String, Sent>,
     now: u64,
+    /// Messages that were published.
+    number: u64,
 }
 
 impl World {
@@ -318,8 +331,15 @@ impl World {
         let clients: Vec<ClientIx> =
             (0..6).map(|n| lab.connect(versions[n % 2], &format!("client {n}"))).collect();
         let publishers = [lab.connect(V311, "old"), lab.connect(V5, "new")];
-        let mut world =
-            Self { lab, clients, publishers, subscriptions: Vec::new(), retained: BTreeMap::new(), now: 0 };
+        let mut world = Self {
+            lab,
+            clients,
+            publishers,
+            subscriptions: Vec::new(),
+            retained: BTreeMap::new(),
+            now: 0,
+            number: 0,
+        };
         world.retain_some(random);
         for client in 0..world.clients.len() {
             for _ in 0..1 + random.below(3) {
@@ -334,7 +354,7 @@ impl World {
         for topic in ["a/x", "a/y", "b/x"] {
             let body = Body::random(random);
             let unit = random.pick(&[None, Some("C")]);
-            self.send(&Sent { topic: topic.to_owned(), body, qos: 0, retain: true, unit });
+            self.send(&Sent { number: 0, topic: topic.to_owned(), body, qos: 0, retain: true, unit });
         }
     }
 
@@ -405,7 +425,9 @@ impl World {
 
     /// One message: each client gets it once if one of its subscriptions lets it through; of a share one member does.
     fn publish(&mut self, random: &mut Random) {
+        self.number += 1;
         let sent = Sent {
+            number: self.number,
             topic: random.pick(&["a/x", "a/y", "b/x", "b/y", "c"]).to_owned(),
             body: Body::random(random),
             qos: random.byte(2),
@@ -420,6 +442,11 @@ impl World {
             match *subscription.clients {
                 [client] => wanted[client] |= passes,
                 _ => shared |= passes,
+            }
+        }
+        for subscription in &mut self.subscriptions {
+            if matches!(*subscription.clients, [client] if wanted[client]) {
+                subscription.goes_along(&sent);
             }
         }
         let one = key(&sent.topic, &sent.body.bytes());
@@ -438,12 +465,15 @@ impl World {
         self.now += 1;
         let mut expected: Vec<Got> = vec![Vec::new(); self.clients.len()];
         let mut shared = Got::new();
-        for subscription in &mut self.subscriptions {
-            let due = subscription.due(self.now).into_iter();
-            let due = due.map(|sent| key(&sent.topic, &sent.body.bytes()));
-            match *subscription.clients {
-                [client] => expected[client].extend(due),
-                _ => shared.extend(due),
+        for at in 0..self.subscriptions.len() {
+            let clients = self.subscriptions[at].clients.clone();
+            for sent in self.subscriptions[at].due(self.now) {
+                let own = self.subscriptions.iter_mut().filter(|one| one.clients == clients);
+                own.for_each(|one| one.went(&sent, self.now));
+                match *clients {
+                    [client] => expected[client].push(key(&sent.topic, &sent.body.bytes())),
+                    _ => shared.push(key(&sent.topic, &sent.body.bytes())),
+                }
             }
         }
         let singles = self.clients.len() - 3;

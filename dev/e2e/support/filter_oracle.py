@@ -212,20 +212,42 @@ def is_number(value):
 
 def equal(one, other):
     """Equality over all kinds: numbers by value, of different kinds never."""
+    if one is BEYOND or other is BEYOND:
+        raise NoValue
     if is_number(one) and is_number(other):
         return one == other
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all_equal((one[key], other[key]) for key in one)
     if type(one) is not type(other):
         return False
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(equal, one, other))
+        return len(one) == len(other) and all_equal(zip(one, other))
     return one == other
 
 
-def compare(sign, one, other):
-    if has_beyond(one) or has_beyond(other):
+def all_equal(pairs):
+    """A pair that differs decides, whatever cannot be said of others."""
+    failed = False
+    for one, other in pairs:
+        try:
+            if not equal(one, other):
+                return False
+        except NoValue:
+            failed = True
+    if failed:
         raise NoValue
+    return True
+
+
+def same(one, other):
+    """What is no change; two numbers beyond all doubles are compared as they are written."""
+    try:
+        return equal(one, other)
+    except NoValue:
+        return one == other
+
+
+def compare(sign, one, other):
     if sign == "==":
         return equal(one, other)
     if sign == "!=":
@@ -279,8 +301,6 @@ def evaluated(tree, names):
         return compare(parts[0], evaluate(parts[1], names), evaluate(parts[2], names))
     if kind == "in":
         value = evaluate(parts[0], names)
-        if has_beyond(value):
-            raise NoValue
         return any(equal(value, each) for each in parts[1])
     if kind == "call":
         value = evaluate(parts[0], names)
@@ -355,12 +375,6 @@ def literal(value):
     return repr(value)
 
 
-def has_beyond(value):
-    if isinstance(value, (dict, list)):
-        return any(map(has_beyond, value.values() if isinstance(value, dict) else value))
-    return value is BEYOND
-
-
 class Filter:
     """An expression with what stands behind it; remembers what it passed on."""
 
@@ -393,7 +407,7 @@ class Filter:
             if band and is_number(before) and is_number(looked_at):
                 if abs(looked_at - before) <= float(band):
                     return False
-            elif ("changed" in self.options or band) and equal(before, looked_at):
+            elif ("changed" in self.options or band) and same(before, looked_at):
                 return False
             if "every" in self.options:
                 return False  # these tests end before the time does

@@ -151,10 +151,13 @@ def test_cork_sub_asks_in_every_version(broker, version):
         send_climate(broker)
     lines = reader.communicate(timeout=PATIENCE)[0].splitlines()
     assert sorted(lines) == sorted(WARM)
-    wrong = [cork_bin(), "sub", *map(str, login), "-t", "a", "--where", "payload.t >", "-E"]
-    said = subprocess.run(wrong, capture_output=True, text=True, timeout=PATIENCE).stderr
-    assert "refused" in said
-    assert version == "311" or "at character 12: a value is expected here, not the end" in said
+    why = "at character 12: a value is expected here, not the end"
+    # The tool looks itself; what stands in the topic filter the broker refuses, in 3.1.1 without a reason.
+    for what, refused in [(["-t", "a", "--where", "payload.t >"], False), (["-t", "$where/payload.t >/a"], True)]:
+        wrong = [cork_bin(), "sub", *map(str, login), *what, "-E"]
+        result = subprocess.run(wrong, capture_output=True, text=True, timeout=PATIENCE)
+        assert why in result.stderr
+        assert ("refused" in result.stderr) == refused
 
 
 def examples():

@@ -16,6 +16,8 @@ use super::{Failure, OutputArgs};
 pub(crate) struct Printer {
     style: Style,
     newline: bool,
+    /// Nothing is said of a payload that is no JSON.
+    quiet: bool,
     out: Vec<u8>,
 }
 
@@ -34,7 +36,7 @@ enum Style {
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
 impl Printer {
-    pub(crate) fn new(args: &OutputArgs) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &OutputArgs, quiet: bool) -> Result<Self, Failure> {
         let topic = args.verbose;
         let style = match &args.format {
             Some(format) => {
@@ -48,7 +50,7 @@ impl Printer {
             }
             None => Style::Raw { topic },
         };
-        Ok(Self { style, newline: !args.no_newline, out: Vec::new() })
+        Ok(Self { style, newline: !args.no_newline, quiet, out: Vec::new() })
     }
 
     /// Prints a message.
@@ -59,7 +61,8 @@ impl Printer {
         let message = Message::from(incoming);
         match &self.style {
             Style::Format(format, pretty) => {
-                if format.write(&message, &Moment::now(), *pretty, &mut self.out) == Err(NotJson) {
+                let written = format.write(&message, &Moment::now(), *pretty, &mut self.out);
+                if written == Err(NotJson) && !self.quiet {
                     eprintln!("Error: Message payload is not valid JSON on topic {}.", shown(message.topic));
                 }
             }

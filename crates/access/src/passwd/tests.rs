@@ -166,3 +166,10 @@ fn two_edits_at_once_lose_nothing() {
     });
     assert_eq!(PasswordFile::load(&path, false).unwrap().user_names(), names);
 }
+
+#[test]
+fn a_password_longer_than_any_connect_can_carry_is_refused() {
+    assert!(super::stored_forms("ann", &[b'x'; 65_535]).is_ok());
+    let error = super::stored_forms("ann", &[b'x'; 65_536]).unwrap_err();
+    assert_eq!(error.to_string(), "the password is longer than the 65535 bytes that MQTT can carry");
+}

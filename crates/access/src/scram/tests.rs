@@ -53,6 +53,42 @@ fn the_example_of_rfc_7677_runs() {
     assert_eq!(exchange.step(None), ExchangeStep::Refuse);
 }
 
+/// RFC 4013, 3, and an accent that is a character of its own.
+#[test]
+fn a_password_typed_in_another_way_is_the_same() {
+    let cases = [
+        ("I\u{ad}X", "IX"),
+        ("\u{aa}", "a"),
+        ("\u{2168}", "IX"),
+        ("u\u{308}", "\u{fc}"),
+        ("a\u{a0}b", "a b"),
+    ];
+    for (typed, prepared) in cases {
+        let secret = ScramSecret::create(typed.as_bytes()).unwrap();
+        assert!(secret.verify(prepared.as_bytes()) && secret.verify(typed.as_bytes()), "{typed:?}");
+        let file = format!("user:{}", secret.to_text());
+        let mut exchange = exchange(&file);
+        let challenge = proceed(&mut exchange, FIRST);
+        let last = prove(FIRST, &challenge, prepared.as_bytes());
+        assert!(matches!(exchange.step(Some(last.as_bytes())), ExchangeStep::Done { .. }), "{typed:?}");
+    }
+    // Upper and lower case stay two; what may not be prepared counts as it is.
+    for (typed, other) in [("USER", "user"), ("\u{7}", ""), ("\u{627}1", "1")] {
+        let secret = ScramSecret::create(typed.as_bytes()).unwrap();
+        assert!(secret.verify(typed.as_bytes()) && !secret.verify(other.as_bytes()), "{typed:?}");
+    }
+}
+
+#[test]
+fn a_name_typed_in_another_way_is_that_of_the_user() {
+    let mut exchange = exchange(USER);
+    let first = "n,,n=us\u{ad}er,r=rOprNGfwEbeRWgbNEkqO";
+    let challenge = proceed(&mut exchange, first);
+    let last = prove(first, &challenge, b"pencil");
+    let ExchangeStep::Done { user, .. } = exchange.step(Some(last.as_bytes())) else { panic!("it is user") };
+    assert_eq!(user, "user");
+}
+
 #[test]
 fn a_connect_without_data_is_asked_for_it_once() {
     for nothing in [None, Some(&b""[..])] {

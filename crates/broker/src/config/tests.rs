@@ -468,6 +468,21 @@ fn a_listener_that_others_can_reach_needs_passwords_or_a_plain_word() {
 }
 
 #[test]
+fn every_interface_is_that_of_both_families_but_for_what_others_name() {
+    let addresses = |second: &str| {
+        let config = config(&format!("[[listener]]\nurl = 'mqtt://[::]:5'\n[[listener]]\nurl = '{second}'"));
+        let addresses = config.addresses(&config.listeners[0]).unwrap();
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for apart in ["ws://0.0.0.0:6", "ws://[::1]:5", "unix:///tmp/a"] {
+        assert_eq!(addresses(apart), ["[::]:5", "0.0.0.0:5"], "{apart}");
+    }
+    for beside in ["ws://0.0.0.0:5", "ws://127.0.0.1:5", "ws://localhost:5"] {
+        assert_eq!(addresses(beside), ["[::]:5"], "{beside}");
+    }
+}
+
+#[test]
 fn configurations_that_make_no_sense_are_refused() {
     let cases = [
         ("[auth]\nallow_anonymous = false", "cork.toml:2: key `auth.allow_anonymous`: nobody could log in"),
@@ -496,6 +511,14 @@ fn configurations_that_make_no_sense_are_refused() {
             "`http://[::1]:8080` has `proxy`, but no HTTP connection begins with a PROXY header here",
         ),
         (
+            "[[listener]]\nurl = 'mqtt://[::1]'\nproxy = true",
+            "`mqtt://[::1]:1883` has `proxy`, so others come through it, and nobody would need a password",
+        ),
+        (
+            "[[listener]]\nurl = 'unix:///tmp/cork-proxy'\nproxy = true",
+            "`unix:///tmp/cork-proxy` has `proxy`, so others come through it",
+        ),
+        (
             "[[listener]]\nurl = 'mqtt://[::1]'\ntls = { cert = 'c', key = 'k' }",
             "has `tls`, but `mqtt://` is not encrypted",
         ),
@@ -513,6 +536,27 @@ fn configurations_that_make_no_sense_are_refused() {
         let shown = refused(&config(text));
         assert!(shown.contains(expected), "{text}\n{shown}");
         assert_eq!(shown.lines().count(), 1, "{text}\n{shown}");
+    }
+    for (first, second, refused_for) in [
+        (
+            "127.0.0.1:5",
+            "0.0.0.0:5",
+            Some("needs 0.0.0.0:5, which `mqtt://127.0.0.1:5` has already as 127.0.0.1:5"),
+        ),
+        ("[::1]:5", "[::]:5", Some("needs [::]:5, which `mqtt://[::1]:5` has already as [::1]:5")),
+        ("[::]:5", "[::]:5", Some("needs [::]:5, which `mqtt://[::]:5` has already;")),
+        ("[::]:5", "0.0.0.0:5", None),
+        ("127.0.0.1:5", "[::]:5", None),
+        ("127.0.0.1:5", "127.0.0.2:5", None),
+        ("0.0.0.0:5", "127.0.0.1:6", None),
+    ] {
+        let text = format!(
+            "[auth]\nallow_anonymous = true\n[[listener]]\nurl = 'mqtt://{first}'\n[[listener]]\nurl = 'ws://{second}'"
+        );
+        match refused_for {
+            Some(why) => assert!(refused(&config(&text)).contains(why), "{}", refused(&config(&text))),
+            None => assert_eq!(config(&text).validate(), Ok(()), "{text}"),
+        }
     }
     let twice_any_port = "[[listener]]\nurl = 'mqtt://[::1]:0'\n[[listener]]\nurl = 'mqtt://[::1]:0'";
     assert_eq!(config(twice_any_port).validate(), Ok(()));

@@ -71,7 +71,7 @@ impl Scheme {
 pub enum Host {
     /// `localhost`: the loopback addresses of both families, without asking a resolver.
     Localhost,
-    /// An address; `0.0.0.0` and `[::]` mean every interface.
+    /// An address; `0.0.0.0` means every interface with IPv4, `[::]` every interface with IPv6 and IPv4.
     Ip(IpAddr),
     /// A name for the system's resolver.
     Name(String),
@@ -113,15 +113,18 @@ impl ListenerUrl {
 
     /// The addresses to bind, at least one.
     ///
-    /// `localhost` gives `127.0.0.1` and `[::1]` (with port 0 each gets its own port); a machine may lack one of them.
-    /// Only a [`Host::Name`] asks the system's resolver, which may block.
+    /// `localhost` gives `127.0.0.1` and `[::1]`, `[::]` gives itself and `0.0.0.0`: a socket is for one family. With
+    /// port 0 each gets its own port; a machine may lack one of them. What `[::]` leaves to others,
+    /// [`Config::addresses`](super::Config::addresses) knows. Only a [`Host::Name`] asks the system's resolver, which may block.
     ///
     /// # Errors
     /// The name can't be resolved, or this is a Unix domain socket.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let ips = match &self.host {
             Host::Localhost => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
-            Host::Ip(ip) => vec![*ip],
+            Host::Ip(ip) if *ip == Ipv6Addr::UNSPECIFIED => vec![*ip, IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            // `[::ffff:127.0.0.1]` is 127.0.0.1, and no socket that takes IPv6 only can have it.
+            Host::Ip(ip) => vec![ip.to_canonical()],
             Host::Name(name) => return resolve_name(name, self.port),
             Host::Path(_) => return Err(io::Error::other("a Unix domain socket has no network address")),
         };
@@ -262,9 +265,9 @@ mod tests {
             ("mqtt://localhost", "mqtt://localhost:1883", &["127.0.0.1:1883", "[::1]:1883"], true),
             ("ws://LocalHost:0", "ws://localhost:0", &["127.0.0.1:0", "[::1]:0"], true),
             ("ws://[::1]", "ws://[::1]:8083", &["[::1]:8083"], true),
-            ("mqtt://[::ffff:127.0.0.1]:9", "mqtt://[::ffff:127.0.0.1]:9", &["[::ffff:127.0.0.1]:9"], true),
+            ("mqtt://[::ffff:127.0.0.1]:9", "mqtt://[::ffff:127.0.0.1]:9", &["127.0.0.1:9"], true),
             ("mqtt://0.0.0.0:1883", "mqtt://0.0.0.0:1883", &["0.0.0.0:1883"], false),
-            ("mqtt://[::]:1883", "mqtt://[::]:1883", &["[::]:1883"], false),
+            ("mqtt://[::]:1883", "mqtt://[::]:1883", &["[::]:1883", "0.0.0.0:1883"], false),
             ("mqtts://192.0.2.7", "mqtts://192.0.2.7:8883", &["192.0.2.7:8883"], false),
             ("wss://192.0.2.7", "wss://192.0.2.7:8084", &["192.0.2.7:8084"], false),
             ("http://127.0.0.1", "http://127.0.0.1:8080", &["127.0.0.1:8080"], true),

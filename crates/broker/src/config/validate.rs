@@ -1,6 +1,8 @@
 //! Whether a configuration makes sense as a whole, with the files it names.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,14 +141,16 @@ impl Config {
                 sockets.push(path);
                 continue;
             }
-            match listener.url.resolve() {
+            match self.addresses(listener) {
                 Err(error) => errors.push(of_listener(listener, &format!("can't be resolved ({error})"))),
                 Ok(addresses) => {
                     for address in addresses.into_iter().filter(|address| address.port() != 0) {
-                        match taken.iter().find(|(other, _)| *other == address) {
-                            Some((_, first)) => {
+                        match taken.iter().find(|(other, _)| overlap(*other, address)) {
+                            Some((other, first)) => {
+                                let which =
+                                    if *other == address { String::new() } else { format!(" as {other}") };
                                 let message = format!(
-                                    "needs {address}, which `{first}` has already; give it another port"
+                                    "needs {address}, which `{first}` has already{which}; give it another port"
                                 );
                                 errors.push(of_listener(listener, &message));
                                 break;
@@ -157,6 +161,25 @@ impl Config {
                 }
             }
         }
+    }
+
+    /// The addresses of one of the listeners, at least one. `[::]` is every interface in both families, but leaves
+    /// IPv4 to a listener that names an address of it with the same port.
+    ///
+    /// # Errors
+    /// Those of [`ListenerUrl::resolve`](super::ListenerUrl::resolve).
+    pub fn addresses(&self, listener: &Listener) -> io::Result<Vec<SocketAddr>> {
+        let every = Host::Ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let mut addresses = listener.url.resolve()?;
+        let port = listener.url.port;
+        if listener.url.host == every && port != 0 {
+            let others = self.listeners.iter().map(|other| &other.url);
+            let others = others.filter(|url| url.host != every && url.port == port);
+            if others.filter_map(|url| url.resolve().ok()).flatten().any(|address| address.is_ipv4()) {
+                addresses.retain(SocketAddr::is_ipv6);
+            }
+        }
+        Ok(addresses)
     }
 
     /// Certificates that no client would accept are found here, not by the first client.
@@ -182,11 +205,17 @@ impl Config {
         if self.has_users() || self.auth.allow_anonymous.is_some() {
             return;
         }
-        for listener in self.listeners.iter().filter(|listener| {
-            !listener.url.is_local() && !asks_certificates(listener) && !listener.url.scheme.is_http()
-        }) {
-            let message = "can be reached from other machines, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in";
-            errors.push(of_listener(listener, message));
+        for listener in &self.listeners {
+            let who = match () {
+                () if asks_certificates(listener) || listener.url.scheme.is_http() => continue,
+                () if !listener.url.is_local() => "can be reached from other machines",
+                () if listener.proxy => "has `proxy`, so others come through it",
+                () => continue,
+            };
+            let message = format!(
+                "{who}, and nobody would need a password; make a password file with `cork passwd` and name it as `password_file` in [auth], or say `allow_anonymous = true` there (or `--allow-anonymous`) if everybody may in"
+            );
+            errors.push(of_listener(listener, &message));
         }
     }
 
@@ -330,6 +359,14 @@ impl Authenticator for NoPasswords {
 /// Whether nobody may in without a certificate.
 fn asks_certificates(listener: &Listener) -> bool {
     listener.tls.as_ref().is_some_and(|tls| tls.client_cert == ClientCert::Required)
+}
+
+/// Whether the system lets only one socket listen at the two. IPv6 sockets here take no IPv4.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let either_is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || either_is_all)
 }
 
 fn unsupported(listener: &Listener) -> Option<String> {

@@ -13,7 +13,7 @@ impl Folder {
         fs::create_dir(&folder).unwrap();
         let made = Self(folder);
         made.renew();
-        fs::write(made.0.join("ca.pem"), certificate().0).unwrap();
+        fs::write(made.0.join("ca.pem"), authority()).unwrap();
         made
     }
 
@@ -44,6 +44,12 @@ impl Drop for Folder {
 fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["broker.example".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+fn authority() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
 }
 
 fn listener(tls: Tls) -> Listener {

@@ -1,4 +1,4 @@
-//! Subscriptions with filters made, replaced and ended; names that mean something else after a reload.
+//! Subscriptions with filters made, replaced and ended.
 
 use std::sync::Arc;
 
@@ -7,10 +7,9 @@ use cork_packet::ReasonCode;
 use cork_store::Record;
 use cork_topic::FilterId;
 
-use super::{Asked, FILTERED_PER_SESSION_MAX, FilterTable, Parsed, Prefix, Refused, RuleIx, parse};
+use super::{Asked, FILTERED_PER_SESSION_MAX, Parsed, Prefix, Refused, RuleIx, parse};
 use crate::{
     conn::SessionIx,
-    cursors::Cursors,
     history::Wish,
     presence,
     session::{GROUP_BIT, NO_GROUP, Own, SubValue, Subscription},
@@ -112,7 +111,7 @@ impl Shard {
     }
 
     /// What an administrator attached to a plain subscription.
-    fn attached_spec(&mut self, six: SessionIx, parsed: &Parsed<'_>) -> Option<Spec> {
+    pub(super) fn attached_spec(&mut self, six: SessionIx, parsed: &Parsed<'_>) -> Option<Spec> {
         let filters = &mut self.board.filters;
         if filters.table.attached.is_empty() || parsed.group.is_some() {
             return None;
@@ -329,93 +328,4 @@ impl Shard {
             self.announce_filter(&filter, false);
         }
     }
-
-    /// Another configuration of filters.
-    pub(crate) fn on_filters(&mut self, table: Arc<FilterTable>) {
-        let before = Arc::clone(&self.board.filters.table);
-        if before == table {
-            return;
-        }
-        let has = |table: &FilterTable, publisher| {
-            !table.attached.is_empty() && !table.attached_to(publisher).is_empty()
-        };
-        let sessions = self.board.sessions.iter();
-        let concerned =
-            sessions.filter(|(_, one)| has(&before, &one.publisher) || has(&table, &one.publisher));
-        let concerned: Vec<SessionIx> = concerned.map(|(six, _)| six_of(six)).collect();
-        let detached: Vec<_> = concerned.into_iter().map(|six| (six, self.detach_filters(six))).collect();
-        self.board.filters.rules.rename(&table);
-        self.board.filters.table = table;
-        for (six, detached) in detached {
-            self.attach_filters(six, detached);
-        }
-    }
-
-    /// A Session has another owner: other filters may be attached to it.
-    pub(crate) fn reattach(&mut self, six: SessionIx) {
-        if self.board.filters.table.attached.is_empty() {
-            return;
-        }
-        let detached = self.detach_filters(six);
-        self.attach_filters(six, detached);
-    }
-
-    /// Takes a Session's subscriptions that are plain to its client out of the routes: those that have an attached filter
-    /// or may get one. The store is told nothing: for it nothing changes.
-    fn detach_filters(&mut self, six: SessionIx) -> Detached {
-        let session = &self.board.sessions[six as usize];
-        let mut found = Vec::new();
-        for (text, own) in session.filtered.iter() {
-            let plain = parse(text).is_ok_and(|parsed| parsed.prefix == Prefix::None) && own.record == *text;
-            let value = own.key.and_then(|key| Some(self.board.filters.get(key)?.value));
-            found.extend(value.filter(|_| plain).map(|value| (text.clone(), value)));
-        }
-        let plain = session.subscriptions.iter().filter(|one| one.group == NO_GROUP);
-        found.extend(plain.filter_map(|one| {
-            let value = self.router.index.get(one.filter, six)?;
-            Some((self.router.index.filter(one.filter).into(), value))
-        }));
-        // Retained messages that are on their way go on when the subscriptions are back.
-        let outgoing = self.board.sessions[six as usize].outgoing.as_deref_mut();
-        let cursors = outgoing.map(|outgoing| std::mem::take(&mut outgoing.cursors)).unwrap_or_default();
-        let records = self.board.records.len();
-        for (text, _) in &found {
-            if let Ok(parsed) = parse(text) {
-                self.remove_found(six, &parsed);
-            }
-        }
-        self.board.records.truncate(records);
-        Detached { subscriptions: found, cursors }
-    }
-
-    fn attach_filters(&mut self, six: SessionIx, detached: Detached) {
-        let Detached { subscriptions, mut cursors } = detached;
-        let records = self.board.records.len();
-        for (text, value) in subscriptions {
-            if let Ok(parsed) = parse(&text) {
-                let spec = self.attached_spec(six, &parsed);
-                self.insert_subscription(six, &parsed, value, spec);
-            }
-        }
-        self.board.records.truncate(records);
-        if cursors.is_empty() {
-            return;
-        }
-        let session = &mut self.board.sessions[six as usize];
-        for cursor in cursors.iter_mut() {
-            let own = session.filtered.get(&*cursor.name);
-            cursor.filtered = own.and_then(|own| own.key);
-        }
-        session.outgoing().cursors = cursors;
-    }
-}
-
-/// A Session's plain subscriptions while they are out of the routes.
-struct Detached {
-    subscriptions: Vec<(Box<str>, SubValue)>,
-    cursors: Cursors,
-}
-
-fn six_of(six: usize) -> SessionIx {
-    SessionIx::try_from(six).expect("fewer than 2^31 Sessions fit into memory")
 }

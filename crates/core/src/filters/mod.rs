@@ -9,6 +9,7 @@
 //! A bundle is all subscriptions of one Topic Filter with one rule: a message that fails the rule costs the same
 //! whether one or a hundred thousand share it.
 
+mod attach;
 mod change;
 mod prefix;
 mod route;
@@ -36,8 +37,10 @@ use watch::Watches;
 /// Subscriptions with filters of its own that a Session may have.
 pub(crate) const FILTERED_PER_SESSION_MAX: usize = 1000;
 
-/// Retained messages that filters may look at in vain in one go: each costs up to a tenth of a millisecond.
+/// Retained messages that filters may look at in vain in one go.
 const LOOKS_PER_TURN: u32 = 64;
+/// Steps of an evaluation that count as one more such look.
+const STEPS_IN_A_LOOK: u32 = 150;
 
 /// One subscription with a filter.
 pub(crate) struct Filtered {
@@ -70,7 +73,7 @@ pub(crate) struct Filters {
     hasher: FixedState,
     /// Memory that serves one message after another.
     scratch: Vec<(u32, ())>,
-    /// Retained messages that did not pass.
+    /// Retained messages that did not pass in this turn; long looks count for several.
     looks: u32,
     merged: Vec<(u32, SubValue)>,
 }
@@ -91,10 +94,18 @@ impl Filters {
         }
     }
 
-    /// Counts a retained message that did not pass; says when so many did not in a row that others have their turn.
+    /// Counts a look at a retained message.
+    fn looked(&mut self, passes: bool, steps: u32) {
+        self.looks = self.looks.saturating_add(u32::from(!passes) + steps / STEPS_IN_A_LOOK);
+    }
+
+    /// Says when there were so many looks that others have their turn.
     pub(crate) fn has_looked_long(&mut self) -> bool {
-        self.looks = self.looks.wrapping_add(1);
-        self.looks.is_multiple_of(LOOKS_PER_TURN)
+        let long = self.looks >= LOOKS_PER_TURN;
+        if long {
+            self.looks = 0;
+        }
+        long
     }
 
     /// Whether no subscription has a filter.

@@ -7,12 +7,15 @@ use cork_packet::{Properties, PropertyPlace};
 use cork_proto::Time;
 use cork_store::Message;
 
-use super::{Filters, RuleIx, watch::Decision};
+use super::{
+    Filters, RuleIx,
+    watch::{Decision, Released},
+};
 use crate::{
     board::{Board, Timer},
-    conn::SessionIx,
+    conn::{NO_SESSION, SessionIx},
     deliver::{How, Publication},
-    publish::hand_out,
+    publish::{deliver_overlapping, hand_out},
     router::Turn,
     session::{GROUP_BIT, NO_GROUP, SubValue},
     shard::Shard,
@@ -42,6 +45,10 @@ impl cork_filter::Properties for Lazy<'_> {
             return None;
         }
         self.get().user_properties().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    fn bytes(&self) -> usize {
+        self.raw.len()
     }
 }
 
@@ -90,17 +97,49 @@ impl Shard {
         let Some(settings) = filters.rules.rule(rule).cloned() else { return };
         let Some(subscription) = filters.get_mut(key) else { return };
         let (target, value) = (subscription.target, subscription.value);
-        let Some(message) = subscription.watches.release(&settings, topic, now) else { return };
+        let Some(released) = subscription.watches.release(&settings, topic, now) else { return };
+        let Released { message, twin } = released;
+        let twins = if twin { self.release_twins(target, key, &message) } else { Vec::new() };
+        self.board.count_filter(rule, 1, 0, 0);
+        self.send_held((target, value), &twins, &message);
+    }
+
+    /// Other subscriptions of a Session that keep the same message: it goes out for all of them, once.
+    fn release_twins(&mut self, six: SessionIx, key: u32, message: &Message) -> Vec<(u32, SubValue)> {
+        let now = self.board.now;
+        let Some(session) = self.board.sessions.get(six as usize) else { return Vec::new() };
+        let others: Vec<u32> = session.filtered.values().filter_map(|own| own.key).collect();
+        let mut twins = Vec::new();
+        for other in others.into_iter().filter(|other| *other != key) {
+            let filters = &mut self.board.filters;
+            let rule = filters.rule_of(other).and_then(|rule| filters.rules.deciding(rule, &message.topic));
+            let Some(rule) = rule else { continue };
+            let Some(settings) = filters.rules.rule(rule).cloned() else { continue };
+            let Some(subscription) = filters.get_mut(other) else { continue };
+            if subscription.watches.release_twin(&settings, message, now) {
+                twins.push((subscription.target, subscription.value));
+                self.board.count_filter(rule, 1, 0, 0);
+            }
+        }
+        twins
+    }
+
+    /// Sends what waited: for one subscription, and for others of the same Session.
+    pub(super) fn send_held(
+        &mut self,
+        (target, value): (u32, SubValue),
+        twins: &[(u32, SubValue)],
+        message: &Arc<Message>,
+    ) {
         if message.is_expired(self.board.wall()) {
             self.board.stats.dropped_expired += 1;
             return;
         }
-        self.board.count_filter(rule, 1, 0, 0);
-        self.send_held(target, value, &message);
-    }
-
-    fn send_held(&mut self, target: u32, value: SubValue, message: &Arc<Message>) {
         let mut publication = Publication::of(message);
+        if !twins.is_empty() {
+            let all = [&[(target, value)], twins].concat();
+            return deliver_overlapping(&mut self.board, &all, &mut publication, NO_SESSION);
+        }
         if target & GROUP_BIT == 0 {
             let id = [value.sub_id];
             let how = How {
@@ -151,8 +190,8 @@ impl Board {
             self.looking = scratch;
         }
         self.filters.scratch = bundles;
-        for hold in &holds {
-            self.hold_for_later(hold, publication);
+        if !holds.is_empty() {
+            self.hold_for_later(&holds, publication, from, passed);
         }
         !holds.is_empty()
     }
@@ -210,20 +249,47 @@ impl Board {
                 Decision::Drop => stayed += 1,
                 Decision::Hold { until, timer } => {
                     stayed += u64::from(!timer); // the one that waited does so no longer
-                    holds.push(Hold { key, until, timer, reading });
+                    holds.push(Hold { key, target, value, rule, until, timer, reading });
                 }
             }
         }
         self.count_filter(rule, went, stayed, 0);
     }
 
-    fn hold_for_later(&mut self, hold: &Hold, publication: &mut Publication<'_>) {
-        let message = self.message(publication);
-        if let Some(one) = self.filters.get_mut(hold.key) {
-            one.watches.hold(publication.topic, message, hold.reading);
-        }
-        if hold.timer {
-            self.at(hold.until, Timer::Held(hold.key, publication.topic.into()));
+    /// Keeps a message for subscriptions whose time is not over; where another subscription of the Session brings it at
+    /// once, it goes out for both.
+    fn hold_for_later(
+        &mut self,
+        holds: &[Hold],
+        publication: &mut Publication<'_>,
+        from: SessionIx,
+        passed: &mut Vec<(u32, SubValue)>,
+    ) {
+        passed.sort_by_key(|(target, _)| *target);
+        let at_once = passed.len();
+        let mut targets: Vec<u32> = holds.iter().map(|hold| hold.target).collect();
+        targets.sort_unstable();
+        for hold in holds {
+            let is_session = hold.target & GROUP_BIT == 0;
+            let begin = passed[..at_once].partition_point(|(target, _)| *target < hold.target);
+            let mut own = passed[begin..at_once].iter().take_while(|(target, _)| *target == hold.target);
+            if is_session && own.any(|(target, value)| *target != from || !value.no_local()) {
+                if let Some(one) = self.filters.get_mut(hold.key) {
+                    one.watches.go_along(publication.topic, hold.reading);
+                }
+                passed.push((hold.target, hold.value));
+                self.count_filter(hold.rule, 1, 0, 0);
+                continue;
+            }
+            let message = self.message(publication);
+            let first = targets.partition_point(|target| *target < hold.target);
+            let twin = is_session && targets.get(first + 1) == Some(&hold.target);
+            if let Some(one) = self.filters.get_mut(hold.key) {
+                one.watches.hold(publication.topic, message, hold.reading, twin);
+            }
+            if hold.timer {
+                self.at(hold.until, Timer::Held(hold.key, publication.topic.into()));
+            }
         }
     }
 
@@ -243,11 +309,12 @@ impl Board {
             if compares { self.filters.rules.reading(rule, &seen, &self.filters.hasher) } else { None };
         let understood = outcome != Outcome::NotUnderstood && !(compares && reading.is_none());
         let passes = outcome == Outcome::Passes && understood;
+        self.filters.looked(passes, seen.spent());
         self.count_filter(rule, u64::from(passes), u64::from(understood && !passes), u64::from(!understood));
         if let (true, Some(settings)) = (passes, settings) {
             let now = self.now;
             if let Some(one) = self.filters.get_mut(key) {
-                one.watches.begin(&settings, &message.topic, reading, now);
+                one.watches.begin(&settings, message, reading, now);
             }
         }
         passes
@@ -265,6 +332,9 @@ impl Board {
 /// A message that one subscription keeps.
 struct Hold {
     key: u32,
+    target: u32,
+    value: SubValue,
+    rule: RuleIx,
     until: Time,
     timer: bool,
     reading: Option<cork_filter::Reading>,

@@ -38,7 +38,7 @@ impl FilterCounts {
 }
 
 /// Names a rule.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RuleIx(u32);
 
 /// What a subscription's messages must meet.
@@ -195,15 +195,24 @@ impl Rules {
         }
     }
 
-    /// Another configuration: names mean what it says from now on.
-    pub(super) fn rename(&mut self, table: &FilterTable) {
+    /// Another configuration: names mean what it says from now on. Returns those that meant something else before.
+    pub(super) fn rename(&mut self, table: &FilterTable) -> BTreeSet<RuleIx> {
+        let mut changed = BTreeSet::new();
         let named = |(at, entry): (usize, &Entry)| Some((at, entry.key.strip_prefix(NAMED)?.to_owned()));
         let names: Vec<(usize, String)> = self.entries.iter().filter_map(named).collect();
         for (at, name) in names {
             let kind = self.look_up(&name, table);
             let before = std::mem::replace(&mut self.entries[at].kind, kind);
+            let text = |kind: &Kind| match kind {
+                Kind::One(checked) => Some(checked.rule.to_prefix()),
+                Kind::Missing | Kind::Attached(_) => None,
+            };
+            if text(&before) != text(&self.entries[at].kind) {
+                changed.extend(u32::try_from(at).map(RuleIx));
+            }
             self.drop_kind(before);
         }
+        changed
     }
 
     /// The rule that decides about a topic; `None`: it passes.

@@ -1,15 +1,17 @@
 //! What a listener needs for TLS: certificate, key, and whose certificates clients may show.
 
 use super::certificate::Certificate;
+use super::clients::{ClientJudge, Issuers};
+use super::crl;
 use super::error::TlsError;
 use super::files::{issuers, own_chain, private_key, revocation_lists};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ServerSessionMemoryCache, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::{InconsistentKeys, ServerConfig};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -208,30 +210,31 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> 
     let key = private_key(files.key).map_err(note(TlsFile::Key));
     let mut keep = |fault| faults.push(fault);
     let (chain, key) = (chain.map_err(&mut keep).ok(), key.map_err(&mut keep).ok());
-    let (mut roots, mut lists) = (None, Vec::new());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut judge = None;
     if let Some(clients) = &files.clients {
-        roots =
+        let issuers =
             issuers(clients.ca).map_err(|message| keep(TlsFault { file: TlsFile::ClientCa, message })).ok();
+        let mut lists = Vec::new();
         if let Some(crl) = clients.crl {
+            let known = issuers.as_deref().unwrap_or_default();
             lists = revocation_lists(crl)
+                .and_then(|lists| crl::newest(&lists, known, &provider))
                 .map_err(|message| keep(TlsFault { file: TlsFile::Crl, message }))
                 .unwrap_or_default();
         }
+        let required = clients.required;
+        judge = issuers.map(|certificates| Issuers { certificates, lists, required });
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
     let certified = match (chain, key) {
-        (Some(chain), Some(key)) => {
-            CertifiedKey::from_der(chain, key, &provider).map_err(|error| keep(unusable(&error)))
-        }
+        (Some(chain), Some(key)) => CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+            .map_err(|error| keep(unusable(&error, &chain, &key, &provider))),
         _ => Err(()),
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| vec![TlsFault { file: TlsFile::Cert, message: error.to_string() }])?;
-    let mut verifier = None;
-    if let (Some(clients), Some(roots)) = (&files.clients, roots) {
-        verifier = judge_of_clients(clients, roots, lists, &provider).map_err(&mut keep).ok();
-    }
+    let verifier = judge.and_then(|issuers| judge_of_clients(issuers, &provider).map_err(&mut keep).ok());
     let builder = match &verifier {
         Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
         None => builder.with_no_client_auth(),
@@ -248,17 +251,11 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> 
 }
 
 fn judge_of_clients(
-    clients: &ClientFiles<'_>,
-    roots: RootCertStore,
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    issuers: Issuers,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsFault> {
-    let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).with_crls(lists);
-    if !clients.required {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| match error {
+    let judge = ClientJudge::new(issuers, provider);
+    judge.map(|judge| Arc::new(judge) as Arc<dyn ClientCertVerifier>).map_err(|error| match error {
         VerifierBuilderError::InvalidCrl(error) => {
             let message = format!("has a revocation list that can't be used ({error:?})");
             TlsFault { file: TlsFile::Crl, message }
@@ -268,8 +265,26 @@ fn judge_of_clients(
 }
 
 /// Certificate and key were both read, but together they are of no use: which one is to blame?
-fn unusable(error: &rustls::Error) -> TlsFault {
+fn unusable(
+    error: &rustls::Error,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> TlsFault {
+    let fits = |own: &CertificateDer<'static>| {
+        CertifiedKey::from_der(vec![own.clone()], key.clone_key(), provider).is_ok()
+    };
     match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)
+            if let Some(at) = chain.iter().position(fits) =>
+        {
+            let message = format!(
+                "has the broker's own certificate, that of the key in `key`, as number {}; it must come first, then \
+                 those that lead to its issuer",
+                at + 1
+            );
+            TlsFault { file: TlsFile::Cert, message }
+        }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             TlsFault { file: TlsFile::Key, message: "is not the key of the certificate in `cert`".to_owned() }
         }

@@ -1,7 +1,9 @@
-//! What the broker reads in an X.509 certificate itself: validity and names.
+//! What the broker reads in an X.509 certificate itself: validity, names, and whether it may issue others.
 //!
 //! Whether a certificate may be believed is not decided here, that is the verifier's work; and names count only of
 //! certificates that it accepted. Nothing is guessed: what is not exactly as RFC 5280 has it is not there.
+
+use std::fmt;
 
 /// The parts of a certificate that the broker looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +16,26 @@ pub(super) struct Certificate {
     pub(super) not_after: i64,
     /// The subject: sets of attributes, in order.
     pub(super) subject: Vec<Vec<Attribute>>,
+    /// The subject as it is encoded.
+    pub(super) subject_der: Vec<u8>,
+    /// The public key.
+    pub(super) key: PublicKey,
     /// DNS names, mail addresses and URIs among the alternative names, in order.
     pub(super) alternative_names: Vec<String>,
+    /// basicConstraints (RFC 5280, 4.2.1.9): whether it says `CA:TRUE`; none if it is not there.
+    basic_constraints: Option<bool>,
+    /// keyUsage (RFC 5280, 4.2.1.3): whether it has keyCertSign; none if it is not there.
+    signs_certificates: Option<bool>,
+    /// extKeyUsage (RFC 5280, 4.2.1.12): whether servers are among the purposes; none if it is not there.
+    for_servers: Option<bool>,
+}
+
+/// A public key as a certificate has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PublicKey {
+    /// AlgorithmIdentifier, without its tag and length.
+    pub(super) algorithm: Vec<u8>,
+    pub(super) bits: Vec<u8>,
 }
 
 /// One attribute of a Name.
@@ -39,21 +59,102 @@ impl Certificate {
         tbs.take(SEQUENCE)?; // issuer
         let mut validity = Reader(tbs.take(SEQUENCE)?);
         let (not_before, not_after) = (validity.time()?, validity.time()?);
-        let subject = name(tbs.take(SEQUENCE)?)?;
-        tbs.take(SEQUENCE)?; // public key
-        let mut alternative_names = Vec::new();
+        let subject_der = tbs.take(SEQUENCE)?.to_vec();
+        let mut key = Reader(tbs.take(SEQUENCE)?);
+        let key = PublicKey { algorithm: key.take(SEQUENCE)?.to_vec(), bits: key.bits()?.to_vec() };
+        let mut certificate = Self {
+            is_v3,
+            not_before,
+            not_after,
+            subject: name(&subject_der)?,
+            subject_der,
+            key,
+            alternative_names: Vec::new(),
+            basic_constraints: None,
+            signs_certificates: None,
+            for_servers: None,
+        };
         while let Some((tag, body)) = tbs.next() {
             if tag == context(3) {
-                alternative_names = alternatives(body)?;
+                certificate.extend(body)?;
             }
         }
-        Some(Self { is_v3, not_before, not_after, subject, alternative_names })
+        Some(certificate)
+    }
+
+    /// Reads the extensions that count here.
+    fn extend(&mut self, body: &[u8]) -> Option<()> {
+        for (kind, value) in extensions(body)? {
+            match kind {
+                SUBJECT_ALT_NAME => self.alternative_names = alternatives(value)?,
+                BASIC_CONSTRAINTS => {
+                    let mut constraints = Reader(Reader(value).take(SEQUENCE)?);
+                    let first = constraints.next();
+                    self.basic_constraints = Some(first == Some((BOOLEAN, &[0xff])));
+                }
+                KEY_USAGE => {
+                    let usage = Reader(value).next().filter(|(tag, _)| *tag == BIT_STRING)?.1;
+                    let first = usage.get(1).copied().unwrap_or(0);
+                    self.signs_certificates = Some(first & KEY_CERT_SIGN != 0);
+                }
+                EXT_KEY_USAGE => {
+                    let (mut purposes, mut found) = (Reader(Reader(value).take(SEQUENCE)?), false);
+                    while !purposes.0.is_empty() {
+                        found |= purposes.take(OBJECT_IDENTIFIER)? == SERVER_AUTH;
+                    }
+                    self.for_servers = Some(found);
+                }
+                _ => {}
+            }
+        }
+        Some(())
+    }
+
+    /// Whether it may issue other certificates: it says so, as basicConstraints or, without those, as keyUsage; or it is
+    /// of version 1, which cannot say it.
+    pub(super) fn is_authority(&self) -> bool {
+        match (self.basic_constraints, self.signs_certificates) {
+            (Some(authority), usage) => authority && usage != Some(false),
+            (None, Some(signs)) => signs,
+            (None, None) => !self.is_v3,
+        }
+    }
+
+    /// Whether a server may show it.
+    pub(super) fn is_for_servers(&self) -> bool {
+        self.for_servers != Some(false)
+    }
+
+    /// Why it does not count at a time in seconds since 1970; none if it does.
+    pub(super) fn out_of_date(&self, now: i64) -> Option<OutOfDate> {
+        match () {
+            () if self.not_after < now => Some(OutOfDate::Expired(self.not_after)),
+            () if self.not_before > now => Some(OutOfDate::NotYet(self.not_before)),
+            () => None,
+        }
     }
 
     /// Common names of the subject, in order; `None` for one in an encoding that is not read.
     pub(super) fn common_names(&self) -> Vec<Option<&str>> {
         let attributes = self.subject.iter().flatten().filter(|attribute| attribute.kind == COMMON_NAME);
         attributes.map(|attribute| attribute.value.as_deref()).collect()
+    }
+}
+
+/// Why a certificate does not count now. Seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutOfDate {
+    Expired(i64),
+    NotYet(i64),
+}
+
+impl fmt::Display for OutOfDate {
+    /// To follow on "a certificate that ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired(at) => write!(f, "expired on {}; renew it", date(*at)),
+            Self::NotYet(at) => write!(f, "is not valid before {}; is the clock right?", date(*at)),
+        }
     }
 }
 
@@ -80,37 +181,38 @@ fn text(tag: u8, value: &[u8]) -> Option<String> {
     (tag == 0x0c || ascii).then(|| text.to_owned())
 }
 
-/// Extensions, down to those names of SubjectAltName that are text.
-fn alternatives(extensions: &[u8]) -> Option<Vec<String>> {
-    let mut extensions = Reader(Reader(extensions).take(SEQUENCE)?);
-    let mut found = Vec::new();
+/// Extensions: Object Identifier and value of each.
+pub(super) fn extensions(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let (mut extensions, mut found) = (Reader(Reader(body).take(SEQUENCE)?), Vec::new());
     while !extensions.0.is_empty() {
         let mut extension = Reader(extensions.take(SEQUENCE)?);
-        let is_names = extension.take(OBJECT_IDENTIFIER)? == SUBJECT_ALT_NAME;
+        let kind = extension.take(OBJECT_IDENTIFIER)?;
         extension.take_if(BOOLEAN); // critical
-        let value = extension.take(OCTET_STRING)?;
-        if !is_names {
-            continue;
-        }
-        let mut names = Reader(Reader(value).take(SEQUENCE)?);
-        while !names.0.is_empty() {
-            // rfc822Name, dNSName and uniformResourceIdentifier are IA5String.
-            if let (0x81 | 0x82 | 0x86, name) = names.next()?
-                && name.is_ascii()
-            {
-                found.push(str::from_utf8(name).ok()?.to_owned());
-            }
+        found.push((kind, extension.take(OCTET_STRING)?));
+    }
+    Some(found)
+}
+
+/// Those names of SubjectAltName that are text.
+fn alternatives(value: &[u8]) -> Option<Vec<String>> {
+    let (mut names, mut found) = (Reader(Reader(value).take(SEQUENCE)?), Vec::new());
+    while !names.0.is_empty() {
+        // rfc822Name, dNSName and uniformResourceIdentifier are IA5String.
+        if let (0x81 | 0x82 | 0x86, name) = names.next()?
+            && name.is_ascii()
+        {
+            found.push(str::from_utf8(name).ok()?.to_owned());
         }
     }
     Some(found)
 }
 
 /// DER, element by element.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element: tag and content.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let [tag, first, rest @ ..] = self.0 else { return None };
         // Tags of more than one byte are in no certificate.
         if tag & 0x1f == 0x1f {
@@ -118,7 +220,7 @@ impl<'a> Reader<'a> {
         }
         let (len, rest) = match *first {
             short @ 0..=0x7f => (usize::from(short), rest),
-            long @ 0x81..=0x83 => {
+            long @ 0x81..=0x84 => {
                 let (len, rest) = rest.split_at_checked(usize::from(long & 0x0f))?;
                 (len.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
             }
@@ -129,20 +231,32 @@ impl<'a> Reader<'a> {
         Some((*tag, content))
     }
 
+    /// The next element with its tag and length.
+    pub(super) fn whole(&mut self) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.next()?;
+        before.get(..before.len() - self.0.len())
+    }
+
+    /// The content of the next element, a BIT STRING of whole bytes.
+    pub(super) fn bits(&mut self) -> Option<&'a [u8]> {
+        self.take(BIT_STRING)?.strip_prefix(&[0])
+    }
+
     /// The content of the next element, which must have this tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 
     /// Skips the next element if it has this tag.
-    fn take_if(&mut self, tag: u8) {
+    pub(super) fn take_if(&mut self, tag: u8) {
         if self.0.first() == Some(&tag) {
             self.next();
         }
     }
 
     /// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ`.
-    fn time(&mut self) -> Option<i64> {
+    pub(super) fn time(&mut self) -> Option<i64> {
         let (tag, text) = self.next()?;
         let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
         let (year, rest) = match (tag, digits.len()) {
@@ -185,20 +299,31 @@ pub(super) fn date(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{:02}", days_since - days(year, month, 1) + 1)
 }
 
-const fn context(number: u8) -> u8 {
+pub(super) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
 const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// 2.5.4.3
 pub(super) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.19
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+/// 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// The bit of keyUsage that is keyCertSign, number 5.
+const KEY_CERT_SIGN: u8 = 0x80 >> 5;
+/// 2.5.29.37
+const EXT_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+/// 1.3.6.1.5.5.7.3.1
+const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 
 #[cfg(test)]
 mod tests {

@@ -94,7 +94,14 @@ fn explain_certificate(error: &CertificateError) -> String {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "is signed in a way that is not accepted here (SHA-1, say, or a short key)"
         }
-        CertificateError::Other(what) => return format!("the client's certificate is refused ({})", what.0),
+        CertificateError::Other(what) => {
+            // The verifier has no words of its own for this one.
+            if what.0.to_string().contains("CaUsedAsEndEntity") {
+                "is that of a certificate authority (`CA:TRUE`); give the client one that it issued"
+            } else {
+                return format!("the client's certificate is refused ({})", what.0);
+            }
+        }
         _ => "breaks the rules of X.509",
     };
     format!("the client's certificate {what}")

@@ -1,13 +1,16 @@
 //! Reading the files a listener with TLS needs, all of them PEM: what they hold, or what is wrong with them.
 
-use super::certificate::{Certificate, date};
+use super::certificate::Certificate;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{CertificateError, RootCertStore};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A certificate, and what stands in it.
+pub(super) type Read = (CertificateDer<'static>, Certificate);
+
 /// The certificates of a file, at least one, each of which can be read.
-fn certificates(file: &[u8]) -> Result<Vec<(CertificateDer<'static>, Certificate)>, String> {
+pub(super) fn certificates(file: &[u8]) -> Result<Vec<Read>, String> {
     is_pem(file, "x509")?;
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(file) {
@@ -22,25 +25,33 @@ fn certificates(file: &[u8]) -> Result<Vec<(CertificateDer<'static>, Certificate
     Ok(found)
 }
 
+/// All of them count today.
+fn in_force(certificates: &[Read]) -> Result<(), String> {
+    for (index, (_, read)) in certificates.iter().enumerate() {
+        if let Some(why) = read.out_of_date(now()) {
+            let which =
+                if certificates.len() > 1 { format!(", number {},", index + 1) } else { String::new() };
+            return Err(format!("holds a certificate{which} that {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
 pub(super) fn own_chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = certificates(file)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
     let own = &certificates[0].1;
     if !own.is_v3 {
         let message = "holds a certificate of X.509 version 1, which TLS clients refuse; make one \
                        with extensions, the name as subjectAltName for example: it has version 3 then";
         return Err(message.to_owned());
     }
-    if own.not_after < now {
-        return Err(format!("holds a certificate that expired on {}; renew it", date(own.not_after)));
-    }
-    if own.not_before > now {
-        return Err(format!(
-            "holds a certificate that is not valid before {}; is the clock right?",
-            date(own.not_before)
-        ));
-    }
+    in_force(&certificates)?;
     Ok(certificates.into_iter().map(|(der, _)| der).collect())
 }
 
@@ -60,14 +71,22 @@ pub(super) fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String>
     }
 }
 
-pub(super) fn issuers(file: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for (index, (der, _)) in certificates(file)?.into_iter().enumerate() {
-        roots.add(der).map_err(|error| {
-            format!("has a certificate, number {}, that can't be used: {}", index + 1, explain_issuer(&error))
-        })?;
+/// Who issues the certificates of clients.
+pub(super) fn issuers(file: &[u8]) -> Result<Vec<Read>, String> {
+    let found = certificates(file)?;
+    in_force(&found)?;
+    for (index, (der, read)) in found.iter().enumerate() {
+        let fault =
+            |what: &str| format!("has a certificate, number {}, that can't be used: {what}", index + 1);
+        // Whoever has its key could make certificates for any user.
+        if !read.is_authority() {
+            let what = "it is no certificate authority (`CA:TRUE`), so it may not issue those of clients; \
+                        name the one that issued it";
+            return Err(fault(what));
+        }
+        RootCertStore::empty().add(der.clone()).map_err(|error| fault(explain_issuer(&error)))?;
     }
-    Ok(roots)
+    Ok(found)
 }
 
 pub(super) fn revocation_lists(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {

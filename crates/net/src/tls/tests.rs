@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+mod authorities;
 mod withdrawal;
 
 /// A certificate authority.

@@ -27,9 +27,13 @@ pub(super) fn suite_name(suite: CipherSuite) -> &'static str {
 
 /// The subject of a certificate as RFC 4514 writes it: the last set first.
 pub(super) fn subject(der: &[u8]) -> Option<String> {
-    let sets = Certificate::parse(der)?.subject;
+    Certificate::parse(der).map(|certificate| written(&certificate.subject))
+}
+
+/// A Name as RFC 4514 writes it.
+pub(super) fn written(sets: &[Vec<Attribute>]) -> String {
     let set = |set: &Vec<Attribute>| set.iter().map(attribute).collect::<Vec<_>>().join("+");
-    Some(sets.iter().rev().map(set).collect::<Vec<_>>().join(","))
+    sets.iter().rev().map(set).collect::<Vec<_>>().join(",")
 }
 
 fn attribute(Attribute { kind, value }: &Attribute) -> String {

@@ -114,10 +114,11 @@ fn object(members: &[(Value, Value)], depth: Option<usize>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Bytes that are no UTF-8 are passed on, as cJSON does; only a NUL, where cJSON stops, is written out.
+/// cJSON stops at a NUL and passes on what is no UTF-8. Here the one is written out and the other becomes U+FFFD, so that
+/// it is JSON whatever the bytes are.
 fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    for &byte in bytes {
+    for byte in String::from_utf8_lossy(bytes).bytes() {
         match escape(char::from(byte)) {
             Some(escape) => out.extend_from_slice(escape.as_bytes()),
             None if byte < b' ' => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),

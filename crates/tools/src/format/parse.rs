@@ -31,14 +31,15 @@ impl FromStr for Format {
         while let Some((at, c)) = rest.next() {
             match c {
                 '%' => {
-                    let mut field = Field::default();
-                    while let Some((_, flag)) = rest.next_if(|(_, c)| matches!(c, '-' | '0')) {
-                        field.left |= flag == '-';
-                        field.zero |= flag == '0';
-                    }
-                    field.width = number(&mut rest).unwrap_or(0);
+                    // Each once, and in this order.
+                    let mut field = Field {
+                        left: rest.next_if(|(_, c)| *c == '-').is_some(),
+                        zero: rest.next_if(|(_, c)| *c == '0').is_some(),
+                        width: number(&mut rest).unwrap_or(0),
+                        ..Field::default()
+                    };
                     if rest.next_if(|(_, c)| *c == '.').is_some() {
-                        field.precision = number(&mut rest);
+                        field.precision = Some(number(&mut rest).unwrap_or(0));
                     }
                     match rest.next() {
                         Some((_, '%')) => pieces.push(Piece::Literal(b"%".to_vec())),

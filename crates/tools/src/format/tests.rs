@@ -56,6 +56,28 @@ fn properties_that_are_there_and_that_are_not() {
     );
 }
 
+// As above: a precision without digits is 0, and a Response Topic that is missing leaves no room.
+#[test]
+fn oddities_of_widths() {
+    assert_eq!(printed("%.t|%10.t|%5.I|%-05q|%00003l|", &NOTHING, false), "|          |     |1|005|");
+    assert_eq!(printed("%10R|%-10R|%10C|", &NOTHING, false), "||          |");
+    for format in ["%--5l", "%0-5r", "%-0-t"] {
+        let error = format.parse::<Format>().unwrap_err().to_string();
+        assert!(error.contains("`%-` means nothing"), "{error}");
+    }
+}
+
+#[test]
+fn a_payload_of_any_bytes_is_valid_json() {
+    let payload = b"\x00\x01\xff\xfe\xc3\xa4";
+    let mut out = Vec::new();
+    let moment = Moment::at(1_770_000_000, 1000, 0);
+    let message = Message { payload, ..NOTHING };
+    "%j".parse::<Format>().unwrap().write(&message, &moment, false, &mut out).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(read["payload"], "\0\u{1}\u{fffd}\u{fffd}\u{e4}");
+}
+
 #[test]
 fn escapes_and_times() {
     assert_eq!(
@@ -89,6 +111,20 @@ fn numbers_as_cjson_writes_them() {
     assert!(
         printed("%J", &Message { payload, ..NOTHING }, false).ends_with(&format!("\"payload\":{wanted}}}"))
     );
+}
+
+#[test]
+fn a_number_too_large_for_a_float_is_json_all_the_same() {
+    let payload = br#"{"a":0.1,"b":1e400,"c":[-1E+999,"1e400"]}"#;
+    let wanted = r#""payload":{"a":0.1,"b":null,"c":[null,"1e400"]}}"#;
+    let shown = printed("%J", &Message { payload, ..NOTHING }, false);
+    assert!(shown.ends_with(wanted), "{shown}");
+    for payload in ["01e400", "1.e400", "1e400e", "{1e400:1}", "1e+", "\"1e400", "[1e400"] {
+        let shown = printed("%J", &Message { payload: payload.as_bytes(), ..NOTHING }, false);
+        assert_eq!(shown, "!", "{payload}");
+    }
+    let long = "9".repeat(400);
+    assert!(printed("%J", &Message { payload: long.as_bytes(), ..NOTHING }, false).ends_with(":null}"));
 }
 
 #[test]
