@@ -63,6 +63,38 @@ async function list(browser) {
   for (const stream of [plain, safe]) stream.destroy();
 }
 
+/** Clients whose names a browser takes for steps of a path. */
+async function dots(browser) {
+  const page = await visit(browser, 'clients');
+  for (const name of ['.', '..']) {
+    const stream = await client(name, connect(Number(CORK_MQTT), '127.0.0.1'));
+    stream.write(packet(SUBSCRIBE, [0, 1, ...text(`dots/${name}`), 1]));
+    const ended = new Promise((done) => { stream.on('close', done); });
+    await visit(browser, 'clients', { page });
+    await page.getByRole('link', { name, exact: true }).click();
+    await page.getByText('From the client').waitFor();
+    await page.getByText(`dots/${name}`, { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Kick' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Kick' }).click();
+    await ended;
+    await page.getByText('There is no such session').waitFor();
+  }
+  await leave(page, /404/);
+}
+
+/** The number beside a list is that of its rows. */
+async function counted(browser) {
+  await publish('counted', '1');
+  const page = await visit(browser, 'clients');
+  const inside = page.getByLabel("The broker's own, too");
+  await page.getByText('Nobody is connected').waitFor();
+  await until('nobody is counted', async () => /^Connected\s*0$/.test((await page.getByRole('link', { name: /^Connected/ }).textContent()).trim()));
+  await inside.check();
+  await page.getByRole('row').nth(1).waitFor();
+  must(/\$cork|in-process/.test(await page.getByRole('row').nth(1).textContent()), 'no part of the broker is listed');
+  await leave(page);
+}
+
 /** What stands in the box for settings, changed. */
 async function settings(dialog, change) {
   const box = dialog.getByLabel(/^Settings/);
@@ -112,5 +144,7 @@ async function bridge(browser) {
 
 await run([
   ['who is connected, from where and over what', list],
+  ['the number of clients is that of the list', counted],
+  ['clients named like steps of a path are shown and kicked', dots],
   ['a bridge is added, carries messages, tells of its trouble, and is removed', bridge],
 ]);

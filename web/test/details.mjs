@@ -53,6 +53,16 @@ await run([
     await leave(page);
   }],
 
+  ['numbers of one path are one chart, and the page goes on', async (browser) => {
+    const page = await topicPage(browser, 'lab/dots');
+    await publish('lab/dots', '{"a.b":1,"a":{"b":2},"c":3}', { retain: true });
+    await until('a chart of each path', async () => (await page.locator('.fields canvas').count()) === 2);
+    await visit(browser, `topics?t=${encodeURIComponent('lab/other')}`, { page });
+    await publish('lab/other', '7');
+    await page.locator('[data-test=payload]', { hasText: '7' }).waitFor();
+    await leave(page);
+  }],
+
   ['the publishing box sets QoS and properties', async (browser) => {
     const page = await topicPage(browser, 'lab/box');
     const box = page.locator('section.card', { hasText: 'Publish' }).last();
@@ -157,26 +167,44 @@ await run([
 
   ['what a database refused is read and tried again; the overview tells of it', async (browser) => {
     let refuse = true;
-    const saved = [];
+    const [saved, refused] = [[], []];
     const server = createServer((request, response) => {
       let body = '';
       request.on('data', (part) => { body += part; });
-      request.on('end', () => { if (!refuse) saved.push(body); response.writeHead(refuse ? 422 : 204).end(); });
+      request.on('end', () => { (refuse ? refused : saved).push(body); response.writeHead(refuse ? 422 : 204).end(); });
     });
     await new Promise((done) => { server.listen(0, '127.0.0.1', done); });
     await api('PUT', 'sinks/hook', { type: 'http', url: `http://127.0.0.1:${server.address().port}/`, filter: 'bought/#' });
-    await publish('bought/milk', 'two', { qos: 1 });
+    for (const [what, count] of [['milk', 'two'], ['bread', 'three'], ['eggs', 'four']]) await publish(`bought/${what}`, count, { qos: 1 });
     const page = await visit(browser, 'links');
-    await page.getByRole('button', { name: '1 dead letter' }).click({ timeout: 30_000 });
+    await page.getByRole('button', { name: '3 dead letters' }).click({ timeout: 30_000 });
     const dialog = page.getByRole('dialog');
     await dialog.getByText('bought/milk').waitFor();
     must((await dialog.textContent()).includes('422'), `why it was refused: ${await dialog.textContent()}`);
+    const tries = (what) => refused.filter((body) => what.test(body)).length;
+    const [before, left] = [tries(/two|three/), tries(/four/)];
     const overview = await visit(browser, 'overview');
     await overview.getByRole('row').filter({ hasText: 'hook' }).waitFor();
     for (const part of ['Messages per second', 'Bytes per second', 'Clients and sessions', 'CPU', 'Memory', 'Waiting for absent clients', 'Dropped and refused', 'On disk', 'Listeners', 'Retained', 'Subscriptions']) {
       must((await overview.locator('main').textContent()).includes(part), `the overview lacks ${part}`);
     }
+    const some = dialog.getByRole('button', { name: /^Try \d+ again$/ });
+    must(await some.isDisabled(), 'none can be tried again');
+    // What is still refused comes back, and others are left alone.
+    for (const what of ['milk', 'bread']) await dialog.getByLabel(`Choose bought/${what}`).check();
+    await dialog.getByRole('button', { name: 'Try 2 again' }).click();
+    await until('they were tried', () => tries(/two|three/) >= before + 2);
+    await until('they are back', async () => (await api('GET', 'sinks')).items[0].dead_letters === 3);
+    must(tries(/four/) === left, 'one that was not chosen is tried, too');
     refuse = false;
+    await visit(browser, 'links', { page });
+    await page.reload();
+    await page.getByRole('button', { name: '3 dead letters' }).click();
+    await dialog.getByLabel('Choose bought/eggs').check();
+    await dialog.getByRole('button', { name: 'Try 1 again' }).click();
+    await until('the chosen one is saved', () => saved.some((body) => body.includes('four')));
+    await until('two are left', async () => (await dialog.getByRole('checkbox').count()) === 2);
+    must(saved.every((body) => !/two|three/.test(body)), 'others are saved, too');
     await dialog.getByRole('button', { name: 'Try all again' }).click();
     await until('it is saved', () => saved.some((body) => body.includes('two')));
     await until('no letter is left', async () => (await api('GET', 'sinks')).items[0].dead_letters === 0);

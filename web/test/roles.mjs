@@ -73,6 +73,30 @@ await run([
     await leave(page, /40[13]/);
   }],
 
+  ['a viewer sees of all topics those it may read', async (browser) => {
+    const admin = await visit(browser, 'topics', login(ADMIN));
+    const viewer = await visit(browser, 'topics', login(VIEWER));
+    const shown = (page) => page.getByRole('tree').textContent();
+    await viewer.getByText('No messages yet that you may read').waitFor();
+    await admin.getByRole('textbox', { name: 'Topic', exact: true }).count();
+    const publish = (topic) => admin.evaluate(async (body) => {
+      const { csrf } = await (await fetch('api/v1/session')).json();
+      const headers = { 'Content-Type': 'application/json', 'X-Csrf-Token': csrf };
+      return (await fetch('api/v1/publish', { method: 'POST', headers, body: JSON.stringify(body) })).status;
+    }, { topic, payload: '21.5', retain: true });
+    for (const topic of ['public/attic', 'secret/cellar']) must(await publish(topic) === 200, `${topic} is not published`);
+    await until('the administrator sees both', async () => /public[\s\S]*secret/.test(await shown(admin)));
+    await until('the viewer sees its own', async () => /attic/.test(await shown(viewer)));
+    must(!/secret|cellar/.test(await shown(viewer)), 'the viewer sees what it may not');
+    await viewer.getByText('every message you may read shown').waitFor();
+    await viewer.getByRole('button', { name: 'Filter by content' }).click();
+    await viewer.getByLabel('Condition on the content').fill('payload > 20');
+    await viewer.getByRole('button', { name: 'Apply' }).click();
+    await viewer.getByText('attic').first().waitFor();
+    must((await viewer.getByRole('alert').count()) === 0, 'a condition on the content is refused');
+    for (const page of [admin, viewer]) await leave(page, /401/);
+  }],
+
   ['logging out ends it', async (browser) => {
     const page = await visit(browser, 'overview', login(ADMIN));
     await page.getByRole('button', { name: 'Log out' }).first().click();

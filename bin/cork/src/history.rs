@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use cork_broker::history::{self, SeriesQuery, parse_duration};
+use cork_broker::history::{self, SeriesQuery, parse_duration, parse_moment};
 use serde_json::{Value, json};
 
 use crate::ctl::{Api, ApiArgs, encoded};
@@ -24,7 +24,7 @@ pub(crate) struct HistoryArgs {
     /// Numeric field of JSON payloads, as `a.b`; empty: payloads that are a number. Default: all.
     #[arg(long, value_name = "PATH")]
     field: Option<String>,
-    /// How far back, as `1h` or `7d`.
+    /// How far back, as `1h` or `2w`, or from when on, as `2026-11-22T10:00:00Z` or in seconds since 1970.
     #[arg(long, value_name = "TIME", default_value = "1h")]
     since: String,
     /// Length of the steps; each value without it.
@@ -69,8 +69,16 @@ pub(crate) fn history(args: &HistoryArgs) -> ExitCode {
     }
 }
 
+/// What was found.
+struct Found {
+    series: Vec<Series>,
+    truncated: bool,
+    /// What is damaged and left out, a line each.
+    damaged: Vec<String>,
+}
+
 fn run(args: &HistoryArgs) -> Result<(), String> {
-    let (series, truncated) = match &args.data_dir {
+    let Found { series, truncated, damaged } = match &args.data_dir {
         Some(folder) => at_rest(args, folder)?,
         None => asked(args, &args.api.open()?)?,
     };
@@ -98,11 +106,14 @@ fn run(args: &HistoryArgs) -> Result<(), String> {
     if truncated {
         eprintln!("cork history: there is more: ask for fewer topics, a shorter time or longer steps");
     }
-    Ok(())
+    match damaged.len() {
+        0 => Ok(()),
+        _ => Err(format!("the history is damaged, and this is left out:\n  {}", damaged.join("\n  "))),
+    }
 }
 
 /// Asks a running broker.
-fn asked(args: &HistoryArgs, api: &Api) -> Result<(Vec<Series>, bool), String> {
+fn asked(args: &HistoryArgs, api: &Api) -> Result<Found, String> {
     let mut path = format!("/api/v1/history?filter={}&since={}", encoded(&args.filter), encoded(&args.since));
     if let Some(field) = &args.field {
         path += &format!("&field={}", encoded(field));
@@ -121,23 +132,29 @@ fn asked(args: &HistoryArgs, api: &Api) -> Result<(Vec<Series>, bool), String> {
         points: series["points"].as_array().into_iter().flatten().map(numbers).collect(),
     };
     let series = answer["series"].as_array().into_iter().flatten().map(one).collect();
-    Ok((series, answer["truncated"].as_bool().unwrap_or_default()))
+    let damaged = match answer["damaged"].as_u64() {
+        None | Some(0) => Vec::new(),
+        Some(count) => vec![format!("{count} blocks of messages; the broker's log says where")],
+    };
+    Ok(Found { series, truncated: answer["truncated"].as_bool().unwrap_or_default(), damaged })
 }
 
 /// Reads a data directory.
-fn at_rest(args: &HistoryArgs, folder: &Path) -> Result<(Vec<Series>, bool), String> {
+fn at_rest(args: &HistoryArgs, folder: &Path) -> Result<Found, String> {
     let opened = history::open_unused(folder).map_err(|error| error.to_string())?;
     let now = cork_broker::history::now();
-    let micros = |name: &str, text: &str| {
-        let time = parse_duration(text).filter(|time| !time.is_zero());
-        let time = time.ok_or_else(|| format!("--{name} is a time such as 1m or 7d"))?;
+    let micros = |text: &str| {
+        let time =
+            parse_duration(text).filter(|time| !time.is_zero()).ok_or("--step is a time such as 1m")?;
         u64::try_from(time.as_micros()).map_err(|error| error.to_string())
     };
-    let step = args.step.as_deref().map(|step| micros("step", step)).transpose()?;
+    let step = args.step.as_deref().map(micros).transpose()?;
+    let since = parse_moment(&args.since, now);
+    let wrong = "--since is a time such as 1h or 2w, 2026-11-22T10:00:00Z, or seconds since 1970";
     let query = SeriesQuery {
         filter: args.filter.clone(),
         field: args.field.clone(),
-        since: now.0.saturating_sub(micros("since", &args.since)?),
+        since: since.ok_or(wrong)?,
         until: u64::MAX,
         step,
         series_max: usize::MAX,
@@ -149,7 +166,9 @@ fn at_rest(args: &HistoryArgs, folder: &Path) -> Result<(Vec<Series>, bool), Str
         topic: one.topic,
         field: one.field,
     });
-    Ok((series.collect(), answer.truncated))
+    let report = opened.report();
+    let damaged = [&report.unreadable[..], &report.damaged, &opened.vault().damaged_blocks()].concat();
+    Ok(Found { series: series.collect(), truncated: answer.truncated, damaged })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "times and counts are below 2^53")]

@@ -24,11 +24,12 @@ use tokio::{
 };
 
 use crate::{
-    hops,
+    hops, identity,
     judge::{Judged, LOCAL_ID, judged},
     link::{Home, Link},
     session,
     status::{Publisher, Shared, Status},
+    told::Told,
 };
 
 /// The links of a running broker. They end with [`Bridges::stop`], or when this value is dropped; what waits for them
@@ -84,6 +85,7 @@ impl Bridges {
             earlier: earlier.collect(),
             thread: None,
         };
+        identity::keep(broker.config())?;
         let links = bridges.with_lanes(judged(broker.config())?);
         bridges.give(links, broker.config())?;
         Ok(bridges)
@@ -95,6 +97,7 @@ impl Bridges {
     /// # Errors
     /// As [`Bridges::start`]; nothing has changed then.
     pub fn reload(&mut self, config: &Config) -> Result<Vec<String>, StartError> {
+        identity::keep(config)?;
         let links = self.with_lanes(judged(config)?);
         let mut changed = Vec::new();
         // A second lane is as its link is.
@@ -296,6 +299,7 @@ impl Keeper {
             old_local: missing(&old_out, &out),
             old_remote: missing(&old_in, &into),
             new_local: missing(&out, &old_out),
+            told: Told::default(),
         };
         link.prepare().await;
         let task = spawn_local(link.run());

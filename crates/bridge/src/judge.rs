@@ -16,6 +16,7 @@ use cork_packet::{ProtocolVersion, QoS, split_share, validate_filter};
 use cork_store::{LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX};
 
 use crate::{
+    identity,
     map::{Map, Rule},
     relay::Plan,
 };
@@ -91,6 +92,9 @@ fn without_places(bridge: &Bridge) -> Bridge {
 /// What begins the Client Identifier of a link's session in this broker.
 pub(crate) const LOCAL_ID: &str = "$cork/bridge/";
 
+/// Stands in a Client Identifier as long as the broker was never started with a link; only `cork check` shows it.
+const NO_IDENTITY: &str = "…";
+
 const AUTO: &[(ProtocolVersion, bool)] =
     &[(ProtocolVersion::V5, false), (ProtocolVersion::V311, true), (ProtocolVersion::V311, false)];
 
@@ -118,7 +122,33 @@ pub(crate) fn judged(config: &Config) -> Result<Vec<Judged>, ConfigErrors> {
             Err(found) => errors.extend(found),
         }
     }
+    errors.extend(shared_sessions(&links));
     if errors.is_empty() { Ok(links) } else { Err(ConfigErrors(errors)) }
+}
+
+/// Two links with one Client Identifier in one broker would take each other's session over for ever.
+fn shared_sessions(links: &[Judged]) -> Vec<ConfigError> {
+    let mut known: Vec<(String, &Judged)> = Vec::new();
+    let mut errors = Vec::new();
+    for link in links {
+        let second = link.plan.lane.is_some().then(|| link.second_lane().plan.remote_id);
+        for id in std::iter::once(link.plan.remote_id.clone()).chain(second) {
+            let other = known.iter().find(|(known, other)| {
+                *known == id && other.servers.iter().any(|server| link.servers.contains(server))
+            });
+            if let Some((_, other)) = other {
+                let message = format!(
+                    "`{}` is what link `{}` is called in the same broker, too; give one of them another `client_id`",
+                    id.escape_debug(),
+                    other.bridge.name
+                );
+                errors.push(fault(&link.bridge.origin, "client_id", message));
+                break;
+            }
+            known.push((id, link));
+        }
+    }
+    errors
 }
 
 fn fault(origin: &Origin, key: &str, message: String) -> ConfigError {
@@ -147,13 +177,14 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
         }
     };
     let fingerprint = fingerprint(bridge, password.as_deref());
+    judge_conditions(bridge, &out).map_err(|error| vec![error])?;
     let lane = lane(bridge, &out, &into).map_err(|error| vec![error])?;
     let limits = &config.limits;
     let plan = Plan {
         out: Map::new(out),
         into: Map::new(into),
         local_id: format!("{LOCAL_ID}{}", bridge.name),
-        remote_id: bridge.remote_client_id(),
+        remote_id: bridge.remote_client_id(identity::known(config).as_deref().unwrap_or(NO_IDENTITY)),
         user_name: bridge.username.clone(),
         password: password.map(String::into_bytes),
         keep_alive: bridge.keep_alive,
@@ -174,6 +205,25 @@ fn one(bridge: &Bridge, config: &Config) -> Result<Judged, Vec<ConfigError>> {
     };
     let Parts { servers, connector, .. } = parts;
     Ok(Judged { bridge: bridge.clone(), plan, servers, connector, versions, fingerprint })
+}
+
+/// Which rule is a message's is told by its topic. So it may not depend on a condition what becomes of the message.
+fn judge_conditions(bridge: &Bridge, out: &[Rule]) -> Result<(), ConfigError> {
+    for (at, first) in out.iter().enumerate().filter(|(_, rule)| !rule.through.is_empty()) {
+        let what = |rule: &Rule| (rule.strip.clone(), rule.add.clone(), rule.qos);
+        let other = out[at + 1..]
+            .iter()
+            .find(|other| what(other) != what(first) && overlap(&first.filter, &other.filter));
+        if let Some(other) = other {
+            let message = format!(
+                "what does not pass the filter of `{}` would bear its name and QoS all the same where `{}` lets it \
+                 through: make two links of them, or give both the same prefixes and `qos`",
+                first.filter, other.filter
+            );
+            return Err(fault(&bridge.origin, "topic.when", message));
+        }
+    }
+    Ok(())
 }
 
 /// What the second lane is for, if there is to be one.
@@ -381,7 +431,7 @@ mod tests {
         assert_eq!(found.plan.into.rules(), [rule("r/s/#", "r/", "l/")]);
         assert_eq!(
             (found.plan.local_id.as_str(), found.plan.remote_id.as_str()),
-            ("$cork/bridge/a", "cork-a")
+            ("$cork/bridge/a", "cork-a-…")
         );
     }
 
@@ -405,11 +455,33 @@ mod tests {
                 "cork.toml:7: key `bridge.topic.filter`: `a#` is no Topic Filter",
             ),
             (topic("[[bridge.topic]]\nfilter = '#'"), "twice in this direction"),
+            (
+                link("client_id = 'x'") + &link("client_id = 'x-second'").replace("'a'", "'b'"),
+                "cork.toml:7: key `bridge.client_id`: `x-second` is what link `a` is called in the same broker",
+            ),
+            (
+                link("client_id = 'x'") + &link("client_id = 'x'").replace("'a'", "'b'"),
+                "`x` is what link `a` is called",
+            ),
             (topic("[[bridge.topic]]\nfilter = '$share/g/a'"), "shared subscription"),
             (topic("[[bridge.topic]]\nfilter = 'a'\nremote_prefix = '+/'"), "holds a wildcard"),
         ] {
             let error = judge(&config(&text)).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_are_told_apart_by_name_or_place() {
+        for (one, other) in [
+            (link(""), link("").replace("'a'", "'a-second'")),
+            (
+                link("client_id = 'x'"),
+                link("client_id = 'x'").replace("'a'", "'b'").replace("b.example", "c"),
+            ),
+            (link("client_id = 'x'\norder = 'single'"), link("client_id = 'x-second'").replace("'a'", "'b'")),
+        ] {
+            judge(&config(&(one + &other))).unwrap();
         }
     }
 
@@ -476,6 +548,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_does_not_depend_on_a_condition() {
+        let two = |first: &str, second: &str| {
+            judge(&config(&format!(
+                "{}{first}\n[[bridge.topic]]\n{second}",
+                link("").replace("filter = '#'", "")
+            )))
+        };
+        let hot = "filter = 's/#'\nwhen = 'payload > 25'\nremote_prefix = 'hot/'";
+        let error = two(hot, "filter = 's/+'\nremote_prefix = 'all/'").unwrap_err().to_string();
+        assert!(error.contains("key `bridge.topic.when`: what does not pass the filter of `s/#`"), "{error}");
+        for second in ["filter = 'other'", "filter = 's/1'\nremote_prefix = 'hot/'"] {
+            two(hot, second).unwrap();
+        }
+        two("filter = 's/+'\nremote_prefix = 'all/'", hot).unwrap();
+    }
+
+    #[test]
     fn filters_overlap_where_some_topic_fits_both() {
         for (one, other) in
             [("#", "a"), ("a/#", "a"), ("a/+", "a/b"), ("+/b", "a/+"), ("a/b", "a/b"), ("a/#", "+/c/d")]
@@ -493,7 +582,7 @@ mod tests {
         let lanes = with_lanes(both, |_| false);
         let ids: Vec<_> =
             lanes.iter().map(|l| (l.plan.local_id.as_str(), l.plan.remote_id.as_str())).collect();
-        assert_eq!(ids, [("$cork/bridge/a", "cork-a"), ("$cork/bridge/a/second", "cork-a-second")]);
+        assert_eq!(ids, [("$cork/bridge/a", "cork-a-…"), ("$cork/bridge/a/second", "cork-a-…-second")]);
         assert_eq!((lanes[0].filters_out(), lanes[1].filters_out()), (vec!["#".to_owned()], Vec::new()));
         assert!(lanes[1].plan.lane == Some(LANE_LIVE_FIRST) && lanes[1].plan.out == lanes[0].plan.out);
         assert_eq!(lanes[1].plan.queue_max_bytes, Some(1_000_000));
@@ -512,7 +601,9 @@ mod tests {
         assert_eq!(judged(&config(&apart)).unwrap()[0].plan.lane, Some(LANE_STRICT));
         let error = judge(&config(&both.replace("name =", "order = 'live-first'\nname ="))).unwrap_err();
         assert!(error.to_string().contains("bridge.order`: is \"live-first\", and what goes out"), "{error}");
-        assert!(notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a` and `cork-a-second`"));
+        assert!(
+            notes(&config(&link("order = 'live-first'")))[1].contains("as `cork-a-…` and `cork-a-…-second`")
+        );
     }
 
     #[test]
@@ -523,7 +614,7 @@ mod tests {
             notes(&config(&text)),
             [
                 "bridge `a`: `#` to mqtt://b.example:1883, as `site-7/#`, QoS 1 at most",
-                "bridge `a`: topics with little backlog, or none, pass beside those with much, as `cork-a` and `cork-a-second`",
+                "bridge `a`: topics with little backlog, or none, pass beside those with much, as `cork-a-…` and `cork-a-…-second`",
                 "note: bridge `a` sends its password to mqtt://b.example:1883 without encryption; `mqtts://` ends that",
             ]
         );

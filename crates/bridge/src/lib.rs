@@ -25,6 +25,7 @@
 
 mod bridges;
 mod hops;
+mod identity;
 mod ids;
 mod judge;
 mod link;
@@ -32,6 +33,7 @@ mod map;
 mod relay;
 mod session;
 mod status;
+mod told;
 mod trial;
 mod wire;
 

@@ -19,6 +19,7 @@ use crate::{
     relay::{End, Note, Opening, Plan, Relay, Side},
     session,
     status::{Shared, State},
+    told::{Down, STEADY, Told},
     wire::{Step, Wire},
 };
 
@@ -28,8 +29,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Transport and its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that lasted so long counts as one: the next wait is short again.
-const STEADY: Duration = Duration::from_secs(10);
+/// How long a broker may say nothing before the next URL is tried; twice as long each time none was let in.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Between two looks at the counters.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) found: Rc<Notify>,
     /// Filters here whose retained messages the other broker was not sent.
     pub(crate) new_local: Vec<String>,
+    /// What the log says already.
+    pub(crate) told: Told,
 }
 
 impl Link {
@@ -63,10 +66,11 @@ impl Link {
             max: self.judged.bridge.reconnect_max,
             attempts: None,
         };
-        let mut attempts = Attempts::new(&self);
+        // Each may be another broker.
+        let mut attempts: Vec<Attempts> = self.judged.servers.iter().map(|_| Attempts::new(&self)).collect();
         let mut failures = 0;
         loop {
-            for server in self.judged.servers.clone() {
+            for (server, attempts) in self.judged.servers.clone().into_iter().zip(&mut attempts) {
                 {
                     let mut status = self.status.borrow_mut();
                     status.set_state(State::Connecting);
@@ -79,6 +83,9 @@ impl Link {
                 if tried.online > Duration::ZERO || tried.again {
                     break;
                 }
+            }
+            for attempts in &mut attempts {
+                attempts.patience = (attempts.patience * 2).min(OPEN_TIMEOUT);
             }
             self.status.borrow_mut().set_state(State::Waiting);
             // Where one session of a link finds the way, so does the other.
@@ -104,22 +111,30 @@ impl Link {
     }
 
     /// One line for each new misfortune, not for each repetition of it.
-    fn report(&self, server: &Server, tried: &Tried) {
-        let mut status = self.status.borrow_mut();
+    fn report(&mut self, server: &Server, tried: &Tried) {
         if tried.why.is_empty() {
             return;
         }
         let text = format!("{server}: {}", tried.why);
-        if status.last_error != text || tried.online > Duration::ZERO {
-            let name = &self.judged.bridge.name;
-            if self.judged.plan.second {
-                // The first session of the link says the same.
-                tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
-            } else {
-                tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+        let name = &self.judged.bridge.name;
+        let said = self.told.down(&text, tried.online);
+        if self.judged.plan.second {
+            // The first session of the link says the same.
+            tracing::debug!(target: "bridge", bridge = name, "the second session is down: {text}");
+        } else {
+            match said {
+                Down::New => {
+                    tracing::warn!(target: "bridge", bridge = name, "the link is down, messages wait: {text}");
+                }
+                Down::Flaps => {
+                    tracing::warn!(target: "bridge", bridge = name, "the link comes up for moments only, messages wait: {text}");
+                }
+                Down::Known => {
+                    tracing::debug!(target: "bridge", bridge = name, "the link is down again: {text}");
+                }
             }
         }
-        status.failed(text);
+        self.status.borrow_mut().failed(text);
     }
 }
 
@@ -132,7 +147,7 @@ struct Tried {
     again: bool,
 }
 
-/// What is learned from one attempt for the next.
+/// What is learned from one attempt at a server for the next.
 struct Attempts {
     plan: Arc<Plan>,
     /// Which version of the list is tried.
@@ -140,19 +155,37 @@ struct Attempts {
     /// The other broker has spoken it.
     proven: bool,
     subscribed: bool,
+    /// How long a broker may say nothing.
+    patience: Duration,
+    /// 5.0 was met with silence.
+    doubtful: bool,
+    /// It is tried once more, because another version was let in then.
+    doubted: bool,
+    /// That one made the session there.
+    fresh: bool,
 }
 
 impl Attempts {
     fn new(link: &Link) -> Self {
-        Self { plan: Arc::new(link.judged.plan.clone()), version: 0, proven: false, subscribed: false }
+        Self {
+            plan: Arc::new(link.judged.plan.clone()),
+            version: 0,
+            proven: false,
+            subscribed: false,
+            patience: if link.judged.servers.len() > 1 { ANSWER_TIMEOUT } else { OPEN_TIMEOUT },
+            doubtful: false,
+            doubted: false,
+            fresh: false,
+        }
     }
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
         let failed = |why: String| Tried { why, online: Duration::ZERO, again: false };
-        let transport = match timeout(CONNECT_TIMEOUT, link.judged.connector.connect(server)).await {
+        let connect_timeout = CONNECT_TIMEOUT.min(self.patience);
+        let transport = match timeout(connect_timeout, link.judged.connector.connect(server)).await {
             Ok(Ok(transport)) => transport,
             Ok(Err(error)) => return failed(cause(&error)),
-            Err(_) => return failed(format!("no connection within {CONNECT_TIMEOUT:?}")),
+            Err(_) => return failed(format!("no connection within {connect_timeout:?}")),
         };
         let (version, bridge) = link.judged.versions[self.version];
         let opening = Opening {
@@ -160,6 +193,8 @@ impl Attempts {
             bridge,
             wall: wall(),
             subscribed: self.subscribed,
+            doubtful: self.doubtful && self.version > 0,
+            fresh: self.fresh,
             new_filters: link.new_local.clone(),
             old_filters: link.old_remote.clone(),
             inflight: 0,
@@ -169,16 +204,22 @@ impl Attempts {
         let (why, online) = self.relay(link, server, &mut wire).await;
         let again = online.is_zero() && self.next_version(link, &wire, &why);
         wire.close().await;
-        Tried { why: if again { String::new() } else { why.to_string() }, online, again }
+        let why = if again { String::new() } else { link.judged.plan.blot(&why.to_string()) };
+        Tried { why, online, again }
     }
 
     /// Until the connection ends: why, and how long it was online.
     async fn relay(&mut self, link: &mut Link, server: &Server, wire: &mut Wire) -> (Why, Duration) {
         let opened = Instant::now() + OPEN_TIMEOUT;
+        let answered = Instant::now() + self.patience;
         let mut online = None;
         let lasted = |online: Option<Instant>| online.map_or(Duration::ZERO, |since| since.elapsed());
         loop {
-            let deadline = if online.is_some() { Instant::now() + TICK } else { opened };
+            let deadline = match online {
+                Some(_) => Instant::now() + TICK,
+                None if wire.relay.is_unanswered() => answered,
+                None => opened,
+            };
             let step = wire.run(Some(deadline)).await;
             self.look(link, wire);
             match step {
@@ -198,7 +239,15 @@ impl Attempts {
                     online = Some(Instant::now());
                     self.online(link, server);
                 }
-                Step::Deadline if online.is_some() => {}
+                Step::Deadline if online.is_some() => {
+                    if lasted(online) >= STEADY && std::mem::take(&mut link.told.flaps) {
+                        self.say_up(link, server);
+                    }
+                }
+                Step::Deadline if wire.relay.is_unanswered() => {
+                    return (Why::Other(format!("no answer within {:?}", self.patience)), lasted(online));
+                }
+                Step::Deadline if Instant::now() < opened => {}
                 Step::Deadline => {
                     let why = format!("not ready for messages within {OPEN_TIMEOUT:?}");
                     return (Why::Other(why), lasted(online));
@@ -220,12 +269,21 @@ impl Attempts {
     }
 
     fn online(&mut self, link: &mut Link, server: &Server) {
-        (self.proven, self.subscribed) = (true, true);
+        (self.proven, self.subscribed, self.fresh) = (true, true, false);
+        if link.judged.servers.len() > 1 {
+            self.patience = ANSWER_TIMEOUT;
+        }
         link.found.notify_waiters();
         link.old_remote.clear();
         link.new_local.clear();
         let mut status = link.status.borrow_mut();
         status.set_state(State::Online);
+        if !link.told.flaps {
+            self.say_up(link, server);
+        }
+    }
+
+    fn say_up(&self, link: &Link, server: &Server) {
         let (version, _) = link.judged.versions[self.version];
         tracing::info!(target: "bridge", bridge = link.judged.bridge.name, %server, %version, "the link is up");
     }
@@ -237,21 +295,34 @@ impl Attempts {
         status.now = wire.relay.counters();
         for note in wire.relay.take_notes() {
             let text = said(&note);
-            tracing::warn!(target: "bridge", bridge = name, "{text}");
+            if link.told.flaps {
+                tracing::debug!(target: "bridge", bridge = name, "{text}");
+            } else {
+                tracing::warn!(target: "bridge", bridge = name, "{text}");
+            }
             status.failed(text);
         }
     }
 
     /// Whether the other broker does not know the version, and there is another one to try.
     fn next_version(&mut self, link: &Link, wire: &Wire, why: &Why) -> bool {
+        // Some old brokers just hang up. So does what stands before a broker that is away.
+        let silence = matches!(why, Why::Lost(_)) && wire.relay.is_unanswered();
         let unknown = match why {
+            Why::End(End::Doubtful(present)) => {
+                (self.version, self.doubtful, self.doubted) = (0, false, true);
+                self.fresh |= !present;
+                return true;
+            }
             Why::End(End::Refused(reason, _)) => *reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-            // Some old brokers just hang up.
-            Why::Lost(_) => wire.relay.is_unanswered(),
-            _ => false,
+            _ => silence,
         };
         if !unknown || self.proven {
             return false;
+        }
+        if self.version == 0 {
+            self.doubtful = silence && !self.doubted;
+            self.doubted = false;
         }
         self.version = (self.version + 1) % link.judged.versions.len();
         self.version > 0

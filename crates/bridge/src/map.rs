@@ -21,14 +21,17 @@ pub(crate) struct Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Map {
     rules: Vec<Rule>,
-    /// All rules rename alike, so that nothing needs to be matched.
+    /// All rules do alike, so that nothing needs to be matched.
     uniform: bool,
 }
 
 impl Map {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        let alike = |rule: &Rule| (rule.strip.as_str(), rule.add.as_str()) == ("", "");
-        let uniform = rules.len() == 1 || (!rules.is_empty() && rules.iter().all(alike));
+        let plain = |rule: &Rule| (rule.strip.as_str(), rule.add.as_str()) == ("", "");
+        let uniform = rules.len() == 1
+            || rules
+                .first()
+                .is_some_and(|first| rules.iter().all(|rule| plain(rule) && rule.qos == first.qos));
         Self { rules, uniform }
     }
 
@@ -45,12 +48,10 @@ impl Map {
         self.rules.iter().map(|rule| rule.qos).max().unwrap_or(QoS::AtMostOnce)
     }
 
-    /// The topic's name on the other side, in two parts; `None` if no rule is for it.
-    pub(crate) fn rename<'a>(&'a self, topic: &'a str) -> Option<(&'a str, &'a str)> {
-        if self.uniform {
-            return self.rules.first()?.rename(topic);
-        }
-        self.rule(topic)?.rename(topic)
+    /// The topic's name on the other side, in two parts, and the QoS it has there at most; `None` if no rule is for it.
+    pub(crate) fn rename<'a>(&'a self, topic: &'a str) -> Option<((&'a str, &'a str), QoS)> {
+        let rule = if self.uniform { self.rules.first()? } else { self.rule(topic)? };
+        Some((rule.rename(topic)?, rule.qos))
     }
 
     /// The rule for a topic.
@@ -81,7 +82,7 @@ mod tests {
 
     fn renamed(rules: &[Rule], topic: &str) -> Option<String> {
         let map = Map::new(rules.to_vec());
-        map.rename(topic).map(|(add, rest)| format!("{add}{rest}"))
+        map.rename(topic).map(|((add, rest), _)| format!("{add}{rest}"))
     }
 
     #[test]
@@ -106,5 +107,9 @@ mod tests {
         assert_eq!(renamed(&rules, "b").as_deref(), Some("b"));
         assert_eq!(renamed(&rules, "c"), None);
         assert_eq!(renamed(&[], "c"), None);
+        let qos = |filter: &str, qos| Rule { qos, ..rule(filter, "", "") };
+        let map = Map::new(vec![qos("a/#", QoS::AtMostOnce), qos("#", QoS::ExactlyOnce)]);
+        assert_eq!(map.rename("a/1"), Some((("", "a/1"), QoS::AtMostOnce)));
+        assert_eq!(map.rename("b"), Some((("", "b"), QoS::ExactlyOnce)));
     }
 }

@@ -16,8 +16,10 @@
 //! both [`Relay::output`]s, open this broker's connection if [`Relay::wants_local`], stop if [`Relay::ended`], and wait.
 
 mod breaker;
+mod echo;
 mod open;
 mod pass;
+mod skip;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +28,8 @@ pub(crate) use open::{local_connect, local_options};
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use cork_packet::{
-    Ack, Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, Receiver, decode,
+    Ack, ConnectReturnCode, Packet, PacketId, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode,
+    Receiver, decode,
 };
 use cork_proto::{Inbound, PeerError, Time, split_packet};
 use cork_store::{LANE_ASKED_BY, QUEUE_BYTES_ASKED_BY};
@@ -95,9 +98,27 @@ impl Plan {
         }
     }
 
+    /// What the other broker says, which may repeat the password, without it.
+    pub(crate) fn blot(&self, text: &str) -> String {
+        let password = self.password.as_deref().and_then(|password| std::str::from_utf8(password).ok());
+        blot(text, password)
+    }
+
     /// What is subscribed in this broker.
     pub(crate) fn subscribed(&self) -> &[Rule] {
         if self.second { &[] } else { self.out.rules() }
+    }
+}
+
+/// A text without a password.
+pub(crate) fn blot(text: &str, password: Option<&str>) -> String {
+    match password {
+        // It is shown as it was escaped.
+        Some(password) if !password.is_empty() => {
+            let escaped = password.escape_debug().to_string();
+            text.replace(password, "***").replace(&escaped, "***")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -111,6 +132,10 @@ pub(crate) struct Opening {
     pub(crate) wall: u64,
     /// The other broker was subscribed to since this link was made.
     pub(crate) subscribed: bool,
+    /// 5.0 was met with silence, which need not mean that it is unknown: leave again when this version is let in.
+    pub(crate) doubtful: bool,
+    /// The session there was made just now, by a connection that left again.
+    pub(crate) fresh: bool,
     /// Filters here whose retained messages the other broker has not been sent.
     pub(crate) new_filters: Vec<String>,
     /// Filters there that are not wanted any more.
@@ -126,6 +151,8 @@ pub(crate) enum End {
     Refused(ReasonCode, Option<String>),
     /// The other broker's DISCONNECT.
     Disconnected(ReasonCode, Option<String>),
+    /// It lets this version in, but 5.0 is to be tried once more; whether it knew the session.
+    Doubtful(bool),
     /// The other broker broke a rule.
     Broken(PeerError),
     /// No sign of life for so long.
@@ -155,6 +182,7 @@ impl fmt::Display for End {
                 f.write_str("the other broker ended the connection: ")?;
                 why(f, reason, text)
             }
+            Self::Doubtful(_) => f.write_str("5.0 is tried once more"),
             Self::Broken(error) => write!(f, "the other broker broke the protocol: {error}"),
             Self::Silent(time) => write!(f, "the other broker did not answer PINGREQ for {time:?}"),
             Self::Unacknowledged(time) => write!(f, "the other broker acknowledged nothing for {time:?}"),
@@ -255,8 +283,10 @@ pub(crate) struct Relay {
     /// Identifiers that were released because nobody knows whether they are in use; their PUBCOMPs are nobody's.
     swept_local: Ids,
     swept_remote: Ids,
-    /// QoS 2 messages that went out at QoS 1, as the other broker wants it.
-    lowered: Ids,
+    /// QoS 2 messages that went out at a lower one, as the other broker or the rule wants it; not finished.
+    lowered_out: Ids,
+    /// Likewise what came in.
+    lowered_in: Ids,
     /// QoS 2 messages that the other broker has on this connection, if it knew nothing before.
     taken: Ids,
     /// From there to here, not finished.
@@ -266,6 +296,8 @@ pub(crate) struct Relay {
     /// Publications beyond what this broker takes at once; only 3.1.1 brokers send so many.
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
+    /// So much of a message that is too large is still to come.
+    skipping: usize,
     subacks: Subacks,
     /// When the next message may go out, at so many a second.
     paced: Time,
@@ -369,6 +401,12 @@ impl Relay {
 
     /// Takes one packet off the front; false when there is no whole one.
     fn next_packet(&mut self, side: Side, input: &mut &[u8]) -> Result<bool, PeerError> {
+        if side == Side::Remote
+            && !self.opening.version.is_v5()
+            && let Some(more) = self.skip(input)
+        {
+            return Ok(more);
+        }
         let maximum = match side {
             Side::Remote => self.plan.packet_bytes_max as usize,
             Side::Local => usize::MAX,
@@ -418,6 +456,15 @@ impl Relay {
     }
 
     fn packet(&mut self, side: Side, bytes: &[u8]) -> Result<(), PeerError> {
+        if let (Phase::Remote, Side::Remote, ProtocolVersion::V5, [0x20, 2, _, code @ 1..=255]) =
+            (self.phase, side, self.opening.version, bytes)
+        {
+            // Who does not know 5.0 says so in the packet of 3.1.1.
+            let reason =
+                if *code < 0x80 { open::reason_of(ConnectReturnCode(*code)) } else { ReasonCode(*code) };
+            self.end_with(End::Refused(reason, None));
+            return Ok(());
+        }
         let packet = decode(self.version(side), Receiver::Client, bytes)?;
         match (&packet, self.phase) {
             (Packet::ConnAck(ack), Phase::Remote) if side == Side::Remote => self.remote_answered(ack),

@@ -9,7 +9,7 @@ use cork_broker::{
 use cork_client::{Client, ConnectError, Options, Version};
 use tokio::runtime;
 
-use crate::judge::tls;
+use crate::{hops, judge::tls, relay::blot};
 
 /// How long one broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,18 +29,28 @@ pub fn try_links(config: &Config) -> Vec<String> {
     let said = urls.map(|(bridge, url)| {
         let name = &bridge.name;
         match runtime.block_on(one(bridge, url)) {
-            Ok(version) => format!("bridge `{name}`: {url} lets it in, MQTT {version}"),
-            // The text names the server.
-            Err(error) => format!("note: bridge `{name}`: {url} can't be used now: {error}"),
+            Ok(version) => format!("bridge `{name}`: {} lets it in, MQTT {version}", shown(url)),
+            Err(error) => {
+                let password = bridge.password.as_ref().and_then(|secret| secret.reveal().ok());
+                let error = blot(&error.to_string(), password.as_deref());
+                format!("note: bridge `{name}`: {} can't be used now: {error}", shown(url))
+            }
         }
     });
     said.collect()
 }
 
+/// A URL without what may be secret.
+fn shown(url: &str) -> String {
+    let parts = Options::new(url).and_then(Options::into_parts);
+    let server = parts.ok().and_then(|parts| parts.servers.first().map(ToString::to_string));
+    server.unwrap_or_else(|| "its URL".to_owned())
+}
+
 /// The version spoken.
 async fn one(bridge: &Bridge, url: &str) -> Result<String, ConnectError> {
     let mut options = Options::new(url)?
-        .client_id(format!("{}-check", bridge.remote_client_id()))
+        .client_id(format!("{}-check", bridge.remote_client_id(&hops::new_mark())))
         .tls(tls(bridge).map_err(ConnectError::Options)?)
         .version(match bridge.version {
             BridgeVersion::Auto => Version::Auto,

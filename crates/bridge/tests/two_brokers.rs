@@ -2,7 +2,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails that way")]
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use cork_bridge::Bridges;
 use cork_broker::{Broker, Config, TestBroker};
@@ -78,6 +84,116 @@ fn messages_pass_both_ways_under_their_prefixes() {
         }
     };
     assert_eq!((&**came.topic(), &came.payload()[..]), ("lab/down/1", &b"second"[..]));
+    bridges.stop();
+    broker.shutdown();
+}
+
+/// A way to `to` that lets in and hangs up so often before it is open, as a load balancer without a backend does.
+fn opens_late(to: String, hang_ups: usize) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (number, caller) in door.incoming().enumerate() {
+            let mut caller = caller.unwrap();
+            if number < hang_ups {
+                // What it says is read, so that it finds an end and no reset.
+                let _ = caller.read(&mut [0; 1000]);
+                continue;
+            }
+            let server = TcpStream::connect(&to).unwrap();
+            for (mut from, mut to) in
+                [(caller.try_clone().unwrap(), server.try_clone().unwrap()), (server, caller)]
+            {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn who_hangs_up_is_asked_for_5_0_again() {
+    for hang_ups in 1..=4 {
+        let remote = TestBroker::start();
+        let port = opens_late(remote.url().trim_start_matches("mqtt://").to_owned(), hang_ups);
+        let there = client(&remote.url());
+        let mut all = there.subscribe("#").unwrap();
+        let (broker, bridges, here) =
+            local(&link(&format!("mqtt://127.0.0.1:{port}"), &topic("filter = 'a'")));
+        let message = Publish::new("a", "x").qos(QoS::ExactlyOnce).retain(true).user_property("unit", "C");
+        here.deliver(message).unwrap();
+        let message = all.next_timeout(PATIENCE).unwrap().expect("a message");
+        let unit = message.properties().user_properties().any(|pair| pair == ("unit", "C"));
+        assert!(unit, "after {hang_ups} it is 3.1.1");
+        bridges.stop();
+        broker.shutdown();
+    }
+}
+
+#[test]
+fn a_broker_that_says_nothing_costs_seconds_and_only_links_have_a_backlog() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = TestBroker::start();
+    let there = client(&remote.url());
+    let mut all = there.subscribe("#").unwrap();
+    let urls = format!("mqtt://{}', '{}", silent.local_addr().unwrap(), remote.url());
+    let links = link("", &topic("filter = 'a'")).replace("''", &format!("['{urls}']"));
+    let (broker, bridges, here) = local(&format!("[limits]\nsys_interval = '1s'\n{links}"));
+    let began = Instant::now();
+    send(&here, "a", "x");
+    assert_eq!(next(&mut all), pair("a", "x"));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let mut figures = here.subscribe("$SYS/broker/bridge/#").unwrap();
+    let mut topics = Vec::new();
+    while let Ok(Some(message)) = figures.next_timeout(Duration::from_secs(2)) {
+        topics.push(message.topic().to_string());
+        assert!(topics.len() < 1000, "{topics:?}");
+    }
+    let of = |start: &str| topics.iter().any(|topic| topic.starts_with(start));
+    assert!(of("$SYS/broker/bridge/a/backlog/") && !of("$SYS/broker/bridge/backlog/"), "{topics:?}");
+    bridges.stop();
+    broker.shutdown();
+}
+
+#[test]
+fn each_url_has_its_own_version() {
+    let doors = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
+    let urls = doors.each_ref().map(|door| format!("mqtt://{}", door.local_addr().unwrap()));
+    let [newer, older] = doors;
+    // The first knows 5.0 and goes away.
+    thread::spawn(move || {
+        for caller in newer.incoming().take(2) {
+            let mut caller = caller.unwrap();
+            let _ = caller.read(&mut [0; 1000]);
+            caller.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+            thread::sleep(Duration::from_millis(500));
+        }
+    });
+    // The second knows 3.1.1 only.
+    let (told, levels) = mpsc::channel();
+    thread::spawn(move || {
+        for caller in older.incoming() {
+            let (mut caller, mut connect) = (caller.unwrap(), [0; 1000]);
+            let _ = caller.read(&mut connect);
+            // Behind the fixed header and `MQTT`.
+            let level = connect[8];
+            caller.write_all(&[0x20, 2, 0, u8::from(level == 5)]).unwrap();
+            let _ = told.send(level);
+            if level != 5 {
+                thread::park();
+            }
+        }
+    });
+    let links = link("", &topic("filter = 'a'")).replace("''", &format!("['{}', '{}']", urls[0], urls[1]));
+    let (broker, bridges, _here) = local(&links.replace("reconnect_max", "order = 'single'\nreconnect_max"));
+    let mut asked = Vec::new();
+    while !asked.contains(&0x84) {
+        asked.push(levels.recv_timeout(PATIENCE).expect("it goes on asking for 5.0"));
+        assert!(asked.len() < 5, "it goes on asking for 5.0: {asked:?}");
+    }
     bridges.stop();
     broker.shutdown();
 }

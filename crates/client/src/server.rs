@@ -84,7 +84,7 @@ fn parse(url: &str) -> Result<Parsed, String> {
         other => return Err(format!("there is no scheme `{other}`")),
     };
     let web = matches!(scheme, Scheme::Ws | Scheme::Wss);
-    let (authority, path) = match rest.find('/') {
+    let (authority, path) = match rest.find(['/', '?']) {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
@@ -104,14 +104,21 @@ fn parse(url: &str) -> Result<Parsed, String> {
         let path = PathBuf::from(text(path)?).to_string_lossy().into_owned();
         return Ok((Server { scheme, host: String::new(), port, path }, user, password));
     }
-    let (host, port) = host_and_port(host, port)?;
+    // Then what stands before it may be a part of a password, which nobody is to read.
+    let slipped = path.contains('@');
+    let misplaced = || "a `/` in a user name or password is written `%2F`".to_owned();
+    if slipped && !web {
+        return Err(misplaced());
+    }
+    let found = host_and_port(host, port);
+    let (host, port) = if slipped { found.map_err(|_| misplaced())? } else { found? };
     let path = match path {
-        "" if web => "/mqtt",
-        "/" | "" => "",
-        path if web => path,
-        path => return Err(format!("nothing may follow the port, but `{path}` does")),
+        path if web && !path.starts_with('/') => format!("/mqtt{path}"),
+        path if web => path.to_owned(),
+        "/" | "" => String::new(),
+        _ => return Err("nothing may follow the port".into()),
     };
-    Ok((Server { scheme, host, port, path: path.to_owned() }, user, password))
+    Ok((Server { scheme, host, port, path }, user, password))
 }
 
 fn host_and_port(authority: &str, default: u16) -> Result<(String, u16), String> {
@@ -163,14 +170,21 @@ fn text(encoded: &str) -> Result<String, String> {
     String::from_utf8(decode(encoded)?).map_err(|_| "a percent-encoded name is not UTF-8".into())
 }
 
+/// What follows may be a token.
+fn without_query(text: &str) -> &str {
+    text.split('?').next().unwrap_or_default()
+}
+
 /// For error messages.
 fn without_password(url: &str) -> String {
+    let url = without_query(url);
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
         Some((scheme, (_, host))) => format!("{scheme}://...@{host}"),
         None => url.to_owned(),
     }
 }
 
+/// Without the query of a WebSocket's URL, which may hold a token.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
@@ -182,7 +196,7 @@ impl fmt::Display for Server {
             Scheme::InProcess => return f.write_str("the broker in this program"),
         };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.path)
+        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, without_query(&self.path))
     }
 }
 
@@ -198,6 +212,9 @@ mod tests {
             ("mqtts://a.example/", "mqtts://a.example:8883"),
             ("ws://a", "ws://a:80/mqtt"),
             ("wss://a:1/x/y", "wss://a:1/x/y"),
+            ("ws://a/x?token=secret", "ws://a:80/x"),
+            ("ws://a:7?token=secret", "ws://a:7/mqtt"),
+            ("ws://a/", "ws://a:80/"),
             ("mqtt://[::1]:7", "mqtt://[::1]:7"),
             ("unix:///run/cork.sock", "unix:///run/cork.sock"),
         ] {
@@ -225,9 +242,15 @@ mod tests {
             "unix://a",
             "mqtt://x:secret@a:b",
             "mqtt://%zz@a",
+            "mqtt://ann:secret/x@h",
+            "mqtt://ann:7/secret@h",
+            "ws://ann:secret/x@h",
+            "ws://a:b?token=secret",
         ] {
             let error = Server::parse(url).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+        let (server, ..) = Server::parse("ws://a/x@y?token=secret").unwrap();
+        assert_eq!(server.path(), "/x@y?token=secret", "what the server is asked for is whole");
     }
 }

@@ -24,7 +24,8 @@ const KEYS: [&str; 3] = ["messages", "bytes", "age"];
 impl Shard {
     /// A Session is new.
     pub(crate) fn watch_backlog(&mut self, six: SessionIx, client_id: &str) {
-        if client_id.starts_with(INSIDE_PREFIX) {
+        // Who has no name of its own, as the client that tells of all links, is no link.
+        if client_id.strip_prefix(INSIDE_PREFIX).is_some_and(|name| name.contains('/')) {
             self.backlogs.sessions.insert(six);
         }
     }

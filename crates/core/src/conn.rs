@@ -15,6 +15,8 @@ use crate::{
 pub(crate) type SessionIx = u32;
 /// No Session.
 pub(crate) const NO_SESSION: SessionIx = u32::MAX;
+/// The peer of a client within the program.
+pub(crate) const IN_PROCESS: &str = "in-process";
 
 /// From so many bytes on a connection waits behind those that have less to send.
 const BULK_BYTES: usize = 64 << 10;
@@ -403,7 +405,7 @@ impl Conn {
 
     /// Whether it comes from the program the broker is part of, as the driver names it.
     pub(crate) fn is_of_program(&self) -> bool {
-        self.inside || self.peer.is("in-process")
+        self.inside || self.peer.is(IN_PROCESS)
     }
 
     /// Whether messages may be sent to it.

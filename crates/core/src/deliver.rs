@@ -191,7 +191,11 @@ impl Board {
             let replaying = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.replays.is_some());
             let open =
                 self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
+            let noting = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.seen.is_some());
             if open && !behind && !replaying {
+                if noting && let Some(message) = &publication.message {
+                    self.note_seen(six, message.id);
+                }
                 self.deliver_at_most_once(index, publication, how);
             } else if (open && (behind || replaying))
                 || (self.config.limits.queue_qos0 && session.is_persistent())
@@ -283,6 +287,7 @@ impl Board {
         }
         let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
+            self.note_seen(six, message.id);
             number = self.number_queued(six, &message, how, false);
             Box::new(Queued { message, delivery: how.to_delivery(), number, ticket: Ticket(0) })
         });
@@ -438,6 +443,7 @@ impl Board {
         let Some(Some(queued)) = flight.item.clone() else { return true };
         let frame = Frame { dup: true, ..Frame::of(&queued) };
         if self.may_read(six, &queued.message.topic) && self.fits(index, &frame) {
+            self.note_seen(six, queued.message.id);
             self.write(index, &frame, Some(id));
         } else {
             self.forget_flight(six, id, phase, queued.number);
@@ -501,6 +507,7 @@ impl Board {
             self.something_over(six);
             return true;
         }
+        self.note_seen(six, queued.message.id);
         if qos == QoS::AtMostOnce {
             self.write(index, &frame, None);
             if persistent {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
-use cork_store::{Message, Record, SessionKey, Will};
+use cork_store::{Message, Proof, Record, SessionKey, Will};
 
 use crate::{
     Peer,
     board::Timer,
-    conn::{NO_SESSION, SessionIx, Stage},
+    conn::{IN_PROCESS, NO_SESSION, SessionIx, Stage},
     deliver::{Ask, Publication},
     event::{Ended, Event},
     hooks::{self, Client},
@@ -142,12 +142,14 @@ impl Shard {
 
     /// A Session loses its connection.
     fn detach(&mut self, six: SessionIx, cause: &Ended, address: &Peer, version: ProtocolVersion) {
-        self.count_connected(-1);
+        let inside =
+            self.board.sessions[six as usize].publisher.proof == Proof::Inside || address.is(IN_PROCESS);
+        self.count_connected(-1, inside);
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
         session.conn = NO_CONN;
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
-            outgoing.replays = None;
+            (outgoing.replays, outgoing.seen) = (None, None);
         }
         session.since = wall;
         let (key, expiry) = (session.key, session.expiry_seconds);

@@ -21,6 +21,8 @@ use crate::{
 
 /// Messages asked for in one go.
 const PAGE_MESSAGES_MAX: u32 = 256;
+/// Messages that are noted of what a client that came back got.
+const SEEN_MAX: usize = 4096;
 /// The most that `last` may ask for.
 const LAST_MAX: u32 = 1_000_000;
 
@@ -60,7 +62,7 @@ impl Wish {
     /// Reads `last=100` or `since=1h`.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "history is asked for as $history/last=100/<topic filter> or $history/since=1h/<topic filter>; \
-                             last is 1 to 1000000, since has the unit s, m, h or d";
+                             last is 1 to 1000000, since has the unit s, m, h, d or w";
         let (name, value) = text.split_once('=').ok_or(WRONG)?;
         match name {
             "last" => {
@@ -75,6 +77,7 @@ impl Wish {
                     "m" => 60,
                     "h" => 3600,
                     "d" => 86_400,
+                    "w" => 604_800,
                     _ => return Err(WRONG),
                 };
                 let micros = digits(number).and_then(|number: u64| number.checked_mul(seconds * 1_000_000));
@@ -104,6 +107,27 @@ pub(crate) struct ReplayCursor {
     /// Of the SUBACK that the others are asked for.
     waiter: Option<u64>,
     value: SubValue,
+    again: Again,
+}
+
+/// What a replay leaves out because the Session has it in its queue, or had when its client came back.
+#[derive(Debug)]
+enum Again {
+    /// Nothing: the subscription is new, or was asked for on this connection before.
+    No,
+    /// This, and what its queue turns out to have.
+    Asked(BTreeSet<MessageId>),
+    /// This, and what came later than a message behind which only the store has the queue.
+    Known(BTreeSet<MessageId>, Option<MessageId>),
+}
+
+/// What a client got since it came back to its Session, in which it has a subscription that reaches into the past: it
+/// subscribes again, as clients do, and is not sent it twice.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    ids: BTreeSet<MessageId>,
+    /// Subscriptions that were asked for again: whoever does so once more wants all of the past.
+    asked: BTreeSet<Box<str>>,
 }
 
 /// The pasts a Session waits for, first come, first served. Its queue waits behind them.
@@ -116,6 +140,14 @@ pub(crate) struct Replays {
     asked: Option<u64>,
     /// There is no more behind the page.
     ended: bool,
+}
+
+impl Again {
+    fn has(&self, message: &Message, value: SubValue, queues_qos0: bool) -> bool {
+        let Self::Known(ids, behind) = self else { return false };
+        let queued = queues_qos0 || (value.qos() != QoS::AtMostOnce && message.qos != QoS::AtMostOnce);
+        ids.contains(&message.id) || behind.is_some_and(|behind| queued && message.id > behind)
+    }
 }
 
 impl Replays {
@@ -175,6 +207,43 @@ impl Board {
         self.outputs.extend(self.past.questions.drain(..).map(Output::Replay));
     }
 
+    /// A message goes out on a connection.
+    #[inline]
+    pub(crate) fn note_seen(&mut self, six: SessionIx, id: MessageId) {
+        let Some(outgoing) = self.sessions.get_mut(six as usize).and_then(|it| it.outgoing.as_deref_mut())
+        else {
+            return;
+        };
+        if let Some(seen) = outgoing.seen.as_deref_mut() {
+            seen.ids.insert(id);
+            if seen.ids.len() > SEEN_MAX {
+                outgoing.seen = None; // who asks as late as that gets all of the past
+            }
+        }
+    }
+
+    /// Finds out what waits in the Session, which its first replay leaves out. False when that has to be read first.
+    fn know_queue(&mut self, six: SessionIx) -> bool {
+        let session = &mut self.sessions[six as usize];
+        let Some(outgoing) = session.outgoing.as_deref_mut() else { return true };
+        let Some(cursor) = outgoing.replays.as_deref_mut().and_then(|replays| replays.cursors.first_mut())
+        else {
+            return true;
+        };
+        let Again::Asked(ids) = &mut cursor.again else { return true };
+        let (queue, inflight) = (&outgoing.queue, &mut outgoing.inflight);
+        if queue.head.is_empty() && queue.has_tail() {
+            self.refill(six);
+            return false; // it goes on when that has come
+        }
+        let mut ids = std::mem::take(ids);
+        ids.extend(queue.head.iter().map(|queued| queued.message.id));
+        ids.extend(inflight.items_mut().flatten().map(|queued| queued.message.id));
+        let behind = queue.head.back().filter(|_| queue.has_tail()).map(|last| last.message.id);
+        cursor.again = Again::Known(ids, behind);
+        true
+    }
+
     /// Goes on with the Session's first replay. False when it has to wait.
     pub(crate) fn send_replay(&mut self, six: SessionIx, index: u32) -> bool {
         let wall = self.wall();
@@ -189,6 +258,9 @@ impl Board {
         };
         let value = cursor.value;
         if let Some(message) = replays.page.pop_front() {
+            if cursor.again.has(&message, value, self.config.limits.queue_qos0) {
+                return true;
+            }
             self.send_past(six, index, &message, value, wall);
             return true;
         }
@@ -199,17 +271,16 @@ impl Board {
         if replays.asked.is_some() || !cursor.waits_for.is_empty() {
             return false;
         }
+        if matches!(cursor.again, Again::Asked(_)) {
+            return self.know_queue(six);
+        }
         let token = self.past.next;
         self.past.next += 1;
         replays.asked = Some(token);
         self.past.asking.insert(token, six);
-        self.past.questions.push(Replay {
-            token,
-            filter: cursor.filter.clone(),
-            from: cursor.from,
-            upto: cursor.upto.as_slice().into(),
-            messages_max: PAGE_MESSAGES_MAX,
-        });
+        let (filter, from, upto) = (cursor.filter.clone(), cursor.from, cursor.upto.as_slice().into());
+        let (messages_max, may_read) = (PAGE_MESSAGES_MAX, self.reading(six));
+        self.past.questions.push(Replay { token, filter, from, upto, messages_max, may_read });
         false
     }
 
@@ -250,10 +321,10 @@ impl Shard {
     pub(crate) fn begin_replay(
         &mut self,
         six: SessionIx,
-        name: &str,
-        filter: &str,
+        (name, filter): (&str, &str),
         wish: Wish,
         value: SubValue,
+        new: bool,
     ) {
         let (own, shards) = (self.board.config.shard, self.board.config.shards);
         let mut upto = vec![0; usize::from(shards)];
@@ -269,7 +340,11 @@ impl Shard {
         {
             subscription.awaits.clone_from(&waits_for);
         }
-        let replays = session.outgoing().replays.get_or_insert_default();
+        let outgoing = session.outgoing();
+        let seen = outgoing.seen.as_deref_mut().filter(|_| !new);
+        let first = seen.and_then(|seen| seen.asked.insert(name.into()).then(|| seen.ids.clone()));
+        let again = first.map_or(Again::No, Again::Asked);
+        let replays = outgoing.replays.get_or_insert_default();
         replays.remove(name);
         let cursor = ReplayCursor {
             name: name.into(),
@@ -279,6 +354,7 @@ impl Shard {
             waits_for,
             waiter: None,
             value,
+            again,
         };
         replays.cursors.push(cursor);
     }
@@ -355,6 +431,7 @@ mod tests {
             ("since=90s", Wish::Since(90_000_000)),
             ("since=1h", Wish::Since(3_600_000_000)),
             ("since=7d", Wish::Since(604_800_000_000)),
+            ("since=1w", Wish::Since(604_800_000_000)),
         ] {
             assert_eq!(Wish::parse(text), Ok(wish), "{text}");
         }
@@ -369,7 +446,7 @@ mod tests {
             "since=0s",
             "since=1",
             "since=h",
-            "since=1w",
+            "since=1y",
             "since=99999999999999999999d",
             "since=1é",
             "first=3",

@@ -318,7 +318,7 @@ impl Shard {
     }
 
     /// Whether it is nobody from outside.
-    fn is_inside(&self, session: &Session) -> bool {
+    pub(crate) fn is_inside(&self, session: &Session) -> bool {
         let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
         session.publisher.proof == Proof::Inside || conn.is_some_and(|conn| conn.is_of_program())
     }

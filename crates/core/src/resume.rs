@@ -12,6 +12,7 @@ use crate::{
     conn::{Answer, Conn, Holds, SessionIx, Stage},
     connect::Admission,
     event::{Ended, Event, Refused},
+    filters::reaches_back,
     hooks::Client,
     io::ConnId,
     refuse::FOREIGN,
@@ -195,12 +196,16 @@ impl Shard {
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
         }
+        if session.filtered.values().any(|own| reaches_back(&own.record)) {
+            session.outgoing().seen = Some(Box::default());
+        }
         self.board.timers.remove(&(expires, Timer::Expire(key, six)));
         self.set_expiry(six, expiry);
         if expiry != 0 || was_persistent {
             self.record_session(six);
         }
-        self.count_connected(1);
+        let inside = self.is_inside(&self.board.sessions[six as usize]);
+        self.count_connected(1, inside);
         if let Some(before) = before {
             self.board.queue_changes_hands(six, before.user_name.as_deref());
             self.reattach(six);
@@ -242,9 +247,13 @@ impl Shard {
         }
     }
 
-    pub(crate) fn count_connected(&mut self, by: i64) {
+    /// Counts one that is through CONNECT, or gone; `inside` as the Session is seen by who asks for it.
+    pub(crate) fn count_connected(&mut self, by: i64, inside: bool) {
         let stats = &mut self.board.stats;
         stats.clients_connected = stats.clients_connected.saturating_add_signed(by);
+        if inside {
+            stats.clients_inside = stats.clients_inside.saturating_add_signed(by);
+        }
         stats.clients_connected_max = stats.clients_connected_max.max(stats.clients_connected);
         stats.connects += u64::from(by > 0);
     }

@@ -3,7 +3,7 @@
 use std::{hash::BuildHasher, sync::Arc};
 
 use cork_access::{Acl, Action, Subject};
-use cork_store::{Proof, Publisher};
+use cork_store::{MayRead, Proof, Publisher};
 use foldhash::fast::FixedState;
 
 use crate::{
@@ -37,13 +37,17 @@ fn is_own_state(publisher: &Publisher, topic: &str) -> bool {
     name.is_some_and(|name| *name == *publisher.client_id)
 }
 
+fn subject(publisher: &Publisher) -> Subject<'_> {
+    let user = publisher.user_name.as_deref().filter(|_| publisher.proof != Proof::Nobody);
+    Subject { user, client_id: &publisher.client_id }
+}
+
 impl Board {
     /// Whom the rights are asked about. No rule may fit because of a user name that nobody vouches for.
     #[inline]
     #[expect(clippy::unused_self, reason = "reads as a question to the board, like the others here")]
     pub(crate) fn subject<'a>(&self, publisher: &'a Publisher) -> Subject<'a> {
-        let user = publisher.user_name.as_deref().filter(|_| publisher.proof != Proof::Nobody);
-        Subject { user, client_id: &publisher.client_id }
+        subject(publisher)
     }
 
     /// Whether the rights let somebody publish to a topic now.
@@ -130,6 +134,16 @@ impl Board {
             }
         }
         allowed
+    }
+
+    /// The same question for somebody else to ask, with the rights as they are now.
+    pub(crate) fn reading(&self, session: SessionIx) -> MayRead {
+        let Some(session) = self.sessions.get(session as usize) else { return MayRead::new(|_| false) };
+        if self.rights.is_permissive() || session.publisher.proof == Proof::Inside {
+            return MayRead::default();
+        }
+        let (rights, publisher) = (Arc::clone(&self.rights), Arc::clone(&session.publisher));
+        MayRead::new(move |topic| rights.allows(subject(&publisher), Action::Read, topic))
     }
 
     /// The same question, for choosing among several: nothing is counted.

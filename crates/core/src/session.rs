@@ -10,7 +10,11 @@ use cork_store::{
 use cork_topic::FilterId;
 
 use crate::{
-    conn::NO_SESSION, cursors::Cursors, drops::Drops, history::Replays, queue::Queue,
+    conn::NO_SESSION,
+    cursors::Cursors,
+    drops::Drops,
+    history::{Replays, Seen},
+    queue::Queue,
     subscriptions::Subscriptions,
 };
 
@@ -62,6 +66,8 @@ pub(crate) struct Outgoing {
     pub(crate) cursors: Cursors,
     /// What is replayed to it; everything else waits behind that.
     pub(crate) replays: Option<Box<Replays>>,
+    /// What a client that came back got on this connection, if it may ask for it again as the past.
+    pub(crate) seen: Option<Box<Seen>>,
 }
 
 impl Outgoing {

@@ -20,6 +20,8 @@ pub struct Stats {
     pub sockets: u64,
     /// Present connections that are through CONNECT.
     pub clients_connected: u64,
+    /// Those of them that are parts of the program itself: links, sinks, its HTTP API.
+    pub clients_inside: u64,
     /// Sessions, with and without connection.
     pub sessions: u64,
     pub clients_connected_max: u64,
@@ -123,7 +125,7 @@ impl Stats {
     pub fn add(&mut self, other: &Self) {
         macro_rules! sum { ($($field:ident)*) => { $( self.$field += other.$field; )* } }
         sum!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent
-            publish_bytes_received publish_bytes_sent connects sockets clients_connected sessions
+            publish_bytes_received publish_bytes_sent connects sockets clients_connected clients_inside sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes queue_users
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_user_queue_full dropped_expired dropped_too_large
             lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_busy refused_login bans

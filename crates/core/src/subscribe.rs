@@ -95,7 +95,7 @@ impl Shard {
                     let value = SubValue { options: options.bits(), sub_id };
                     let new = self.insert_subscription(six, &parsed, value, spec);
                     if let Some(wish) = wish_of(&parsed, asked) {
-                        self.begin_replay(six, parsed.text, parsed.filter, wish, value);
+                        self.begin_replay(six, (parsed.text, parsed.filter), wish, value, new);
                     } else if parsed.group.is_none() && wants_retained(options, new, list.version) {
                         cursors.push(self.cursor(six, &parsed, value));
                     }

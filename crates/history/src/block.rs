@@ -29,6 +29,8 @@ const PLAIN: usize = 3;
 const FIELDS: usize = 4;
 const TEXTS: usize = 5;
 const SECTIONS: usize = 6;
+/// Rows of a block that is sound: far fewer.
+const ROWS_MAX: usize = 1 << 22;
 /// Of pco: 8 is its default; 6 is twice as fast and hardly larger.
 const LEVEL: usize = 6;
 
@@ -58,8 +60,9 @@ impl PlainRows {
 /// Makes a block of messages; `publishers` and the like are told apart by content.
 pub(crate) fn seal(messages: &[Arc<Message>]) -> Vec<u8> {
     let mut groups: BTreeMap<&str, Vec<&Arc<Message>>> = BTreeMap::new();
-    for message in messages {
-        groups.entry(&message.topic).or_default().push(message);
+    // One after another of the same topic needs no search.
+    for run in messages.chunk_by(|one, next| one.topic == next.topic) {
+        groups.entry(&run[0].topic).or_default().extend(run);
     }
     let mut sealing = Sealing::default();
     put_varint(&mut sealing.groups, groups.len() as u64);
@@ -76,6 +79,8 @@ struct Sealing {
     publisher_numbers: BTreeMap<(Vec<u8>, u8), u64>,
     kinds: Vec<u8>,
     kind_numbers: BTreeMap<(u64, u16, u32, u8), u32>,
+    /// The kind that was asked for last: the next message is often of the same.
+    last_kind: Option<(Arc<Publisher>, u16, u32, u8, u32)>,
     groups: Vec<u8>,
     arrived: Vec<u64>,
     kind_column: Vec<u32>,
@@ -136,7 +141,19 @@ impl Sealing {
     }
 
     fn kind(&mut self, message: &Message) -> u32 {
-        let flags = wire::flags_of(message);
+        let (flags, MessageId { shard, epoch, .. }) = (wire::flags_of(message), message.id);
+        if let Some((by, last_shard, last_epoch, last_flags, kind)) = &self.last_kind
+            && Arc::ptr_eq(by, &message.publisher)
+            && (*last_shard, *last_epoch, *last_flags) == (shard, epoch, flags)
+        {
+            return *kind;
+        }
+        let kind = self.kind_of(message, flags);
+        self.last_kind = Some((Arc::clone(&message.publisher), shard, epoch, flags, kind));
+        kind
+    }
+
+    fn kind_of(&mut self, message: &Message, flags: u8) -> u32 {
         let mut publisher = Vec::new();
         put_publisher(&mut publisher, &message.publisher);
         let next = self.publisher_numbers.len() as u64;
@@ -197,6 +214,14 @@ fn packed<T: Number>(numbers: &[T]) -> Vec<u8> {
     }
     let config = ChunkConfig::default().with_compression_level(LEVEL);
     pco::standalone::simple_compress(numbers, &config).unwrap_or_default() // writing to memory, a valid configuration
+}
+
+fn unpacked_text(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let said = Cursor(bytes).u32()? as usize;
+    if said > bytes.len().saturating_mul(256) {
+        return Err(Malformed); // lz4 cannot do that
+    }
+    lz4_flex::decompress_size_prepended(bytes).map_err(|_| Malformed)
 }
 
 fn unpacked<T: Number>(bytes: &[u8], count: usize) -> Result<Vec<T>, Malformed> {
@@ -263,7 +288,7 @@ impl<'a> Block<'a> {
         for (section, length) in sections.iter_mut().zip(lengths) {
             *section = from.take(length)?;
         }
-        let tables = lz4_flex::decompress_size_prepended(sections[TABLES]).map_err(|_| Malformed)?;
+        let tables = unpacked_text(sections[TABLES])?;
         let mut from = Cursor(&tables);
         let mut publishers = Vec::new();
         for _ in 0..from.length()? {
@@ -293,6 +318,9 @@ impl<'a> Block<'a> {
 
     fn read_group(&self, from: &mut Cursor<'_>, fields_first: usize) -> Result<Group, Malformed> {
         let (topic, rows) = (from.text()?.into(), from.length()?);
+        if rows > ROWS_MAX - self.rows.min(ROWS_MAX) {
+            return Err(Malformed);
+        }
         let plain = match from.u8()? {
             0 => PlainRows::None,
             1 => PlainRows::All,
@@ -374,7 +402,7 @@ impl<'a> Block<'a> {
         let arrived = self.arrived()?;
         let kinds: Vec<u32> = unpacked(self.sections[KINDS], self.rows)?;
         let mut plain = self.plain()?.into_iter();
-        let texts = lz4_flex::decompress_size_prepended(self.sections[TEXTS]).map_err(|_| Malformed)?;
+        let texts = unpacked_text(self.sections[TEXTS])?;
         let mut from = Cursor(&texts);
         let mut messages = Vec::with_capacity(self.rows);
         for group in &self.groups {

@@ -224,11 +224,12 @@ impl Writer {
                 Job::Replay(replay, back) => {
                     let _ = self.reads.send((replay, back)); // the reader ends behind this thread
                 }
-                Job::Rules(rules) => {
-                    if let Err(error) = self.vault.set_rules(&rules) {
+                Job::Rules(rules) => match self.vault.set_rules(&rules) {
+                    Ok(report) => report.tell(),
+                    Err(error) => {
                         tracing::error!(target: "store", %error, "the history cannot follow its new rules");
                     }
-                }
+                },
                 Job::Stop => return false,
             }
             match next {

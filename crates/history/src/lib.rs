@@ -28,6 +28,7 @@
 
 mod block;
 mod engine;
+mod found;
 mod number;
 mod open_part;
 mod options;

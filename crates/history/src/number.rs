@@ -1,6 +1,12 @@
 //! The numbers in a payload: a plain one, or the numeric fields of a JSON object.
 
-use serde_json::Value;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Objects within objects that are looked into.
 const DEPTH_MAX: usize = 4;
@@ -23,8 +29,24 @@ pub fn plain(payload: &[u8]) -> Option<f64> {
 /// The number that a payload is, if its text follows from the number.
 pub(crate) fn canonical(payload: &[u8]) -> Option<f64> {
     let value = plain(payload)?;
+    if is_short(payload) {
+        return Some(value);
+    }
     let text = shortest(value);
     (text.as_bytes() == payload).then_some(value)
+}
+
+/// Whether a text is a decimal of at most 15 digits, without any that could be left out: those all have an `f64` of their
+/// own, and are the shortest text for it.
+fn is_short(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let dot = digits.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = dot.map_or((digits, None), |at| (&digits[..at], Some(&digits[at + 1..])));
+    let decimal = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    digits.len() <= 15
+        && decimal(whole)
+        && (whole == b"0" || whole[0] != b'0')
+        && fraction.is_none_or(|fraction| decimal(fraction) && !fraction.ends_with(b"0"))
 }
 
 /// How a number is written that was read by [`canonical`].
@@ -33,38 +55,77 @@ pub(crate) fn shortest(value: f64) -> String {
     value.to_string()
 }
 
-/// Calls `found` with the path (`a.b`) and value of each numeric field of a JSON object.
+/// Calls `found` with the path (`a.b`) and value of each numeric field of a JSON object, once for each path: a field of an
+/// object within comes before one whose own name has the dot. Fields without a name, or with a number that is too large
+/// for `f64`, are passed over.
 pub fn fields(payload: &[u8], mut found: impl FnMut(&str, f64)) {
     if payload.trim_ascii_start().first() != Some(&b'{') {
         return;
     }
-    let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(payload) else { return };
-    let mut left = FIELDS_MAX;
-    let mut path = String::new();
-    walk(&object, &mut path, DEPTH_MAX, &mut left, &mut found);
+    let Ok(object) = serde_json::from_slice::<Object<'_>>(payload) else { return };
+    let (mut left, mut dotted) = (FIELDS_MAX, Vec::new());
+    walk(&object, &mut String::new(), false, DEPTH_MAX, &mut |path, value, has_dot| {
+        if has_dot && dotted.len() < FIELDS_MAX {
+            dotted.push((path.to_owned(), value));
+        } else if !has_dot && left > 0 {
+            left -= 1;
+            found(path, value);
+        }
+    });
+    if dotted.is_empty() {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    walk(&object, &mut String::new(), false, DEPTH_MAX, &mut |path, _, has_dot| {
+        if !has_dot {
+            seen.insert(path.to_owned());
+        }
+    });
+    for (path, value) in dotted.into_iter().take(left) {
+        if !seen.contains(&path) {
+            found(&path, value);
+            seen.insert(path);
+        }
+    }
 }
 
+/// An object whose values are read where they are wanted: one that is too large spoils only itself. Of several fields with
+/// the same name the last one counts.
+type Object<'a> = BTreeMap<Name<'a>, &'a RawValue>;
+
+/// A name; nearly always there as it stands.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Calls `found` with path and value, and whether a name on the path has a dot.
 fn walk(
-    object: &serde_json::Map<String, Value>,
+    object: &Object<'_>,
     path: &mut String,
+    has_dot: bool,
     depth: usize,
-    left: &mut usize,
-    found: &mut impl FnMut(&str, f64),
+    found: &mut impl FnMut(&str, f64, bool),
 ) {
-    for (name, value) in object {
-        let before = path.len();
+    for (Name(name), value) in object {
+        let (before, text) = (path.len(), value.get());
+        if name.is_empty() {
+            continue; // it would be the payload itself, or its own object
+        }
         if before > 0 {
             path.push('.');
         }
         path.push_str(name);
-        match value {
-            Value::Number(number) if *left > 0 => {
-                if let Some(value) = number.as_f64().filter(|value| value.is_finite()) {
-                    *left -= 1;
-                    found(path, value);
+        let has_dot = has_dot || name.contains('.');
+        match text.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => {
+                if let Some(value) = text.parse().ok().filter(|value: &f64| value.is_finite()) {
+                    found(path, value, has_dot);
                 }
             }
-            Value::Object(inner) if depth > 1 => walk(inner, path, depth - 1, left, found),
+            Some(b'{') if depth > 1 => {
+                if let Ok(inner) = serde_json::from_str::<Object<'_>>(text) {
+                    walk(&inner, path, has_dot, depth - 1, found);
+                }
+            }
             _ => {}
         }
         path.truncate(before);
@@ -96,6 +157,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What is seen at once to be the shortest text is so.
+        #[test]
+        fn short_decimals_are_the_shortest_text(text in "-?[0-9]{1,9}(\\.[0-9]{1,9})?") {
+            let value: f64 = text.parse().unwrap();
+            if is_short(text.as_bytes()) {
+                proptest::prop_assert_eq!(shortest(value), text);
+            } else {
+                proptest::prop_assert!(shortest(value) != text || text.len() > 15);
+            }
+        }
+    }
+
     #[test]
     fn fields_are_named_by_their_path() {
         let mut seen = Vec::new();
@@ -106,5 +180,40 @@ mod tests {
         assert_eq!(seen, [("at.lat".to_owned(), 1.0), ("t".to_owned(), 21.5)]);
         fields(b"[1,2]", |path, _| panic!("{path} of a list"));
         fields(b"{\"a\":", |path, _| panic!("{path} of no JSON"));
+    }
+
+    fn seen(payload: &str) -> Vec<(String, f64)> {
+        let mut seen = Vec::new();
+        fields(payload.as_bytes(), |path, value| seen.push((path.to_owned(), value)));
+        seen
+    }
+
+    fn named(fields: &[(&str, f64)]) -> Vec<(String, f64)> {
+        fields.iter().map(|(path, value)| ((*path).to_owned(), *value)).collect()
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_hides_no_other_field() {
+        assert_eq!(seen(r#"{"t":1e400,"u":5,"in":{"x":-1e999,"y":2}}"#), named(&[("in.y", 2.0), ("u", 5.0)]));
+        let large = r#"{"a":18446744073709551616,"b":1.7e308,"c":-0}"#;
+        assert_eq!(seen(large), named(&[("a", 18_446_744_073_709_551_616.0), ("b", 1.7e308), ("c", -0.0)]));
+    }
+
+    #[test]
+    fn each_path_has_one_field() {
+        assert_eq!(seen(r#"{"a.b":1,"a":{"b":2}}"#), named(&[("a.b", 2.0)]));
+        assert_eq!(seen(r#"{"a":{"b":2},"a.b":1,"a.c":3}"#), named(&[("a.b", 2.0), ("a.c", 3.0)]));
+        assert_eq!(seen(r#"{"a.b":{"c":1},"a":{"b.c":2}}"#), named(&[("a.b.c", 2.0)]));
+        assert_eq!(seen(r#"{"a":1,"a":2}"#), named(&[("a", 2.0)]), "the last one, as in JSON elsewhere");
+        assert_eq!(seen(r#"{"":5,"a":{"":6},"b":{"":{"c":7}},"":{"a":8}}"#), []);
+        assert_eq!(seen(r#"{"\u0061\n":5}"#), named(&[("a\n", 5.0)]), "with escapes");
+    }
+
+    #[test]
+    fn many_fields_are_cut() {
+        let many: Vec<String> = (0..100).map(|n| format!("\"f{n}\":{n},\"d.{n}\":{n}")).collect();
+        let found = seen(&format!("{{{}}}", many.join(",")));
+        assert_eq!(found.len(), FIELDS_MAX);
+        assert!(found.iter().all(|(path, _)| path.starts_with('f')));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn open_number(name: &str) -> Option<u64> {
 impl OpenPart {
     pub(crate) fn create(folder: &Path, first_row: u64) -> io::Result<Self> {
         let path = folder.join(format!("{first_row:016x}.rows"));
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let (rows, scratch) = (Vec::new(), Vec::new());
         Ok(Self { path, file, first_row, rows, bytes: 0, dirty: false, scratch })
     }
@@ -83,25 +83,59 @@ impl OpenPart {
     }
 }
 
-/// Reads a file of rows up to its end, or up to what a crash left of one. Says how many bytes were not sound.
-pub(crate) fn read_rows(path: &Path) -> io::Result<(Vec<Arc<Message>>, u64)> {
-    let bytes = fs::read(path)?;
-    let (mut from, mut rows) = (Cursor(&bytes), Vec::new());
-    let mut publisher = Arc::new(Publisher::default());
-    while !from.0.is_empty() {
-        let mut next = from;
-        let Some(message) = read_row(&mut next, &mut publisher) else { break };
-        rows.push(Arc::new(message));
-        from = next;
-    }
-    Ok((rows, from.0.len() as u64))
+/// What a file of rows has.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) rows: Vec<Arc<Message>>,
+    /// Places that are not as they were written: offset and bytes.
+    pub(crate) damaged: Vec<(u64, u64)>,
+    /// Bytes at the end that a crash left of a row.
+    pub(crate) torn: u64,
 }
 
-fn read_row(from: &mut Cursor<'_>, publisher: &mut Arc<Publisher>) -> Option<Message> {
+/// Reads all sound rows of a file, also those behind damaged ones.
+pub(crate) fn read_rows(path: &Path) -> io::Result<Read> {
+    let bytes = fs::read(path)?;
+    let mut publisher = Arc::new(Publisher::default());
+    let (mut read, mut at) = (Read::default(), 0);
+    while at < bytes.len() {
+        if let Some(end) = row_end(&bytes, at)
+            && let Ok(message) = wire::message(&mut Cursor(&bytes[at + ROW_HEAD..end]), &mut publisher)
+        {
+            read.rows.push(Arc::new(message));
+            at = end;
+            continue;
+        }
+        let next = sound_row_behind(&bytes, at);
+        let lost = (next.unwrap_or(bytes.len()) - at) as u64;
+        if next.is_none() && is_torn(&bytes[at..]) {
+            read.torn = lost;
+        } else {
+            read.damaged.push((at as u64, lost));
+        }
+        at = next.unwrap_or(bytes.len());
+    }
+    Ok(read)
+}
+
+/// The end of the row that begins here, if it is sound.
+fn row_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut from = Cursor(bytes.get(at..)?);
     let (length, crc) = (from.u32().ok()?, from.u32().ok()?);
     let row = from.take(length as usize).ok()?;
-    if length == 0 || crc32fast::hash(row) != crc {
-        return None;
-    }
-    wire::message(&mut Cursor(row), publisher).ok()
+    let sound = wire::is_message(row) && crc32fast::hash(row) == crc;
+    sound.then_some(at + ROW_HEAD + row.len())
+}
+
+/// Where the next sound row begins behind a damaged one: where that one says it ends, else wherever there is one.
+fn sound_row_behind(bytes: &[u8], at: usize) -> Option<usize> {
+    let length = Cursor(&bytes[at..]).u32().ok()? as usize;
+    let said = at.checked_add(ROW_HEAD + length).filter(|end| row_end(bytes, *end).is_some());
+    said.or_else(|| (at + 1..bytes.len()).find(|from| row_end(bytes, *from).is_some()))
+}
+
+/// Whether the end of a file looks as a crash leaves it: a row begins and is not there to its end, or nothing was written.
+fn is_torn(rest: &[u8]) -> bool {
+    let length = Cursor(rest).u32().map_or(usize::MAX, |length| length as usize);
+    length > rest.len().saturating_sub(ROW_HEAD) || rest.iter().all(|byte| *byte == 0)
 }

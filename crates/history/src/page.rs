@@ -9,6 +9,7 @@ use crate::{
     block::Block,
     shelf::{Place, Snapshot},
     vault::{Vault, just_before},
+    wire::Malformed,
 };
 
 /// Blocks that stay read for the next page.
@@ -26,7 +27,7 @@ type Cached = (Place, Arc<Vec<Arc<Message>>>);
 pub struct Cache(Mutex<Vec<Cached>>);
 
 impl Cache {
-    fn get(&self, place: &Place, filter: &str) -> Arc<Vec<Arc<Message>>> {
+    fn get(&self, vault: &Vault, place: &Place, replay: &Replay) -> Arc<Vec<Arc<Message>>> {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Place| Arc::ptr_eq(&other.file, &place.file) && other.head.at == place.head.at;
         if let Some(at) = cached.iter().position(|(other, _)| same(other)) {
@@ -35,12 +36,9 @@ impl Cache {
             cached.push(found);
             return messages;
         }
-        let Some(body) = place.head.read(&place.file).ok().flatten() else {
-            tracing::warn!(target: "store", "a block of the history cannot be read: it is left out");
-            return Arc::default();
-        };
+        let Some(body) = vault.body(place) else { return Arc::default() };
         let messages = Block::open(&body).and_then(|block| {
-            if !block.groups.iter().any(|group| matches(filter, &group.topic)) {
+            if !block.groups.iter().any(|group| is_for(replay, &group.topic)) {
                 return Ok(None); // nothing for this one; another may find something
             }
             block.messages().map(Some)
@@ -55,8 +53,8 @@ impl Cache {
                 }
                 messages
             }
-            Err(_) => {
-                tracing::warn!(target: "store", "a block of the history is damaged: it is left out");
+            Err(Malformed) => {
+                vault.note_damaged(place);
                 Arc::default()
             }
         }
@@ -77,17 +75,22 @@ impl Vault {
             ReplayFrom::After(id) => id,
             ReplayFrom::Since(at) => just_before(MessageId { arrived: at, shard: 0, epoch: 0 }),
             ReplayFrom::Last(0) => return Replayed { token: replay.token, ..Replayed::default() },
-            ReplayFrom::Last(count) => match nth_from_the_end(&snapshots, replay, count as usize) {
+            ReplayFrom::Last(count) => match nth_from_the_end(self, &snapshots, replay, count as usize) {
                 Some(first) => just_before(first),
                 None => return Replayed { token: replay.token, ..Replayed::default() },
             },
         };
-        page_after(&snapshots, replay, after, cache)
+        page_after(self, &snapshots, replay, after, cache)
     }
 }
 
 /// The first of the last so many messages that are wanted, or of all if there are fewer.
-fn nth_from_the_end(snapshots: &[Snapshot], replay: &Replay, count: usize) -> Option<MessageId> {
+fn nth_from_the_end(
+    vault: &Vault,
+    snapshots: &[Snapshot],
+    replay: &Replay,
+    count: usize,
+) -> Option<MessageId> {
     let mut ids: Vec<MessageId> = Vec::new();
     let keep = |ids: &mut Vec<MessageId>| {
         ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -106,10 +109,13 @@ fn nth_from_the_end(snapshots: &[Snapshot], replay: &Replay, count: usize) -> Op
         if ids.len() >= count && ids.last().is_some_and(|last| place.head.last < *last) {
             break;
         }
-        let body = place.head.read(&place.file).ok().flatten().unwrap_or_default();
-        let Ok(block) = Block::open(&body) else { continue };
-        let Ok(all) = block.ids() else { continue };
-        for group in block.groups.iter().filter(|group| matches(&replay.filter, &group.topic)) {
+        let Some(body) = vault.body(place) else { continue };
+        let opened = Block::open(&body).and_then(|block| Ok((block.ids()?, block)));
+        let Ok((all, block)) = opened else {
+            vault.note_damaged(place);
+            continue;
+        };
+        for group in block.groups.iter().filter(|group| is_for(replay, &group.topic)) {
             let own = all.get(group.first..group.first + group.rows).unwrap_or_default();
             ids.extend(own.iter().filter(|id| replay.counts(**id) && id.arrived.0 >= cutoff));
         }
@@ -119,12 +125,20 @@ fn nth_from_the_end(snapshots: &[Snapshot], replay: &Replay, count: usize) -> Op
 }
 
 fn wanted(snapshot: &Snapshot, replay: &Replay, message: &Message) -> bool {
-    message.id.arrived.0 >= snapshot.cutoff
-        && replay.counts(message.id)
-        && matches(&replay.filter, &message.topic)
+    message.id.arrived.0 >= snapshot.cutoff && replay.counts(message.id) && is_for(replay, &message.topic)
 }
 
-fn page_after(snapshots: &[Snapshot], replay: &Replay, after: MessageId, cache: &Cache) -> Replayed {
+fn is_for(replay: &Replay, topic: &str) -> bool {
+    matches(&replay.filter, topic) && replay.may_read.allows(topic)
+}
+
+fn page_after(
+    vault: &Vault,
+    snapshots: &[Snapshot],
+    replay: &Replay,
+    after: MessageId,
+    cache: &Cache,
+) -> Replayed {
     let most = replay.messages_max.max(1) as usize;
     let mut found: Vec<Arc<Message>> = Vec::new();
     let mut places = Vec::new();
@@ -148,7 +162,7 @@ fn page_after(snapshots: &[Snapshot], replay: &Replay, after: MessageId, cache: 
             end = Some(just_before(place.head.first).max(after));
             break;
         }
-        let messages = cache.get(place, &replay.filter);
+        let messages = cache.get(vault, place, replay);
         let from = messages.partition_point(|message| message.id <= after);
         let rest = messages[from..].iter().filter(|message| wanted(snapshot, replay, message));
         found.extend(rest.take(most + 1).cloned());

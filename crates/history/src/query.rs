@@ -35,31 +35,48 @@ pub struct Point {
     pub min: f64,
     /// The largest.
     pub max: f64,
-    /// Their sum.
+    /// Their sum; infinite, or no number, if it is too large.
     pub sum: f64,
     /// The latest.
     pub last: f64,
     /// How many there are.
     pub count: u64,
     last_at: u64,
+    /// The sum of all values, each times `SMALLER`: it cannot overflow.
+    smaller: f64,
 }
+
+/// 2^-64: a factor that costs large numbers no digits.
+const SMALLER: f64 = 1.0 / 18_446_744_073_709_551_616.0;
 
 impl Point {
     fn of(time: u64, at: u64, value: f64) -> Self {
-        Self { time, min: value, max: value, sum: value, last: value, count: 1, last_at: at }
+        Self {
+            time,
+            min: value,
+            max: value,
+            sum: value,
+            last: value,
+            count: 1,
+            last_at: at,
+            smaller: value * SMALLER,
+        }
     }
 
-    /// The mean value.
+    /// The mean value, also if the sum is too large for its type.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a count below 2^53")]
     pub fn mean(&self) -> f64 {
-        self.sum / self.count as f64
+        let count = self.count as f64;
+        let mean = if self.sum.is_finite() { self.sum / count } else { self.smaller / count / SMALLER };
+        mean.clamp(self.min, self.max)
     }
 
     fn add(&mut self, other: &Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
+        self.smaller += other.smaller;
         self.count += other.count;
         if other.last_at >= self.last_at {
             (self.last, self.last_at) = (other.last, other.last_at);
@@ -110,18 +127,19 @@ impl Vault {
         let mut all =
             Collecting { query, found: BTreeMap::new(), points: 0, answer: SeriesAnswer::default() };
         for snapshot in self.snapshots(query.since, query.until, now) {
-            all.snapshot(&snapshot, &may);
+            all.snapshot(self, &snapshot, &may);
         }
         all.finish()
     }
 }
 
 impl Collecting<'_> {
-    fn snapshot(&mut self, snapshot: &Snapshot, may: &impl Fn(&str) -> bool) {
+    fn snapshot(&mut self, vault: &Vault, snapshot: &Snapshot, may: &impl Fn(&str) -> bool) {
         let since = self.query.since.max(snapshot.cutoff);
         for place in &snapshot.places {
-            let body = place.head.read(&place.file).ok().flatten();
+            let body = vault.body(place);
             if body.is_none_or(|body| self.block(&body, since, may).is_err()) {
+                vault.note_damaged(place);
                 self.answer.damaged += 1;
             }
         }

@@ -7,11 +7,12 @@
 //! ```
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::UNIX_EPOCH,
 };
 
 use cork_store::MessageId;
@@ -47,6 +48,17 @@ pub(crate) enum Fault {
     Io(io::Error),
     /// It is no file of this format, or of a later one.
     Foreign(&'static str),
+    /// It ends before its first block: a crash came when it was made.
+    Unborn,
+}
+
+/// What of a file is not as it was written.
+#[derive(Debug, Default)]
+pub(crate) struct Unsound {
+    /// Where, and how many bytes; something sound stands behind each.
+    pub(crate) ranges: Vec<(u64, u64)>,
+    /// Bytes behind the last block.
+    pub(crate) tail: u64,
 }
 
 impl From<io::Error> for Fault {
@@ -58,12 +70,13 @@ impl From<io::Error> for Fault {
 /// One file.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     pub(crate) file: Arc<File>,
-    pub(crate) number: u64,
     pub(crate) blocks: Vec<BlockHead>,
     /// Its end: where the next block goes.
     pub(crate) bytes: u64,
+    /// Something in it is damaged, nothing is appended: when it was last written, in microseconds since 1970.
+    pub(crate) closed_at: Option<u64>,
 }
 
 pub(crate) fn segment_path(folder: &Path, number: u64) -> PathBuf {
@@ -75,57 +88,110 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
 }
 
 impl Segment {
-    /// A new one, without blocks.
+    /// A new one, without blocks. A file that is there already is never touched.
     pub(crate) fn create(folder: &Path, number: u64) -> io::Result<Self> {
-        let path = segment_path(folder, number);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        let mut head = Vec::from(*FILE_MAGIC);
-        head.extend_from_slice(&VERSION.to_le_bytes());
-        head.extend_from_slice(&crc32fast::hash(&head).to_le_bytes());
-        file.write_all_at(&head, 0)?;
-        Ok(Self { path, file: Arc::new(file), number, blocks: Vec::new(), bytes: FILE_HEAD })
+        let path: Arc<Path> = segment_path(folder, number).into();
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        if let Err(error) = file.write_all_at(&file_head(), 0) {
+            let _ = fs::remove_file(&path); // nothing is in it
+            return Err(error);
+        }
+        Ok(Self { path, file: Arc::new(file), blocks: Vec::new(), bytes: FILE_HEAD, closed_at: None })
     }
 
-    /// One that is there. What stands behind its last sound block is cut off if it is the `newest`; says how many bytes
-    /// that were.
-    pub(crate) fn open(path: PathBuf, number: u64, newest: bool) -> Result<(Self, u64), Fault> {
+    /// One that is there. Nothing of it is changed.
+    pub(crate) fn open(path: PathBuf) -> Result<(Self, Unsound), Fault> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let length = file.metadata()?.len();
-        let mut segment = Self { path, file: Arc::new(file), number, blocks: Vec::new(), bytes: FILE_HEAD };
-        if !segment.has_head(length)? {
-            return Err(Fault::Foreign("it does not begin as a file of history does"));
-        }
-        while let Some(block) = segment.block_at(segment.bytes, length)? {
-            segment.bytes = block.at + u64::from(block.bytes);
-            segment.blocks.push(block);
-        }
-        // The last body may have been written in part: the others were synced before it was begun.
-        if newest
-            && let Some(last) = segment.blocks.last().copied()
-            && segment.read(&last)?.is_none()
-        {
-            segment.bytes = last.at - BLOCK_HEAD as u64;
-            segment.blocks.pop();
-        }
-        let cut = length.saturating_sub(segment.bytes);
-        if newest && cut > 0 {
-            segment.file.set_len(segment.bytes)?;
-        }
-        Ok((segment, cut))
-    }
-
-    fn has_head(&self, length: u64) -> Result<bool, Fault> {
-        let mut head = [0; FILE_HEAD_BYTES];
-        if length < FILE_HEAD {
-            return Ok(false);
-        }
-        self.file.read_exact_at(&mut head, 0)?;
-        let sound = crc32fast::hash(&head[..12]).to_le_bytes() == head[12..];
-        if head[..8] == *FILE_MAGIC && sound && head[8..12] != VERSION.to_le_bytes() {
+        let mut head = vec![0; FILE_HEAD_BYTES.min(usize::try_from(length).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut head, 0)?;
+        let sound = head == file_head();
+        if !sound && is_newer(&head) {
             return Err(Fault::Foreign("it is of a newer format than this program's"));
         }
-        Ok(head[..8] == *FILE_MAGIC && sound)
+        if !sound
+            && length <= FILE_HEAD
+            && (file_head().starts_with(&head) || head.iter().all(|byte| *byte == 0))
+        {
+            return Err(Fault::Unborn);
+        }
+        let file = Arc::new(file);
+        let mut segment = Self { path: path.into(), file, blocks: Vec::new(), bytes: 0, closed_at: None };
+        let mut unsound = Unsound::default();
+        if sound {
+            segment.bytes = FILE_HEAD;
+        }
+        loop {
+            while let Some(block) = segment.block_at(segment.bytes, length)?.filter(|_| segment.bytes > 0) {
+                segment.bytes = block.at + u64::from(block.bytes);
+                segment.blocks.push(block);
+            }
+            if segment.bytes >= length {
+                break;
+            }
+            let Some(next) = segment.sound_block_behind(segment.bytes, length)? else {
+                unsound.tail = length - segment.bytes;
+                break;
+            };
+            unsound.ranges.push((segment.bytes, next - segment.bytes));
+            segment.bytes = next;
+        }
+        if !sound && segment.blocks.is_empty() {
+            return Err(Fault::Foreign("it does not begin as a file of history does"));
+        }
+        Ok((segment, unsound))
+    }
+
+    /// Number of the row behind its last block.
+    pub(crate) fn next_row(&self) -> Option<u64> {
+        self.blocks.last().map(|block| block.first_row + u64::from(block.rows))
+    }
+
+    /// Whether the last block's body is what was written.
+    pub(crate) fn last_is_whole(&self) -> io::Result<bool> {
+        self.blocks.last().map_or(Ok(true), |last| Ok(last.read(&self.file)?.is_some()))
+    }
+
+    /// Where the next block with a sound head begins behind a place that has none, if there is one.
+    fn sound_block_behind(&self, at: u64, length: u64) -> io::Result<Option<u64>> {
+        let rest = usize::try_from(length - at).map_err(io::Error::other)?;
+        let mut bytes = vec![0; rest];
+        self.file.read_exact_at(&mut bytes, at)?;
+        let next = self.next_row().unwrap_or(0);
+        let found = (1..rest.saturating_sub(BLOCK_HEAD - 1)).find(|from| {
+            let Some(head) = bytes[*from..].first_chunk() else { return false };
+            // A payload may look like a block, too.
+            read_head(head, at + *from as u64 + BLOCK_HEAD as u64)
+                .is_ok_and(|block| block.at + u64::from(block.bytes) <= length && block.first_row >= next)
+        });
+        Ok(found.map(|from| at + from as u64))
+    }
+
+    /// Cuts off what stands behind the last sound block.
+    pub(crate) fn cut_tail(&mut self) -> io::Result<()> {
+        self.file.set_len(self.bytes)
+    }
+
+    /// Takes the last block away, and says which it was.
+    pub(crate) fn drop_last(&mut self) -> Option<BlockHead> {
+        let last = self.blocks.pop()?;
+        self.bytes = last.at - BLOCK_HEAD as u64;
+        Some(last)
+    }
+
+    /// Nothing is appended any more: what is damaged stays as it is, until all of it is too old.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        let about = self.file.metadata()?;
+        self.bytes = about.len();
+        let written = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.closed_at = Some(u64::try_from(written.as_micros()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Latest arrival in it, in microseconds since 1970; if something in it cannot be read, when it was last written.
+    pub(crate) fn latest(&self) -> u64 {
+        let known = self.blocks.iter().map(|block| block.last.arrived.0).max();
+        known.max(self.closed_at).unwrap_or(0)
     }
 
     fn block_at(&self, at: u64, length: u64) -> io::Result<Option<BlockHead>> {
@@ -156,10 +222,23 @@ impl Segment {
         self.blocks.push(block);
         Ok(())
     }
+}
 
-    fn read(&self, block: &BlockHead) -> io::Result<Option<Vec<u8>>> {
-        block.read(&self.file)
-    }
+fn file_head() -> [u8; FILE_HEAD_BYTES] {
+    let mut head = [0; FILE_HEAD_BYTES];
+    head[..8].copy_from_slice(FILE_MAGIC);
+    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32fast::hash(&head[..12]);
+    head[12..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// Whether a file is one of history, but not of this version.
+fn is_newer(head: &[u8]) -> bool {
+    let Some((about, crc)) = head.split_at_checked(12) else { return false };
+    about.starts_with(FILE_MAGIC)
+        && crc == crc32fast::hash(about).to_le_bytes()
+        && about[8..] != VERSION.to_le_bytes()
 }
 
 impl BlockHead {

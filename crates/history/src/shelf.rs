@@ -13,9 +13,10 @@ use cork_store::{Message, MessageId, WallTime};
 
 use crate::{
     block::{self, Block},
-    open_part::{OpenPart, open_number, read_rows},
+    found::{Aside, Found, Left, only_holds},
+    open_part::{OpenPart, open_number},
     options::{OpenError, Rule},
-    segment::{BlockHead, Fault, Segment, segment_number},
+    segment::{BlockHead, Segment},
 };
 
 /// Rows of a block, at most.
@@ -27,24 +28,20 @@ pub(crate) struct Shelf {
     pub(crate) rule: Rule,
     folder: PathBuf,
     segments: Vec<Segment>,
+    /// Number of the next one: no file of the folder has it, whatever is in it.
+    next_segment: u64,
+    /// Files of rows that are damaged; what was sound of them is in a block.
+    aside: Vec<Aside>,
     open: OpenPart,
     /// Bytes of the messages in the open part.
     open_weight: usize,
     syncs: bool,
 }
 
-/// What a crash left behind in a shelf.
-#[derive(Debug, Default)]
-pub(crate) struct Left {
-    /// Bytes that were cut off.
-    pub(crate) cut_bytes: u64,
-    /// Files that could not be read.
-    pub(crate) unreadable: Vec<String>,
-}
-
 /// A block and where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
+    pub(crate) path: Arc<Path>,
     pub(crate) file: Arc<File>,
     pub(crate) head: BlockHead,
 }
@@ -64,53 +61,28 @@ impl Shelf {
     pub(crate) fn open(folder: PathBuf, rule: Rule, syncs: bool) -> Result<(Self, Left), OpenError> {
         let at = |path: &Path| OpenError::at(path);
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let (mut blocks, mut rows) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
-            let path = entry.map_err(at(&folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            blocks.extend(segment_number(&name).map(|number| (number, path.clone())));
-            rows.extend(open_number(&name).map(|number| (number, path.clone())));
-        }
-        blocks.sort();
-        rows.sort();
-        let (mut left, mut segments, newest) = (Left::default(), Vec::new(), blocks.len());
-        for (nth, (number, path)) in (1..).zip(blocks) {
-            match Segment::open(path.clone(), number, nth == newest) {
-                Ok((segment, cut)) => {
-                    left.cut_bytes += cut;
-                    segments.push(segment);
-                }
-                Err(Fault::Io(error)) => return Err(at(&path)(error)),
-                Err(Fault::Foreign(why)) => left.unreadable.push(format!("{}: {why}", path.display())),
-            }
-        }
-        let sealed = segments.iter().rev().find_map(|segment| segment.blocks.last());
-        let mut next = sealed.map_or(0, |block| block.first_row + u64::from(block.rows));
-        let mut unsealed = Vec::new();
-        for (first, path) in &rows {
-            let (found, unsound) = read_rows(path).map_err(at(path))?;
-            left.cut_bytes += unsound;
-            let end = first + found.len() as u64;
-            let known = usize::try_from(next.saturating_sub(*first)).unwrap_or(usize::MAX);
-            unsealed.extend(found.into_iter().skip(known));
-            next = next.max(end);
-        }
+        let mut found = Found::in_folder(&folder)?;
+        let segments = found.segments()?;
+        let sealed = segments.iter().filter_map(Segment::next_row).max().unwrap_or(0);
+        let (unsealed, next) = found.rows(sealed)?;
+        found.make_room_for(next)?;
         let first = next - unsealed.len() as u64;
         let mut open = OpenPart::create(&folder, next).map_err(at(&folder))?;
         open.rows = unsealed;
-        let mut shelf = Self { rule, folder, segments, open, open_weight: 0, syncs };
+        let (next_segment, aside) = (found.next_segment, Vec::new());
+        let mut shelf = Self { rule, folder, segments, next_segment, aside, open, open_weight: 0, syncs };
         shelf.seal_rows(first).map_err(at(&shelf.folder))?;
         shelf.write_about().map_err(at(&shelf.folder))?;
-        for (number, path) in rows.iter().filter(|(number, _)| *number != next) {
-            debug_assert!(*number < next);
-            fs::remove_file(path).map_err(at(path))?;
-        }
-        Ok((shelf, left))
+        found.finish()?;
+        shelf.aside = found.aside;
+        Ok((shelf, found.left))
     }
 
     /// The rule stands beside its data: what nobody configures any more ends as it was promised.
     fn write_about(&self) -> io::Result<()> {
-        fs::write(self.folder.join("about"), self.rule.to_text())
+        let (new, about) = (self.folder.join("about.new"), self.folder.join("about"));
+        fs::write(&new, self.rule.to_text())?;
+        fs::rename(new, about) // a crash leaves the old one or the new one
     }
 
     pub(crate) fn set_rule(&mut self, rule: Rule) -> io::Result<()> {
@@ -123,7 +95,8 @@ impl Shelf {
 
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.open.bytes
+        let aside = self.aside.iter().map(|file| file.bytes).sum::<u64>();
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.open.bytes + aside
     }
 
     /// Rows it has.
@@ -168,47 +141,50 @@ impl Shelf {
         if self.open.rows.is_empty() {
             return Ok(());
         }
-        let first = self.open.first_row;
-        let count = self.open.rows.len();
-        self.seal_rows(first)?;
-        let next = OpenPart::create(&self.folder, first + count as u64)?;
+        let next = self.open.first_row + self.open.rows.len() as u64;
+        self.seal_rows(self.open.first_row)?;
+        self.open.first_row = next; // also if there can be no new file: this one has what is sealed, too
+        let next = OpenPart::create(&self.folder, next)?;
         if self.syncs {
             File::open(&self.folder)?.sync_all()?; // the new file's name, before the old one goes
         }
         std::mem::replace(&mut self.open, next).remove()
     }
 
+    /// Makes a block of the rows of the open part. If that fails they stay where they are, in memory and in their file.
     fn seal_rows(&mut self, first_row: u64) -> io::Result<()> {
-        self.open_weight = 0;
-        let rows = std::mem::take(&mut self.open.rows);
+        let rows = &self.open.rows;
         if rows.is_empty() {
             return Ok(());
         }
         let ids = || rows.iter().map(|message| message.id);
         let range = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
         let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
-        let body = block::seal(&rows);
+        let body = block::seal(rows);
         if self.needs_segment(range.1) {
-            let number = self.segments.last().map_or(0, |segment| segment.number) + 1;
+            let number = self.next_segment;
+            self.next_segment = number.saturating_add(1);
             self.segments.push(Segment::create(&self.folder, number)?);
             if self.syncs {
                 File::open(&self.folder)?.sync_all()?;
             }
         }
         let Some(segment) = self.segments.last_mut() else { return Ok(()) };
-        let appended = segment.append(&body, count, first_row, range);
-        if appended.is_ok() && self.syncs {
-            segment.file.sync_data()?;
+        segment.append(&body, count, first_row, range)?;
+        if self.syncs
+            && let Err(error) = segment.file.sync_data()
+        {
+            segment.drop_last();
+            return Err(error);
         }
-        if appended.is_err() {
-            self.open.rows = rows; // they are still in their own file
-        }
-        appended
+        self.open.rows.clear();
+        self.open_weight = 0;
+        Ok(())
     }
 
     /// Whether the next block begins a new segment: the last one is large, or spans long.
     fn needs_segment(&self, last: MessageId) -> bool {
-        let Some(segment) = self.segments.last() else { return true };
+        let Some(segment) = self.segments.last().filter(|last| last.closed_at.is_none()) else { return true };
         let most = (self.rule.max_bytes / PARTS).clamp(32 << 10, 16 << 20);
         let span = micros(self.rule.keep) / PARTS;
         let began = segment.blocks.first().map_or(last, |block| block.first);
@@ -222,16 +198,25 @@ impl Shelf {
         if now.0.saturating_sub(oldest.min(now.0)) > micros(self.rule.keep) / PARTS {
             self.seal()?;
         }
+        while let Some(file) = self.aside.first() {
+            if file.written >= cutoff && !self.is_too_much() {
+                break;
+            }
+            fs::remove_file(&file.path)?;
+            self.aside.remove(0);
+        }
         while let Some(segment) = self.segments.first() {
-            let last = segment.blocks.iter().map(|block| block.last.arrived.0).max().unwrap_or(0);
-            let too_much = self.bytes() + self.block_weight_max() as u64 > self.rule.max_bytes;
-            if last >= cutoff && !too_much {
+            if segment.latest() >= cutoff && !self.is_too_much() {
                 break;
             }
             fs::remove_file(&segment.path)?;
             self.segments.remove(0);
         }
         Ok(())
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes() + self.block_weight_max() as u64 > self.rule.max_bytes
     }
 
     fn cutoff(&self, now: WallTime) -> u64 {
@@ -247,7 +232,12 @@ impl Shelf {
         let cutoff = self.cutoff(now);
         let from = since.max(cutoff);
         let blocks = self.segments.iter().flat_map(|segment| {
-            segment.blocks.iter().map(|head| Place { file: Arc::clone(&segment.file), head: *head })
+            let place = |head: &BlockHead| Place {
+                path: Arc::clone(&segment.path),
+                file: Arc::clone(&segment.file),
+                head: *head,
+            };
+            segment.blocks.iter().map(place)
         });
         let places =
             blocks.filter(|place| place.head.last.arrived.0 >= from && place.head.first.arrived.0 < until);
@@ -277,9 +267,12 @@ impl Shelf {
         true
     }
 
-    /// Removes a shelf that nobody asks for any more, once it is empty. Whether it is gone.
+    /// Removes a shelf that nobody asks for any more, once it is empty. Whether it is gone. What cannot be read stays,
+    /// and its folder.
     pub(crate) fn remove_if_empty(&self) -> bool {
-        self.rows() == 0 && fs::remove_dir_all(&self.folder).is_ok()
+        let empty = self.segments.is_empty() && self.aside.is_empty() && self.open.rows.is_empty();
+        let known = |name: &str| name == "about" || open_number(name).is_some();
+        empty && only_holds(&self.folder, known).unwrap_or(false) && fs::remove_dir_all(&self.folder).is_ok()
     }
 }
 

@@ -11,10 +11,12 @@ use std::{
 };
 
 use cork_packet::matches;
-use cork_store::{Message, MessageId, Publisher, Replay, ReplayFrom, WallTime};
+use cork_store::{MayRead, Message, MessageId, Publisher, Replay, ReplayFrom, WallTime};
 use proptest::prelude::*;
 
 use crate::{Cache, Rule, Rules, SeriesQuery, Vault};
+
+mod damage;
 
 /// A folder of its own that goes with the test.
 struct Folder(PathBuf);
@@ -54,8 +56,20 @@ fn rules(rules: Vec<Rule>) -> Rules {
 
 /// All messages of a filter, page by page.
 fn all(vault: &Vault, filter: &str, from: ReplayFrom, upto: &[u64], now: u64) -> Vec<Arc<Message>> {
+    all_readable(vault, filter, from, upto, now, MayRead::default())
+}
+
+fn all_readable(
+    vault: &Vault,
+    filter: &str,
+    from: ReplayFrom,
+    upto: &[u64],
+    now: u64,
+    may_read: MayRead,
+) -> Vec<Arc<Message>> {
     let cache = Cache::default();
-    let mut replay = Replay { token: 7, filter: filter.into(), from, upto: upto.into(), messages_max: 3 };
+    let (filter, upto) = (filter.into(), upto.into());
+    let mut replay = Replay { token: 7, filter, from, upto, messages_max: 3, may_read };
     let mut found = Vec::new();
     loop {
         let page = vault.page(&replay, WallTime(BEGIN + now), &cache);
@@ -193,6 +207,27 @@ fn what_is_delivered_live_is_not_in_a_page() {
 }
 
 #[test]
+fn what_may_not_be_read_does_not_count() {
+    let folder = Folder::new();
+    let (vault, _) = Vault::open(&folder.0, &rules(vec![rule("#", 100, 1 << 20)]), false).unwrap();
+    let kept = |from: u64, topic: &'static str| (from..from + 10).map(move |n| message(n, 0, topic, b"x"));
+    for (from, topic) in [(0, "open/a"), (10, "shut/a"), (20, "open/b"), (30, "shut/b")] {
+        vault.append(&kept(from, topic).collect::<Vec<_>>()).unwrap();
+        if from == 20 {
+            vault.retain(WallTime(BEGIN + 50 * SECOND)).unwrap(); // a block; the rest is in none
+        }
+    }
+    let open = || MayRead::new(|topic| topic.starts_with("open/"));
+    let last = |count| -> Vec<u64> {
+        let found = all_readable(&vault, "#", ReplayFrom::Last(count), &[], 50, open());
+        found.iter().map(|it| it.id.arrived.0 - BEGIN).collect()
+    };
+    assert_eq!(last(3), [27, 28, 29]);
+    assert_eq!(last(12), [8, 9, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
+    assert_eq!(last(100).len(), 20);
+}
+
+#[test]
 fn what_is_too_old_is_gone_and_nothing_else() {
     let folder = Folder::new();
     let rules = rules(vec![rule("#", 160, 64 << 20)]);
@@ -267,6 +302,34 @@ fn retained_messages_have_a_shelf_of_their_own() {
     let topics: Vec<_> =
         all(&vault, "#", SINCE_EVER, &[], 3).iter().map(|message| message.topic.to_string()).collect();
     assert_eq!(topics, ["b", "a/1"]);
+}
+
+#[test]
+fn the_mean_of_large_values_is_a_number() {
+    let folder = Folder::new();
+    let (vault, _) = Vault::open(&folder.0, &rules(vec![rule("#", 1000, 1 << 20)]), false).unwrap();
+    let lists = [
+        ("a", &["1.5e308", "1.7e308", "1.6e308"][..]),
+        ("b", &["1.7e308", "1.7e308", "-1.7e308", "-1.7e308"]),
+    ];
+    for (topic, values) in lists {
+        for (at, value) in (0..).zip(values) {
+            vault.append(&[message(at, 0, topic, value.as_bytes())]).unwrap();
+        }
+    }
+    let query = SeriesQuery {
+        filter: "#".into(),
+        field: None,
+        since: 0,
+        until: u64::MAX,
+        step: Some(1000 * SECOND),
+        series_max: 9,
+        points_max: 9,
+    };
+    let series = vault.series(&query, WallTime(BEGIN + SECOND), |_| true).series;
+    let means: Vec<f64> = series.iter().map(|one| one.points[0].mean()).collect();
+    assert!((means[0] / 1.6e308 - 1.0).abs() < 1e-12, "{means:?}");
+    assert_eq!(means[1], 0.0);
 }
 
 #[test]

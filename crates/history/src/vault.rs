@@ -1,6 +1,7 @@
 //! All shelves together: where a message goes, and what is looked at for an answer.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,14 +10,24 @@ use std::{
 use cork_store::{Message, MessageId, WallTime};
 
 use crate::{
+    found::Left,
     options::{OpenError, RETAINED_FOLDER, Rule, Rules},
-    shelf::{Known, Left, Shelf, Snapshot},
+    shelf::{Known, Place, Shelf, Snapshot},
 };
 
 /// What is kept. Can be asked from any thread; whoever asks does the work.
 pub struct Vault {
     folder: PathBuf,
     shelves: Mutex<Shelves>,
+    damage: Mutex<Damage>,
+}
+
+/// Places that were found damaged, each said and counted once.
+#[derive(Debug, Default)]
+struct Damage {
+    blocks: BTreeMap<(Arc<Path>, u64), u32>,
+    /// Places that were found at the start.
+    others: u64,
 }
 
 struct Shelves {
@@ -38,8 +49,36 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes that a crash left unfinished; they are cut off.
     pub cut_bytes: u64,
+    /// Places that are not as they were written: file, offset, bytes. They stay as they are; what stands behind them is
+    /// there.
+    pub damaged: Vec<String>,
     /// Files that are no history, each with what is wrong; they are left alone.
     pub unreadable: Vec<String>,
+}
+
+/// Lines about damage, at the start and later, at most.
+const SAID_MAX: usize = 20;
+/// Damaged blocks that are remembered.
+const DAMAGED_BLOCKS_MAX: usize = 10_000;
+
+impl Report {
+    /// Says in the log what was wrong.
+    pub fn tell(&self) {
+        if self.cut_bytes > 0 {
+            let bytes = self.cut_bytes;
+            tracing::warn!(target: "store", bytes, "the history ended in something unfinished, as a crash leaves it: it is cut off");
+        }
+        for file in &self.unreadable {
+            tracing::error!(target: "store", "left out of the history, and left alone: {file}");
+        }
+        for place in self.damaged.iter().take(SAID_MAX) {
+            tracing::error!(target: "store", "the history is damaged and this is left out of it; what stands behind is there: {place}");
+        }
+        let more = self.damaged.len().saturating_sub(SAID_MAX);
+        if more > 0 {
+            tracing::error!(target: "store", more, "there are more damaged places in the history");
+        }
+    }
 }
 
 impl std::fmt::Debug for Vault {
@@ -55,9 +94,10 @@ impl Vault {
     /// The folder cannot be read or written.
     pub fn open(folder: &Path, rules: &Rules, syncs: bool) -> Result<(Self, Report), OpenError> {
         let shelves = Shelves { configured: Vec::new(), retained: None, retired: Vec::new(), syncs };
-        let vault = Self { folder: folder.to_owned(), shelves: Mutex::new(shelves) };
+        let vault =
+            Self { folder: folder.to_owned(), shelves: Mutex::new(shelves), damage: Mutex::default() };
         let mut report = Report::default();
-        let found = vault.find()?;
+        let found = vault.find(rules, &mut report)?;
         let mut shelves = vault.shelves();
         for rule in found {
             let folder = vault.folder_of(&rule.0);
@@ -69,15 +109,16 @@ impl Vault {
                 shelves.retired.push(shelf);
             }
         }
-        shelves.arrange(&vault.folder, rules)?;
+        shelves.arrange(&vault.folder, rules, &mut report)?;
         report.messages = shelves.all().map(Shelf::rows).sum();
         report.bytes = shelves.all().map(Shelf::bytes).sum();
         drop(shelves);
+        vault.damage().others = report.damaged.len() as u64;
         Ok((vault, report))
     }
 
     /// Folders that are there, with their rules.
-    fn find(&self) -> Result<Vec<(String, Rule)>, OpenError> {
+    fn find(&self, rules: &Rules, report: &mut Report) -> Result<Vec<(String, Rule)>, OpenError> {
         let at = || OpenError::at(&self.folder);
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -87,8 +128,18 @@ impl Vault {
         for entry in entries {
             let entry = entry.map_err(at())?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let rule = fs::read_to_string(entry.path().join("about")).ok();
-            found.extend(rule.and_then(|text| Rule::from_text(&text)).map(|rule| (name, rule)));
+            let about = fs::read_to_string(entry.path().join("about")).ok();
+            let configured = || rules.rules.iter().any(|rule| rule.folder() == name);
+            match about.and_then(|text| Rule::from_text(&text)) {
+                Some(rule) => found.push((name, rule)),
+                None if configured() => {} // the configuration says what should stand there
+                None if name == RETAINED_FOLDER && rules.retained_bytes > 0 => {}
+                None => {
+                    let path = entry.path();
+                    let why = "its file `about` does not say what it keeps; a [[history]] with its filter says it again";
+                    report.unreadable.push(format!("{}: {why}", path.display()));
+                }
+            }
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
@@ -102,12 +153,16 @@ impl Vault {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps by other rules from now on. What was kept by one that is gone stays as long as that one promised.
+    /// Keeps by other rules from now on. What was kept by one that is gone stays as long as that one promised. Says what
+    /// was wrong with folders that are used again.
     ///
     /// # Errors
     /// A folder cannot be made.
-    pub fn set_rules(&self, rules: &Rules) -> Result<(), OpenError> {
-        self.shelves().arrange(&self.folder, rules)
+    pub fn set_rules(&self, rules: &Rules) -> Result<Report, OpenError> {
+        let mut report = Report::default();
+        self.shelves().arrange(&self.folder, rules, &mut report)?;
+        self.damage().others += report.damaged.len() as u64;
+        Ok(report)
     }
 
     /// Takes messages in, in their order.
@@ -155,6 +210,51 @@ impl Vault {
         let mut shelves = self.shelves();
         let place = shelves.place_of(message);
         place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id, now, known))
+    }
+
+    /// A block's body; `None`, and said, if it is not what was written.
+    pub(crate) fn body(&self, place: &Place) -> Option<Vec<u8>> {
+        let body = place.head.read(&place.file).ok().flatten();
+        if body.is_none() {
+            self.note_damaged(place);
+        }
+        body
+    }
+
+    /// Says, once, that a block cannot be read.
+    pub(crate) fn note_damaged(&self, place: &Place) {
+        let mut damage = self.damage();
+        let (key, full) =
+            ((Arc::clone(&place.path), place.head.at), damage.blocks.len() >= DAMAGED_BLOCKS_MAX);
+        if full || damage.blocks.insert(key, place.head.rows).is_some() {
+            return;
+        }
+        if damage.blocks.len() > SAID_MAX {
+            return; // counted; the log has enough of it
+        }
+        let (file, offset, messages) = (place.path.display(), place.head.at, place.head.rows);
+        tracing::error!(target: "store", %file, offset, messages, "a block of the history is damaged: it is left out");
+    }
+
+    fn damage(&self) -> MutexGuard<'_, Damage> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks that could not be read since the start: file, offset, messages.
+    #[must_use]
+    pub fn damaged_blocks(&self) -> Vec<String> {
+        let damage = self.damage();
+        let say = |((path, at), rows): (&(Arc<Path>, u64), &u32)| {
+            format!("{}: a block of {rows} messages at offset {at}", path.display())
+        };
+        damage.blocks.iter().map(say).collect()
+    }
+
+    /// Damaged places that were found since the start, each counted once.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        let damage = self.damage();
+        damage.blocks.len() as u64 + damage.others
     }
 
     /// Makes durable what was taken in.
@@ -224,6 +324,7 @@ impl Lacking<'_> {
 
 fn note(report: &mut Report, left: Left) {
     report.cut_bytes += left.cut_bytes;
+    report.damaged.extend(left.damaged);
     report.unreadable.extend(left.unreadable);
 }
 
@@ -256,13 +357,19 @@ impl Shelves {
         }
     }
 
-    fn arrange(&mut self, folder: &Path, rules: &Rules) -> Result<(), OpenError> {
+    fn arrange(&mut self, folder: &Path, rules: &Rules, report: &mut Report) -> Result<(), OpenError> {
+        let syncs = self.syncs;
+        let mut open = |folder: PathBuf, rule: &Rule| {
+            let (shelf, left) = Shelf::open(folder, rule.clone(), syncs)?;
+            note(report, left);
+            Ok::<_, OpenError>(shelf)
+        };
         let mut there: Vec<Shelf> = self.configured.drain(..).chain(self.retired.drain(..)).collect();
         for rule in &rules.rules {
             let at = there.iter().position(|shelf| shelf.rule.filter == rule.filter);
             let mut shelf = match at {
                 Some(at) => there.remove(at),
-                None => Shelf::open(folder.join(rule.folder()), rule.clone(), self.syncs)?.0,
+                None => open(folder.join(rule.folder()), rule)?,
             };
             shelf.set_rule(rule.clone()).map_err(OpenError::at(folder))?;
             self.configured.push(shelf);
@@ -274,8 +381,7 @@ impl Shelves {
                 self.retained = Some(shelf);
             }
             (Some(rule), None) => {
-                let shelf = Shelf::open(folder.join(RETAINED_FOLDER), rule, self.syncs)?.0;
-                self.retained = Some(shelf);
+                self.retained = Some(open(folder.join(RETAINED_FOLDER), &rule)?);
             }
             (None, shelf) => self.retired.extend(shelf),
         }

@@ -166,3 +166,18 @@ pub(crate) fn message(from: &mut Cursor<'_>, like: &mut Arc<Publisher>) -> Resul
     message.expires = expires;
     Ok(message)
 }
+
+/// Whether bytes have the shape of what [`put_message`] writes; cheaper than reading it.
+pub(crate) fn is_message(bytes: &[u8]) -> bool {
+    let mut from = Cursor(bytes);
+    let mut shape = || {
+        let flags = from.u8()?;
+        let padding = from.take(16)?.ends_with(&[0; 2]);
+        from.varint()?;
+        for _ in 0..if flags & USER == 0 { 4 } else { 5 } {
+            from.bytes()?;
+        }
+        Ok::<_, Malformed>(padding && flags & 0b11 != 0b11 && flags & 0b1000 == 0)
+    };
+    shape().unwrap_or(false) && from.0.is_empty()
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cork_broker::{
-    Address, Answer, Connector, Operator, Query, Reader,
+    Action, Address, Answer, Connector, Operator, Query, Reader,
     config::{Ban, Banned, Scheme},
 };
 use cork_client::{Client, Options};
@@ -72,6 +72,11 @@ impl App {
             (Some(user), Role::Viewer) => Reader::User(user.as_str().into()),
             _ => Reader::Anybody,
         }
+    }
+
+    /// Whether a caller may read what is published to a topic; an administrator sees everything.
+    pub(crate) fn may_read(&self, caller: &Caller, topic: &str) -> bool {
+        caller.role == Role::Admin || self.operator.rights().allows(caller.subject(), Action::Read, topic)
     }
 
     /// An MQTT client within the program, with the caller's rights.

@@ -11,10 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cork_access::Action;
-use cork_broker::history::{Cache, Point, SeriesAnswer, SeriesQuery};
+use cork_broker::history::{Cache, History as Vault, Point, SeriesAnswer, SeriesQuery, parse_moment};
 use cork_packet::validate_filter;
 use cork_settings::units::parse_duration;
-use cork_store::{MessageId, Replay, ReplayFrom, WallTime};
+use cork_store::{MayRead, MessageId, Replay, ReplayFrom, WallTime};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, task};
 use utoipa::{IntoParams, ToSchema};
@@ -43,7 +43,7 @@ pub(crate) struct Wanted {
     filter: String,
     /// Path of a numeric field of JSON payloads, as `a.b`; empty: payloads that are a number. Default: all.
     field: Option<String>,
-    /// How far back, as `1h`, or a time in seconds since 1970. Default: `1h`.
+    /// How far back, as `1h`, or a time of RFC 3339, or in seconds since 1970. Default: `1h`.
     since: Option<String>,
     /// The same for the end. Default: now.
     until: Option<String>,
@@ -58,6 +58,8 @@ pub(crate) struct History {
     series: Vec<SeriesView>,
     /// There is more: ask for fewer topics, a shorter time or longer steps.
     truncated: bool,
+    /// Blocks of messages on disk that are damaged: what is in them is left out. The log says where.
+    damaged: u64,
 }
 
 /// The numbers of one topic and field.
@@ -100,20 +102,21 @@ pub(crate) async fn numbers(
         series_max: SERIES_MAX,
         points_max: POINTS_MAX,
     };
-    let answer = worked(&app, &caller, move |vault, may| vault.series(&query, now, may)).await?;
+    let work = move |vault: &Vault, may: MayRead| vault.series(&query, now, |topic| may.allows(topic));
+    let answer = worked(&app, &caller, work).await?;
     if accepts_csv(&headers) {
         return Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&answer, step.is_some()))
             .into_response());
     }
     let columns = if step.is_some() { STEP_COLUMNS } else { VALUE_COLUMNS };
-    let SeriesAnswer { series, truncated, .. } = answer;
+    let SeriesAnswer { series, truncated, damaged } = answer;
     let series = series.into_iter().map(|one| SeriesView {
         points: one.points.iter().map(|point| row(point, step.is_some())).collect(),
         topic: one.topic,
         field: one.field,
         columns,
     });
-    Ok(Json(History { series: series.collect(), truncated }).into_response())
+    Ok(Json(History { series: series.collect(), truncated, damaged }).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -122,7 +125,7 @@ pub(crate) async fn numbers(
 pub(crate) struct WantedMessages {
     /// Topic Filter.
     filter: String,
-    /// How far back, as `1h`, or a time in seconds since 1970. Default: `1h`.
+    /// How far back, as `1h`, or a time of RFC 3339, or in seconds since 1970. Default: `1h`.
     since: Option<String>,
     /// Only so many of the last ones, instead of `since`.
     #[param(minimum = 1, maximum = 1_000_000)]
@@ -161,13 +164,11 @@ pub(crate) async fn messages(
     };
     let messages_max = u32::try_from(limit).unwrap_or(u32::MAX);
     let (filter, upto) = (wanted.filter.into(), Arc::default());
-    let replay = Replay { token: 0, filter, from, upto, messages_max };
-    let page = worked(&app, &caller, move |vault, may| {
-        let mut page = vault.page(&replay, now, &Cache::default());
-        page.messages.retain(|message| may(&message.topic));
-        page
-    })
-    .await?;
+    let work = move |vault: &Vault, may_read| {
+        let replay = Replay { token: 0, filter, from, upto, messages_max, may_read };
+        vault.page(&replay, now, &Cache::default())
+    };
+    let page = worked(&app, &caller, work).await?;
     let items = page.messages.iter().map(|message| MessageView::of_kept(message, payload_max, now)).collect();
     Ok(Page { items, next: page.next.map(|id| id.to_string()) })
 }
@@ -181,7 +182,7 @@ fn judged(filter: &str) -> Result<(), Problem> {
 async fn worked<T: Send + 'static>(
     app: &Arc<App>,
     caller: &Caller,
-    ask: impl FnOnce(&cork_broker::history::History, &dyn Fn(&str) -> bool) -> T + Send + 'static,
+    ask: impl FnOnce(&Vault, MayRead) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let none = || Problem::unavailable("this broker keeps everything in memory: there is no history");
     let vault = Arc::clone(app.operator.history().ok_or_else(none)?);
@@ -189,24 +190,21 @@ async fn worked<T: Send + 'static>(
     let place = WORKING.acquire().await.map_err(|_| Problem::internal("the history is closed"))?;
     let done = task::spawn_blocking(move || {
         let all = caller.role == Role::Admin;
-        let may = |topic: &str| all || rights.allows(caller.subject(), Action::Read, topic);
-        ask(&vault, &may)
+        let allows = move |topic: &str| all || rights.allows(caller.subject(), Action::Read, topic);
+        ask(&vault, MayRead::new(allows))
     });
     let done = done.await.map_err(|_| Problem::internal("the question ended by a panic"));
     drop(place);
     done
 }
 
-/// A moment, in microseconds since 1970: so long ago, or seconds since 1970.
+/// A moment, in microseconds since 1970.
 fn moment(name: &str, text: &str, now: WallTime) -> Result<u64, Problem> {
-    if let Some(seconds) = text.parse::<f64>().ok().filter(|seconds| (0.0..1e11).contains(seconds)) {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-        return Ok((seconds * 1e6) as u64);
-    }
-    let ago = parse_duration(text).ok_or_else(|| {
-        Problem::bad_request(format!("`{name}` is a time such as `1h` or `7d`, or seconds since 1970"))
-    })?;
-    Ok(now.0.saturating_sub(micros(ago)))
+    parse_moment(text, now).ok_or_else(|| {
+        let why =
+            format!("`{name}` is a time such as `1h` or `7d`, `2026-11-22T10:00:00Z`, or seconds since 1970");
+        Problem::bad_request(why)
+    })
 }
 
 fn step(text: &str) -> Result<u64, Problem> {
@@ -264,14 +262,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_ago_or_since_1970() {
+    fn a_wrong_time_is_refused() {
         let now = WallTime(10_000_000_000);
         assert_eq!(moment("since", "1h", now).ok(), Some(6_400_000_000));
-        assert_eq!(moment("since", "12.5", now).ok(), Some(12_500_000));
-        assert_eq!(moment("since", "9h", now).ok(), Some(0));
-        for wrong in ["", "yesterday", "-1", "1x"] {
-            assert!(moment("since", wrong, now).is_err(), "{wrong}");
-        }
+        assert!(moment("since", "yesterday", now).is_err());
         assert!(step("0s").is_err() && step("1m").is_ok());
     }
 

@@ -26,6 +26,7 @@ mod assets;
 mod backup;
 mod bans;
 mod boards;
+mod client;
 mod explain;
 mod extract;
 mod filters;
@@ -57,6 +58,7 @@ mod sessions;
 mod subscriptions;
 mod time;
 mod tokens;
+mod told;
 mod trace;
 mod users;
 

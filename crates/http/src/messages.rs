@@ -4,20 +4,15 @@
 mod batch;
 mod watch;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{
-        RawQuery, State,
-        ws::{Message as Frame, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    extract::{RawQuery, State},
+    response::Response,
 };
-use cork_client::{QoS, RetainHandling, Subscribe, SubscribeError, Subscription, SubscriptionOptions};
+use cork_client::{
+    Message, QoS, RetainHandling, Subscribe, SubscribeError, Subscription, SubscriptionOptions,
+};
 use cork_packet::{split_share, validate_filter};
 use futures_util::stream;
 use serde::Serialize;
@@ -34,14 +29,14 @@ use crate::{
     message::{MessageView, payload_max, qos},
     problem::Problem,
     time,
+    told::{Told, Way},
+    trace::plain,
 };
 
 /// Events that wait for the reader; behind them messages wait in the subscription, and then they are dropped.
 const EVENTS_WAITING_MAX: usize = 64;
 /// How often it is looked whether the caller may still read.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// What a client may send in one go to a stream over WebSocket: nothing but pings is expected.
-const CLIENT_BYTES_MAX: usize = 4096;
 /// Filters in one stream.
 const FILTERS_MAX: usize = 64;
 
@@ -61,9 +56,6 @@ struct Sampled {
     interval: Duration,
     topics_max: usize,
 }
-
-/// An event: its name, and JSON.
-type Told = (&'static str, String);
 
 impl Wanted {
     fn parse(query: &str) -> Result<Self, Problem> {
@@ -154,75 +146,64 @@ struct Grant<'a> {
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     caller: Caller,
+    way: Way,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::parse(&query.unwrap_or_default())?;
-    let upgrade = match upgrade {
-        Ok(upgrade) => Some(upgrade),
-        Err(error) if headers.contains_key(header::UPGRADE) => {
-            return Err(Problem::bad_request(format!("the upgrade to WebSocket: {error}")));
-        }
-        Err(_) => None,
-    };
     let place = app.stream_place()?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
-    let answer = move |receiver| match upgrade {
-        Some(upgrade) => listening_little(upgrade).on_upgrade(move |socket| over_websocket(socket, receiver)),
-        None => over_events(receiver),
-    };
+    let events = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Told>| async move {
+        Some((receiver.recv().await?, receiver))
+    });
     if let Some(sampled) = wanted.sampled
         && watch::suits(&wanted.filters)
-        && let Some(watching) = watched(&app, &caller, &wanted).await?
+        && let Some(watching) = Watching::begin(&app, &caller, &wanted.filters, wanted.payload_max).await
     {
         tokio::spawn(produce_watched(app, caller, wanted, sampled, watching, sender, place));
-        return Ok(answer(receiver));
+        return Ok(way.tell(events));
     }
-    let client = app.reading_client(&caller).await?;
+    let judged = wanted.sampled.is_some() && judges(&app, &caller, &wanted.filters);
+    let client = if judged { app.inside_client().await? } else { app.reading_client(&caller).await? };
     let subscription = match client.subscribe(wanted.subscribe()).await {
         Ok(subscription) => subscription,
         Err(error) => return Err(refused(&app, &caller, &wanted.filters, &error)),
     };
-    tokio::spawn(produce(app, caller, wanted, subscription, sender, place));
-    Ok(answer(receiver))
+    tokio::spawn(produce(app, caller, wanted, (subscription, judged), sender, place));
+    Ok(way.tell(events))
 }
 
-/// Has the shards note what the stream is to bring; none where it has to be a subscription.
-async fn watched(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Option<Watching>, Problem> {
-    let granted = granted(app, caller, &wanted.filters);
-    let filters = wanted.filters.iter().zip(granted).filter(|(_, granted)| *granted);
-    let filters: Vec<&str> = filters.map(|(filter, _)| filter.as_str()).collect();
-    if filters.is_empty() {
-        return Err(denied(app, caller, &wanted.filters));
-    }
-    Ok(Watching::begin(app, caller, &filters, wanted.payload_max).await)
-}
-
-/// Which filters the caller may subscribe to.
+/// Which filters the caller may subscribe to. Of the others a stream for pages brings what may be read.
 fn granted(app: &App, caller: &Caller, filters: &[String]) -> Vec<bool> {
     let rights = app.operator.rights();
     let may = |filter: &String| {
-        caller.role == Role::Admin || rights.explain_filter(caller.subject(), filter).allowed
+        caller.role == Role::Admin || rights.explain_filter(caller.subject(), plain(filter)).allowed
     };
     filters.iter().map(may).collect()
+}
+
+/// Whether a stream for pages is to leave out itself what the caller may not read: there is a filter with wildcards the
+/// caller may not subscribe to. A member of a share group takes what others would get, so that it does not come into
+/// question.
+fn judges(app: &App, caller: &Caller, filters: &[String]) -> bool {
+    let shared = |filter: &String| !matches!(split_share(filter), Ok(None));
+    let partly = granted(app, caller, filters).into_iter().zip(filters);
+    !filters.iter().any(shared)
+        && partly.into_iter().any(|(granted, filter)| !granted && filter.contains(['+', '#']))
 }
 
 async fn produce_watched(
     app: Arc<App>,
     caller: Caller,
-    mut wanted: Wanted,
+    wanted: Wanted,
     sampled: Sampled,
     watching: Watching,
     sender: mpsc::Sender<Told>,
     _place: OwnedSemaphorePermit,
 ) {
     let granted = granted(&app, &caller, &wanted.filters);
-    if !ready(&sender, wanted.filters.iter().zip(granted.iter().copied())).await {
+    if !ready(&sender, wanted.filters.iter().zip(granted)).await {
         return;
     }
-    let mut granted = granted.into_iter();
-    wanted.filters.retain(|_| granted.next() == Some(true));
     if let Some(problem) = watch::run(&app, &caller, &wanted, sampled, watching, &sender).await {
         let _ = sender.send(("end", serde_json::to_string(&problem).unwrap_or_default())).await;
     }
@@ -245,8 +226,7 @@ fn refused(app: &App, caller: &Caller, filters: &[String], error: &SubscribeErro
 fn denied(app: &App, caller: &Caller, filters: &[String]) -> Problem {
     let rights = app.operator.rights();
     let rule = filters.iter().find_map(|filter| {
-        let plain = split_share(filter).ok().flatten().map_or(filter.as_str(), |(_, filter)| filter);
-        let decision = rights.explain_filter(caller.subject(), plain);
+        let decision = rights.explain_filter(caller.subject(), plain(filter));
         (!decision.allowed).then(|| decision.source.unwrap_or("the default of the rights").to_owned())
     });
     Problem::denied(match rule {
@@ -260,18 +240,22 @@ async fn produce(
     app: Arc<App>,
     caller: Caller,
     wanted: Wanted,
-    mut subscription: Subscription,
+    (mut subscription, judged): (Subscription, bool),
     sender: mpsc::Sender<Told>,
     _place: OwnedSemaphorePermit,
 ) {
-    let granted = subscription.granted().iter().map(|code| !code.is_error());
+    let granted = match judged {
+        true => granted(&app, &caller, &wanted.filters),
+        false => subscription.granted().iter().map(|code| !code.is_error()).collect(),
+    };
     if !ready(&sender, wanted.filters.iter().zip(granted)).await {
         return;
     }
     let end = match wanted.sampled {
         None => one_by_one(&app, &caller, wanted.payload_max, &mut subscription, &sender).await,
         Some(sampled) => {
-            batch::run(&app, &caller, sampled, wanted.payload_max, &mut subscription, &sender).await
+            let shown = |message: &Message| !judged || app.may_read(&caller, message.topic());
+            batch::run(&app, &caller, sampled, wanted.payload_max, (&mut subscription, shown), &sender).await
         }
     };
     if let Some(problem) = end {
@@ -315,40 +299,4 @@ async fn one_by_one(
             () = sender.closed() => return None,
         }
     }
-}
-
-/// The default is to put together 64 MiB.
-fn listening_little(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .read_buffer_size(CLIENT_BYTES_MAX)
-        .max_frame_size(CLIENT_BYTES_MAX)
-        .max_message_size(CLIENT_BYTES_MAX)
-}
-
-fn over_events(receiver: mpsc::Receiver<Told>) -> Response {
-    let events = stream::unfold(receiver, |mut receiver| async move {
-        let (name, text) = receiver.recv().await?;
-        Some((Ok::<_, Infallible>(Event::default().event(name).data(text)), receiver))
-    });
-    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
-}
-
-async fn over_websocket(mut socket: WebSocket, mut receiver: mpsc::Receiver<Told>) {
-    loop {
-        tokio::select! {
-            told = receiver.recv() => {
-                let Some((name, text)) = told else { break };
-                let frame = format!("{{\"event\":\"{name}\",\"data\":{text}}}");
-                if socket.send(Frame::Text(frame.into())).await.is_err() {
-                    return;
-                }
-            }
-            // Pings are answered by it; nothing else is expected.
-            frame = socket.recv() => match frame {
-                Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
-        }
-    }
-    let _ = socket.send(Frame::Close(None)).await;
 }

@@ -37,6 +37,7 @@ struct Scrape {
 struct Kept {
     written: u64,
     left_out: u64,
+    damaged: u64,
     messages: u64,
     bytes: u64,
 }
@@ -47,7 +48,7 @@ impl Kept {
         let (messages, bytes) = vault.sizes();
         let (written, left_out) =
             (counters.written.load(Ordering::Relaxed), counters.left_out.load(Ordering::Relaxed));
-        Some(Self { written, left_out, messages, bytes })
+        Some(Self { written, left_out, damaged: vault.damaged(), messages, bytes })
     }
 }
 
@@ -76,6 +77,7 @@ impl Collector for Scrape {
             for (name, help, value) in [
                 ("cork_history_written", "Messages written to the history", kept.written),
                 ("cork_history_left_out", "Messages that the history could not take", kept.left_out),
+                ("cork_history_damaged", "Damaged places of the history, each counted once", kept.damaged),
             ] {
                 let counter = ConstCounter::new(value);
                 counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;

@@ -1,18 +1,15 @@
 //! The log, the configuration, a reload, who changed what.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::State,
     http::StatusCode,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use cork_broker::config::{LogLevel, Subsystem};
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use utoipa::{IntoParams, ToSchema};
@@ -24,6 +21,7 @@ use crate::{
     logbook::LogLine,
     problem::Problem,
     time,
+    told::Way,
 };
 
 /// Changes that are kept in memory; all are in the log.
@@ -156,9 +154,10 @@ pub(crate) async fn log(
     Ok(Json(Items { items: app.log.last(limit, |line| filter.takes(line)) }))
 }
 
-/// Log lines as they are written, as Server-Sent Events: `line`; `skipped` if the reader is too slow.
+/// Log lines as they are written: events `line`, and `skipped` if the reader is too slow. Asked to upgrade, over WebSocket.
 #[utoipa::path(get, path = "/api/v1/log/stream", tag = "operating", params(Filter), responses(
     (status = 200, content_type = "text/event-stream", body = String),
+    (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -166,8 +165,9 @@ pub(crate) async fn log(
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
+    way: Way,
     Params(filter): Params<Filter>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let (filter, place) = (filter.judge()?, app.stream_place()?);
     let state = (app.log.follow(), app, caller, filter, place);
     let events = stream::unfold(state, |(mut lines, app, caller, filter, place)| async move {
@@ -182,20 +182,19 @@ pub(crate) async fn follow(
                 Ok(line) => {
                     let line = line.to_line();
                     if filter.takes(&line) {
-                        break Event::default().event("line").json_data(line);
+                        break ("line", serde_json::to_string(&line).unwrap_or_default());
                     }
                 }
                 Err(RecvError::Lagged(missed)) => {
-                    let missed = serde_json::json!({ "lines": missed });
-                    break Event::default().event("skipped").json_data(missed);
+                    break ("skipped", serde_json::json!({ "lines": missed }).to_string());
                 }
                 Err(RecvError::Closed) => return None,
             }
         };
         let holds = app.still_holds(&caller);
-        holds.then(|| (Ok(event.unwrap_or_default()), (lines, app, caller, filter, place)))
+        holds.then_some((event, (lines, app, caller, filter, place)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(way.tell(events))
 }
 
 #[derive(Deserialize, ToSchema)]

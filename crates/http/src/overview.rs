@@ -1,20 +1,16 @@
 //! The broker at a glance.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    response::sse::{Event, Sse},
-};
+use axum::{Json, extract::State, response::Response};
 use cork_broker::Stats;
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App, extract::Params, guard::Caller, history::Series, links::LinkView, problem::Problem,
-    process::Process,
+    process::Process, told::Way,
 };
 
 /// The broker at a glance.
@@ -92,10 +88,11 @@ impl Overview {
             ("connects", rate(stats.connects, before.connects)),
             ("dropped", rate(stats.dropped(), before.dropped())),
         ]);
+        // Those of the program itself are not listed either, unless somebody asks for them.
         self.gauges = BTreeMap::from([
-            ("clients", stats.clients_connected),
+            ("clients", stats.clients_connected.saturating_sub(stats.clients_inside)),
             ("sockets", stats.sockets),
-            ("sessions", stats.sessions),
+            ("sessions", stats.sessions.saturating_sub(stats.clients_inside)),
             ("subscriptions", stats.subscriptions),
             ("shared_subscriptions", stats.shared_subscriptions),
             ("retained", stats.retained),
@@ -141,29 +138,31 @@ pub(crate) async fn show(State(app): State<Arc<App>>, _: Caller) -> Json<Overvie
     Json(Overview::clone(&app.overview.borrow()))
 }
 
-/// The same once a second, as Server-Sent Events: `overview`.
+/// The same once a second, as events `overview`: Server-Sent Events or, asked to upgrade, over WebSocket.
 #[utoipa::path(get, path = "/api/v1/overview/stream", tag = "overview", responses(
     (status = 200, content_type = "text/event-stream", body = String),
+    (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 429, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    way: Way,
+) -> Result<Response, Problem> {
     let place = app.stream_place()?;
-    let (mut overview, first) = (app.overview.clone(), true);
+    let mut overview = app.overview.clone();
     overview.mark_changed();
-    let state = (app, caller, overview, place, first);
-    let events = stream::unfold(state, |(app, caller, mut overview, place, _)| async move {
+    let state = (app, caller, overview, place);
+    let events = stream::unfold(state, |(app, caller, mut overview, place)| async move {
         overview.changed().await.ok()?;
         if !app.still_holds(&caller) {
             return None;
         }
-        let event = Event::default().event("overview");
-        let event = event.json_data(&**overview.borrow_and_update()).unwrap_or_default();
-        Some((Ok(event), (app, caller, overview, place, false)))
+        let text = serde_json::to_string(&**overview.borrow_and_update()).unwrap_or_default();
+        Some((("overview", text), (app, caller, overview, place)))
     });
-    Ok(Sse::new(events))
+    Ok(way.tell(events))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -16,8 +16,8 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, backup, bans, boards, explain, extract::BODY_BYTES_MAX, filters, guard, kept, letters,
-    links, login, messages, metrics, operate, overview, problem::Problem, publish, retained, rights,
+    app::App, assets, backup, bans, boards, client, explain, extract::BODY_BYTES_MAX, filters, guard, kept,
+    letters, links, login, messages, metrics, operate, overview, problem::Problem, publish, retained, rights,
     sessions, subscriptions, tokens, trace, users,
 };
 
@@ -64,6 +64,10 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::show, sessions::delete))
         .routes(routes!(subscriptions::of_session))
         .routes(routes!(subscriptions::all))
+        .routes(routes!(client::show))
+        .routes(routes!(client::subscriptions))
+        .routes(routes!(client::kick))
+        .routes(routes!(client::delete))
         .routes(routes!(operate::config))
         .routes(routes!(operate::reload))
         .routes(routes!(operate::log))

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cork_broker::{
-    Action, Answer, ConnectionView as FoundConnection, Encryption, Query, SessionView as Found, Transport,
+    Answer, ConnectionView as FoundConnection, Encryption, Query, SessionView as Found, Transport,
 };
 use cork_packet::ProtocolVersion;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     extract::{Body, Page, Params, bad_cursor, limit},
-    guard::{Admin, Caller, Role},
+    guard::{Admin, Caller},
     problem::Problem,
     time,
 };
@@ -211,9 +211,7 @@ pub(crate) async fn clients(
 /// A Session as somebody may see it: the topic of its Will only where they may read it.
 fn shown(app: &App, caller: &Caller, found: Found) -> SessionView {
     let mut view = SessionView::from(found);
-    view.will = view.will.filter(|topic| {
-        caller.role == Role::Admin || app.operator.rights().allows(caller.subject(), Action::Read, topic)
-    });
+    view.will = view.will.filter(|topic| app.may_read(caller, topic));
     view
 }
 
@@ -269,7 +267,11 @@ pub(crate) async fn show(
     caller: Caller,
     Path(client_id): Path<String>,
 ) -> Result<Json<SessionView>, Problem> {
-    Ok(Json(shown(&app, &caller, *find(&app, &client_id).await?)))
+    one(&app, &caller, &client_id).await
+}
+
+pub(crate) async fn one(app: &App, caller: &Caller, client_id: &str) -> Result<Json<SessionView>, Problem> {
+    Ok(Json(shown(app, caller, *find(app, client_id).await?)))
 }
 
 /// End a Session: its client is disconnected, and all that is kept for it is forgotten.
@@ -286,9 +288,13 @@ pub(crate) async fn delete(
     Admin(caller): Admin,
     Path(client_id): Path<String>,
 ) -> Result<Response, Problem> {
-    find(&app, &client_id).await?;
-    app.operator.probe().end_session(&client_id, "the operator ended this session");
-    app.audit(&caller, "delete session", &client_id);
+    end(&app, &caller, &client_id).await
+}
+
+pub(crate) async fn end(app: &App, caller: &Caller, client_id: &str) -> Result<Response, Problem> {
+    find(app, client_id).await?;
+    app.operator.probe().end_session(client_id, "the operator ended this session");
+    app.audit(caller, "delete session", client_id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -316,7 +322,16 @@ pub(crate) async fn kick(
     Path(client_id): Path<String>,
     Body(Kick { reason }): Body<Kick>,
 ) -> Result<Response, Problem> {
-    if find(&app, &client_id).await?.connection.is_none() {
+    disconnect(&app, &caller, &client_id, reason).await
+}
+
+pub(crate) async fn disconnect(
+    app: &App,
+    caller: &Caller,
+    client_id: &str,
+    reason: Option<String>,
+) -> Result<Response, Problem> {
+    if find(app, client_id).await?.connection.is_none() {
         let detail = format!("the client `{}` is not connected", client_id.escape_debug());
         return Err(Problem::not_found(detail));
     }
@@ -324,7 +339,7 @@ pub(crate) async fn kick(
     if reason.len() > 1000 || reason.contains('\0') {
         return Err(Problem::bad_request("`reason` has at most 1000 bytes, and no U+0000"));
     }
-    app.operator.probe().kick(&client_id, &reason);
-    app.audit(&caller, "kick", &format!("{client_id}: {reason}"));
+    app.operator.probe().kick(client_id, &reason);
+    app.audit(caller, "kick", &format!("{client_id}: {reason}"));
     Ok(StatusCode::NO_CONTENT.into_response())
 }

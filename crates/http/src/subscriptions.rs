@@ -55,10 +55,10 @@ impl From<Found> for SubscriptionView {
 pub(crate) struct Wanted {
     /// 1 to 1000. Default: 100.
     #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    cursor: Option<String>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) cursor: Option<String>,
     /// Part of the filter.
-    search: Option<String>,
+    pub(crate) search: Option<String>,
 }
 
 /// All subscriptions; for a viewer those of filters it may read.
@@ -91,7 +91,7 @@ pub(crate) async fn of_session(
     page(&app, &caller, wanted, Some(client_id)).await
 }
 
-async fn page(
+pub(crate) async fn page(
     app: &App,
     caller: &Caller,
     wanted: Wanted,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,17 +9,14 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::State,
-    response::sse::{Event, KeepAlive, Sse},
-};
+use axum::{extract::State, response::Response};
 use cork_broker::{Taken, Tap, Tapped};
 use cork_client::Direction;
 use cork_packet::{Packet, Receiver, decode, matches, split_share, validate_filter};
 use cork_proto::Inbound;
 use cork_store::WallTime;
 use cork_tools::packets::describe;
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{
@@ -36,6 +32,7 @@ use crate::{
     message::{MessageView, payload_max},
     problem::Problem,
     time,
+    told::{Told, Way},
 };
 
 /// Pieces of what goes in and out that may wait here; further ones are left out and counted.
@@ -89,8 +86,10 @@ pub(crate) struct PacketView {
 }
 
 /// Trace one client, or one topic: each packet is an event `packet`; `skipped` where some are left out; `end` is the last one.
+/// Asked to upgrade, over WebSocket.
 #[utoipa::path(get, path = "/api/v1/trace", tag = "operating", params(Wanted), responses(
     (status = 200, content_type = "text/event-stream", body = String),
+    (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
@@ -98,8 +97,9 @@ pub(crate) struct PacketView {
 pub(crate) async fn trace(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
+    way: Way,
     Params(wanted): Params<Wanted>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let (seconds, limit) = (wanted.seconds.unwrap_or(60), wanted.limit.unwrap_or(10_000));
     if !(1..=3600).contains(&seconds) || !(1..=PACKETS_MAX).contains(&limit) {
         return Err(Problem::bad_request("`seconds` is 1 to 3600, `limit` 1 to 100000"));
@@ -157,8 +157,8 @@ pub(crate) async fn trace(
         over: false,
         _place: place,
     };
-    let events = stream::unfold(trace, |mut trace| async move { Some((Ok(trace.next().await?), trace)) });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    let events = stream::unfold(trace, |mut trace| async move { Some((trace.next().await?, trace)) });
+    Ok(way.tell(events))
 }
 
 /// What is traced.
@@ -208,7 +208,7 @@ impl Lane {
 }
 
 /// A Topic Filter without what stands before it: a share, a content filter.
-fn plain(filter: &str) -> &str {
+pub(crate) fn plain(filter: &str) -> &str {
     let filter = split_share(filter).ok().flatten().map_or(filter, |(_, filter)| filter);
     let mut parts = filter.splitn(3, '/');
     match (parts.next(), parts.next(), parts.next()) {
@@ -243,13 +243,13 @@ struct Trace {
     /// What is unfinished, by shard, connection and direction.
     lanes: BTreeMap<(u16, u32, u32, bool), Lane>,
     /// Events that are still to be told, the next one last.
-    ready: Vec<Event>,
+    ready: Vec<Told>,
     over: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Trace {
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<Told> {
         loop {
             if let Some(event) = self.ready.pop() {
                 return Some(event);
@@ -359,8 +359,8 @@ const fn direction(sent_by_client: bool) -> &'static str {
     if sent_by_client { "in" } else { "out" }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
-    Event::default().event(name).json_data(data).unwrap_or_default()
+fn event(name: &'static str, data: &impl Serialize) -> Told {
+    (name, serde_json::to_string(data).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -64,6 +64,12 @@ impl Inbound {
         self.kept.first().copied()
     }
 
+    /// The first bytes, `count` at most, of what is kept and of `input` behind it.
+    #[must_use]
+    pub fn head(&self, input: &[u8], count: usize) -> Vec<u8> {
+        self.kept.iter().chain(input).take(count).copied().collect()
+    }
+
     /// Puts `rest` behind what is kept.
     pub fn keep(&mut self, rest: &[u8]) {
         if self.kept.is_empty() && rest.len() < 64 {

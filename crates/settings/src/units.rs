@@ -16,8 +16,8 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 /// Milliseconds per unit.
-const TIME_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const TIME_UNITS: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
 
 /// Reads a size in bytes: digits, then a unit in any case, or no unit for bytes. `None` for anything else, and for
 /// more than a `u64` holds.
@@ -30,7 +30,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(bytes)
 }
 
-/// Reads a time: digits, then one of `ms`, `s`, `m`, `h`, `d`. Only 0 needs no unit. `None` for anything else.
+/// Reads a time: digits, then one of `ms`, `s`, `m`, `h`, `d`, `w`. Only 0 needs no unit. `None` for anything else.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     if unit.is_empty() && number == 0 {
@@ -40,10 +40,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(millis).map(Duration::from_millis)
 }
 
-/// Writes a time with the largest unit that makes it a whole number.
+/// Writes a time with the largest unit up to days that makes it a whole number.
 pub fn show_duration(time: Duration) -> String {
     let millis = time.as_millis();
-    let fitting = TIME_UNITS.into_iter().rev().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)));
+    let mut upto_days = TIME_UNITS.into_iter().rev().filter(|(name, _)| *name != "w");
+    let fitting = upto_days.find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)));
     match fitting {
         Some((name, unit)) if millis > 0 => format!("{}{name}", millis / u128::from(unit)),
         _ => "0s".to_owned(),
@@ -105,6 +106,7 @@ mod tests {
             ("5 m", Some(300_000)),
             ("2h", Some(7_200_000)),
             ("30d", Some(2_592_000_000)),
+            ("2w", Some(1_209_600_000)),
             ("0", Some(0)),
             ("10", None),
             ("10S", None),
@@ -125,6 +127,7 @@ mod tests {
             prop_assert_eq!(parse_size(&show_size(number)), Some(number));
             let time = Duration::from_millis(number);
             prop_assert_eq!(parse_duration(&show_duration(time)), Some(time));
+            prop_assert!(!show_duration(time).contains('w'), "a week is shown as seven days");
         }
 
         #[test]

@@ -33,7 +33,7 @@ pub use document::{document, properties};
 pub use payload::{JSON_LEVELS_MAX, JSON_MEMORY_MAX, Number, Payload};
 pub use secret::{Secret, decode};
 pub use target::{Fault, Opening, Sink, Work};
-pub use time::rfc3339;
+pub use time::{parse_rfc3339, rfc3339};
 
 use bytes::Bytes;
 

@@ -14,8 +14,10 @@ pub fn rfc3339(micros: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
 }
 
-/// Reads RFC 3339; the offset may be missing (then it is UTC), and so may the seconds. Decimals beyond the sixth are cut.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
+/// Reads RFC 3339, as microseconds since 1970-01-01 UTC; the offset may be missing (then it is UTC), and so may the
+/// seconds. Decimals beyond the sixth are cut. `None` for anything else.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
     let (date, time) = text.trim().split_once(['T', 't', ' '])?;
     let mut parts = date.splitn(3, '-').map(digits);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);

@@ -3,7 +3,7 @@
 //! As with the store, the brain never calls it. A shard hands over what a `[[history]]` asks for, in the order it came,
 //! and asks for pages of it; both are taken in that order. A message is never waited for: who keeps it may be behind.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use crate::{Message, MessageId, WallTime};
 
@@ -19,7 +19,7 @@ pub enum ReplayFrom {
 }
 
 /// Asks for a page of what was kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Replay {
     /// The asker's own number for it, given back.
     pub token: u64,
@@ -32,6 +32,33 @@ pub struct Replay {
     pub upto: Arc<[u64]>,
     /// Messages in the page, at most.
     pub messages_max: u32,
+    /// What the asker may read: nothing else is given, or counted.
+    pub may_read: MayRead,
+}
+
+/// Tells of a topic whether somebody may read it. By default everything may be read.
+#[derive(Clone, Default)]
+pub struct MayRead(Option<Arc<Asked>>);
+
+type Asked = dyn Fn(&str) -> bool + Send + Sync;
+
+impl MayRead {
+    /// What `asked` says.
+    pub fn new(asked: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(asked)))
+    }
+
+    /// Whether a topic may be read.
+    #[must_use]
+    pub fn allows(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|asked| asked(topic))
+    }
+}
+
+impl fmt::Debug for MayRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "MayRead(some)" } else { "MayRead(all)" })
+    }
 }
 
 impl Replay {

@@ -28,7 +28,7 @@ mod stubs;
 
 pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
-pub use history::{Forgetful, History, Replay, ReplayFrom, Replayed};
+pub use history::{Forgetful, History, MayRead, Replay, ReplayFrom, Replayed};
 pub use inside::{
     LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane,
 };

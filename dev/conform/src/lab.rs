@@ -541,8 +541,10 @@ impl Lab {
 
     /// A page of what was handed over so far.
     fn page(&self, replay: &Replay) -> Replayed {
-        let wanted =
-            |message: &&Arc<Message>| replay.counts(message.id) && matches(&replay.filter, &message.topic);
+        let wanted = |message: &&Arc<Message>| {
+            let topic = &message.topic;
+            replay.counts(message.id) && matches(&replay.filter, topic) && replay.may_read.allows(topic)
+        };
         let mut all: Vec<Arc<Message>> = self.history.iter().filter(wanted).cloned().collect();
         all.sort_by_key(|message| message.id);
         match replay.from {

@@ -168,6 +168,125 @@ fn what_may_not_be_read_is_not_replayed() {
 }
 
 #[test]
+fn the_last_messages_are_the_last_that_may_be_read() {
+    for shards in [1, 2] {
+        let mut lab = lab(shards);
+        let sensor = lab.connect(V311, "sensor");
+        for n in 0..4 {
+            publish(&mut lab, sensor, "t/open", &n.to_string());
+        }
+        for n in 0..4 {
+            publish(&mut lab, sensor, "t/shut", &n.to_string());
+        }
+        let rights = Acl::from_mosquitto("topic read t/open\ntopic write #\n", "acl").unwrap();
+        lab.set_rights(&Arc::new(rights));
+        for filter in ["$history/last=2/t/#", "$history/since=1h/t/#"] {
+            let client = lab.connect(V311, filter);
+            subscribe(&mut lab, V311, client, filter, 0);
+            let came = got(&mut lab, client);
+            assert!(came.ends_with(&["2".to_owned(), "3".to_owned()]), "{filter}: {came:?}");
+            assert_eq!(came.len(), if filter.contains("last") { 2 } else { 4 });
+        }
+    }
+}
+
+/// A client that came back to its session asks again, as clients do each time they connect: what its queue has for it does
+/// not come a second time as the past.
+#[test]
+fn what_waited_in_the_queue_is_not_replayed() {
+    for (version, shards, acked) in
+        [(V311, 1, true), (V311, 1, false), (V5, 1, true), (V5, 3, true), (V311, 3, false)]
+    {
+        let mut lab = lab(shards);
+        let sensor = lab.connect(V311, "sensor");
+        let keep = Connect::persistent(version, "reader");
+        let client = lab.connect_with(version, &keep);
+        let ask = |lab: &mut Lab, client| {
+            lab.send(client, &wire::subscribe(version, 1, &[("$history/last=10/t", 1)]));
+        };
+        ask(&mut lab, client);
+        for n in 0..3 {
+            lab.send(sensor, &wire::publish(V311, 2, "t", Some(n + 1), n.to_string().as_bytes()));
+        }
+        let came = lab.publishes(client);
+        assert_eq!(texts(&came), ["0", "1", "2"]);
+        for one in came.iter().filter(|_| acked) {
+            lab.send(client, &wire::ack(0x40, one.id.unwrap()));
+        }
+        lab.cut(client);
+        for n in 3..8 {
+            lab.send(sensor, &wire::publish(V311, 2, "t", Some(n + 1), n.to_string().as_bytes()));
+        }
+        publish(&mut lab, sensor, "t", "at QoS 0"); // for which no queue waits
+        let client = lab.connect_with(version, &keep);
+        publish(&mut lab, sensor, "t", "before it asks");
+        ask(&mut lab, client);
+        publish(&mut lab, sensor, "t", "after");
+        let mut came = got(&mut lab, client);
+        assert_eq!(came.last().map(String::as_str), Some("after"));
+        came.sort();
+        let all = ["0", "1", "2", "3", "4", "5", "6", "7", "after", "at QoS 0", "before it asks"];
+        assert_eq!(came, all, "{shards} shards, acknowledged: {acked}");
+        // Who asks once more wants it all.
+        ask(&mut lab, client);
+        assert_eq!(got(&mut lab, client).len(), 10);
+    }
+}
+
+/// The same for what only the store has.
+#[test]
+fn what_waits_in_the_store_is_not_replayed_either() {
+    for restarts in [false, true] {
+        let mut lab = Lab::with(|config| {
+            config.shards = 1;
+            config.history = Arc::new(HistoryTable { filters: vec!["#".into()], retained: false });
+            config.limits.queue_head_bytes_max = 200;
+            config.limits.inflight_max = 3;
+        });
+        let mut sensor = lab.connect(V311, "sensor");
+        let keep = Connect::persistent(V311, "reader");
+        let client = lab.connect_with(V311, &keep);
+        let ask = |lab: &mut Lab, client| {
+            lab.send(client, &wire::subscribe(V311, 1, &[("$history/last=100/t", 1)]));
+        };
+        ask(&mut lab, client);
+        publish(&mut lab, sensor, "t", "0");
+        assert_eq!(got(&mut lab, client), ["0"]);
+        lab.cut(client);
+        for n in 1..40 {
+            lab.send(sensor, &wire::publish(V311, 2, "t", Some(n), n.to_string().as_bytes()));
+        }
+        if restarts {
+            lab.crash(Duration::from_secs(1));
+            sensor = lab.connect(V311, "sensor");
+        }
+        let client = lab.connect_with(V311, &keep);
+        lab.set_window(client, 0);
+        ask(&mut lab, client);
+        lab.set_window(client, usize::MAX);
+        let mut came = Vec::new();
+        loop {
+            let more = lab.publishes(client);
+            if more.is_empty() {
+                break;
+            }
+            for one in &more {
+                if let Some(id) = one.id {
+                    lab.send(client, &wire::ack(0x40, id));
+                }
+            }
+            came.extend(texts(&more));
+        }
+        publish(&mut lab, sensor, "t", "live");
+        came.extend(got(&mut lab, client));
+        let mut numbers: Vec<u32> = came.iter().filter_map(|text| text.parse().ok()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "restarts: {restarts}");
+        assert_eq!(came.last().map(String::as_str), Some("live"));
+    }
+}
+
+#[test]
 fn a_replay_ends_with_its_connection_and_the_subscription_goes_on() {
     let mut lab = lab(1);
     lab.page_max = 2;

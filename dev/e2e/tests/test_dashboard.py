@@ -66,6 +66,7 @@ def test_one_thing_in_detail(workdir):
     broker.start()
     try:
         check(broker, "details.mjs")
+        check(broker, "windows.mjs")
     finally:
         broker.stop()
 

@@ -233,16 +233,21 @@ def test_a_page_shows_a_viewer_what_it_may_read(closed_broker):
         assert closed_broker.ask("POST", "/api/v1/publish", body, admin)[0] == 200
 
     publish()
-    status, _, problem = closed_broker.ask("GET", "/api/v1/messages?filter=%23&interval=200", headers=viewer)
-    assert (status, problem["code"]) == (403, "denied") and "default of the rights" in problem["detail"]
-    query = "/messages?filter=public/%23&filter=secret/%23&interval=200"
-    for headers, expected in ((viewer, {"public/a", "public/b/c"}), (admin, {"public/a", "secret/b", "public/b/c"})):
-        found = events(closed_broker, query, 6, headers, after=publish)
+    for plain in ("/messages?filter=%23", "/messages?filter=secret/b&interval=200"):
+        status, _, problem = closed_broker.ask("GET", "/api/v1" + plain, headers=viewer)
+        assert (status, problem["code"]) == (403, "denied") and "default of the rights" in problem["detail"]
+    # A page of many topics gets of each filter what may be read, whichever way the broker collects it.
+    watched, subscribed = "filter=public/%23&filter=%23", "filter=public/%23&filter=$where/true/%23&filter=$SYS/%23"
+    cases = [(query, headers) for query in (watched, subscribed) for headers in (viewer, admin)]
+    for query, headers in cases:
+        expected = {"public/a", "public/b/c"} | ({"secret/b"} if headers is admin else set())
+        found = events(closed_broker, f"/messages?{query}&interval=200", 6, headers, after=publish)
         granted = [one["granted"] for one in found[0][1]["filters"]]
-        assert granted == [True, headers is admin]
+        assert granted == [True] + [headers is admin] * (len(granted) - 1)
         batches = [data for name, data in found if name == "batch"]
         items = [item for batch in batches for item in batch["items"]]
-        assert {item["topic"] for item in items} == expected
+        assert {item["topic"] for item in items if not item["topic"].startswith("$SYS/")} == expected
+        assert headers is admin or not any(item["topic"].startswith("$SYS/") for item in items)
         assert len(items) + sum(batch["skipped"] for batch in batches) == sum(batch["seen"] for batch in batches)
 
 
@@ -260,6 +265,87 @@ def test_messages_over_websocket(open_broker):
         while b'"payload":"hi"' not in received:
             received += stream.recv(4096)
         assert b'{"event":"message","data":{"topic":"w"' in received
+
+
+def closed(stream):
+    try:
+        return stream.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("path, event", [
+    ("messages?filter=w", b'{"event":"message","data":{"topic":"w"'),
+    ("overview/stream", b'{"event":"overview","data":{"version"'),
+    ("log/stream?level=info", b'{"event":"line","data":{"time"'),
+    ("trace?topic=w&seconds=60&limit=10", b'{"event":"packet","data":{"time"'),
+])
+def test_other_streams_over_websocket(open_broker, path, event):
+    with socket.create_connection((HOST, open_broker.http), timeout=10) as stream:
+        stream.sendall(
+            f"GET /api/v1/{path} HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += stream.recv(4096)
+        assert received.startswith(b"HTTP/1.1 101"), received
+        # Something for the log and for the trace.
+        assert open_broker.ask("PUT", "/api/v1/log/level", {"level": "info"})[0] == 204
+        assert open_broker.ask("POST", "/api/v1/publish", {"topic": "w", "payload": "hi"})[0] == 200
+        while event not in received:
+            more = stream.recv(4096)
+            assert more, received
+            received += more
+        # A frame of 1 MiB, unfinished: nobody waits for what was never asked for.
+        stream.sendall(b"\x01\xff" + (1 << 20).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 8192)
+        until(lambda: closed(stream), what="the end of a stream that is sent too much")
+
+
+@pytest.mark.parametrize("client_id", [".", "..", "a/b?c#d%2F", "x" * 65535], ids=["one dot", "two dots", "signs", "the longest"])
+def test_a_client_is_named_in_the_body(open_broker, client_id):
+    import paho.mqtt.client as paho
+
+    ended = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5)
+    client.on_disconnect = lambda _client, _data, _flags, reason, _properties: ended.append(str(reason))
+    client.connect(HOST, open_broker.port)
+    client.loop_start()
+    client.subscribe("named/#")
+    named = {"client_id": client_id}
+    deadline = time.monotonic() + 10
+    while open_broker.ask("POST", "/api/v1/client/subscriptions", named)[2]["items"] == []:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    status, _, found = open_broker.ask("POST", "/api/v1/client", named)
+    assert (status, found["client_id"], found["subscriptions"]) == (200, client_id, 1)
+    assert open_broker.ask("POST", "/api/v1/client/kick", named | {"reason": "go"})[0] == 204
+    while not ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    client.disconnect()
+    client.loop_stop()
+    for path in ("client", "client/kick", "client/delete"):
+        status, _, problem = open_broker.ask("POST", f"/api/v1/{path}", {"client_id": "nobody"})
+        assert (status, problem["code"]) == (404, "not-found")
+
+
+def test_the_overview_counts_the_clients_that_are_listed(open_broker):
+    import paho.mqtt.client as paho
+
+    # The API publishes as a client within the program, and keeps its connection.
+    assert open_broker.ask("POST", "/api/v1/publish", {"topic": "a", "payload": "1"})[0] == 200
+    assert len(open_broker.get("/sessions?inside=true")["items"]) == 1 and open_broker.get("/clients")["items"] == []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, "lamp")
+    client.connect(HOST, open_broker.port)
+    client.loop_start()
+    for expected in (1, 0):
+        until(lambda: open_broker.get("/overview")["gauges"]["clients"] == expected, what=f"{expected} connected")
+        gauges = open_broker.get("/overview")["gauges"]
+        assert (gauges["sessions"], len(open_broker.get("/clients")["items"])) == (expected, expected)
+        client.disconnect()
+    client.loop_stop()
+    assert "cork_clients_connected 1" in open_broker.ask("GET", "/metrics")[2].decode()
 
 
 def test_request_and_response(open_broker):

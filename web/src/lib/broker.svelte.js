@@ -2,7 +2,7 @@
 // page is hidden, and fills what was missed from the broker's own history when it is seen again.
 
 import { get } from './api.js';
-import { open } from './stream.js';
+import { openInSight } from './stream.js';
 
 const NAMES = ['messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'dropped', 'clients', 'sessions',
   'queued_messages', 'cpu', 'memory_bytes'];
@@ -18,7 +18,6 @@ export const broker = $state({
 
 /** The points of the charts: one a second, NaN-free; a gap is null. */
 let points = [];
-let stop = null;
 
 function point(overview) {
   const all = { ...overview.rates, ...overview.gauges, ...overview.process };
@@ -71,8 +70,9 @@ export function columns(names, seconds) {
 /** Makes sure that the last `seconds` are there as far as the broker remembers. */
 export const reach = fill;
 
-function start() {
-  stop ??= open('overview/stream', {}, {
+/** Follows the broker until the returned function is called. */
+export function follow() {
+  return openInSight('overview/stream', {}, {
     overview(data) {
       broker.overview = data;
       broker.link = 'open';
@@ -87,20 +87,4 @@ function start() {
       else broker.link = now;
     },
   });
-}
-
-function end() {
-  stop?.();
-  stop = null;
-}
-
-/** Follows the broker until the returned function is called. */
-export function follow() {
-  const seen = () => (document.hidden ? end() : start());
-  document.addEventListener('visibilitychange', seen);
-  seen();
-  return () => {
-    document.removeEventListener('visibilitychange', seen);
-    end();
-  };
 }

@@ -94,3 +94,6 @@ export function millis(moment) {
 export function plural(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
+
+/** A name of any length for a sentence: what is too long for one ends with dots. */
+export const short = (name, most = 80) => (name.length > most ? `${name.slice(0, most)}…` : name);

@@ -1,7 +1,7 @@
 // A long list of the API, page by page as one scrolls. Never holds what was not asked for; what is in view is asked
 // for again from time to time, by the cursor of its page, so that a list of 100,000 costs no more than one of 100.
 
-import { get } from './api.js';
+import { call } from './api.js';
 
 const PAGE = 100;
 /** Empty pages in a row that are gone through at once: a search may have many of them. */
@@ -19,11 +19,12 @@ export class Pager {
   #round = 0;
   #abort = null;
 
-  /** A list at `path`; `id(item)` is what an item is known by. */
-  constructor(path, query, id) {
+  /** A list at `path`; `id(item)` is what an item is known by. With `body` it is asked for with POST, the query in it, too. */
+  constructor(path, query, id, body = null) {
     this.path = path;
     this.query = query;
     this.id = id;
+    this.body = body;
   }
 
   /** Begins again, with another query. Rows stay in sight until the first page came. */
@@ -105,8 +106,9 @@ export class Pager {
   }
 
   #ask(cursor) {
-    this.#abort = new AbortController();
-    return get(this.path, { ...this.query, limit: PAGE, cursor }, this.#abort.signal);
+    const { signal } = this.#abort = new AbortController();
+    const query = { ...this.query, limit: PAGE, cursor };
+    return this.body === null ? call('GET', this.path, { query, signal }) : call('POST', this.path, { body: { ...this.body, ...query }, signal });
   }
 
   #show() { this.rows = this.#pages.flatMap((page) => page.items); }

@@ -110,33 +110,37 @@ export function numberOf(raw) {
 
 /** Every number in a payload as `[path, number]`; the path of a plain number is the empty text. */
 export function numericFields(known) {
-  const found = [];
+  const found = new Map();
   const walk = (value, path, depth) => {
-    if (found.length >= FIELDS_MAX || depth > 8) return;
-    if (typeof value === 'number' && Number.isFinite(value)) found.push([path, value]);
+    if (found.size >= FIELDS_MAX || depth > 8) return;
+    // Keys that hold dots may give two numbers one path: it stands for the one that `field` finds.
+    if (typeof value === 'number' && Number.isFinite(value)) { if (field(known, path) === value) found.set(path, value); }
     else if (typeof value === 'object' && value !== null) {
       for (const [key, inner] of Object.entries(value)) walk(inner, path === '' ? key : `${path}.${key}`, depth + 1);
     }
   };
   if (known.value !== undefined) walk(known.value, '', 0);
-  return found;
+  return [...found];
 }
 
 /** What `path` (`battery.level`, or the empty text for the whole) names in a recognised payload. */
 export function field(known, path) {
   if (path === '' || path === undefined) return known.value ?? known.text;
-  let value = known.value;
-  let rest = path;
-  while (rest !== '') {
-    if (typeof value !== 'object' || value === null) return undefined;
-    // A key may hold dots itself: the longest key that fits is taken.
-    const own = Object.keys(value).filter((key) => rest === key || rest.startsWith(`${key}.`));
-    if (own.length === 0) return undefined;
-    const key = own.reduce((longest, next) => (next.length > longest.length ? next : longest));
-    value = value[key];
-    rest = rest.slice(key.length + 1);
+  return within(known.value, path);
+}
+
+const has = (value, key) => Object.prototype.propertyIsEnumerable.call(value, key);
+
+// A key may hold dots itself: the longest key that leads to something is taken.
+function within(value, path) {
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (has(value, path)) return value[path];
+  for (let dot = path.lastIndexOf('.'); dot !== -1; dot = dot === 0 ? -1 : path.lastIndexOf('.', dot - 1)) {
+    const key = path.slice(0, dot);
+    const found = has(value, key) ? within(value[key], path.slice(dot + 1)) : undefined;
+    if (found !== undefined) return found;
   }
-  return value;
+  return undefined;
 }
 
 /** Bytes of base64, or none if it is damaged. */

@@ -1,6 +1,6 @@
 // Live data that comes back: after a restart of the broker, a cut network, or a connection that only looks alive.
-// Messages come over WebSocket, everything else as Server-Sent Events: a browser opens only six connections for
-// requests to one server, and a few tabs would use them up.
+// It comes over WebSocket: a browser opens only six connections for requests to one server, over all its windows, and
+// streams would use them up.
 
 import { address, get } from './api.js';
 
@@ -34,7 +34,7 @@ export function open(path, query, handlers, { state = () => {}, silence = 0, onc
         if (name === 'end') { if (once) close(); else lost(); }
       },
     };
-    source = path === 'messages' ? socket(address(path, query), parts) : events(address(path, query), handlers, parts);
+    source = socket(address(path, query), parts);
   }
 
   function alive() {
@@ -53,7 +53,7 @@ export function open(path, query, handlers, { state = () => {}, silence = 0, onc
     retry = Math.min(retry * 1.7, RETRY_MAX);
   }
 
-  // Neither kind of stream tells why it was refused: a request does.
+  // A WebSocket does not tell why it was refused: a request does.
   async function again() {
     try {
       if (opened) await get('session');
@@ -84,6 +84,23 @@ export function open(path, query, handlers, { state = () => {}, silence = 0, onc
   return close;
 }
 
+/** The same while the page is in sight: a hidden one has no stream, and opens it again when it is seen. */
+export function openInSight(path, query, handlers, options = {}) {
+  let close = null;
+  const seen = () => {
+    if (document.hidden) {
+      close?.();
+      close = null;
+    } else close ??= open(path, query, handlers, options);
+  };
+  document.addEventListener('visibilitychange', seen);
+  seen();
+  return () => {
+    document.removeEventListener('visibilitychange', seen);
+    close?.();
+  };
+}
+
 // Asks for the stream as a plain request, and gives it up as soon as it is clear whether it is granted.
 async function probe(url) {
   const cut = new AbortController();
@@ -101,19 +118,6 @@ async function probe(url) {
   throw Object.assign(new Error(said.detail ?? `The broker answered ${response.status}.`), { status: response.status, code: said.code });
 }
 
-function events(url, handlers, parts) {
-  const source = new EventSource(url);
-  source.onopen = parts.open;
-  source.onerror = parts.lost;
-  for (const name of new Set([...Object.keys(handlers), 'end'])) {
-    source.addEventListener(name, (event) => {
-      // An event named `error` without data is the browser's own.
-      if (event.data !== undefined) parts.event(name, JSON.parse(event.data));
-    });
-  }
-  return source;
-}
-
 function socket(url, parts) {
   const full = new URL(url, document.baseURI);
   full.protocol = full.protocol.replace('http', 'ws');
@@ -124,5 +128,11 @@ function socket(url, parts) {
     const { event, data } = JSON.parse(frame.data);
     parts.event(event, data);
   };
-  return source;
+  // Closed while it is being opened, the browser would complain in the console.
+  const close = () => {
+    source.onmessage = source.onclose = null;
+    if (source.readyState === WebSocket.CONNECTING) source.onopen = () => source.close();
+    else source.close();
+  };
+  return { close };
 }

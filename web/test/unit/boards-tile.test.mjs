@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { columns, Trail } from '../../src/lib/boards/points.js';
-import { add, colourOf, complete, filled, isStale, make, seriesOf, stateOf, text, topicsOf } from '../../src/lib/boards/tile.js';
+import { add, colourOf, complete, filled, isStale, make, namesOf, seriesOf, stateOf, text, topicsOf } from '../../src/lib/boards/tile.js';
 
 test('kind, unit and range are guessed from name and values', () => {
   const temperature = make({ topic: 'sensors/kitchen/temperature' }, 21.5, [21.5], 't1');
@@ -105,4 +105,14 @@ test('columns join trails by time and show gaps where nothing came', () => {
   assert.deepEqual(times, [1000, 1001, 1002, 1004, 1006, 1008, 1010, 1200, 1210]);
   assert.deepEqual(first, [1000, undefined, 1002, 1004, 1006, 1008, null, 1200, undefined]);
   assert.equal(second[1], 7);
+});
+
+test('each line of a chart has a name of its own: its label, else what it shows', () => {
+  const line = (label, topic = '', field = '') => ({ label, topic, field });
+  for (const [lines, expected] of [
+    [[line('', 'k/temperature'), line('', 'b/temperature')], ['k/temperature', 'b/temperature']],
+    [[line('', 'k/air', 'temperature'), line('', 'k/air', 'humidity')], ['k/air temperature', 'k/air humidity']],
+    [[line('T', 'a'), line('T', 'b'), line('T 2', 'c'), line('T', 'd')], ['T', 'T 2', 'T 2 2', 'T 3']],
+    [[line(''), line(' ')], ['no topic', 'no topic 2']],
+  ]) assert.deepEqual(namesOf(lines), expected);
 });

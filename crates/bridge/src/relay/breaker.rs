@@ -1,40 +1,37 @@
 //! Circles that no mark shows: through a broker of 3.1.1, which takes no properties off a message but all of them.
 //!
-//! The same topic and payload a hundred times within a second is a suspicion, not more: some sensors do that. So a probe
-//! is sent, a message of its own that nobody else could send. If it comes back, messages do go round, and from then on
-//! none passes that passed in the ten seconds before.
+//! The same topic and payload again and again is a suspicion, not more: many sensors do that. So a probe is sent, a message
+//! of its own that nobody else could send. If it comes back, messages of that level do go round, and from then on each that
+//! passes is expected back: the next one like it is taken for its echo and does not pass. Each echo is dropped once, so a
+//! value that is published again passes again.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Duration,
-};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
+use cork_packet::matches;
 use cork_proto::Time;
 
+use super::echo::{Expected, Suspicion, Watched};
 use crate::{hops, map::Rule};
 
-/// Recent messages that are remembered; two that share a place push each other out.
-const SLOTS: usize = 4096;
-
-/// What is looked at of a payload.
+/// What is looked at of a payload as long as nothing is proven.
 const HASHED_BYTES_MAX: usize = 1024;
 
-/// So many alike within [`WINDOW`] are suspicious.
-const ALIKE_MAX: u32 = 100;
-const WINDOW: Duration = Duration::from_secs(1);
+/// Between two probes without an answer: it doubles, for they are seen by who subscribes to everything.
+const PROBE_PAUSE: Duration = Duration::from_secs(2);
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// Between two probes.
-const PROBE_PAUSE: Duration = Duration::from_secs(10);
+/// The same for a message that comes very often.
+const STRONG_PAUSE: Duration = Duration::from_secs(10);
 
-/// In a circle, how long a message that passed keeps others like it from passing.
-const CIRCLE_WINDOW: Duration = Duration::from_secs(10);
+/// Between two probes of a circle that is known.
+const AGAIN: Duration = Duration::from_secs(60);
 
-#[derive(Copy, Clone, Debug, Default)]
-struct Slot {
-    hash: u64,
-    since: Time,
-    count: u32,
-}
+/// After so many probes without an answer a circle is no more.
+const UNANSWERED_MAX: u32 = 5;
+
+/// Circles that are known at once; another one takes the place of the oldest.
+const CIRCLES_MAX: usize = 64;
 
 /// What becomes of a message.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -46,55 +43,119 @@ pub(super) enum Verdict {
     Drop,
 }
 
-/// Watches what goes out.
+/// Topics that go round: all that begin so.
+#[derive(Debug)]
+struct Circle {
+    prefix: String,
+    next_probe: Time,
+    unanswered: u32,
+}
+
+/// Watches what goes one way.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    slots: Vec<Slot>,
-    /// The topic here of the probe that is under way, and when it was sent.
-    probe: Option<(String, Time)>,
-    proven: bool,
+    watched: Watched,
+    expected: Expected,
+    circles: Vec<Circle>,
+    /// The last level of all probes; none was sent yet: empty.
+    name: String,
+    probed: Option<Time>,
+    /// Before the next one.
+    pause: Duration,
+    /// Every other probe stands beside the message that is suspicious.
+    beside: bool,
 }
 
 impl Breaker {
-    pub(super) fn judge(&mut self, now: Time, topic: &str, payload: &[u8]) -> Verdict {
-        if self.slots.is_empty() {
-            self.slots.resize(SLOTS, Slot::default());
-        }
-        let mut hasher = DefaultHasher::new();
-        (topic, payload.len(), &payload[..payload.len().min(HASHED_BYTES_MAX)]).hash(&mut hasher);
-        let hash = hasher.finish();
-        let place = usize::try_from(hash % SLOTS as u64).unwrap_or_default();
-        let slot = &mut self.slots[place];
-        let window = if self.proven { CIRCLE_WINDOW } else { WINDOW };
-        if slot.hash != hash || slot.count == 0 || now.since(slot.since) >= window {
-            *slot = Slot { hash, since: now, count: 1 };
-            return Verdict::Pass;
-        }
-        slot.count += 1;
-        if self.proven {
-            return Verdict::Drop;
-        }
-        let may_probe = self.probe.as_ref().is_none_or(|(_, sent)| now.since(*sent) >= PROBE_PAUSE);
-        if slot.count > ALIKE_MAX && may_probe { Verdict::Probe } else { Verdict::Pass }
+    /// What becomes of a message, which may be a probe that comes back.
+    pub(super) fn look(&mut self, now: Time, topic: &str, payload: &[u8]) -> Verdict {
+        if self.is_probe(now, topic) { Verdict::Drop } else { self.judge(now, topic, payload) }
     }
 
-    /// The topic of a new probe, here. Nothing for a rule whose filter leaves no room for one.
-    pub(super) fn begin(&mut self, now: Time, rule: &Rule) -> Option<&str> {
-        let level = rule.filter.strip_suffix('#').filter(|level| !level.contains('+'))?;
-        let topic = format!("{level}cork-probe/{}", hops::new_mark());
-        Some(&self.probe.insert((topic, now)).0)
+    fn judge(&mut self, now: Time, topic: &str, payload: &[u8]) -> Verdict {
+        if let Some(at) = self.circle(topic) {
+            if self.expected.is_echo(now, hash(topic, payload)) {
+                return Verdict::Drop;
+            }
+            let due = now >= self.circles[at].next_probe;
+            return if due { Verdict::Probe } else { Verdict::Pass };
+        }
+        let looked_at = &payload[..payload.len().min(HASHED_BYTES_MAX)];
+        let pause = match self.watched.again(now, hash((topic, payload.len()), looked_at)) {
+            Suspicion::None => return Verdict::Pass,
+            Suspicion::Some => self.pause,
+            Suspicion::Strong => self.pause.min(STRONG_PAUSE),
+        };
+        let due = self.probed.is_none_or(|probed| now.since(probed) >= pause);
+        if due { Verdict::Probe } else { Verdict::Pass }
     }
 
-    /// Whether this is a probe; if so, messages go round.
-    pub(super) fn is_probe(&mut self, topic: &str) -> bool {
-        let probe = self.probe.as_ref().is_some_and(|(probe, _)| probe == topic);
-        self.proven |= probe;
-        probe
+    fn circle(&self, topic: &str) -> Option<usize> {
+        self.circles.iter().position(|circle| topic.starts_with(&circle.prefix))
     }
+
+    /// The topic of a new probe, where the message `like` came from. Nothing for a rule whose filter leaves no room for one.
+    pub(super) fn begin(&mut self, now: Time, rule: &Rule, like: &str) -> Option<String> {
+        if self.name.is_empty() {
+            self.name = format!("cork-probe-{}", hops::new_mark());
+        }
+        if let Some(at) = self.circle(like) {
+            return self.ask_again(now, at);
+        }
+        self.pause = (self.pause * 2).clamp(PROBE_PAUSE, PROBE_PAUSE_MAX);
+        self.probed = Some(now);
+        let level = rule.filter.strip_suffix('#').filter(|level| !level.contains('+'));
+        let parent = like.rfind('/').map_or("", |slash| &like[..=slash]);
+        let places = if self.beside { [Some(parent), level] } else { [level, Some(parent)] };
+        self.beside = !self.beside;
+        let probes = places.into_iter().flatten().map(|place| format!("{place}{}", self.name));
+        probes.into_iter().find(|probe| matches(&rule.filter, probe))
+    }
+
+    /// A circle that is known is looked at from time to time: it may be gone.
+    fn ask_again(&mut self, now: Time, at: usize) -> Option<String> {
+        let circle = &mut self.circles[at];
+        if circle.unanswered >= UNANSWERED_MAX {
+            self.circles.remove(at);
+            if self.circles.is_empty() {
+                self.expected = Expected::default();
+            }
+            return None;
+        }
+        circle.unanswered += 1;
+        circle.next_probe = now + AGAIN;
+        Some(format!("{}{}", circle.prefix, self.name))
+    }
+
+    /// Whether this is a probe; if so, messages of its level go round.
+    fn is_probe(&mut self, now: Time, topic: &str) -> bool {
+        if self.name.is_empty() {
+            return false;
+        }
+        let Some(prefix) = topic.strip_suffix(self.name.as_str()) else { return false };
+        if let Some(known) = self.circles.iter_mut().find(|circle| circle.prefix == prefix) {
+            known.unanswered = 0;
+            return true;
+        }
+        if self.circles.len() >= CIRCLES_MAX {
+            self.circles.remove(0);
+        }
+        let next_probe = now + AGAIN;
+        self.circles.push(Circle { prefix: prefix.to_owned(), next_probe, unanswered: 0 });
+        self.pause = Duration::ZERO;
+        true
+    }
+}
+
+fn hash(what: impl std::hash::Hash, payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (what, payload).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -102,42 +163,115 @@ mod tests {
         Rule { filter: filter.into(), ..Rule::default() }
     }
 
-    fn at(millis: u64) -> Time {
-        Time::from_micros(1_000_000 + millis * 1000)
+    fn at(micros: u64) -> Time {
+        Time::from_micros(1_000_000 + micros)
+    }
+
+    /// What passes comes back after so many microseconds, until nothing goes round or a minute is over: how many messages
+    /// passed, by topic, without the probes.
+    fn round(lap: u64, filter: &str, returns: &str, published: &[(u64, String)]) -> BTreeMap<String, usize> {
+        let mut breaker = Breaker::default();
+        let mut events: BTreeMap<(u64, usize), String> = BTreeMap::new();
+        for (number, (when, topic)) in published.iter().enumerate() {
+            events.insert((*when, number), topic.clone());
+        }
+        let (mut passed, mut number) = (BTreeMap::new(), published.len());
+        while let Some(((now, _), topic)) = events.pop_first() {
+            assert!(now < 60_000_000, "it goes round for ever");
+            let verdict = breaker.look(at(now), &topic, b"on");
+            let probe = match verdict {
+                Verdict::Drop => continue,
+                Verdict::Pass => None,
+                Verdict::Probe => breaker.begin(at(now), &rule(filter), &topic),
+            };
+            *passed.entry(topic.clone()).or_default() += 1;
+            for back in [Some(topic), probe].into_iter().flatten().filter(|topic| matches(returns, topic)) {
+                number += 1;
+                events.insert((now + lap, number), back);
+            }
+        }
+        passed
     }
 
     #[test]
-    fn alike_messages_pass_unless_a_probe_came_back() {
+    fn what_goes_round_stops_at_any_speed_and_in_any_number() {
+        for (lap, count) in [(300, 1), (50_000, 1), (4_000_000, 1), (50_000, 200), (1_300_000, 5000)] {
+            let published: Vec<_> = (0..count).map(|n| (n, format!("a/{n}"))).collect();
+            let passed = round(lap, "#", "#", &published);
+            assert_eq!(passed.len() as u64, count);
+            assert!(passed.values().all(|times| *times <= 8), "{lap} {count}: {:?}", passed.values().max());
+        }
+    }
+
+    #[test]
+    fn a_circle_is_found_where_only_some_topics_go_round() {
+        for (filter, returns) in [("#", "a/#"), ("#", "a/+"), ("a/+", "#"), ("a/#", "+/+"), ("+/#", "a/#")] {
+            let passed = round(50_000, filter, returns, &[(0, "a/1".to_owned())]);
+            // The second probe is two seconds after the first.
+            assert!(passed["a/1"] <= 50, "{filter} {returns}: {passed:?}");
+        }
+    }
+
+    #[test]
+    fn in_a_circle_each_publication_passes_once() {
+        let first = (0, "a".to_owned());
+        let later = (0..20).map(|n| (2_000_000 + n * 1_000_000, "a".to_owned()));
+        let published: Vec<_> = std::iter::once(first.clone()).chain(later).collect();
+        let alone = round(50_000, "#", "#", &[first])["a"];
+        assert_eq!(round(50_000, "#", "#", &published)["a"], alone + 20);
+        // Two at once: one is taken for the echo of the other, whose echo passes instead.
+        let twice: Vec<_> = published
+            .iter()
+            .flat_map(|(when, topic)| [(*when, topic.clone()), (when + 1, topic.clone())])
+            .collect();
+        assert!(round(50_000, "#", "#", &twice)["a"] >= 42);
+    }
+
+    #[test]
+    fn what_does_not_come_back_passes_however_often() {
         let mut breaker = Breaker::default();
         let mut probes = 0;
-        for n in 0..1000 {
-            match breaker.judge(at(n), "a", b"on") {
+        // Ten alike a second for ten minutes.
+        for n in 0..6000 {
+            match breaker.judge(at(n * 100_000), "a", b"on") {
                 Verdict::Pass => {}
                 Verdict::Probe => {
                     probes += 1;
-                    breaker.begin(at(n), &rule("#")).unwrap();
+                    assert!(breaker.begin(at(n * 100_000), &rule("#"), "a").is_some());
                 }
                 Verdict::Drop => panic!("a fast sensor is no circle"),
             }
         }
-        assert_eq!(probes, 1);
-        let topic = breaker.begin(at(1000), &rule("x/#")).unwrap().to_owned();
-        assert!(topic.starts_with("x/cork-probe/"));
-        assert!(!breaker.is_probe("x/other") && breaker.is_probe(&topic));
-        assert_eq!(breaker.judge(at(2000), "b", b"on"), Verdict::Pass);
-        assert_eq!(breaker.judge(at(2001), "b", b"on"), Verdict::Drop);
-        assert_eq!(breaker.judge(at(2002), "b", b"off"), Verdict::Pass);
-        assert_eq!(breaker.judge(at(12_000), "b", b"on"), Verdict::Pass, "it may happen again");
+        assert!((5..=12).contains(&probes), "{probes}");
+        let mut breaker = Breaker::default();
+        for n in 0..1000_u64 {
+            // Every half a minute, and never the same.
+            assert_eq!(breaker.judge(at(n * 30_000_000), "a", b"on"), Verdict::Pass);
+            assert_eq!(breaker.judge(at(n * 30_000_000), "b", &n.to_le_bytes()), Verdict::Pass);
+        }
     }
 
     #[test]
-    fn slow_or_different_messages_are_no_suspicion() {
+    fn a_circle_that_was_cut_is_forgotten() {
         let mut breaker = Breaker::default();
-        for n in 0..1000_u64 {
-            assert_eq!(breaker.judge(at(n * 11), "a", b"on"), Verdict::Pass);
-            assert_eq!(breaker.judge(at(n), "b", &n.to_le_bytes()), Verdict::Pass);
+        let topic = breaker.begin(at(0), &rule("x/#"), "x/1").unwrap();
+        assert!(topic.starts_with("x/cork-probe-"));
+        assert!(!breaker.is_probe(at(1), "x/other") && breaker.is_probe(at(1), &topic));
+        assert_eq!(breaker.judge(at(2), "x/1", b"on"), Verdict::Pass);
+        assert_eq!(breaker.judge(at(3), "x/1", b"on"), Verdict::Drop);
+        assert_eq!(breaker.judge(at(4), "y/1", b"on"), Verdict::Pass);
+        let mut minute = 0;
+        while !breaker.circles.is_empty() {
+            minute += 1;
+            let now = at(minute * 61_000_000);
+            assert_eq!(breaker.judge(now, "x/1", &minute.to_le_bytes()), Verdict::Probe);
+            breaker.begin(now, &rule("x/#"), "x/1");
+            if minute == 3 {
+                // It is there after all.
+                assert_eq!(breaker.look(now, &topic, b""), Verdict::Drop);
+            }
         }
-        assert_eq!(breaker.begin(at(0), &rule("a/+/#")), None);
-        assert_eq!(breaker.begin(at(0), &rule("a")), None);
+        assert_eq!(minute, 3 + u64::from(UNANSWERED_MAX) + 1);
+        assert_eq!(breaker.begin(at(0), &rule("a"), "a"), None, "no room for a probe");
     }
 }

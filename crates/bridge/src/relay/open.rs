@@ -34,13 +34,15 @@ impl Relay {
             keep_alive,
             swept_local: Ids::default(),
             swept_remote: Ids::default(),
-            lowered: Ids::default(),
+            lowered_out: Ids::default(),
+            lowered_in: Ids::default(),
             taken: Ids::default(),
             incoming: Ids::default(),
             incoming_max: usize::from(u16::MAX),
             incoming_count: 0,
             held: VecDeque::new(),
             held_bytes: 0,
+            skipping: 0,
             subacks: Subacks::default(),
             paced: Time::ZERO,
             awaiting: 0,
@@ -97,7 +99,10 @@ impl Relay {
             let text = ack.properties.reason_string().map(str::to_owned);
             return self.end_with(End::Refused(reason, text));
         }
-        self.remote.present = ack.session_present;
+        if self.opening.doubtful {
+            return self.end_with(End::Doubtful(ack.session_present));
+        }
+        self.remote.present = ack.session_present && !self.opening.fresh;
         let said = &ack.properties;
         if let Some(bytes) = said.maximum_packet_size() {
             self.remote.packet_bytes_max = bytes as usize;
@@ -274,7 +279,7 @@ fn sweep(output: &mut Vec<u8>) -> Ids {
     Ids::all()
 }
 
-fn reason_of(code: ConnectReturnCode) -> ReasonCode {
+pub(super) fn reason_of(code: ConnectReturnCode) -> ReasonCode {
     match code {
         ConnectReturnCode::UNACCEPTABLE_PROTOCOL_VERSION => ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
         ConnectReturnCode::IDENTIFIER_REJECTED => ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,

@@ -19,7 +19,7 @@ const TOO_LARGE: u8 = 4;
 const CIRCLE: u8 = 8;
 
 /// Why a publication does not pass.
-enum Stop {
+pub(super) enum Stop {
     Unmapped,
     Circle,
     TooOld,
@@ -32,6 +32,12 @@ impl Relay {
             Packet::Publish(publish) => self.publish_out(publish),
             Packet::PubAck(ack) if self.passes(Side::Local, ack.reason) => {
                 self.incoming_over(ack.packet_id);
+                if self.lowered_in.contains(ack.packet_id) {
+                    if ack.reason.is_error() && self.opening.version.is_v5() {
+                        self.lowered_in.remove(ack.packet_id);
+                    }
+                    return self.ack(Side::Remote, Packet::PubRec, ack.packet_id, ack.reason);
+                }
                 self.ack(Side::Remote, Packet::PubAck, ack.packet_id, ack.reason);
             }
             Packet::PubRec(ack) if self.passes(Side::Local, ack.reason) => {
@@ -64,7 +70,10 @@ impl Relay {
             }
             Packet::PubAck(ack) if self.passes(Side::Remote, ack.reason) => {
                 self.answered();
-                if self.lowered.remove(ack.packet_id) {
+                if self.lowered_out.contains(ack.packet_id) {
+                    if ack.reason.is_error() {
+                        self.lowered_out.remove(ack.packet_id);
+                    }
                     return self.ack(Side::Local, Packet::PubRec, ack.packet_id, ack.reason);
                 }
                 self.ack(Side::Local, Packet::PubAck, ack.packet_id, ack.reason);
@@ -75,6 +84,9 @@ impl Relay {
                     self.taken.insert(ack.packet_id);
                 }
                 self.ack(Side::Local, Packet::PubRec, ack.packet_id, ack.reason);
+            }
+            Packet::PubRel(ack) if self.lowered_in.remove(ack.packet_id) => {
+                self.ack(Side::Remote, Packet::PubComp, ack.packet_id, ReasonCode::SUCCESS);
             }
             Packet::PubRel(ack) => self.ack(Side::Local, Packet::PubRel, ack.packet_id, ack.reason),
             Packet::PubComp(ack) => {
@@ -121,7 +133,7 @@ impl Relay {
 
     fn send_out(&mut self, publish: &Publish<'_>) -> Result<(), Stop> {
         let plan = Arc::clone(&self.plan);
-        let (add, rest) = plan.out.rename(publish.topic).ok_or(Stop::Unmapped)?;
+        let (renamed_topic, qos_max) = plan.out.rename(publish.topic).ok_or(Stop::Unmapped)?;
         let mut properties = publish.properties.raw();
         if let Some(max_age) = plan.max_age {
             properties = self.young(&publish.properties, max_age)?;
@@ -131,25 +143,26 @@ impl Relay {
         {
             return Err(Stop::Circle);
         }
-        let verdict = self.breaker_out.judge(self.now, publish.topic, publish.payload);
-        if verdict == Verdict::Drop || self.breaker_out.is_probe(publish.topic) {
+        let verdict = self.breaker_out.look(self.now, publish.topic, publish.payload);
+        if verdict == Verdict::Drop {
             return Err(Stop::Circle);
         }
-        let qos = publish.qos.min(self.qos_max);
+        let qos = publish.qos.min(self.qos_max).min(qos_max);
         let renamed = Publish { retain: publish.retain && self.retain_available, ..*publish };
-        self.write(Side::Remote, &renamed, (qos, properties), (add, rest))?;
+        self.write(Side::Remote, &renamed, (qos, properties), renamed_topic)?;
         self.pace();
         if verdict == Verdict::Probe {
             self.probe(Side::Remote, publish.topic);
         }
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, qos) {
-            (_, QoS::AtMostOnce) => match publish.qos {
-                QoS::ExactlyOnce => self.ack(Side::Local, Packet::PubRec, id, ReasonCode::SUCCESS),
-                _ => self.ack(Side::Local, Packet::PubAck, id, ReasonCode::SUCCESS),
-            },
+            (QoS::ExactlyOnce, QoS::AtMostOnce) => {
+                self.lowered_out.insert(id);
+                self.ack(Side::Local, Packet::PubRec, id, ReasonCode::SUCCESS);
+            }
+            (_, QoS::AtMostOnce) => self.ack(Side::Local, Packet::PubAck, id, ReasonCode::SUCCESS),
             (QoS::ExactlyOnce, QoS::AtLeastOnce) => {
-                self.lowered.insert(id);
+                self.lowered_out.insert(id);
                 self.awaits();
             }
             _ => self.awaits(),
@@ -190,7 +203,7 @@ impl Relay {
             Side::Local => (&plan.into, &mut self.breaker_in),
         };
         let Some(rule) = map.rule(like) else { return };
-        let Some(topic) = breaker.begin(self.now, rule).map(str::to_owned) else { return };
+        let Some(topic) = breaker.begin(self.now, rule, like) else { return };
         let probe = Publish {
             dup: false,
             qos: QoS::AtMostOnce,
@@ -200,7 +213,7 @@ impl Relay {
             properties: Properties::EMPTY,
             payload: b"",
         };
-        if let Some(renamed) = map.rename(&topic) {
+        if let Some((renamed, _)) = map.rename(&topic) {
             // One that is too long shows nothing.
             let _ = self.write(to, &probe, (QoS::AtMostOnce, &[]), renamed);
         }
@@ -210,7 +223,7 @@ impl Relay {
     fn release_out(&mut self, id: PacketId, reason: ReasonCode) {
         // Where there is no QoS 2, or the other broker forgot the session, it has nothing to release.
         let forgotten = !self.remote.present && !self.taken.contains(id);
-        if self.qos_max < QoS::ExactlyOnce || forgotten {
+        if self.lowered_out.remove(id) || self.qos_max < QoS::ExactlyOnce || forgotten {
             return self.ack(Side::Local, Packet::PubComp, id, ReasonCode::SUCCESS);
         }
         self.awaits();
@@ -223,22 +236,26 @@ impl Relay {
             publish.properties.has(PropertyId::UserProperty)
                 && hops::is_circle(&publish.properties, &[&plan.mark, &plan.remote_mark])
         };
-        let verdict = self.breaker_in.judge(self.now, publish.topic, publish.payload);
-        let round = verdict == Verdict::Drop || self.breaker_in.is_probe(publish.topic);
+        let verdict = self.breaker_in.look(self.now, publish.topic, publish.payload);
         let sent = match plan.into.rename(publish.topic) {
             None => Err(Stop::Unmapped),
-            Some(_) if round || circle() => Err(Stop::Circle),
-            Some((add, rest)) if self.is_too_deep(add, rest) => Err(Stop::TooLarge(add.len() + rest.len())),
-            Some(topic) => self.write(Side::Local, publish, (publish.qos, publish.properties.raw()), topic),
+            Some(_) if verdict == Verdict::Drop || circle() => Err(Stop::Circle),
+            Some(((add, rest), _)) if self.is_too_deep(add, rest) => {
+                Err(Stop::TooLarge(add.len() + rest.len()))
+            }
+            Some((topic, qos_max)) => {
+                let qos = publish.qos.min(qos_max);
+                self.write(Side::Local, publish, (qos, publish.properties.raw()), topic).map(|()| qos)
+            }
         };
         if verdict == Verdict::Probe {
             self.probe(Side::Local, publish.topic);
         }
         match sent {
-            Ok(()) => {
+            Ok(qos) => {
                 self.counters.into += 1;
                 if let Some(id) = publish.packet_id {
-                    self.incoming_count += usize::from(self.incoming.insert(id));
+                    self.awaits_local(id, publish.qos, qos);
                 }
             }
             Err(stop) => {
@@ -251,6 +268,20 @@ impl Relay {
                     (None, _) => {}
                 }
             }
+        }
+    }
+
+    /// This broker was given a message, perhaps at a lower QoS than it came with.
+    fn awaits_local(&mut self, id: PacketId, came: QoS, qos: QoS) {
+        if came == QoS::ExactlyOnce && qos < came {
+            self.lowered_in.insert(id);
+        }
+        match (came, qos) {
+            (QoS::ExactlyOnce, QoS::AtMostOnce) => {
+                self.ack(Side::Remote, Packet::PubRec, id, ReasonCode::SUCCESS);
+            }
+            (_, QoS::AtMostOnce) => self.ack(Side::Remote, Packet::PubAck, id, ReasonCode::SUCCESS),
+            _ => self.incoming_count += usize::from(self.incoming.insert(id)),
         }
     }
 
@@ -334,7 +365,7 @@ impl Relay {
         Ok(())
     }
 
-    fn stopped(&mut self, side: Side, topic: &str, stop: &Stop) {
+    pub(super) fn stopped(&mut self, side: Side, topic: &str, stop: &Stop) {
         let topic = topic.to_owned();
         match *stop {
             Stop::Unmapped => self.counters.unmapped += 1,

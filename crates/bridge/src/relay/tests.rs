@@ -40,6 +40,8 @@ fn opening(version: ProtocolVersion) -> Opening {
         bridge: !version.is_v5(),
         wall: 5_000_000_000,
         subscribed: false,
+        doubtful: false,
+        fresh: false,
         new_filters: Vec::new(),
         old_filters: Vec::new(),
         inflight: 0,
@@ -244,6 +246,8 @@ fn mosquitto_of_3_1_1_gets_20_at_qos_2_and_more_at_qos_1() {
 #[test]
 fn a_refusal_ends_it_with_the_reason() {
     for (version, wire_version, code, reason) in [
+        // A broker that knows no 5.0 answers in its own version.
+        (ProtocolVersion::V5, V311, 1, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION),
         (ProtocolVersion::V5, V5, 0x86, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
         (ProtocolVersion::V311, V311, 4, ReasonCode::BAD_USER_NAME_OR_PASSWORD),
         (ProtocolVersion::V311, V311, 1, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION),
@@ -254,6 +258,34 @@ fn a_refusal_ends_it_with_the_reason() {
         pair.remote_says(&answer);
         assert_eq!(pair.relay.ended(), Some(&End::Refused(reason, None)));
     }
+}
+
+#[test]
+fn an_older_version_that_is_doubtful_is_left_again_and_its_session_counts_as_new() {
+    let mut pair = Pair::new(plan(), Opening { doubtful: true, ..opening(ProtocolVersion::V311) });
+    pair.remote_says(&connack(V311, false, &[]));
+    assert_eq!(pair.relay.ended(), Some(&End::Doubtful(false)));
+    let mut pair = Pair::new(plan(), Opening { fresh: true, ..opening(ProtocolVersion::V5) });
+    pair.remote_says(&connack(V5, true, &[]));
+    pair.relay.local_opened(pair.now);
+    pair.local();
+    pair.local_says(&connack(V5, false, &[]));
+    assert_eq!(pair.local()[0][0], 0x82, "what is retained here is sent");
+}
+
+#[test]
+fn what_repeats_the_password_does_not_show_it() {
+    for (password, told) in [("sesame", "not `sesame`"), ("a\"b", "no a\"b, no a\\\"b")] {
+        let plan = Plan { password: Some(password.into()), ..plan() };
+        let text = End::Refused(ReasonCode::NOT_AUTHORIZED, Some(told.into())).to_string();
+        let blotted = plan.blot(&text);
+        let escaped = password.escape_debug().to_string();
+        assert!(
+            blotted.contains("***") && !blotted.contains(password) && !blotted.contains(&escaped),
+            "{blotted}"
+        );
+    }
+    assert_eq!(plan().blot("as it is"), "as it is");
 }
 
 #[test]
@@ -522,11 +554,75 @@ fn a_circle_through_a_broker_without_properties_is_found_and_broken() {
     let topic = std::str::from_utf8(&probe[4..]).unwrap().strip_prefix("site/").unwrap().to_owned();
     pair.local_says(&message(&topic));
     assert_eq!(pair.remote(), [] as [Vec<u8>; 0]);
-    for (topic, passes) in [("lamp", 0), ("lamp", 0), ("door", 1), ("door", 0)] {
+    for (topic, passes) in [("lamp", 1), ("lamp", 0), ("door", 1), ("door", 0), ("lamp", 1)] {
         pair.local_says(&message(topic));
         assert_eq!(pair.remote().len(), passes, "{topic}");
     }
-    assert_eq!(pair.relay.counters().circles, 4);
+    assert_eq!(pair.relay.counters().circles, 3);
+}
+
+#[test]
+fn what_is_too_large_for_this_broker_is_answered_and_does_not_block_the_rest() {
+    let large = vec![b'x'; 1500];
+    let bytes = [
+        wire::publish(V311, 2, "down/a", Some(1), &large),
+        wire::publish(V311, 4, "down/b", Some(2), &large),
+        wire::publish(V311, 0, "down/c", None, &large),
+        wire::publish(V311, 2, "down/a", Some(3), b"small"),
+    ]
+    .concat();
+    for at in 0..bytes.len() {
+        let mut pair = Pair::online(ProtocolVersion::V311);
+        pair.remote_says(&bytes[..at]);
+        pair.remote_says(&bytes[at..]);
+        assert_eq!(pair.relay.ended(), None);
+        assert_eq!(pair.remote(), [wire::ack(0x40, 1), wire::ack(0x50, 2)]);
+        assert_eq!(pair.local().len(), 1, "{at}");
+        pair.remote_says(&wire::ack(0x62, 2));
+        assert_eq!(pair.local(), [wire::ack(0x62, 2)]);
+        let note = Note::TooLarge { side: Side::Local, topic: "down/a".into(), bytes: 1513 };
+        assert_eq!((pair.relay.counters().too_large, pair.relay.take_notes()), (3, vec![note]));
+    }
+}
+
+#[test]
+fn the_first_rule_says_the_qos_both_ways() {
+    let rules = |first: &str, all: &str, qos| {
+        Map::new(vec![rule(first, "", "", qos), rule(all, "", "", QoS::ExactlyOnce)])
+    };
+    for (qos, flags) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 2)] {
+        let plan = Plan { out: rules("a/#", "#", qos), into: rules("a/#", "#", qos), ..plan() };
+        let mut pair = Pair::open(plan, ProtocolVersion::V311, true, true, &[]);
+        pair.remote_says(&suback(V311, &[qos.bits(), 2]));
+        pair.remote();
+        let id = (flags > 0).then_some(7);
+        pair.local_says(&wire::publish(V5, 4, "a/1", Some(7), b"x"));
+        assert_eq!(pair.remote(), [wire::publish(V311, flags, "a/1", id, b"x")]);
+        if flags > 0 {
+            assert_eq!(pair.local(), [] as [Vec<u8>; 0]);
+            pair.remote_says(&wire::ack(0x40, 7));
+        }
+        assert_eq!(pair.local(), [wire::ack(0x50, 7)]);
+        pair.local_says(&wire::ack(0x62, 7));
+        assert_eq!((pair.local(), pair.remote()), (vec![wire::ack(0x70, 7)], Vec::new()));
+        // The same identifier again, for a message that keeps its QoS.
+        pair.local_says(&wire::publish(V5, 4, "b", Some(7), b"x"));
+        assert_eq!(pair.remote(), [wire::publish(V311, 4, "b", Some(7), b"x")]);
+
+        pair.remote_says(&wire::publish(V311, 4, "a/1", Some(9), b"x"));
+        assert_eq!(pair.local(), [wire::publish_with(V5, flags, "a/1", id.map(|_| 9), &hop("there"), b"x")]);
+        if flags > 0 {
+            pair.local_says(&wire::ack(0x40, 9));
+        }
+        assert_eq!(pair.remote(), [wire::ack(0x50, 9)]);
+        pair.remote_says(&wire::ack(0x62, 9));
+        assert_eq!((pair.remote(), pair.local()), (vec![wire::ack(0x70, 9)], Vec::new()));
+        pair.remote_says(&wire::publish(V311, 4, "b", Some(9), b"x"));
+        pair.local();
+        pair.local_says(&wire::ack(0x50, 9));
+        pair.remote_says(&wire::ack(0x62, 9));
+        assert_eq!(pair.local(), [wire::ack(0x62, 9)]);
+    }
 }
 
 // (j) brokers that are silent
@@ -638,7 +734,7 @@ fn a_broker_that_sends_more_than_this_one_takes_at_once_waits_in_order() {
     pair.local_says(&connack(V5, true, &[0x21, 0, 2]));
     pair.local();
     for id in 1..=4 {
-        pair.remote_says(&wire::publish(V311, 4, "down/a", Some(id), b"x"));
+        pair.remote_says(&wire::publish(V311, 4, "down/a", Some(id), &id.to_be_bytes()));
     }
     pair.remote_says(&wire::publish(V311, 0, "down/a", None, b"last"));
     let sent = |pair: &mut Pair| -> Vec<Vec<u8>> {

@@ -27,7 +27,7 @@ pub struct Bridge {
     pub name: String,
     /// `url`, one or a list: the other broker, and those to try when it cannot be reached.
     pub urls: Vec<String>,
-    /// `client_id`: of the session in the other broker. Default: `cork-` and the name.
+    /// `client_id`: of the session in the other broker. Default: `cork-`, the name, and what no other broker has.
     pub client_id: Option<String>,
     /// `username`.
     pub username: Option<String>,
@@ -169,10 +169,10 @@ impl Secret {
 }
 
 impl Bridge {
-    /// The Client Identifier of the session in the other broker.
+    /// The Client Identifier of the session in the other broker, for a link of the broker `identity`.
     #[must_use]
-    pub fn remote_client_id(&self) -> String {
-        self.client_id.clone().unwrap_or_else(|| format!("cork-{}", self.name))
+    pub fn remote_client_id(&self, identity: &str) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("cork-{}-{identity}", self.name))
     }
 }
 
@@ -368,7 +368,10 @@ mod tests {
     fn the_shortest_link_has_five_lines() {
         let bridge =
             read("name = 'cloud'\nurl = 'mqtts://a.example'\n[[bridge.topic]]\nfilter = '#'").unwrap();
-        assert_eq!((bridge.name.as_str(), bridge.remote_client_id().as_str()), ("cloud", "cork-cloud"));
+        assert_eq!(
+            (bridge.name.as_str(), bridge.remote_client_id("1f").as_str()),
+            ("cloud", "cork-cloud-1f")
+        );
         assert_eq!(bridge.urls, ["mqtts://a.example"]);
         assert_eq!(
             (bridge.keep_alive.as_secs(), bridge.ack_timeout.as_secs(), bridge.inflight),

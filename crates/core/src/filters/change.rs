@@ -28,6 +28,12 @@ pub(crate) struct Spec {
 /// Between a Topic Filter and its filter in the store's records: no Topic Filter has this character.
 const MARK: char = '\0';
 
+/// Whether a subscription that the store knows as this reaches into the past.
+pub(crate) fn reaches_back(record: &str) -> bool {
+    let prefix = record.split_once(MARK).map_or(record, |(_, prefix)| prefix);
+    prefix.starts_with("$history/")
+}
+
 impl Shard {
     /// The filter of a subscription, if it has one. What is wrong with it is found here.
     pub(crate) fn spec_of(

@@ -17,7 +17,7 @@ mod rules;
 mod table;
 mod watch;
 
-pub(crate) use change::Spec;
+pub(crate) use change::{Spec, reaches_back};
 pub(crate) use prefix::{Asked, Parsed, Prefix, Refused, parse};
 pub use rules::FilterCounts;
 pub(crate) use rules::{NAMED, RuleIx};

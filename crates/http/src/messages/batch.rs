@@ -13,8 +13,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Sampled, Told, no_longer, over};
-use crate::{app::App, guard::Caller, message::MessageView, problem::Problem, time};
+use super::{Sampled, no_longer, over};
+use crate::{app::App, guard::Caller, message::MessageView, problem::Problem, time, told::Told};
 
 /// Topics that wait for a batch; messages of further ones are left out and counted.
 const TOPICS_WAITING_MAX: usize = 50_000;
@@ -87,13 +87,13 @@ impl Waiting {
     }
 }
 
-/// Tells a batch each interval. None: the reader is gone.
+/// Tells a batch each interval, of the messages that are to be `shown`. None: the reader is gone.
 pub(super) async fn run(
     app: &App,
     caller: &Caller,
     Sampled { interval: every, topics_max }: Sampled,
     payload_max: usize,
-    subscription: &mut Subscription,
+    (subscription, shown): (&mut Subscription, impl Fn(&Message) -> bool),
     sender: &mpsc::Sender<Told>,
 ) -> Option<Problem> {
     let mut waiting = Waiting::default();
@@ -119,10 +119,14 @@ pub(super) async fn run(
             message = subscription.next() => {
                 let Some(message) = message else { return over() };
                 let now = time::now();
-                waiting.take_in(message, now);
+                if shown(&message) {
+                    waiting.take_in(message, now);
+                }
                 for _ in 0..MESSAGES_PER_TURN {
                     let Some(message) = subscription.try_next() else { break };
-                    waiting.take_in(message, now);
+                    if shown(&message) {
+                        waiting.take_in(message, now);
+                    }
                 }
             }
             () = sender.closed() => return None,

@@ -16,13 +16,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Sampled, Told, Wanted, no_longer, over};
+use super::{Sampled, Wanted, no_longer, over};
 use crate::{
     app::{App, PATIENCE},
     guard::Caller,
     message::{Encoding, MessageView, PropertiesView, shown},
     problem::Problem,
     time::{self, Writer, Written},
+    told::Told,
 };
 
 /// Topics that are told while there are retained messages left, at most; behind them the rest of those is left out.
@@ -93,12 +94,12 @@ impl Watching {
     pub(super) async fn begin(
         app: &App,
         caller: &Caller,
-        filters: &[&str],
+        filters: &[String],
         payload_max: usize,
     ) -> Option<Self> {
         let probe = app.operator.probe().clone();
         let id = probe.new_watch();
-        let filters: Vec<Box<str>> = filters.iter().map(|filter| (*filter).into()).collect();
+        let filters: Vec<Box<str>> = filters.iter().map(|filter| filter.as_str().into()).collect();
         let watching = Self { probe, id, turn: 0, latest: HashMap::new() };
         for shard in 0..watching.probe.shards() {
             let watch = Watch { id, filters: filters.clone(), reader: app.reader(caller), payload_max };

@@ -161,6 +161,18 @@ export function seriesOf(series, topic, field) {
   return { topic, field, label: known ? levels.join(' ') : label.replaceAll('_', ' '), colour: colours.find((name) => !used.includes(name)) ?? colours[0] };
 }
 
+/** What the lines of a chart are called: their label, else what they show; each name once. */
+export function namesOf(series) {
+  const names = [];
+  for (const { label, topic, field } of series) {
+    const name = label.trim() || [topic, field].filter(Boolean).join(' ') || 'no topic';
+    let [own, more] = [name, 1];
+    while (names.includes(own)) own = `${name} ${more += 1}`;
+    names.push(own);
+  }
+  return names;
+}
+
 function niceStep(low, high) {
   const rough = (high - low) / 100;
   return rough >= 1 || rough <= 0 ? 1 : Number((10 ** Math.floor(Math.log10(rough))).toPrecision(1));

@@ -5,6 +5,7 @@ import { get } from '../../lib/api.js';
 import { matches } from '../../lib/filter.js';
 import { open } from '../../lib/stream.js';
 import { Tree } from '../../lib/tree.js';
+import { Sight } from './sight.js';
 
 const INTERVAL = 400;
 // More than anybody can see change; what waits longer for its turn is told on the screen.
@@ -29,6 +30,8 @@ export class Feed {
   state = $state('connecting');
   fault = $state('');
   paused = $state(false);
+  // Whether the rights keep something of what was asked for from this page.
+  partly = $state(false);
   // Messages per second as the broker counted them; those that were replaced by later ones before they were shown.
   seen = $state(0);
   skipped = $state(0);
@@ -44,21 +47,28 @@ export class Feed {
   // The filter of the retained messages: without a condition on the content.
   #plain = '#';
   #last = null;
+  #sight = new Sight(({ items }) => this.#queued(items));
 
-  /** Subscribes to `filters` instead of what was before; `fresh` forgets the tree. */
-  follow(filters, fresh) {
+  /** Subscribes to `filters` on condition `where` instead of what was before; `fresh` forgets the tree. */
+  follow(filters, where, fresh) {
     this.stop();
-    this.#plain = filters[0].replace(/^\$where\/[^/]*\//, '');
+    this.#plain = filters[0];
     if (fresh) this.clear();
     this.state = 'connecting';
     this.fault = '';
+    this.partly = false;
     this.#last = null;
-    const query = { filter: filters, interval: INTERVAL, topics_max: TOPICS_MAX, payload_max: PAYLOAD_MAX };
-    this.#close = open('messages', query, { batch: (batch) => this.#take(batch) }, {
+    const query = { interval: INTERVAL, topics_max: TOPICS_MAX, payload_max: PAYLOAD_MAX };
+    this.#sight.begin(query, (topic) => subscription(topic, where));
+    this.#close = open('messages', { filter: filters.map((filter) => subscription(filter, where)), ...query }, {
+      ready: ({ filters: told }) => { this.partly = told.some(({ granted }) => !granted); },
+      batch: (batch) => this.#take(batch),
+    }, {
       silence: 5000,
       state: (now, problem) => {
         this.state = now;
         this.fault = problem?.message ?? '';
+        if (now !== 'open') this.#sight.stop();
         if (now === 'lost') this.seen = this.skipped = this.waiting = 0;
       },
     });
@@ -68,6 +78,7 @@ export class Feed {
   stop() {
     this.#close?.();
     this.#close = null;
+    this.#sight.stop();
     clearTimeout(this.#marks);
     this.#round += 1;
     cancelAnimationFrame(this.#wanted);
@@ -75,6 +86,9 @@ export class Feed {
     this.#queue = [];
     this.#at = 0;
   }
+
+  /** These topics are in sight. */
+  see(topics) { this.#sight.see(topics); }
 
   clear() {
     this.tree.clear();
@@ -93,8 +107,13 @@ export class Feed {
     this.seen = smooth(this.seen, batch.seen);
     this.skipped = smooth(this.skipped, batch.skipped);
     this.waiting = batch.waiting;
+    this.#sight.waits(batch.waiting);
+    this.#queued(batch.items.filter(({ topic }) => !this.#sight.serves(topic)));
+  }
+
+  #queued(items) {
     if (this.paused) return;
-    for (const item of batch.items) this.#queue.push(item);
+    for (const item of items) this.#queue.push(item);
     // A hidden page draws no frames: only the newest is kept until it is seen again.
     if (document.hidden) this.#drain(Infinity);
     else this.#wanted ||= requestAnimationFrame(() => this.#work());

@@ -1,0 +1,90 @@
+//! How the events of a stream reach who asked for them: as Server-Sent Events or, asked to upgrade, over WebSocket. A browser
+//! opens only six connections for requests to one server, over all its windows; WebSockets are not among them.
+
+use std::{convert::Infallible, pin::pin, time::Duration};
+
+use axum::{
+    extract::{
+        FromRequestParts,
+        ws::{Message as Frame, WebSocket, WebSocketUpgrade},
+    },
+    http::{header, request::Parts},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{Stream, StreamExt};
+use tokio::time::sleep;
+
+use crate::problem::Problem;
+
+/// After so long without a word a sign of life is sent: so a reader that has gone is noticed.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// What a client may send in one go: nothing but pings is expected. The default is to put together 64 MiB.
+const CLIENT_BYTES_MAX: usize = 4096;
+
+/// An event: its name, and JSON.
+pub(crate) type Told = (&'static str, String);
+
+/// Which way the caller wants the events.
+pub(crate) struct Way(Option<WebSocketUpgrade>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Way {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match WebSocketUpgrade::from_request_parts(parts, state).await {
+            Ok(upgrade) => Ok(Self(Some(upgrade))),
+            Err(error) if parts.headers.contains_key(header::UPGRADE) => {
+                Err(Problem::bad_request(format!("the upgrade to WebSocket: {error}")))
+            }
+            Err(_) => Ok(Self(None)),
+        }
+    }
+}
+
+impl Way {
+    /// The answer that tells `events` as they come, and ends with them.
+    pub(crate) fn tell(self, events: impl Stream<Item = Told> + Send + 'static) -> Response {
+        match self.0 {
+            Some(upgrade) => upgrade
+                .read_buffer_size(CLIENT_BYTES_MAX)
+                .max_frame_size(CLIENT_BYTES_MAX)
+                .max_message_size(CLIENT_BYTES_MAX)
+                .on_upgrade(move |socket| over_websocket(socket, events)),
+            None => {
+                let events =
+                    events.map(|(name, text)| Ok::<_, Infallible>(Event::default().event(name).data(text)));
+                Sse::new(events).keep_alive(KeepAlive::new().interval(SILENCE_MAX)).into_response()
+            }
+        }
+    }
+}
+
+async fn over_websocket(mut socket: WebSocket, events: impl Stream<Item = Told>) {
+    let mut events = pin!(events);
+    loop {
+        tokio::select! {
+            told = events.next() => {
+                let Some((name, text)) = told else { break };
+                let frame = format!("{{\"event\":\"{name}\",\"data\":{text}}}");
+                if socket.send(Frame::Text(frame.into())).await.is_err() {
+                    return;
+                }
+            }
+            // Pings are answered by it; nothing else is expected.
+            frame = socket.recv() => match frame {
+                Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            () = sleep(SILENCE_MAX) => {
+                if socket.send(Frame::Ping(Vec::new().into())).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    let _ = socket.send(Frame::Close(None)).await;
+}
