@@ -322,6 +322,7 @@ pub(crate) fn settings(config: &Config, shards: u16) -> Settings {
         queue_qos0: limits.queue_qos0,
         output_bytes_max: usize::try_from(limits.output_buffer_max).unwrap_or(usize::MAX),
         output_bytes_total_max: defaults.output_bytes_total_max / usize::from(shards),
+        unstored_bytes_max: (defaults.unstored_bytes_max / usize::from(shards)).max(1 << 20),
         messages_per_second: limits.messages_per_second,
         publish_bytes_per_second: limits.bytes_per_second,
         login_bytes_total_max: usize::try_from(limits.login_memory_max / share).unwrap_or(usize::MAX),

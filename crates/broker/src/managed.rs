@@ -309,14 +309,21 @@ fn places(url: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// A URL without what stands before `@`.
+/// A URL without what stands before `@`, and of `http` and `https` without the path, where webhooks have their token. One in
+/// which a password cannot be told from the rest is not shown.
 #[must_use]
 pub fn without_secret(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let path = path.split(['?', '#']).next().unwrap_or(path);
+    if path.contains('@') {
+        return format!("{scheme}://***");
+    }
+    let path = match path.split(['?', '#']).next().unwrap_or(path) {
+        path if path.len() > 1 && matches!(scheme, "http" | "https") => "/…",
+        path => path,
+    };
     format!("{scheme}://{authority}{path}")
 }
 

@@ -82,7 +82,13 @@ pub(crate) fn open(
             target: "store", "the store ended in {cut}, as a crash leaves it: it is cut off; nobody was told that it was stored"
         );
     }
-    if report.full {
+    if report.full && report.segments == 0 {
+        let mib = options.segment_bytes >> 20;
+        tracing::error!(
+            target: "store", "the disk has no space for the first {mib} MiB of the store, and {} MiB more in reserve: \
+             clients with a Session or a Will are refused, and whoever publishes for them", 2 * mib
+        );
+    } else if report.full {
         tracing::error!(target: "store", "no space is left for the store: what it has is delivered, nothing new is taken");
     }
     let (sessions, retained) = (recovered.sessions.len(), recovered.retained.len());

@@ -12,8 +12,8 @@ use cork_broker::{
     config::Shards,
     hooks::{Client as Who, Connect, Hooks, Publication, Refusal},
 };
-use cork_client::{ConnectError, Options, Property, Publish, QoS, blocking::Client};
-use cork_store::Facts;
+use cork_client::{ConnectError, Options, Property, Publish, PublishError, QoS, blocking::Client};
+use cork_store::{Facts, PACKET_BYTES_ASKED_BY};
 
 #[allow(dead_code, reason = "its main is called by its path")]
 #[path = "../examples/embed.rs"]
@@ -219,4 +219,40 @@ fn a_part_of_the_broker_is_bound_by_no_right_and_told_the_facts() {
 
     let bystander = Client::connect(part(broker.connector(), "lamp2")).unwrap();
     assert!(bystander.subscribe("a").is_err(), "the facts are asked for in vain, and rights hold");
+}
+
+#[test]
+fn a_part_of_the_broker_may_send_longer_packets_than_others_if_it_asks() {
+    let mut config = Config::in_memory();
+    config.limits.max_packet_size = 1024;
+    let broker = Broker::start(&config).unwrap();
+    let asking = |connector| {
+        let asked = Property::UserProperty(PACKET_BYTES_ASKED_BY, "4096");
+        Client::connect(options(connector).connect_property(asked)).unwrap()
+    };
+    let publish = |bytes: usize| Publish::new("a", vec![b'x'; bytes]).qos(QoS::AtLeastOnce);
+    let inside = asking(broker.connector().inside());
+    inside.deliver(publish(4000)).unwrap();
+    assert!(matches!(inside.deliver(publish(4096)), Err(PublishError::TooLarge { maximum: 4096, .. })));
+    let others = [asking(broker.connector()), Client::connect(options(broker.connector().inside())).unwrap()];
+    for other in others {
+        assert!(matches!(other.deliver(publish(4000)), Err(PublishError::TooLarge { maximum: 1024, .. })));
+    }
+}
+
+#[test]
+fn nobody_but_the_broker_writes_dead_letters() {
+    let broker = Broker::start(&Config::in_memory()).unwrap();
+    let somebody = Client::connect(options(broker.connector())).unwrap();
+    let inside = Client::connect(options(broker.connector().inside())).unwrap();
+    for (topic, allowed) in
+        [("$dead/readings/x", false), ("$dead", false), ("$deadly", true), ("dead/x", true)]
+    {
+        let delivered = somebody.deliver(Publish::new(topic, "").qos(QoS::AtLeastOnce));
+        match delivered {
+            Ok(_) => assert!(allowed, "{topic}"),
+            Err(error) => assert!(!allowed && error.to_string().contains("uthorized"), "{topic}: {error}"),
+        }
+        inside.deliver(Publish::new(topic, "").qos(QoS::AtLeastOnce)).unwrap();
+    }
 }

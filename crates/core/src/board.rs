@@ -129,6 +129,8 @@ pub(crate) struct Board {
     pub(crate) retained_bytes: u64,
     /// Topics whose retained message the store does not have.
     pub(crate) unkept: BTreeSet<Box<str>>,
+    /// Topics whose retained message came here at QoS 0 while the store took nothing new: written down when it does.
+    pub(crate) unwritten: BTreeSet<Box<str>>,
     /// Who waits for which question for retained messages, and those not asked yet.
     pub(crate) fetching: BTreeMap<u64, (SessionIx, Box<str>)>,
     pub(crate) fetches: Vec<Fetch>,
@@ -164,6 +166,8 @@ pub(crate) struct Board {
     held_back: Vec<ConnId>,
     /// The store takes no new messages.
     pub(crate) store_full: bool,
+    /// It takes nothing at all.
+    pub(crate) store_stuck: bool,
     store_failed: bool,
 }
 
@@ -198,6 +202,7 @@ impl Board {
             retained: RetainedSet::new(config.seed),
             retained_bytes: 0,
             unkept: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             fetching: BTreeMap::new(),
             fetches: Vec::new(),
             next_fetch: 0,
@@ -217,6 +222,7 @@ impl Board {
             unstored_bytes: 0,
             held_back: Vec::new(),
             store_full: false,
+            store_stuck: false,
             lists: VecDeque::new(),
             config,
             store_failed: false,
@@ -498,6 +504,11 @@ impl Board {
     /// Whether nothing new can be stored: there is no space, or the store failed.
     pub(crate) fn refuses_new(&self) -> bool {
         self.store_full || self.store_failed
+    }
+
+    /// Whether what frees space can be stored.
+    pub(crate) const fn store_works(&self) -> bool {
+        !self.store_failed
     }
 
     /// The store failed: from now on no answer that relies on it is given.

@@ -1,6 +1,8 @@
 //! What an operator changes while the shard runs: its limits, and who may be here no longer.
 
+use cork_packet::Connect;
 use cork_proto::Time;
+use cork_store::PACKET_BYTES_ASKED_BY;
 
 use crate::{
     board::Timer,
@@ -59,11 +61,16 @@ impl Shard {
         }
     }
 
-    /// What a client is promised in its CONNACK.
-    pub(crate) fn granted(&self) -> Granted {
+    /// What a client is promised in its CONNACK. A part of the broker may have asked for longer packets.
+    pub(crate) fn granted(&mut self, id: ConnId, connect: &Connect<'_>) -> Granted {
+        let asked = |(name, bytes): (&str, &str)| {
+            if name == PACKET_BYTES_ASKED_BY { bytes.parse().ok() } else { None }
+        };
+        let inside = self.board.conn(id).is_some_and(|conn| conn.inside);
+        let asked = if inside { connect.properties.user_properties().find_map(asked) } else { None };
         let limits = &self.board.config.limits;
         Granted {
-            packet_bytes_max: limits.packet_bytes_max,
+            packet_bytes_max: asked.unwrap_or(limits.packet_bytes_max),
             receive_maximum: limits.receive_maximum,
             topic_alias_maximum: limits.topic_alias_maximum,
         }

@@ -96,7 +96,8 @@ pub struct Limits {
     pub queue_head_bytes_max: u64,
     /// Bytes of all those heads of this shard together, before every queue keeps what comes in the store only.
     pub heads_bytes_max: u64,
-    /// Bytes of records that may wait for the store before those who publish are no longer read.
+    /// Bytes of records that may wait for the store before those who publish are no longer read. All shards' together
+    /// must fit into what the store has left when it finds that its disk is full.
     pub unstored_bytes_max: usize,
     /// Bytes of retained messages in memory; of further ones only the store has the content, if it can give it back.
     pub retained_bytes_max: u64,
@@ -138,7 +139,7 @@ impl Default for Limits {
             user_queue_bytes_max: 0,
             queue_head_bytes_max: 256 << 10,
             heads_bytes_max: 32 << 20,
-            unstored_bytes_max: 32 << 20,
+            unstored_bytes_max: 12 << 20,
             retained_bytes_max: u64::MAX,
             queue_bytes_total_max: 1 << 30,
             queue_qos0: false,

@@ -269,5 +269,5 @@ impl Board {
 
 /// Topics that only the broker publishes to.
 fn is_the_brokers(topic: &str) -> bool {
-    presence::concerns(topic) || topic.split('/').next() == Some("$SYS")
+    presence::concerns(topic) || matches!(topic.split('/').next(), Some("$SYS" | "$dead"))
 }

@@ -90,6 +90,8 @@ pub enum Input<'a> {
     Replayed(Replayed),
     /// The store has no space for new messages, or has some again.
     Full(bool),
+    /// The store has no space for anything, or has some again.
+    Stuck(bool),
     /// What other shards have for this one.
     Batch(Batch),
     /// New rights; they hold from now on.

@@ -22,6 +22,9 @@ use crate::{
     shard::Shard,
 };
 
+/// So many bytes of retained messages are written down at once after the store took nothing new.
+const UNWRITTEN_BYTES: usize = 1 << 20;
+
 impl Shard {
     /// A client publishes.
     pub(crate) fn on_publish(
@@ -354,7 +357,9 @@ impl Shard {
             return;
         }
         if record {
-            publication.unkept = !is_kept(&self.board, publication.qos);
+            // What frees space has a reserve on a full disk.
+            let frees = publication.payload.is_empty() && self.board.store_works();
+            publication.unkept = !frees && !is_kept(&self.board, publication.qos);
         }
         let replaced = if publication.payload.is_empty() {
             self.remember_gone(publication.topic, message.id);
@@ -378,8 +383,28 @@ impl Shard {
             let when = self.board.time_of(at);
             self.board.at(when, Timer::Retained(publication.topic.into()));
         }
-        if record && !publication.unkept {
+        if record && publication.unkept {
+            self.board.unwritten.insert(publication.topic.into());
+        } else if record {
             self.board.record(Record::Retained { message });
+        }
+    }
+
+    /// Writes down, a part at a time, the retained messages that came at QoS 0 while the store took nothing new.
+    pub(crate) fn write_unwritten(&mut self) {
+        let (mut bytes, shard) = (0, self.board.config.shard);
+        while bytes < UNWRITTEN_BYTES
+            && !self.board.refuses_new()
+            && let Some(topic) = self.board.unwritten.pop_first()
+        {
+            bytes += topic.len();
+            // Whatever came later, to another shard, that one writes down.
+            let Some(Retained::Here(message)) = self.board.retained.get(&topic) else { continue };
+            if message.id.shard == shard {
+                bytes += message.cost_bytes();
+                let message = Arc::clone(message);
+                self.board.record(Record::Retained { message });
+            }
         }
     }
 
@@ -387,6 +412,10 @@ impl Shard {
     fn needs_store(&mut self, six: SessionIx, publish: &Publish<'_>, topic: &str) -> bool {
         let sessions = &self.board.sessions;
         let persistent = |six: SessionIx| sessions.get(six as usize).is_some_and(|it| it.is_persistent());
+        let clears = publish.retain && publish.payload.is_empty() && self.board.retained.get(topic).is_some();
+        if clears && self.board.store_works() {
+            return false; // It gives space back, more than it takes.
+        }
         if publish.retain || (publish.qos == QoS::ExactlyOnce && persistent(six)) {
             return true;
         }

@@ -31,6 +31,12 @@ impl Shard {
         self.clients.find(self.hasher.hash_one(client_id), same).copied()
     }
 
+    /// Whether CONNACK would have to wait for the store.
+    fn needs_record(&self, connect: &Connect<'_>, proof: Proof, existing: Option<SessionIx>) -> bool {
+        let kept = |six: SessionIx| self.board.sessions[six as usize].is_persistent();
+        connect.will.is_some() || self.session_expiry(connect, proof) > 0 || existing.is_some_and(kept)
+    }
+
     /// Lets a client in.
     pub(crate) fn admit(
         &mut self,
@@ -55,6 +61,10 @@ impl Shard {
         }
         let records = self.board.records.len();
         let existing = self.session_of(client_id);
+        if self.board.store_stuck && self.needs_record(connect, *proof, existing) {
+            let refused = Refused::publisher(&publisher, ReasonCode::QUOTA_EXCEEDED);
+            return self.refuse(id, refused.saying("the store has no space left for a Session"));
+        }
         if let Some(six) = existing {
             let owner = &self.board.sessions[six as usize].publisher;
             let same = owner.user_name == publisher.user_name;
@@ -163,7 +173,7 @@ impl Shard {
             (asked, most) => asked.min(most),
         };
         let window = properties.receive_maximum().unwrap_or(u16::MAX).min(limits.inflight_max);
-        let (now, granted) = (self.board.now, self.granted());
+        let (now, granted) = (self.board.now, self.granted(id, connect));
         let Some(conn) = self.board.conn(id) else { return };
         conn.granted = granted;
         conn.version = connect.version;
@@ -312,9 +322,11 @@ impl Shard {
     ) {
         let Some(conn) = self.board.conn(id) else { return };
         let (version, maximum, keep_alive) = (conn.version, conn.packet_bytes_max, conn.keep_alive);
+        let packet_bytes_max = conn.granted.packet_bytes_max;
         let method = conn.auth_method().map(Box::<str>::from);
+        let method = method.as_deref();
         let facts =
-            Facts { connect, client_id, assigned, expiry, keep_alive, method: method.as_deref(), admission };
+            Facts { connect, client_id, assigned, expiry, keep_alive, packet_bytes_max, method, admission };
         // 3.1 knows no Session Present; its clients expect a zero there.
         let session_present = session_present && version != ProtocolVersion::V31;
         let encode = |properties: &PropertiesBuf| {
@@ -357,6 +369,7 @@ struct Facts<'a> {
     assigned: bool,
     expiry: u32,
     keep_alive: u16,
+    packet_bytes_max: u32,
     method: Option<&'a str>,
     admission: &'a Admission,
 }
@@ -394,7 +407,7 @@ impl Facts<'_> {
         if !self.connect.version.is_v5() {
             return properties;
         }
-        properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        properties.push(Property::MaximumPacketSize(self.packet_bytes_max));
         if limits.topic_alias_maximum > 0 {
             properties.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
         }

@@ -179,6 +179,7 @@ impl Board {
     /// Takes the retained message of a topic away.
     pub(crate) fn remove_retained(&mut self, topic: &str) -> Option<Retained> {
         self.unkept.remove(topic);
+        self.unwritten.remove(topic);
         let removed = self.retained.remove(topic)?;
         self.retained_bytes -= removed.bytes_here();
         Some(removed)

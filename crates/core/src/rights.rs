@@ -37,6 +37,13 @@ fn is_own_state(publisher: &Publisher, topic: &str) -> bool {
     name.is_some_and(|name| *name == *publisher.client_id)
 }
 
+/// Whether this is where sinks put what their targets refuse. What stands there is taken for the broker's word about who
+/// published what: it makes rows again.
+#[inline]
+fn is_a_dead_letter(topic: &str) -> bool {
+    topic.strip_prefix("$dead").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn subject(publisher: &Publisher) -> Subject<'_> {
     let user = publisher.user_name.as_deref().filter(|_| publisher.proof != Proof::Nobody);
     Subject { user, client_id: &publisher.client_id }
@@ -54,7 +61,7 @@ impl Board {
     #[inline]
     pub(crate) fn may_write(&self, publisher: &Publisher, topic: &str) -> bool {
         publisher.proof == Proof::Inside
-            || self.rights.allows(self.subject(publisher), Action::Write, topic)
+            || (!is_a_dead_letter(topic) && self.rights.allows(self.subject(publisher), Action::Write, topic))
             || (self.rights.is_permissive() && is_own_state(publisher, topic))
     }
 
@@ -108,6 +115,11 @@ impl Board {
     ) -> Option<Box<str>> {
         if let Some(refusal) = by {
             return Some(format!("hook: {}", refusal.why()).into());
+        }
+        if let Denied::Publish(topic) = denied
+            && is_a_dead_letter(topic)
+        {
+            return Some("only the broker writes below `$dead`".into());
         }
         let who = self.subject(publisher);
         let decision = match denied {

@@ -134,6 +134,7 @@ impl Shard {
             Input::Fetched(fetched) => self.on_fetched(fetched),
             Input::Replayed(replayed) => self.on_replayed(replayed),
             Input::Full(full) => self.on_full(full),
+            Input::Stuck(stuck) => self.board.store_stuck = stuck,
             Input::Batch(batch) => self.on_batch(batch),
             Input::Rights(rights) => self.on_rights(rights),
             Input::Users(users) => self.on_users(users),
@@ -485,6 +486,9 @@ impl Shard {
                         self.go_on_reading(id);
                     }
                 }
+                if !self.board.unwritten.is_empty() {
+                    self.write_unwritten();
+                }
                 while let Some((ticket, six)) = self.board.delayed.front().copied() {
                     if ticket > self.board.stored {
                         break;
@@ -508,6 +512,7 @@ impl Shard {
         if full {
             return;
         }
+        self.write_unwritten();
         let held: Vec<ConnId> = self.board.conns.iter().flatten().map(|conn| conn.id).collect();
         for id in held {
             if self.board.unhold(id.index, Holds::FULL) {

@@ -96,7 +96,7 @@ fn sinks(config: &Config) -> Vec<Said<'_>> {
         Target::Mongodb { url, .. }
         | Target::Postgresql { url, .. }
         | Target::Influxdb { url, .. }
-        | Target::Http { url, .. } => without_secret(url.expose()),
+        | Target::Http { url, .. } => url.to_string(),
         Target::Sqlite { path, .. } => format!("sqlite://{}", path.display()),
     };
     let all = config.sinks.iter().map(|sink| Said {

@@ -24,7 +24,7 @@ pub(crate) struct Made<F> {
 }
 
 enum Job {
-    Make(u32),
+    Make { number: u32, before: u32 },
     Remove(u32),
 }
 
@@ -37,7 +37,7 @@ struct Maker<D> {
 }
 
 impl<D: Disk> Maker<D> {
-    fn make(&self, number: u32) -> io::Result<Made<D::File>> {
+    fn make(&self, number: u32, before: u32) -> io::Result<Made<D::File>> {
         let name = segment_name(number);
         let file = match self.disk.create(&name) {
             // Left by an attempt that failed.
@@ -47,7 +47,7 @@ impl<D: Disk> Maker<D> {
             }
             created => created?,
         };
-        let made = self.fill(&file, number);
+        let made = self.fill(&file, number, before);
         if let Err(error) = made {
             drop(file);
             // What is left of it is harmless: it holds no commit.
@@ -57,8 +57,8 @@ impl<D: Disk> Maker<D> {
         Ok(Made { number, file: Arc::new(file), capacity: self.bytes })
     }
 
-    fn fill(&self, file: &D::File, number: u32) -> io::Result<()> {
-        let header = SegmentHeader { number, epoch: self.epoch, id: self.id, length: self.bytes };
+    fn fill(&self, file: &D::File, number: u32, before: u32) -> io::Result<()> {
+        let header = SegmentHeader { number, epoch: self.epoch, id: self.id, length: self.bytes, before };
         file.allocate(self.bytes)?;
         file.write_at(0, &header.encode())?;
         file.sync_data()?;
@@ -95,6 +95,8 @@ pub(crate) struct Ahead<D: Disk> {
     useless: Vec<u32>,
     /// Used again after a failure: a segment is made only after the one before it.
     next_number: u32,
+    /// The last segment there is.
+    last_number: u32,
     /// Why spares are missing: the last attempt failed, and there are not enough again.
     failed: Option<io::Error>,
     /// Whether the next attempt may be made although the last one failed.
@@ -102,15 +104,22 @@ pub(crate) struct Ahead<D: Disk> {
 }
 
 impl<D: Disk> Ahead<D> {
-    pub(crate) fn new(disk: Arc<D>, id: LogId, epoch: u32, first_number: u32, sizes: (u64, usize)) -> Self {
-        let (bytes, spares_max) = sizes;
+    /// Segments have the number `first_number` and those behind it; `last_number` is the last one there is, 0: none.
+    pub(crate) fn new(
+        disk: Arc<D>,
+        (id, epoch): (LogId, u32),
+        (last_number, first_number): (u32, u32),
+        (bytes, spares_max): (u64, usize),
+        spares: Vec<Made<D::File>>,
+    ) -> Self {
         Self {
             maker: Maker { disk, id, epoch, bytes },
             helper: None,
-            spares: VecDeque::new(),
+            spares: spares.into(),
             spares_max,
             useless: Vec::new(),
             next_number: first_number,
+            last_number,
             failed: None,
             try_again: false,
         }
@@ -125,8 +134,8 @@ impl<D: Disk> Ahead<D> {
             let mut useless = Vec::new();
             for job in to_do {
                 match job {
-                    Job::Make(number) => {
-                        if done.send(maker.make(number)).is_err() {
+                    Job::Make { number, before } => {
+                        if done.send(maker.make(number, before)).is_err() {
                             return;
                         }
                     }
@@ -143,6 +152,7 @@ impl<D: Disk> Ahead<D> {
         match made {
             Ok(made) => {
                 self.next_number = made.number.saturating_add(1);
+                self.last_number = made.number;
                 self.spares.push_back(made);
                 self.try_again = true;
                 if self.spares.len() >= self.spares_max {
@@ -164,20 +174,28 @@ impl<D: Disk> Ahead<D> {
             && self.spares.len() < self.spares_max
         {
             self.try_again = false;
+            let (number, before) = (self.next_number, self.last_number);
             match &mut self.helper {
-                Some(helper) if helper.jobs.send(Job::Make(self.next_number)).is_ok() => {
+                Some(helper) if helper.jobs.send(Job::Make { number, before }).is_ok() => {
                     helper.pending = true;
                 }
                 _ => {
-                    let made = self.maker.make(self.next_number);
+                    let made = self.maker.make(number, before);
                     self.took(made);
                 }
             }
         }
     }
 
-    fn pending(&self) -> bool {
+    /// Whether a segment is being made, and nobody knows yet whether there is space for it.
+    pub(crate) fn pending(&self) -> bool {
         self.helper.as_ref().is_some_and(|helper| helper.pending)
+    }
+
+    /// Waits until it is made, or is not.
+    pub(crate) fn settle(&mut self) {
+        self.collect(true);
+        self.refill();
     }
 
     /// Takes what the helper has made, or waits for it.
@@ -197,7 +215,7 @@ impl<D: Disk> Ahead<D> {
             self.collect(true);
         }
         if self.spares.is_empty() {
-            let made = self.maker.make(self.next_number)?;
+            let made = self.maker.make(self.next_number, self.last_number)?;
             self.took(Ok(made));
         }
         let mut made = self.spares.pop_front().ok_or(io::ErrorKind::NotFound)?;

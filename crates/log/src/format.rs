@@ -59,6 +59,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) id: LogId,
     /// Bytes that the file had when it was made; it never gets shorter.
     pub(crate) length: u64,
+    /// The segment before it; 0: there was none, or the header is of an older program that did not say.
+    pub(crate) before: u32,
 }
 
 /// Why a segment's header is none.
@@ -81,6 +83,7 @@ impl SegmentHeader {
         bytes[16..24].copy_from_slice(&u64::from(self.number).to_le_bytes());
         bytes[24..40].copy_from_slice(&self.id.0);
         bytes[40..48].copy_from_slice(&self.length.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.before.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..SEGMENT_CHECKSUM_AT]);
         bytes[SEGMENT_CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -105,7 +108,8 @@ impl SegmentHeader {
         let mut read = || -> Result<(u32, u64, Self), Malformed> {
             let (version, epoch, number) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
             let id = LogId(cursor.take(16)?.try_into().map_err(|_| Malformed)?);
-            Ok((version, number, Self { number: name_says, epoch, id, length: cursor.u64()? }))
+            let (length, before) = (cursor.u64()?, cursor.u32()?);
+            Ok((version, number, Self { number: name_says, epoch, id, length, before }))
         };
         let (version, number, header) = read().map_err(|_| damaged("the segment's header is cut short"))?;
         if version != FORMAT_VERSION {

@@ -72,6 +72,8 @@ pub(crate) struct Group {
     /// Loads, each with how many records come before it.
     pub(crate) loads: Vec<(usize, u16, Load)>,
     pub(crate) latest_arrival: u64,
+    /// There are new messages among the records.
+    pub(crate) grows: bool,
     next_made: u64,
 }
 
@@ -83,6 +85,7 @@ impl Group {
         self.ended.clear();
         self.latest_arrival = index.latest_arrival;
         self.next_made = index.next_made;
+        self.grows = false;
         self.look_ahead(ops);
         for op in ops {
             match op {
@@ -201,6 +204,7 @@ impl Group {
             }
         }
         if retained || remembered || wait {
+            self.grows |= !message.payload().is_empty();
             builder.record(|into| {
                 put_publish(into, retained, remembered, message);
                 for record in &records[..run] {

@@ -49,6 +49,7 @@ pub(crate) struct Desk {
     pub(crate) unanswered_bytes: AtomicUsize,
     ends: Mutex<BTreeMap<u16, Arc<End>>>,
     full: AtomicBool,
+    stuck: AtomicBool,
 }
 
 impl fmt::Debug for Desk {
@@ -73,6 +74,14 @@ impl Desk {
     pub(crate) fn stop(&self) {
         lock(&self.waiting).stop = true;
         self.came.notify_one();
+    }
+
+    /// Waits so long, or until nothing more will come: whether that is so.
+    pub(crate) fn wait_for_stop(&self, time: Duration) -> bool {
+        let waiting = lock(&self.waiting);
+        let goes_on = |waiting: &mut Waiting| !waiting.stop;
+        let waited = self.came.wait_timeout_while(waiting, time, goes_on);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
     /// Takes all that waits; waits for something at most so long.
@@ -102,15 +111,24 @@ impl Desk {
 
     /// Tells everybody that space ran out, or is there again.
     pub(crate) fn set_full(&self, full: bool) {
+        self.tell(&self.full, full, &Answer::Full(full));
+    }
+
+    /// The same of space for anything at all.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.tell(&self.stuck, stuck, &Answer::Stuck(stuck));
+    }
+
+    fn tell(&self, known: &AtomicBool, now: bool, answer: &Answer) {
         let shards: Vec<u16> = {
             let ends = lock(&self.ends);
-            if self.full.swap(full, Ordering::AcqRel) == full {
+            if known.swap(now, Ordering::AcqRel) == now {
                 return;
             }
             ends.keys().copied().collect()
         };
         for shard in shards {
-            self.answer(shard, [Answer::Full(full)]);
+            self.answer(shard, [answer.clone()]);
         }
     }
 
@@ -119,9 +137,11 @@ impl Desk {
         let mut ends = lock(&self.ends);
         ends.insert(shard, Arc::clone(&end));
         let full = self.full.load(Ordering::Acquire);
+        let stuck = self.stuck.load(Ordering::Acquire);
         drop(ends);
-        if full {
-            self.answer(shard, [Answer::Full(true)]);
+        let news = [(full, Answer::Full(true)), (stuck, Answer::Stuck(true))];
+        for (_, answer) in news.into_iter().filter(|(is, _)| *is) {
+            self.answer(shard, [answer]);
         }
         Handle { shard, desk: Arc::clone(self), end, answers: VecDeque::new() }
     }

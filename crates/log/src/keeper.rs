@@ -104,6 +104,7 @@ impl Keeper {
         };
         writer.look();
         writer.desk.set_full(writer.is_full());
+        writer.desk.set_stuck(writer.log.is_stuck());
         let writer = start("cork-store").spawn(move || writer.run()).map_err(failed())?;
         Ok((Self { desk, stats, commits, writer: Some(writer), others }, recovered, report))
     }
@@ -189,7 +190,7 @@ impl Writer {
             let wait = if more { Some(if idle { Duration::ZERO } else { IDLE }) } else { None };
             let wait = [wait, self.until_sync(), self.log.is_full().then_some(FULL_RETRY)];
             self.desk.take(&mut waiting, wait.into_iter().flatten().min());
-            self.stop = waiting.stop;
+            self.stop |= waiting.stop;
             idle = waiting.ops.is_empty();
             if !idle {
                 self.write(&waiting);
@@ -212,6 +213,7 @@ impl Writer {
                 self.look();
             }
             self.desk.set_full(self.is_full());
+            self.desk.set_stuck(self.log.is_stuck());
         }
         self.log.close()
     }
@@ -264,7 +266,8 @@ impl Writer {
                 Err(StoreError::Full) if !self.stop => {
                     // What was appended is kept, be it later.
                     self.desk.set_full(true);
-                    thread::sleep(FULL_RETRY);
+                    self.desk.set_stuck(true);
+                    self.stop = self.desk.wait_for_stop(FULL_RETRY);
                     self.log.retry();
                 }
                 result => {

@@ -24,11 +24,11 @@ use crate::{
 
 /// The segment that is written.
 #[derive(Debug)]
-struct Active<F> {
-    made: Made<F>,
-    seed: Seed,
+pub(crate) struct Active<F> {
+    pub(crate) made: Made<F>,
+    pub(crate) seed: Seed,
     /// Where the next commit goes.
-    at: u64,
+    pub(crate) at: u64,
 }
 
 /// What a start found.
@@ -75,7 +75,7 @@ pub struct Log<D: Disk> {
     pub(crate) index: Index,
     pub(crate) files: BTreeMap<u32, Arc<D::File>>,
     pub(crate) ahead: Ahead<D>,
-    active: Option<Active<D::File>>,
+    pub(crate) active: Option<Active<D::File>>,
     cleaner: Cleaner<D::File>,
     builder: Builder,
     group: Group,
@@ -96,6 +96,12 @@ impl<D: Disk> std::fmt::Debug for Log<D> {
         f.debug_struct("Log").field("next", &self.next).field("failed", &self.failed).finish_non_exhaustive()
     }
 }
+
+/// On a full disk this part of a segment is left to records that free space, and to those who come to read.
+const RESERVE: u64 = 4;
+
+/// With less than this part of a segment left, nothing more is begun.
+const STUCK: u64 = 256;
 
 /// Chunks of ended queues that are taken off the books with one commit.
 const BURIED_PER_COMMIT: usize = 256;
@@ -217,7 +223,7 @@ impl<D: Disk> Log<D> {
         if length > COMMIT_BYTES_MAX {
             return Err(self.fail(&format!("{length} bytes are too much for one commit")));
         }
-        self.make_room(length as u64)?;
+        self.make_room(length as u64, self.group.grows)?;
         let Some(active) = &self.active else { return Err(StoreError::Full) };
         let offset = u32::try_from(active.at).unwrap_or(u32::MAX);
         let header = CommitHeader {
@@ -258,8 +264,19 @@ impl<D: Disk> Log<D> {
         Ok((number, offset))
     }
 
-    /// Begins a new segment unless the present one has room for so many bytes.
-    fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+    /// Begins a new segment unless the present one has room for so many bytes. `grows`: they bring new messages, for
+    /// which the last space is not.
+    fn make_room(&mut self, bytes: u64, grows: bool) -> Result<(), StoreError> {
+        // Whether the next segment can be had is known before half of this one is gone: what was appended before
+        // everybody heard that it cannot has place in the other half and in the spare.
+        let half = self.options.segment_bytes / 2;
+        let begun = |active: &Active<D::File>| active.at + bytes > half;
+        if self.ahead.pending() && self.active.as_ref().is_none_or(begun) {
+            self.ahead.settle();
+        }
+        if grows && self.ahead.shortage().is_some_and(is_full) && !self.leaves_reserve(bytes) {
+            return Err(StoreError::Full);
+        }
         let fits = |active: &Active<D::File>| active.at + bytes <= active.made.capacity;
         if !self.active.as_ref().is_some_and(fits) {
             // So that only the last segment of a log can hold what is not durable.
@@ -273,6 +290,19 @@ impl<D: Disk> Log<D> {
             self.active = Some(Active { made, seed, at: SEGMENT_HEADER_BYTES as u64 });
         }
         Ok(())
+    }
+
+    /// Whether, after a commit of so many bytes, there is enough left for records that free space.
+    fn leaves_reserve(&self, bytes: u64) -> bool {
+        let (segment, spares) = (self.options.segment_bytes, self.ahead.spares() as u64);
+        let left = match self.room().checked_sub(bytes) {
+            Some(left) => left + spares * segment,
+            None => {
+                let of_next = segment.saturating_sub(SEGMENT_HEADER_BYTES as u64 + bytes);
+                spares.checked_sub(1).map_or(0, |others| of_next + others * segment)
+            }
+        };
+        left >= segment / RESERVE
     }
 
     /// Takes the commit that was written into the index, and finds what was asked for in between.
@@ -371,6 +401,13 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.ahead.shortage().is_some()
+    }
+
+    /// Whether not even the reserve is left.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        let least = self.options.segment_bytes / STUCK;
+        self.is_full() && self.ahead.spares() == 0 && self.room() < least
     }
 
     /// Looks whether new segments can be had again.

@@ -5,18 +5,18 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use cork_store::{Message, MessageId, Publisher, Recovered};
 
 use crate::{
-    ahead::{Ahead, is_full},
+    ahead::{Ahead, Made, is_full},
     disk::{Disk, DiskFile},
     error::OpenError,
-    format::{FRAME_BYTES, LogId, SEGMENT_HEADER_BYTES, segment_name, segment_number},
+    format::{FRAME_BYTES, LogId, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, segment_name, segment_number},
     index::Index,
-    log::{Log, OpenReport},
+    log::{Active, Log, OpenReport},
     options::Options,
     queue::Place,
     record::View,
     restore::recover,
     segment::{Commit, Fault, SegmentReader},
-    walk::{End, Survey, Visit, Walked, survey, walk},
+    walk::{End, Found, Survey, Visit, Walked, survey, walk},
 };
 
 /// Takes commits into an index.
@@ -186,12 +186,15 @@ impl<D: Disk> Log<D> {
         if !damages.is_empty() {
             return Err(OpenError::Damaged(damages));
         }
-        tidy(&*disk, &survey, &walked)?;
+        let tidied = tidy(&*disk, &survey, &walked, (id, epoch), &options)?;
+        let last = survey.segments.iter().rfind(|found| tidied.keeps(found.number, &walked));
+        let last = last.map_or(0, |found| found.number);
         // A removed file that is open still takes space, and on a full disk none is left for the next segment.
         drop(survey);
         let sizes = (options.segment_bytes, options.spare_segments.max(1));
         let remembered = replay.remembered;
-        let mut log = Self::new(options, id, replay.index, Ahead::new(disk, id, epoch, number, sizes));
+        let ahead = Ahead::new(disk, (id, epoch), (last, number), sizes, tidied.spares);
+        let mut log = Self::new(options, id, replay.index, ahead);
         log.files = files;
         if let Some(End { last: Some(last), .. }) = walked.end {
             (log.next, log.synced, log.first) = (last.number + 1, last.number, last.first);
@@ -205,6 +208,9 @@ impl<D: Disk> Log<D> {
             }
             shortage => shortage.is_some(),
         };
+        if full && tidied.settled {
+            log.go_on(walked.end)?;
+        }
         let report = OpenReport {
             segments: walked.needed.len(),
             commits: walked.commits,
@@ -216,17 +222,70 @@ impl<D: Disk> Log<D> {
     }
 }
 
+impl<D: Disk> Log<D> {
+    /// Goes on behind the end of the last segment, so that a start uses up no space. Its header has the epoch.
+    fn go_on(&mut self, end: Option<End>) -> Result<(), OpenError> {
+        let Some(end) = end else { return Ok(()) };
+        let Some(file) = self.files.get(&end.segment).map(Arc::clone) else { return Ok(()) };
+        let name = segment_name(end.segment);
+        let capacity = file.len().map_err(OpenError::io(format!("look at {name}")))?;
+        let made = Made { number: end.segment, file, capacity };
+        self.active = Some(Active { made, seed: Seed::new(self.id, end.segment), at: end.offset });
+        Ok(())
+    }
+}
+
+/// What is there once what a crash left is settled.
+struct Tidied<F> {
+    /// Segments that nothing was ever written to: on a full disk nobody would give them back.
+    spares: Vec<Made<F>>,
+    /// The last segment has the epoch of this start, and zeros behind its end: the log may go on there.
+    settled: bool,
+}
+
+impl<F> Tidied<F> {
+    fn keeps(&self, number: u32, walked: &Walked) -> bool {
+        self.spares.iter().any(|made| made.number == number)
+            || walked.needed.iter().any(|(needed, _)| *needed == number)
+    }
+}
+
 /// Cuts off what is unfinished, makes durable what is not known to be, removes what is not needed.
-fn tidy<D: Disk>(disk: &D, survey: &Survey<D::File>, walked: &Walked) -> Result<(), OpenError> {
+///
+/// The epoch is used up first, in the headers of what stays: it may be known only by what is removed.
+fn tidy<D: Disk>(
+    disk: &D,
+    survey: &Survey<D::File>,
+    walked: &Walked,
+    (id, epoch): (LogId, u32),
+    options: &Options,
+) -> Result<Tidied<D::File>, OpenError> {
+    let mut tidied = Tidied { spares: Vec::new(), settled: false };
+    let mut before = 0;
     if let Some(end) = &walked.end
         && let Some(found) = survey.segments.iter().find(|found| found.number == end.segment)
     {
+        before = end.segment;
         let name = segment_name(end.segment);
-        settle(&*found.file, end, walked.unfinished).map_err(OpenError::io(format!("settle {name}")))?;
+        tidied.settled = settle(&*found.file, end, walked.unfinished)
+            .and_then(|settled| Ok(settled && stamp(found, id, epoch, None)?))
+            .map_err(OpenError::io(format!("settle {name}")))?;
+    }
+    for found in survey.segments.iter().filter(|found| walked.blank.contains(&found.number)) {
+        let fits = found.header.is_ok_and(|header| header.length == options.segment_bytes);
+        if !fits || tidied.spares.len() >= options.spare_segments.max(1) {
+            continue;
+        }
+        let name = segment_name(found.number);
+        if stamp(found, id, epoch, Some(before)).map_err(OpenError::io(format!("write to {name}")))? {
+            before = found.number;
+            let (file, capacity) = (Arc::clone(&found.file), options.segment_bytes);
+            tidied.spares.push(Made { number: found.number, file, capacity });
+        }
     }
     let mut removed = false;
     for found in survey.segments.iter().rev() {
-        if !walked.needed.iter().any(|(number, _)| *number == found.number) {
+        if !tidied.keeps(found.number, walked) {
             let name = segment_name(found.number);
             disk.remove(&name).map_err(OpenError::io(format!("remove {name}")))?;
             removed = true;
@@ -235,15 +294,26 @@ fn tidy<D: Disk>(disk: &D, survey: &Survey<D::File>, walked: &Walked) -> Result<
     if removed {
         disk.sync_dir().map_err(OpenError::io("sync the log's folder"))?;
     }
-    Ok(())
+    Ok(tidied)
+}
+
+/// Writes a segment's header, which is one sector, once more with this epoch. False: there is no space for it, on a file
+/// system that puts elsewhere what is written again.
+fn stamp<F: DiskFile>(found: &Found<F>, id: LogId, epoch: u32, before: Option<u32>) -> io::Result<bool> {
+    let Ok(header) = found.header else { return Ok(false) };
+    let header = SegmentHeader { id, epoch, before: before.unwrap_or(header.before), ..header };
+    match found.file.write_at(0, &header.encode()) {
+        Err(error) if is_full(&error) => Ok(false),
+        written => written.and_then(|()| found.file.sync_data()).map(|()| true),
+    }
 }
 
 /// Bytes that are written again at once.
 const STEP_BYTES: u64 = 1 << 20;
 
 /// Makes the end of the log what was read of it: after an earlier failure to sync, memory may hold what the disk does
-/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros.
-fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<()> {
+/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros. False: there was no space for all of that.
+fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<bool> {
     let mut bytes = Vec::new();
     let mut at = end.unsynced;
     let behind = end.offset + unfinished;
@@ -257,10 +327,14 @@ fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<()> {
         }
         match file.write_at(at, &bytes) {
             // On a file system that puts elsewhere what is written again; nothing is lost by leaving it.
-            Err(error) if is_full(&error) => break,
+            Err(error) if is_full(&error) => {
+                file.sync_data()?;
+                return Ok(false);
+            }
             written => written?,
         }
         at += size as u64;
     }
-    file.sync_data()
+    file.sync_data()?;
+    Ok(true)
 }

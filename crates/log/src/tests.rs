@@ -3,6 +3,7 @@
 mod basics;
 mod damage;
 mod faults;
+mod full;
 mod keeping;
 mod model;
 mod tools;

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Found<F> {
     pub(crate) number: u32,
     pub(crate) file: Arc<F>,
-    header: Result<SegmentHeader, HeaderFault>,
+    pub(crate) header: Result<SegmentHeader, HeaderFault>,
 }
 
 /// All segments, oldest first, and which log they are of.
@@ -79,6 +79,8 @@ pub(crate) struct Walked {
     pub(crate) cut: Option<Cut>,
     /// Bytes behind the end, in its segment, that are not zero.
     pub(crate) unfinished: u64,
+    /// Segments behind the end in which nothing was ever written.
+    pub(crate) blank: Vec<u32>,
     pub(crate) damages: Vec<Damage>,
     pub(crate) commits: u64,
 }
@@ -246,6 +248,11 @@ impl<F: DiskFile> Walk<F> {
         }
         self.walked.end = end.last.is_some().then_some(end);
         self.lengths(start);
+        self.missing(end.segment);
+        if !self.walked.damages.is_empty() {
+            // Nobody knows whether somebody was told of what is unfinished beside damage, and no start cuts it off.
+            self.walked.cut = None;
+        }
         Ok(())
     }
 
@@ -260,6 +267,21 @@ impl<F: DiskFile> Walk<F> {
                 }
                 Err(_) if at < sound => self.header_damage(at),
                 _ => {}
+            }
+        }
+    }
+
+    /// Each segment behind the end says which one was there before it. If that is gone, it was not empty: what is
+    /// empty goes only at a start, and then those behind it say so.
+    fn missing(&mut self, end: u32) {
+        for at in 0..self.readers.len() {
+            let Ok(header) = self.headers[at] else { continue };
+            let known =
+                |before: u32| before <= end || self.readers.iter().any(|other| other.number == before);
+            if header.number > end && !known(header.before) {
+                let what = "the file is missing: a later one says that it was there";
+                let file = segment_name(header.before);
+                self.walked.damages.push(Damage { file, offset: 0, what: what.to_owned() });
             }
         }
     }
@@ -333,8 +355,15 @@ impl<F: DiskFile> Walk<F> {
     fn cut(&mut self, at: usize, offset: u64) -> io::Result<()> {
         let mut bytes = self.readers[at].written_behind(offset)?;
         self.walked.unfinished = bytes;
+        if offset == FIRST && bytes == 0 {
+            self.walked.blank.push(self.readers[at].number);
+        }
         for reader in &mut self.readers[at + 1..] {
-            bytes += reader.written_behind(FIRST)?;
+            let written = reader.written_behind(FIRST)?;
+            if written == 0 {
+                self.walked.blank.push(reader.number);
+            }
+            bytes += written;
         }
         if bytes > 0 {
             self.walked.cut = Some(Cut { file: self.readers[at].name(), offset, bytes });

@@ -661,6 +661,7 @@ impl Worker {
                 Answer::Loaded(loaded) => Input::Loaded(loaded),
                 Answer::Fetched(fetched) => Input::Fetched(fetched),
                 Answer::Full(full) => Input::Full(full),
+                Answer::Stuck(stuck) => Input::Stuck(stuck),
             };
             self.shard.handle(now, input);
         }

@@ -10,6 +10,7 @@ use hyper::{
     Method, Request, StatusCode, Uri,
     client::conn::http1::{SendRequest, handshake},
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT},
+    http::uri::InvalidUri,
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -86,14 +87,31 @@ impl Poster {
     /// What is wrong with the URL, or with a header field.
     pub fn new(url: &Secret, login: &Login, tls: Arc<ClientConfig>) -> Result<Self, String> {
         let (text, user) = without_user(url.expose());
-        let base: Uri = text.parse().map_err(|error| format!("`{url}` is not accepted: {error}"))?;
+        let refused = |error: &dyn std::fmt::Display| {
+            let why = url.blame(&error.to_string());
+            format!("`{url}` is not accepted: {why}")
+        };
+        let base: Uri = text.parse().map_err(|error: InvalidUri| refused(&error))?;
         let secure = base.scheme_str() == Some("https");
         let host = base.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {
             return Err(format!("`{url}` names no host"));
         }
-        let port = base.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let authority = base.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let port = match port(&authority) {
+            None => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| refused(&"a port is a number from 1 to 65535"))?,
+        };
         let mut fields =
             vec![(HOST, value("host", &authority)?), (USER_AGENT, HeaderValue::from_static("cork"))];
         let user = login
@@ -209,20 +227,34 @@ impl Poster {
     }
 }
 
-/// All that must not be shown: passwords, tokens, the values of header fields that were configured, the URL's query.
+/// What stands behind the host, if it is to be a port.
+fn port(authority: &str) -> Option<&str> {
+    let (_, port) = authority.rsplit_once(':')?;
+    // Of an address in brackets the colons are its own.
+    (!port.ends_with(']')).then_some(port)
+}
+
+/// All that must not be shown: passwords, tokens, the values of header fields that were configured, the URL's path and
+/// query.
 fn secrets(
     url: &str,
     login: &Login,
     user: Option<&(String, String)>,
     fields: &[(HeaderName, HeaderValue)],
 ) -> Vec<Secret> {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let (front, query) = url.split_once('?').unwrap_or((url, ""));
+    // Webhooks have their token in the path.
+    let path =
+        front.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let segments = path.split('/').filter(|segment| segment.len() >= SEGMENT_BYTES_MIN);
     let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
     let authorization = fields.iter().filter(|(name, _)| *name == AUTHORIZATION);
     let authorization = authorization.filter_map(|(_, value)| value.to_str().ok()?.rsplit(' ').next());
     let password = user.map(|(_, password)| password.as_str());
     let headers = login.headers.iter().map(|(_, value)| value.expose());
     values
+        .chain([path])
+        .chain(segments)
         .chain(authorization)
         .chain(password)
         .chain(headers)
@@ -233,6 +265,8 @@ fn secrets(
 
 /// Shorter ones are no secrets, and would be found everywhere.
 const SECRET_BYTES_MIN: usize = 4;
+/// Shorter parts of a path are words, as `write` or `api`.
+const SEGMENT_BYTES_MIN: usize = 8;
 
 fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
     HeaderValue::try_from(text).map_err(|_| format!("the header field `{name}` takes plain text in one line"))
@@ -246,4 +280,50 @@ fn without_user(url: &str) -> (String, Option<(String, String)>) {
     let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
     let user = (cork_sink::decode(user), cork_sink::decode(password));
     (format!("{scheme}://{}", &rest[at + 1..]), Some(user))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{RootCertStore, crypto::aws_lc_rs};
+
+    use super::*;
+
+    fn new(url: &str) -> Result<Poster, String> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let tls = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        Poster::new(&Secret::from(url), &Login::default(), Arc::new(tls))
+    }
+
+    #[test]
+    fn where_it_goes() {
+        let cases = [
+            ("http://h", "h", 80),
+            ("https://h/x", "h", 443),
+            ("http://ann:s3cret@h:8086", "h", 8086),
+            ("http://[::1]:8086/x", "::1", 8086),
+            ("http://[::1]/x", "::1", 80),
+        ];
+        for (url, host, port) in cases {
+            let poster = new(url).unwrap();
+            assert_eq!((&*poster.host, poster.port), (host, port), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused_and_no_secret_shown() {
+        for url in
+            ["http://h:99999/", "http://h:0/", "http://h:/", "http://ann:s3cret/x@h", "http://h:s3cret"]
+        {
+            let error = new(url).err().unwrap_or_else(|| panic!("{url} is taken"));
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_repeats_the_path_is_quoted_without() {
+        let poster = new("http://h/services/T0/s3cret-s3cret/send").unwrap();
+        let said = poster.blot("nothing at /services/T0/s3cret-s3cret/send; s3cret-s3cret is wrong");
+        assert_eq!(said, "nothing at /***; *** is wrong");
+    }
 }

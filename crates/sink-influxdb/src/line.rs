@@ -44,12 +44,7 @@ impl Writer {
             // A tag without a value is no tag; a line break in one ends the line.
             let value = tag_text(tag.cell(row, &payload)?).replace(['\n', '\r'], " ");
             if !value.is_empty() {
-                let _ = write!(
-                    out,
-                    ",{}={}",
-                    escaped(&tag.name, ",= "),
-                    escaped(value.trim_end_matches('\\'), ",= ")
-                );
+                let _ = write!(out, ",{}={}", name(&tag.name), name(&value));
             }
         }
         let start = out.len();
@@ -139,7 +134,6 @@ impl Fields<'_> {
         if name.contains(['\n', '\r']) || name.is_empty() {
             return Err("a field's name is empty or has a line break".to_owned());
         }
-        let name = name.trim_end_matches('\\');
         // The point has a time; a field of that name would be dropped without a word.
         let name = if name == "time" { "time_" } else { name };
         if self.out.len() - self.start + name.len() + value.len() > FIELDS_BYTES_MAX {
@@ -149,7 +143,7 @@ impl Fields<'_> {
         if !self.names.insert(name.to_owned()) {
             return Err(format!("it has two fields of the name `{}`", name.escape_debug()));
         }
-        let _ = write!(self.out, "{}{}={value}", self.separator, escaped(name, ",= "));
+        let _ = write!(self.out, "{}{}={value}", self.separator, self::name(name));
         self.separator = ',';
         Ok(())
     }
@@ -171,6 +165,23 @@ fn tag_text(cell: Cell<'_>) -> String {
         Cell::Text(text) | Cell::Json(text) => text.into_owned(),
         Cell::Time(micros) => cork_sink::rfc3339(micros),
     }
+}
+
+/// A name, or a tag's value. A backslash says nothing there but before what must be escaped, or at the end: it would be
+/// read as the escape, so a look-alike stands for it.
+fn name(text: &str) -> String {
+    const SPECIAL: &str = ",= ";
+    let mut rest = text;
+    let mut out = String::with_capacity(text.len());
+    while let Some(start) = rest.find('\\') {
+        let after = rest[start..].trim_start_matches('\\');
+        let run = &rest[start..rest.len() - after.len()];
+        let escapes = after.is_empty() || after.starts_with(|next| SPECIAL.contains(next));
+        out.push_str(&rest[..start]);
+        out.push_str(&if escapes { run.replace('\\', "\u{FF3C}") } else { run.to_owned() });
+        rest = after;
+    }
+    escaped(&(out + rest), SPECIAL)
 }
 
 /// Puts a backslash before each of these characters.
@@ -231,6 +242,23 @@ mod tests {
             assert!(lines(empty, &[]).is_err(), "{}", String::from_utf8_lossy(empty));
         }
         assert!(lines(&[b'x'; 65_536], &[]).unwrap_err().contains("65535"));
+    }
+
+    #[test]
+    fn backslashes_that_would_escape_something_have_look_alikes() {
+        let cases = [
+            ("s/x", "s/x"),
+            (r"s/x\", "s/x\u{FF3C}"),
+            (r"C:\\x\y", r"C:\\x\y"),
+            (r"a\,b", "a\u{FF3C}\\,b"),
+            (r"a\\ b\", "a\u{FF3C}\u{FF3C}\\ b\u{FF3C}"),
+            ("a b", r"a\ b"),
+        ];
+        for (text, written) in cases {
+            assert_eq!(name(text), written, "{text}");
+        }
+        let line = lines(br#"{"a\\":1,"a":2}"#, &[]).unwrap();
+        assert!(line.contains(" a=2.0,a\u{FF3C}=1.0 "), "{line}");
     }
 
     #[test]

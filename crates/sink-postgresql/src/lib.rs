@@ -70,7 +70,7 @@ impl Postgresql {
     ) -> Result<Self, String> {
         // The error may repeat a part of the URL.
         let mut config = Config::from_str(url.expose())
-            .map_err(|error| format!("`{url}` is not accepted: {}", url.blot(&causes(&error))))?;
+            .map_err(|error| format!("`{url}` is not accepted: {}", url.blame(&causes(&error))))?;
         if let Some(user) = &login.user {
             config.user(user);
         }

@@ -34,6 +34,7 @@ fn errors_show_no_password() {
         "postgresql://ann:s3cret@h:port/iot",
         "postgresql://ann:s3cret@h/iot?sslmode=s3cret",
         "postgresql://h/iot?x=s3cret",
+        "postgresql://ann:s3cret/x@h:x/iot",
     ] {
         let error = new(url).err().unwrap();
         assert!(!error.contains("s3cret"), "{error}");

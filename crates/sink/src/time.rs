@@ -36,6 +36,7 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
     };
     let in_range = (1..=12).contains(&month)
         && (1..=31).contains(&day)
+        && self::date(days(year, month, day)) == (year, month, day)
         && hour < 24
         && minute < 60
         && second <= 60
@@ -55,7 +56,8 @@ fn offset(zone: &str) -> Option<i64> {
         Some(_) => 1,
     };
     let (hours, minutes) = zone[1..].split_once(':').or_else(|| zone[1..].split_at_checked(2))?;
-    Some(sign * (digits(hours)? * 3600 + digits(minutes)? * 60))
+    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
 /// A time as devices send it in a number: seconds since 1970, or thousandths, millionths, billionths of them. Which is
@@ -128,6 +130,12 @@ mod tests {
             ("2000-02-29t00:00:00.1234567890z", Some(951_782_400_123_456)),
             ("2000-02-29", None),
             ("2000-13-01T00:00:00Z", None),
+            ("2000-02-30T00:00:00Z", None),
+            ("2023-02-29T12:00:00Z", None),
+            ("2023-04-31T12:00:00Z", None),
+            ("2100-02-29T12:00:00Z", None),
+            ("2000-01-01T00:00:00+24:00", None),
+            ("2000-01-01T00:00:00+01:60", None),
             ("2000-01-01T25:00:00Z", None),
             ("2000-01-01T00:00:00.Z", None),
             ("2000-01-01T00:00:00Zx", None),

@@ -38,18 +38,14 @@ impl Batch {
         self.rows.len() >= rows_max + self.again || self.bytes >= BATCH_BYTES_MAX
     }
 
-    /// Takes these rows, by their places, over into another batch; what is left are the receipts of all others.
-    pub(crate) fn hand_over(self, places: &[usize], to: &mut Self) -> Vec<Receipt> {
-        let mut left = Vec::with_capacity(self.receipts.len());
+    /// Takes these rows, by their places, over into another batch.
+    pub(crate) fn hand_over(self, places: &[usize], to: &mut Self) {
         for (at, (row, receipt)) in self.rows.into_iter().zip(self.receipts).enumerate() {
             if places.contains(&at) {
                 to.push(Delivery { row, receipt });
                 to.again += 1;
-            } else {
-                left.push(receipt);
             }
         }
-        left
     }
 
     /// When it need not wait for more rows any longer.

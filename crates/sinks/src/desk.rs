@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cork_broker::Connector;
-use cork_client::{Client, Options, Publish, PublishError};
+use cork_client::{Client, Options, Property, Publish, PublishError};
 use cork_sink::Row;
+use cork_store::PACKET_BYTES_ASKED_BY;
 use tokio::sync::Notify;
 
-use crate::{backoff::Backoff, figures::Figures, letter};
+use crate::{figures::Figures, letter, session::PACKET_BYTES_MAX};
 
 /// A handle to publish by; clones share the connection.
 #[derive(Clone, Debug)]
@@ -15,36 +16,39 @@ pub(crate) struct Desk {
     client: Client,
 }
 
-const CLIENT_ID: &str = "$cork/sinks";
-const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Who publishes dead letters; nobody outside the broker may be called so.
+pub(crate) const CLIENT_ID: &str = "$cork/sinks";
 
 impl Desk {
     pub(crate) fn open(connector: &Connector) -> Result<Self, cork_client::ConnectError> {
         let connector = connector.clone();
-        let options = Options::in_process(move || connector.connect()).client_id(CLIENT_ID).keep_alive(0);
+        let longest = PACKET_BYTES_MAX.to_string();
+        let options = Options::in_process(move || connector.connect())
+            .client_id(CLIENT_ID)
+            .keep_alive(0)
+            .connect_property(Property::UserProperty(PACKET_BYTES_ASKED_BY, &longest));
         Ok(Self { client: Client::start(options)? })
     }
 
-    /// Publishes a dead letter, however often it takes. It is kept when this returns; only a stop ends it before.
-    pub(crate) async fn bury(&self, sink: &str, row: &Row, reason: &str) {
+    /// Publishes a dead letter, which is kept then. One that no packet of MQTT can hold is given up, as is one of a dead
+    /// letter.
+    ///
+    /// # Errors
+    /// Why it is not kept now.
+    pub(crate) async fn bury(&self, sink: &str, row: &Row, reason: &str) -> Result<(), String> {
         // A dead letter of a dead letter would be the first of many.
         if row.topic.starts_with(letter::PREFIX) {
             tracing::warn!(target: "sink", sink, topic = ?row.topic, reason, "a dead letter cannot be saved; it is given up");
-            return;
+            return Ok(());
         }
-        let mut backoff = Backoff::new(RETRY_MAX);
-        let mut told = false;
-        loop {
-            let error = match self.client.deliver(letter::write(sink, row, reason)).await {
-                Ok(published) if !published.reason.is_error() => return,
-                Ok(published) => published.reason.to_string(),
-                Err(PublishError::Closed) => return std::future::pending().await,
-                Err(error) => error.to_string(),
-            };
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(target: "sink", sink, error, "a dead letter cannot be kept; the sink waits");
+        match self.client.deliver(letter::write(sink, row, reason)).await {
+            Ok(published) if !published.reason.is_error() => Ok(()),
+            Ok(published) => Err(published.reason.to_string()),
+            Err(error @ PublishError::TooLarge { .. }) => {
+                tracing::error!(target: "sink", sink, topic = ?row.topic, reason, "a row cannot be saved, nor become a dead letter: {error}; it is given up");
+                Ok(())
             }
-            tokio::time::sleep(backoff.pause()).await;
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use cork_client::{Publish, QoS};
 use cork_sink::Row;
 
+use crate::desk::CLIENT_ID;
+
 /// The topic of a sink's dead letters, and with `/` and a row's topic behind it of one of them.
 pub(crate) fn topic(sink: &str) -> String {
     format!("{PREFIX}{sink}")
@@ -60,8 +62,12 @@ fn apart(letter: &Row) -> Option<(&Properties, &Properties)> {
     Some(all.split_at(start))
 }
 
-/// The row of a letter; `None` if it is none.
+/// The row of a letter; `None` if it is none. What anybody else published is none, whatever it says: it would make rows
+/// under others' names.
 pub(crate) fn read(letter: &Row) -> Option<Row> {
+    if *letter.client_id != *CLIENT_ID {
+        return None;
+    }
     let (properties, letters) = apart(letter)?;
     let own = |name: &str| letters.iter().find(|(other, _)| **other == *name).map(|(_, value)| value.clone());
     Some(Row {
@@ -89,6 +95,7 @@ mod tests {
         let arrived = Row {
             user_properties: pairs.collect(),
             content_type: properties.content_type().map(Into::into),
+            client_id: CLIENT_ID.into(),
             ..Row::new("2", 9, publish.topic(), publish.payload())
         };
         (publish.topic().to_owned(), arrived)
@@ -128,6 +135,7 @@ mod tests {
         let (_, arrived) = letter(&row);
         assert_eq!(read(&arrived), Some(row));
         assert_eq!(reason(&arrived).as_deref(), Some("no number"));
+        assert_eq!(read(&Row { client_id: "mallory".into(), ..arrived }), None);
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Letters {
             filters: vec![letter::filter(sink)],
             unwanted: Vec::new(),
             receive_maximum,
+            is_limited: false,
         };
         Session::open(&self.connector, &opening).await
     }

@@ -35,9 +35,11 @@ mod letter;
 mod letters;
 mod make;
 mod registry;
+mod room;
 mod runner;
 mod saver;
 mod session;
+mod settle;
 mod supervisor;
 
 use std::{io, thread, time::Duration};
@@ -80,6 +82,7 @@ impl Sinks {
         let config = broker.config();
         let place = Place {
             connector: broker.connector().inside(),
+            operator: broker.operator(),
             folder: (!config.in_memory).then(|| config.data_dir.clone()),
             sys_interval: config.limits.sys_interval,
             locks: Locks::default(),

@@ -15,7 +15,8 @@ use crate::{
     figures::Figures,
     letter,
     letters::LETTERS_MAX,
-    saver::{Refused, Saved, Saver},
+    room::Room,
+    saver::{Saved, Saver},
     session::{self, Delivery, Session},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Runner {
     pub(crate) batch_time: Duration,
     pub(crate) saver: Saver,
     pub(crate) desk: Desk,
+    pub(crate) room: Room,
     pub(crate) figures: Figures,
     /// Becomes true when it is to end.
     pub(crate) stop: watch::Receiver<bool>,
@@ -42,7 +44,7 @@ pub(crate) struct Runner {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Replay {
     All,
-    /// By the ids of the messages they are.
+    /// By the ids of the messages they are, or of the rows they were.
     These(BTreeSet<String>),
 }
 
@@ -137,13 +139,13 @@ impl Runner {
                 return session.close().await;
             }
             let mut next = Batch::new();
-            let Some(saved) = self.save(&mut session, &batch, &mut next, &mut replay, stop).await? else {
+            let Some(mut saved) = self.save(&mut session, &batch, &mut next, &mut replay, stop).await? else {
                 return session.close().await;
             };
-            self.bury(&batch, saved.refused).await;
-            for receipt in batch.hand_over(&saved.doubtful, &mut next) {
-                session.acknowledge(receipt);
+            if !self.settle(&mut session, &batch, &mut saved, stop).await? {
+                return session.close().await;
             }
+            batch.hand_over(&saved.doubtful, &mut next);
             batch = next;
             if let Some(replay) = replay.take() {
                 self.replay(&replay, stop).await?;
@@ -219,15 +221,6 @@ impl Runner {
         self.figures.set(|now| now.pending = batch.rows.len() as u64);
     }
 
-    async fn bury(&mut self, batch: &Batch, refused: Refused) {
-        for (at, why) in refused {
-            let row = &batch.rows[at];
-            tracing::debug!(target: "sink", sink = self.name, topic = ?row.topic, why, "a dead letter");
-            self.desk.bury(&self.name, row, &why).await;
-            self.figures.set(|now| now.dead += 1);
-        }
-    }
-
     /// Tries all dead letters again that are there now. Those that are refused again are new ones.
     async fn replay(&mut self, which: &Replay, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
         let lock = Arc::clone(&self.letters);
@@ -240,10 +233,12 @@ impl Runner {
             while !batch.is_full(self.batch_max) && !over {
                 match letters.ready() {
                     Some(Delivery { row, .. }) if row.time >= asked => over = true,
-                    // What is not acknowledged waits on; with many of them the rest is out of reach this time.
-                    Some(Delivery { row, .. }) if !which.wants(&row.id) => passed += 1,
-                    Some(Delivery { row, receipt }) => match letter::read(&row) {
-                        Some(row) => batch.push(Delivery { row, receipt }),
+                    Some(Delivery { row: letter, receipt }) => match letter::read(&letter) {
+                        Some(row) if which.wants(&letter.id) || which.wants(&row.id) => {
+                            batch.push(Delivery { row, receipt });
+                        }
+                        // What is not acknowledged waits on; with many of them the rest is out of reach this time.
+                        Some(_) => passed += 1,
                         None => letters.acknowledge(receipt),
                     },
                     None => match tokio::time::timeout(LETTERS_IDLE, letters.turn(true)).await {
@@ -261,8 +256,15 @@ impl Runner {
             refused.extend(doubtful.into_iter().map(|at| (at, "it failed again".to_owned())));
             tried += batch.rows.len();
             failed += refused.len();
-            self.bury(&batch, refused).await;
-            batch.receipts.into_iter().for_each(|receipt| letters.acknowledge(receipt));
+            let mut stays = BTreeSet::new();
+            for (at, why) in refused {
+                // It takes the place of one that is there: no room is asked for.
+                if self.keep(&batch.rows[at], &why).await.is_err() {
+                    stays.insert(at);
+                }
+            }
+            let receipts = batch.receipts.into_iter().enumerate().filter(|(at, _)| !stays.contains(at));
+            receipts.for_each(|(_, receipt)| letters.acknowledge(receipt));
         }
         tracing::info!(target: "sink", sink = self.name, tried, failed, passed, "dead letters were tried again");
         letters.close().await
@@ -275,7 +277,8 @@ impl Runner {
         let unwanted = self.unwanted.iter().filter(|filter| !wanted.contains(filter)).cloned().collect();
         // One batch is being saved while the next one is gathered, and some rows may be tried again and again.
         let receive_maximum = u16::try_from(2 * self.batch_max + 1 + DOUBTFUL_ROOM).unwrap_or(u16::MAX);
-        session::Opening { client_id: client_id(&self.name), filters, unwanted, receive_maximum }
+        let client_id = client_id(&self.name);
+        session::Opening { client_id, filters, unwanted, receive_maximum, is_limited: true }
     }
 
     fn letters(&self) -> session::Opening {
@@ -285,6 +288,7 @@ impl Runner {
             unwanted: Vec::new(),
             // Those that are passed over stay under way until the end.
             receive_maximum: u16::try_from(self.batch_max.max(LETTERS_MAX)).unwrap_or(u16::MAX),
+            is_limited: false,
         }
     }
 }
@@ -310,13 +314,13 @@ fn admit(
 }
 
 /// Returns when it is time to stop, also to who asks again.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error: nobody is there to say so any more.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Keeps a connection alive without reading; returns when it is lost.
-async fn rest(session: &mut Session) -> io::Error {
+pub(crate) async fn rest(session: &mut Session) -> io::Error {
     loop {
         if let Err(error) = session.turn(false).await {
             return error;

@@ -17,6 +17,7 @@ use cork_client::{
 };
 use cork_proto::Time;
 use cork_sink::Row;
+use cork_store::QUEUE_BYTES_ASKED_BY;
 use tokio::net::UnixStream;
 
 /// How to take up a Session.
@@ -29,6 +30,8 @@ pub(crate) struct Opening {
     pub(crate) unwanted: Vec<String>,
     /// Messages under way at most.
     pub(crate) receive_maximum: u16,
+    /// Whether the broker drops what comes beyond `limits.queue_max_bytes`.
+    pub(crate) is_limited: bool,
 }
 
 /// A message, and what acknowledging it needs.
@@ -58,12 +61,12 @@ pub(crate) struct Session {
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What MQTT can say at most.
-const PACKET_BYTES_MAX: u32 = 268_435_460;
+pub(crate) const PACKET_BYTES_MAX: u32 = 268_435_460;
 
 impl Session {
     /// Connects and subscribes. What waits for the Session comes from then on.
     pub(crate) async fn open(connector: &Connector, opening: &Opening) -> io::Result<Self> {
-        let mut session = Self::connect(connector, &opening.client_id, opening.receive_maximum, true).await?;
+        let mut session = Self::connect(connector, opening, true).await?;
         let options = SubscriptionOptions {
             retain_as_published: true,
             retain_handling: RetainHandling::SendIfNew,
@@ -93,7 +96,8 @@ impl Session {
     ) -> io::Result<u64> {
         let marker = format!("{client_id}/end");
         let filters = vec![marker.clone()];
-        let opening = Opening { client_id: client_id.to_owned(), filters, unwanted, receive_maximum: 1024 };
+        let (client_id, receive_maximum) = (client_id.to_owned(), 1024);
+        let opening = Opening { client_id, filters, unwanted, receive_maximum, is_limited: false };
         let mut session = Self::open(connector, &opening).await?;
         let publish = Publish::new(marker.clone(), "").qos(QoS::AtLeastOnce);
         session.machine.publish(session.now(), publish, None).map_err(|error| broken(&error.to_string()))?;
@@ -103,7 +107,7 @@ impl Session {
                 session.acknowledge(receipt);
                 if *row.topic == *marker {
                     session.close().await?;
-                    Self::connect(connector, client_id, 1, false).await?.close().await?;
+                    Self::connect(connector, &opening, false).await?.close().await?;
                     return Ok(count);
                 }
                 count += 1;
@@ -112,24 +116,25 @@ impl Session {
         }
     }
 
-    async fn connect(
-        connector: &Connector,
-        client_id: &str,
-        receive_maximum: u16,
-        lasting: bool,
-    ) -> io::Result<Self> {
+    async fn connect(connector: &Connector, opening: &Opening, lasting: bool) -> io::Result<Self> {
         let stream = connector.connect()?;
         stream.set_nonblocking(true)?;
         let mut settings = Settings {
-            client_id: client_id.to_owned(),
+            client_id: opening.client_id.clone(),
             clean_start: !lasting,
             session_expiry: if lasting { u32::MAX } else { 0 },
             keep_alive: 0,
-            receive_maximum,
+            receive_maximum: opening.receive_maximum,
             max_packet_size: PACKET_BYTES_MAX,
+            // A letter that is passed over must not hold those behind it.
+            pubacks_at_once: true,
             ..Settings::default()
         };
         settings.properties.push(Property::UserProperty(Facts::ASKED_BY, ""));
+        if !opening.is_limited {
+            let most = u64::MAX.to_string();
+            settings.properties.push(Property::UserProperty(QUEUE_BYTES_ASKED_BY, &most));
+        }
         let mut session = Self {
             machine: Machine::new(settings),
             stream: UnixStream::from_std(stream)?,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cork_broker::{Connector, config::sinks::Sink as SinkConfig};
+use cork_broker::{Connector, Operator, config::sinks::Sink as SinkConfig};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
@@ -21,6 +21,7 @@ use crate::{
     letters::Locks,
     make,
     registry::Registry,
+    room::Room,
     runner::{Runner, client_id, letters_client_id, replay_topic},
     saver::Saver,
     session::Session,
@@ -38,6 +39,8 @@ pub(crate) enum Command {
 pub(crate) struct Place {
     /// The way in, past all rights.
     pub(crate) connector: Connector,
+    /// Who is asked how much waits.
+    pub(crate) operator: Operator,
     /// Its data directory, if it has one.
     pub(crate) folder: Option<PathBuf>,
     /// How often figures are shown; 0: never.
@@ -48,6 +51,7 @@ pub(crate) struct Place {
 
 pub(crate) struct Supervisor {
     connector: Connector,
+    operator: Operator,
     inbox: mpsc::UnboundedReceiver<Command>,
     registry: Registry,
     running: BTreeMap<String, Running>,
@@ -68,8 +72,8 @@ struct Running {
 
 impl Supervisor {
     pub(crate) fn new(place: &Place, registry: Registry, inbox: mpsc::UnboundedReceiver<Command>) -> Self {
-        let Place { connector, folder: _, sys_interval, locks } = place.clone();
-        Self { connector, inbox, registry, running: BTreeMap::new(), sys_interval, locks }
+        let Place { connector, operator, folder: _, sys_interval, locks } = place.clone();
+        Self { connector, operator, inbox, registry, running: BTreeMap::new(), sys_interval, locks }
     }
 
     pub(crate) async fn run(mut self) {
@@ -136,6 +140,7 @@ impl Supervisor {
             batch_time: sink.batch_time,
             saver: Saver::new(sink.name.clone(), target, sink.timeout, sink.retry_max, figures.clone()),
             desk: desk.clone(),
+            room: Room::new(self.operator.clone(), &letters_client_id(&sink.name)),
             figures: figures.clone(),
             stop: stopped,
             letters: self.locks.of(&sink.name),

@@ -17,6 +17,10 @@ pub const LANE_LIVE_FIRST: &str = "live-first";
 /// Bytes that may wait in the Session, in place of the limit for all.
 pub const QUEUE_BYTES_ASKED_BY: &str = "cork-queue-bytes";
 
+/// The longest packet that may come from this connection, in bytes, in place of the limit for all. What makes a message
+/// that was taken a little longer, to keep it, needs more.
+pub const PACKET_BYTES_ASKED_BY: &str = "cork-packet-bytes";
+
 /// The first lane of a Session that is a second one.
 #[must_use]
 pub fn first_lane(client_id: &str) -> Option<&str> {

@@ -30,7 +30,8 @@ pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
 pub use history::{Forgetful, History, MayRead, Replay, ReplayFrom, Replayed};
 pub use inside::{
-    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, QUEUE_BYTES_ASKED_BY, first_lane,
+    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, PACKET_BYTES_ASKED_BY, QUEUE_BYTES_ASKED_BY,
+    first_lane,
 };
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
@@ -142,8 +143,11 @@ pub enum Answer {
     /// What was asked for.
     Fetched(Fetched),
     /// Space for new messages ran out, or there is some again. What was appended before is kept either way;
-    /// records that free space are always taken.
+    /// records that free space are taken as long as the reserve for them lasts.
     Full(bool),
+    /// Nothing at all can be stored for want of space, or something can again: whoever would have to wait for it is
+    /// better told.
+    Stuck(bool),
 }
 
 /// A place where records are kept: one shard's end of it.

@@ -126,6 +126,21 @@ impl Broker {
         }
     }
 
+    /// SIGTERM: whether it has ended within this time.
+    pub(crate) fn terminate(&mut self, within: Duration) -> bool {
+        let pid = self.pid().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let begun = Instant::now();
+        while self.ended().is_none() {
+            if begun.elapsed() > within {
+                self.kill_and_wait();
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
     /// The end of its log.
     pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

@@ -32,6 +32,12 @@ const LIVE_WITHIN: Duration = Duration::from_secs(1);
 /// Nobody was acknowledged for so long: the disk is full.
 const STALLED: Duration = Duration::from_millis(1500);
 const FILL_MAX: Duration = Duration::from_secs(90);
+/// Starts on the full disk before the queue is drained.
+const STARTS: u64 = 5;
+/// After SIGTERM it must have ended so soon.
+const END_WITHIN: Duration = Duration::from_secs(15);
+/// A persistent client must be let in, and get a message, so soon.
+const LET_IN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the scene on a tmpfs with kills, or on our own disk with power cuts; false when something was wrong.
 pub(crate) fn run(mode: Mode, options: &Options, folder: &Path) -> Result<bool, String> {
@@ -50,6 +56,19 @@ pub(crate) fn run(mode: Mode, options: &Options, folder: &Path) -> Result<bool, 
     let what = small.disaster(&mut broker, options.seed);
     let started = broker.start()?;
     println!("  {what}; started on the full disk in {:.3} s", started.as_secs_f64());
+    for start in 2..=STARTS {
+        scene.visit();
+        scene.cut();
+        if start % 2 == 0 {
+            small.disaster(&mut broker, options.seed + start);
+        } else if !broker.terminate(END_WITHIN) {
+            scene
+                .ledger
+                .wrong(Wrong::Service, "the broker did not end at SIGTERM on the full disk".to_owned());
+        }
+        broker.start()?;
+    }
+    println!("  started {STARTS} times on the full disk");
     scene.drain();
     scene.resume("the queue was drained", BACK_WITHIN * 2);
     scene.drain();
@@ -276,22 +295,41 @@ impl Scene {
         }
     }
 
+    /// The sleeper comes, takes something and is cut off.
+    fn visit(&mut self) {
+        let (begun, before) = (self.now(), self.ledger.delivered);
+        self.sleeper.connect(self.port, &TO_STAY);
+        while self.ledger.delivered == before && self.now() < begun + LET_IN_WITHIN {
+            self.take();
+            self.step(false);
+        }
+        if self.ledger.delivered == before {
+            self.ledger.wrong(Wrong::Service, "the sleeper got nothing on the full disk".to_owned());
+        }
+        self.sleeper.cut();
+    }
+
+    /// The sleeper takes what has come.
+    fn take(&mut self) {
+        for event in self.sleeper.pump() {
+            match event {
+                Event::Message { topic, payload, qos, .. } => {
+                    self.ledger.delivered(self.reader, &topic, &payload, qos);
+                }
+                Event::Open { present: false } => {
+                    self.ledger.wrong(Wrong::Session, "sleeper: its Session is gone".to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The sleeper takes everything.
     fn drain(&mut self) {
         self.sleeper.connect(self.port, &TO_STAY);
         let (mut last, mut seen) = (self.now(), 0);
         loop {
-            for event in self.sleeper.pump() {
-                match event {
-                    Event::Message { topic, payload, qos, .. } => {
-                        self.ledger.delivered(self.reader, &topic, &payload, qos);
-                    }
-                    Event::Open { present: false } => {
-                        self.ledger.wrong(Wrong::Session, "sleeper: its Session is gone".to_owned());
-                    }
-                    _ => {}
-                }
-            }
+            self.take();
             self.step(false);
             if self.ledger.delivered != seen {
                 (seen, last) = (self.ledger.delivered, self.now());

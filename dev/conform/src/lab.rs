@@ -183,6 +183,14 @@ impl Lab {
         self.settle();
     }
 
+    /// The same for anything at all.
+    pub fn store_is_stuck(&mut self, stuck: bool) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Stuck(stuck));
+        }
+        self.settle();
+    }
+
     /// The operator wants a client gone.
     pub fn expel(&mut self, client: ClientIx, why: &str) {
         if let Some((shard, conn)) = self.clients[client.0].conn {

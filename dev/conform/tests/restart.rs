@@ -596,3 +596,94 @@ fn a_repeated_publication_is_not_answered_before_the_first_one_is_stored() {
         assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
     }
 }
+
+const RETAIN: u8 = 1;
+const RETAIN_QOS1: u8 = 3;
+
+/// Topics and payloads of what is retained below `t`.
+fn retained(lab: &mut Lab) -> Vec<(String, String)> {
+    let client = lab.connect(V5, "looks");
+    lab.send(client, &wire::subscribe(V5, 1, &[("t/#", 0)]));
+    lab.advance(SOON);
+    let text = |one: cork_conform::Published| (one.topic, String::from_utf8_lossy(&one.payload).into_owned());
+    lab.publishes(client).into_iter().map(text).collect()
+}
+
+#[test]
+fn what_was_retained_at_qos_0_on_a_full_disk_is_written_once_there_is_space() {
+    for shards in [1, 3] {
+        let mut lab = Lab::with(|config| config.shards = shards);
+        let publisher = lab.connect(V5, "publisher");
+        for (id, topic) in [(1, "t/gone"), (2, "t/keep")] {
+            lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, topic, Some(id), b"old"));
+        }
+        assert_eq!(lab.acks(publisher).len(), 2);
+        lab.store_is_full(true);
+        lab.send(publisher, &wire::publish(V5, RETAIN, "t/keep", None, b"new"));
+        lab.send(publisher, &wire::publish(V5, RETAIN, "t/gone", None, b""));
+        let changed = [("t/keep".to_owned(), "new".to_owned())];
+        assert_eq!(retained(&mut lab), changed, "{shards} shards: at once");
+        lab.store_is_full(false);
+        lab.crash(SOON);
+        assert_eq!(retained(&mut lab), changed, "{shards} shards: after a restart");
+    }
+}
+
+#[test]
+fn a_full_store_takes_what_clears_a_retained_message() {
+    for shards in [1, 3] {
+        let mut lab = Lab::with(|config| config.shards = shards);
+        let publisher = lab.connect(V5, "publisher");
+        for (id, topic) in [(1, "t/0"), (2, "t/1"), (3, "t/2"), (4, "t/3")] {
+            lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, topic, Some(id), b"old"));
+        }
+        let (sleeper, _) = come_back(&mut lab, V5, "sleeper");
+        lab.send(sleeper, &wire::subscribe(V5, 1, &[("t/2", 1)]));
+        lab.cut(sleeper);
+        lab.acks(publisher);
+        lab.store_is_full(true);
+        lab.send(publisher, &wire::publish(V5, RETAIN, "t/0", None, b""));
+        lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, "t/1", Some(5), b""));
+        lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, "t/2", Some(6), b""));
+        let refused =
+            |lab: &mut Lab| lab.acks(publisher).iter().map(|ack| ack.reason >= 0x80).collect::<Vec<_>>();
+        assert_eq!(refused(&mut lab), [false, false], "{shards} shards");
+        lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, "t/none", Some(7), b""));
+        assert_eq!(refused(&mut lab), [true], "{shards} shards: it frees nothing");
+        lab.crash(SOON);
+        assert_eq!(retained(&mut lab), [("t/3".to_owned(), "old".to_owned())], "{shards} shards");
+    }
+}
+
+#[test]
+fn who_needs_a_session_is_told_that_the_store_has_no_space() {
+    for (version, code) in [(V311, 3), (V5, 0x97)] {
+        let mut lab = Lab::new();
+        let (kept, _) = come_back(&mut lab, version, "kept");
+        lab.cut(kept);
+        lab.store_is_full(true);
+        lab.store_is_stuck(true);
+        let told = |lab: &mut Lab, connect: Connect| {
+            let client = lab.open(version);
+            lab.send(client, &connect.bytes());
+            match lab.take_one(client) {
+                Some(Received::ConnAck { code, .. }) => code,
+                other => panic!("version {version}: {other:?}"),
+            }
+        };
+        let will = || Connect::new(version, "will").with_will("w", b"x");
+        assert_eq!(told(&mut lab, Connect::persistent(version, "kept")), code, "version {version}");
+        assert_eq!(told(&mut lab, Connect::persistent(version, "new")), code, "version {version}");
+        assert_eq!(
+            told(&mut lab, Connect::new(version, "kept")),
+            code,
+            "version {version}: its end is a record"
+        );
+        assert_eq!(told(&mut lab, will()), code, "version {version}");
+        assert_eq!(told(&mut lab, Connect::new(version, "passing")), 0, "version {version}");
+        lab.store_is_stuck(false);
+        assert_eq!(told(&mut lab, will()), 0, "version {version}");
+        let (_, present) = come_back(&mut lab, version, "kept");
+        assert!(present, "version {version}: a refusal changes nothing");
+    }
+}

@@ -194,6 +194,34 @@ def test_a_bad_row_goes_to_the_dead_letters_and_comes_back(workdir, password_fil
         pg.kill()
 
 
+def test_what_meets_another_unique_index_of_mongodb_is_a_dead_letter(workdir, password_file):
+    """Only its own `_id` says that a document is there. One row comes twice, as after a crash: it is no dead letter."""
+    mongo = Mongo(workdir / "mongo")
+    mongo.start()
+    broker = Cork(workdir, password_file, after=sink("mongo", mongo.url))
+    try:
+        with mongo.client() as client:
+            client.cork.messages.create_index([("payload.serial", 1)], unique=True)
+        broker.start()
+        client = PahoClient(broker, "sensor", version=5)
+        letters = PahoClient(broker, "reader", version=5)
+        letters.subscribe("$dead/#", qos=1)
+        for number, serial in enumerate((7, 7, 8)):
+            client.publish(f"sensors/{number}", f'{{"serial": {serial}}}', qos=1)
+        assert until(lambda: [letter.topic for letter in letters.received] == ["$dead/mongo/sensors/1"])
+        assert until(lambda: sorted(each["topic"] for each in mongo.documents()) == ["sensors/0", "sensors/2"])
+        (reason,) = [value for name, value in letters.received[0].properties.UserProperty if name == "dead-reason"]
+        assert "11000" in reason
+        # Again and again it meets the same index; what was saved meanwhile meets itself.
+        with mongo.client() as database:
+            database.cork.messages.drop_index("payload.serial_1")
+        client.publish("$cork/sink/mongo/replay", "", qos=1)
+        assert until(lambda: len(mongo.documents()) == 3)
+    finally:
+        broker.stop()
+        mongo.kill()
+
+
 def test_an_outage_is_one_line_and_shows_no_password(workdir, password_file):
     """A server that is away, a password that changes, a reload that puts it right; the other sink does not notice."""
     pg, lite = Postgres(workdir / "pg"), Sqlite(workdir)

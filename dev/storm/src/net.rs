@@ -237,6 +237,7 @@ impl Net {
             Answer::Loaded(loaded) => Input::Loaded(loaded),
             Answer::Fetched(fetched) => Input::Fetched(fetched),
             Answer::Full(full) => Input::Full(full),
+            Answer::Stuck(stuck) => Input::Stuck(stuck),
         };
         self.nodes[shard].handle(now, input);
         true

@@ -168,8 +168,16 @@ fn secrets_stay_when_they_are_left_out_and_are_not_shown() {
     let config = folder.edit(&bridge("url = 'mqtt://a'\nusername = 'v'"), "").unwrap();
     assert_eq!(config.bridges[0].password.as_ref().unwrap().reveal().unwrap(), "sesame");
     let shown = settings(&table("name = 'a'\nurl = 'http://u:p@h/x?k=1'\ntoken = 't'\nfilter = '#'"));
-    assert_eq!(shown, table("url = 'http://h/x'\nfilter = '#'"));
-    for (url, shown) in [("mqtts://h:1", "mqtts://h:1"), ("a://u:p@h/p@q", "a://h/p@q"), ("none", "none")] {
+    assert_eq!(shown, table("url = 'http://h/…'\nfilter = '#'"));
+    let urls = [
+        ("mqtts://h:1", "mqtts://h:1"),
+        ("a://u:p@h/p", "a://h/p"),
+        ("a://u:p/w@h/p", "a://***"),
+        ("https://h:1/T1/token", "https://h:1/…"),
+        ("https://h:1/", "https://h:1/"),
+        ("none", "none"),
+    ];
+    for (url, shown) in urls {
         assert_eq!(without_secret(url), shown);
     }
 }

@@ -12,6 +12,8 @@ use super::AckKey;
 struct Owed {
     packet_id: PacketId,
     reason: Option<ReasonCode>,
+    /// Whether it went already, past others.
+    sent: bool,
 }
 
 /// PUBACKs, or PUBRECs, in order of arrival.
@@ -20,11 +22,13 @@ struct Row {
     /// Sequence of `owed[0]`.
     base: u64,
     owed: VecDeque<Owed>,
+    /// Those of `owed` that went already.
+    sent: usize,
 }
 
 impl Row {
     fn push(&mut self, packet_id: PacketId, reason: Option<ReasonCode>) -> u64 {
-        self.owed.push_back(Owed { packet_id, reason });
+        self.owed.push_back(Owed { packet_id, reason, sent: false });
         self.base + self.owed.len() as u64 - 1
     }
 
@@ -35,8 +39,23 @@ impl Row {
         owed.map(|owed| owed.reason.get_or_insert(reason)).is_some()
     }
 
+    /// Takes one out of the row; nothing when it is of an earlier connection.
+    fn take(&mut self, sequence: u64) -> Option<PacketId> {
+        let at = usize::try_from(sequence.checked_sub(self.base)?).ok()?;
+        let owed = self.owed.get_mut(at).filter(|owed| !owed.sent)?;
+        owed.sent = true;
+        self.sent += 1;
+        let packet_id = owed.packet_id;
+        while self.owed.front().is_some_and(|owed| owed.sent) {
+            self.owed.pop_front();
+            self.base += 1;
+            self.sent -= 1;
+        }
+        Some(packet_id)
+    }
+
     fn pop(&mut self) -> Option<(PacketId, ReasonCode)> {
-        let &Owed { packet_id, reason: Some(reason) } = self.owed.front()? else { return None };
+        let &Owed { packet_id, reason: Some(reason), .. } = self.owed.front()? else { return None };
         self.owed.pop_front();
         self.base += 1;
         Some((packet_id, reason))
@@ -45,6 +64,7 @@ impl Row {
     fn clear(&mut self) {
         self.base += self.owed.len() as u64;
         self.owed.clear();
+        self.sent = 0;
     }
 }
 
@@ -72,7 +92,7 @@ pub(super) enum Second {
 impl Acks {
     /// QoS 1 and 2 messages of the server under way.
     pub(super) fn open(&self) -> usize {
-        self.puback.owed.len() + self.received.len()
+        self.puback.owed.len() - self.puback.sent + self.received.len()
     }
 
     pub(super) fn publish1(&mut self, packet_id: PacketId) -> u64 {
@@ -114,6 +134,11 @@ impl Acks {
                 self.received.remove(key.packet_id);
             }
         }
+    }
+
+    /// The program is done with a QoS 1 message, and others may wait.
+    pub(super) fn done_at_once(&mut self, key: AckKey) -> Option<PacketId> {
+        if key.qos == QoS::ExactlyOnce { None } else { self.puback.take(key.sequence) }
     }
 
     /// The next PUBACK that may go.
@@ -168,6 +193,19 @@ mod tests {
         assert_eq!(acks.next_puback(), Some((id(1), ReasonCode::NOT_AUTHORIZED)));
         assert_eq!(acks.next_puback(), Some((id(2), ReasonCode::SUCCESS)));
         assert_eq!((acks.next_puback(), acks.open()), (None, 1));
+    }
+
+    #[test]
+    fn within_a_broker_acknowledgements_need_not_wait() {
+        let mut acks = Acks::default();
+        let mut keys: Vec<_> = (1..=3).map(|n| key(QoS::AtLeastOnce, acks.publish1(id(n)), n)).collect();
+        assert_eq!(acks.done_at_once(keys[1]), Some(id(2)));
+        assert_eq!((acks.done_at_once(keys[1]), acks.open()), (None, 2));
+        keys.push(key(QoS::AtLeastOnce, acks.publish1(id(2)), 2));
+        assert_eq!((acks.done_at_once(keys[0]), acks.open()), (Some(id(1)), 2));
+        assert_eq!(acks.done_at_once(keys[3]), Some(id(2)));
+        acks.connection_ended();
+        assert_eq!((acks.done_at_once(keys[2]), acks.open()), (None, 0));
     }
 
     #[test]

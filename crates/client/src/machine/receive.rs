@@ -77,6 +77,14 @@ impl Machine {
     /// The program is done with a message: its acknowledgement goes out, once those before it went. A Reason Code of
     /// 0x80 or above tells a 5.0 server that the message was refused.
     pub fn ack(&mut self, key: AckKey, reason: ReasonCode) {
+        if self.settings.pubacks_at_once && key.qos == QoS::AtLeastOnce {
+            let packet_id = if self.is_online() { self.acks.done_at_once(key) } else { None };
+            if let Some(packet_id) = packet_id {
+                let ack = Ack { packet_id, reason, properties: Properties::EMPTY };
+                self.send(&Packet::PubAck(ack)).unwrap_or_default();
+            }
+            return;
+        }
         self.acks.done(key, reason);
         self.send_acks();
     }

@@ -69,6 +69,9 @@ pub struct Settings {
     pub authentication: Option<Arc<dyn Authentication>>,
     /// Whether changes of the Session are handed out as [`Record`](super::Record)s, to survive the program.
     pub records: bool,
+    /// Whether a PUBACK goes as soon as the program is done with its message, past those that it still holds. MQTT asks
+    /// for the order of arrival (5.0 [MQTT-4.6.0-2]): this is for parts of a broker, on a connection within it.
+    pub pubacks_at_once: bool,
     /// Sees every packet.
     pub observer: Option<Observer>,
 }
@@ -94,6 +97,7 @@ impl Default for Settings {
             properties: PropertiesBuf::new(),
             authentication: None,
             records: false,
+            pubacks_at_once: false,
             observer: None,
         }
     }

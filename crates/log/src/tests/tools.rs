@@ -130,3 +130,16 @@ fn a_damaged_log_is_refused_and_what_is_sound_can_be_saved() {
     };
     assert!(kept(&after) + 10 > kept(&before), "{} of {}", kept(&after), kept(&before));
 }
+
+#[test]
+fn what_is_cut_short_is_damage_and_not_an_unfinished_end() {
+    let folder = Folder::new();
+    filled(&folder).close().unwrap();
+    let log = folder.0.join(LOG_FOLDER);
+    let name = RealDisk::existing(&log).unwrap().list().unwrap().into_iter().min().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(log.join(&name)).unwrap();
+    file.set_len(1000).unwrap();
+    let report = check(&folder.0).unwrap();
+    assert!(report.damages.iter().any(|damage| damage.file == name), "{report:?}");
+    assert_eq!(report.cut, None, "nothing of it was unfinished");
+}
