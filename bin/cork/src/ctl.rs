@@ -155,6 +155,8 @@ enum Retained {
         #[arg(default_value = "#")]
         filter: String,
     },
+    /// All about the one of a topic, with its whole payload (up to 1 MiB).
+    Show { topic: String },
     /// Delete those that fit a topic filter.
     Delete {
         filter: String,
@@ -360,6 +362,13 @@ impl Terminal {
                     ("USER", "author.user"),
                 ],
             ),
+            Retained::Show { topic } => {
+                let path = format!("/retained?payload_max=1048576&filter={}", encoded(topic));
+                match items(&self.get(&path)?).iter().find(|item| item["topic"].as_str() == Some(topic)) {
+                    Some(message) => self.show(message),
+                    None => Err(format!("nothing is retained for the topic `{}`", topic.escape_debug())),
+                }
+            }
             Retained::Delete { filter, dry_run } => {
                 let path = format!("/retained?filter={}&dry_run={dry_run}", encoded(filter));
                 self.show(&self.call("DELETE", &path, None)?)

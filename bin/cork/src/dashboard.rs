@@ -4,9 +4,9 @@ use std::{io, net::SocketAddr};
 
 use cork_broker::{
     Broker, Config,
-    config::{ConfigErrors, Scheme},
+    config::{ConfigError, ConfigErrors, Origin, Scheme},
 };
-use cork_http::{Server, Surroundings};
+use cork_http::{PlannedListeners, Server, Surroundings};
 
 /// The server, once an `http://` listener was wanted.
 pub(crate) struct Dashboard {
@@ -34,6 +34,20 @@ impl std::fmt::Display for DashboardError {
 
 impl std::error::Error for DashboardError {}
 
+impl DashboardError {
+    /// The same as a fault of the configuration.
+    pub(crate) fn of_config(self) -> ConfigErrors {
+        match self {
+            Self::Listen(errors) => errors,
+            Self::Start(_) => ConfigErrors(vec![ConfigError {
+                origin: Origin::Default,
+                key: "listener.url".to_owned(),
+                message: self.to_string(),
+            }]),
+        }
+    }
+}
+
 impl Dashboard {
     /// One that nobody wanted yet.
     pub(crate) const fn new(around: Surroundings) -> Self {
@@ -42,20 +56,36 @@ impl Dashboard {
 
     /// Listens as the configuration says from now on.
     pub(crate) fn follow(&mut self, config: &Config, broker: &Broker) -> Result<(), DashboardError> {
+        let planned = self.plan(config, broker)?;
+        self.apply(planned);
+        Ok(())
+    }
+
+    /// Opens what a configuration wants, without listening there yet.
+    pub(crate) fn plan(
+        &mut self,
+        config: &Config,
+        broker: &Broker,
+    ) -> Result<PlannedListeners, DashboardError> {
         let wanted = config.listeners.iter().any(|listener| listener.url.scheme.is_http());
         let server = match &self.server {
             Some(server) => server,
-            None if !wanted => return Ok(()),
+            None if !wanted => return Ok(PlannedListeners::default()),
             None => {
                 let server =
                     Server::start(broker.operator(), broker.addresses().to_vec(), self.around.clone());
                 self.server.insert(server.map_err(DashboardError::Start)?)
             }
         };
-        for warning in server.listen(config).map_err(DashboardError::Listen)? {
+        server.plan(config).map_err(DashboardError::Listen)
+    }
+
+    /// Listens there, and nowhere else.
+    pub(crate) fn apply(&self, planned: PlannedListeners) {
+        let warnings = self.server.as_ref().map(|server| server.apply(planned));
+        for warning in warnings.into_iter().flatten() {
             tracing::warn!(target: "net", "{warning}");
         }
-        Ok(())
     }
 
     /// Where it listens.

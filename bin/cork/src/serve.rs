@@ -19,7 +19,7 @@ use signal_hook::{
 };
 
 use crate::{
-    dashboard::Dashboard,
+    dashboard::{Dashboard, DashboardError},
     log::Log,
     orders::{self, Office, Order},
 };
@@ -197,7 +197,11 @@ fn take(
     let (broker, links, dashboard) = running;
     cork_bridge::judge(&new)?;
     cork_sinks::judge(&new)?;
+    new.validate()?;
+    // Everything that can fail comes before anything changes.
+    let http = dashboard.plan(&new, broker).map_err(DashboardError::of_config)?;
     let mut done = broker.reload(&new)?;
+    dashboard.apply(http);
     match links.bridges.reload(&new) {
         Ok(changed) => done.changed.extend(changed),
         // It was judged a moment ago; a file may have changed since.
@@ -212,9 +216,6 @@ fn take(
     match done.changed.as_slice() {
         [] => tracing::info!(target: "broker", "reloaded: nothing changed"),
         changed => tracing::info!(target: "broker", "reloaded: {}", changed.join("; ")),
-    }
-    if let Err(errors) = dashboard.follow(&new, broker) {
-        tracing::error!(target: "broker", %errors, "the HTTP listeners stay as they were");
     }
     for Change { key, old, new } in done.needs_restart {
         tracing::warn!(target: "broker", key, old, new, "needs a restart: the old value stays in force");

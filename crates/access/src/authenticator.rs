@@ -108,6 +108,13 @@ pub trait Authenticator: Send + Sync {
         true
     }
 
+    /// A number that is another one once a user proves itself with something else; `None`: nothing is known of this
+    /// user. It tells nothing of a password.
+    fn mark(&self, user: &str) -> Option<u64> {
+        let _ = user;
+        None
+    }
+
     /// Begins Enhanced Authentication (5.0 section 4.12) with the Authentication Method of CONNECT, compared byte for
     /// byte. `None`: the method isn't supported, the answer is Reason Code 0x8C.
     fn begin_exchange(&self, method: &str, client_id: &str) -> Option<Box<dyn Exchange>> {

@@ -12,6 +12,7 @@
 //! any fault at all is refused as a whole, with every fault named; so is one without users.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::{fmt, fs, io};
@@ -141,6 +142,14 @@ impl Authenticator for PasswordFile {
         } else {
             Verdict::Deny(DenyReason::BadUserNameOrPassword)
         }
+    }
+
+    fn mark(&self, user: &str) -> Option<u64> {
+        let secrets = self.users.secrets.get(*self.users.by_name.get(user)?)?;
+        let mut hasher = DefaultHasher::new();
+        secrets.password.as_ref().map(StoredPassword::to_text).hash(&mut hasher);
+        secrets.scram.as_ref().map(ScramSecret::to_text).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     fn begin_exchange(&self, method: &str, _client_id: &str) -> Option<Box<dyn Exchange>> {

@@ -207,8 +207,7 @@ impl Edit {
             }
             Self::Part { kind, name, table: new } => {
                 by_hand(config, *kind, name)?;
-                set_part(list(table, kind.as_str())?, name, new.clone());
-                Ok(())
+                set_part(list(table, kind.as_str())?, name, new.clone())
             }
             Self::Ban { table: new } => {
                 let bans = list(table, "ban")?;
@@ -268,11 +267,21 @@ fn remove(list: &mut Vec<Value>, key: &str, name: &str) -> bool {
     position(list, key, name).map(|at| list.remove(at)).is_some()
 }
 
-fn set_part(list: &mut Vec<Value>, name: &str, mut new: Table) {
+fn set_part(list: &mut Vec<Value>, name: &str, mut new: Table) -> Result<(), EditError> {
     new.insert("name".to_owned(), name.into());
-    let Some(at) = position(list, "name", name) else { return list.push(new.into()) };
+    let Some(at) = position(list, "name", name) else {
+        list.push(new.into());
+        return Ok(());
+    };
+    let before = places(list[at].get("url"));
+    let stays = places(new.get("url")).iter().all(|place| before.contains(place));
     for key in SECRETS {
         if let (None, Some(old)) = (new.get(key), list[at].get(key)) {
+            if !stays {
+                return Err(EditError::Wrong(format!(
+                    "`{key}` was given for another host, and nobody gets it by a change of `url` alone; give it again"
+                )));
+            }
             new.insert(key.to_owned(), old.clone());
         }
     }
@@ -282,6 +291,22 @@ fn set_part(list: &mut Vec<Value>, name: &str, mut new: Table) {
         new.insert("url".to_owned(), old.as_str().into());
     }
     list[at] = new.into();
+    Ok(())
+}
+
+/// Where one or several URLs lead: scheme, host and port, which together see the secrets.
+fn places(url: Option<&Value>) -> Vec<String> {
+    let place = |url: &Value| {
+        let url = without_secret(url.as_str().unwrap_or_default());
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
+        let authority = rest.split('/').next().unwrap_or_default();
+        format!("{scheme}://{authority}").to_ascii_lowercase()
+    };
+    match url {
+        Some(Value::Array(urls)) => urls.iter().map(place).collect(),
+        Some(url) => vec![place(url)],
+        None => Vec::new(),
+    }
 }
 
 /// A URL without what stands before `@`, and of `http` and `https` without the path, where webhooks have their token. One in

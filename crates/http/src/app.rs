@@ -2,11 +2,15 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use cork_broker::{Action, Address, Answer, Connector, Operator, Query, Reader, config::Scheme};
+use cork_broker::{
+    Action, Address, Answer, Connector, Operator, Query, Reader,
+    config::{Ban, Banned, Scheme},
+};
 use cork_client::{Client, Options};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -15,15 +19,16 @@ use tokio::{
 
 use crate::{
     boards::Boards,
-    guard::{Caller, Role},
+    guard::{Caller, Proof, Role},
     history::History,
     host::Host,
     logbook::LogBook,
-    login::Logins,
+    login::{Login, Logins},
     operate::Change,
     overview::Overview,
     problem::Problem,
     publish::Publishers,
+    time,
     tokens::Tokens,
 };
 
@@ -112,11 +117,62 @@ impl App {
         })
     }
 
-    /// Whether a caller may still be here: its user was not removed, its role not taken.
+    /// Whether a caller may still be here: its login or token is good, its user neither removed nor banned, its role not
+    /// taken.
     pub(crate) fn still_holds(&self, caller: &Caller) -> bool {
-        match &caller.user {
-            None => self.is_open(),
-            Some(user) => self.role_of(user).is_some_and(|role| role >= caller.role),
+        let proven = match &caller.proof {
+            Proof::Nothing => return self.is_open(),
+            Proof::Login(key) => self.login(key).is_some(),
+            Proof::Token(id) => self.tokens().holds(id),
+        };
+        let user = caller.user.as_deref();
+        proven
+            && user.and_then(|user| self.role_of(user)).is_some_and(|role| role >= caller.role)
+            && self.not_banned(user, caller.peer).is_ok()
+    }
+
+    /// The login a cookie stands for, by the cookie's hash: it ends when its user is removed or gets another password.
+    pub(crate) fn login(&self, key: &[u8; 32]) -> Option<Login> {
+        let mut logins = self.logins();
+        let login = logins.find(key)?;
+        if login.mark == self.operator.probe().mark(&login.user) {
+            return Some(login);
+        }
+        logins.end(key);
+        None
+    }
+
+    /// Ends what removed users had: whoever gets the name of one later is somebody else.
+    pub(crate) async fn forget_removed_users(self: &Arc<Self>) {
+        let app = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let names = app.operator.user_names().unwrap_or_default();
+            app.tokens().keep_those_of(&names)
+        });
+        if let Ok(Err(problem)) = done.await {
+            tracing::warn!(target: "access", ?problem, "tokens of removed users stay for now");
+        }
+    }
+
+    /// Refuses who is banned. Who is on the broker's own machine is not kept out by its address: there has to be a way
+    /// back.
+    pub(crate) fn not_banned(&self, user: Option<&str>, peer: IpAddr) -> Result<(), Problem> {
+        let (config, now) = (self.operator.config(), time::now().0 / 1_000_000);
+        let mut hold = config.managed.bans.iter().filter(|ban| ban.until.is_none_or(|until| until > now));
+        let is_meant = |ban: &Ban| match &ban.whom {
+            Banned::Client(_) => false,
+            Banned::User(name) => user == Some(name),
+            Banned::Address(network) => !peer.is_loopback() && network.has(peer),
+        };
+        match hold.find(|ban| is_meant(ban)) {
+            None => Ok(()),
+            Some(ban) => {
+                let (key, whom) = ban.whom.key();
+                Err(Problem::banned(format!(
+                    "the {key} `{}` is banned; an administrator who is not can end that",
+                    whom.escape_debug()
+                )))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who may not come in.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -102,6 +102,10 @@ fn whom(
     }
 }
 
+fn has(network: &str, address: IpAddr) -> bool {
+    network.parse::<cork_broker::Network>().is_ok_and(|network| network.has(address))
+}
+
 fn now() -> u64 {
     time::now().0 / 1_000_000
 }
@@ -139,6 +143,14 @@ pub(crate) async fn put(
     }
     if seconds.is_some_and(|seconds| !(1..=315_360_000).contains(&seconds)) {
         return Err(Problem::bad_request("`seconds` is 1 to 315360000"));
+    }
+    let own = match key {
+        "user" => caller.user.as_deref() == Some(&name),
+        "address" => !caller.peer.is_loopback() && has(&name, caller.peer),
+        _ => false,
+    };
+    if own {
+        return Err(Problem::conflict("this ban would be on yourself; somebody else may say so"));
     }
     let mut table = toml::Table::new();
     table.insert(key.to_owned(), name.as_str().into());

@@ -1,15 +1,28 @@
 //! Bodies and query strings, refused as problems.
 
+use std::time::Duration;
+
 use axum::{
     Json,
-    body::Bytes,
+    body::{Body as Incoming, Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, Query, Request},
     http::{header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::Semaphore, time::timeout};
 
-use crate::problem::Problem;
+use crate::{guard::Caller, problem::Problem};
+
+/// The longest body.
+pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
+/// The longest body of somebody who is not logged in, and the longest one that needs no place among the long ones.
+const SHORT_BYTES_MAX: usize = 64 << 10;
+/// A whole body has come in this time; that of somebody who is not logged in sooner.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const STRANGERS_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Long bodies that are being read at the same time; others wait for their turn.
+static LONG_BODIES: Semaphore = Semaphore::const_new(16);
 
 /// The parameters of a query string.
 pub(crate) struct Params<T>(pub(crate) T);
@@ -30,7 +43,7 @@ pub(crate) struct Body<T>(pub(crate) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let essence = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
         // A form of another site cannot send this type without asking first.
@@ -39,12 +52,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 "a body needs the header `Content-Type: application/json`",
             ));
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|_| Problem::too_large("the body is longer than 4 MiB, or broke off"))?;
+        let bytes = whole(request).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("the body: {error}")))
+    }
+}
+
+/// Reads a body to its end, if that comes soon enough.
+async fn whole(request: Request) -> Result<Bytes, Problem> {
+    let known = request.extensions().get::<Caller>().is_some();
+    let (bytes_max, time) =
+        if known { (BODY_BYTES_MAX, BODY_TIMEOUT) } else { (SHORT_BYTES_MAX, STRANGERS_BODY_TIMEOUT) };
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    let too_long = || Problem::too_large(format!("the body is longer than {bytes_max} bytes, or broke off"));
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(too_long());
+    }
+    let is_short = length.is_some_and(|length| length <= SHORT_BYTES_MAX);
+    let read = async |body: Incoming| {
+        let _place = if is_short || !known { None } else { LONG_BODIES.acquire().await.ok() };
+        to_bytes(body, bytes_max).await
+    };
+    match timeout(time, read(request.into_body())).await {
+        Ok(read) => read.map_err(|_| too_long()),
+        Err(_) => {
+            Err(Problem::too_slow(format!("the body did not come to its end within {} s", time.as_secs())))
+        }
     }
 }
 

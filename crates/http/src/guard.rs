@@ -18,7 +18,11 @@ use axum::{
 use cork_access::Subject;
 use cork_broker::config::Host;
 
-use crate::{app::App, login::COOKIE, problem::Problem};
+use crate::{
+    app::App,
+    login::{COOKIE, digest},
+    problem::Problem,
+};
 
 /// What somebody may do beside their rights.
 #[derive(
@@ -40,6 +44,18 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// Where from.
     pub(crate) peer: IpAddr,
+    pub(crate) proof: Proof,
+}
+
+/// What says who sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing: there are no users.
+    Nothing,
+    /// A login, by the hash of its cookie.
+    Login([u8; 32]),
+    /// A token, by its id.
+    Token(String),
 }
 
 impl Caller {
@@ -119,30 +135,36 @@ impl App {
         peer: IpAddr,
     ) -> Result<Option<Caller>, Problem> {
         if self.is_open() {
-            return Ok(Some(Caller { user: None, role: Role::Admin, peer }));
+            return Ok(Some(Caller { user: None, role: Role::Admin, peer, proof: Proof::Nothing }));
         }
         if let Some(header) = headers.get(header::AUTHORIZATION) {
             // A browser adds none by itself, so this needs no other proof that the sender means it.
             let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
             let found = token.and_then(|token| self.tokens().find(token.trim()));
-            return Ok(found.and_then(|(user, most)| {
+            return Ok(found.and_then(|(user, most, id)| {
                 let role = self.role_of(&user)?.min(most);
-                Some(Caller { user: Some(user), role, peer })
+                Some(Caller { user: Some(user), role, peer, proof: Proof::Token(id) })
             }));
         }
-        let Some(session) = cookie(headers).and_then(|cookie| self.logins().find(cookie)) else {
-            return Ok(None);
-        };
+        let Some(key) = cookie(headers).map(digest) else { return Ok(None) };
+        let Some(session) = self.login(&key) else { return Ok(None) };
         let Some(role) = self.role_of(&session.user) else { return Ok(None) };
         if changes(method) {
-            let given = headers.get("x-csrf-token").map(HeaderValue::as_bytes);
-            if !given.is_some_and(|given| same(given, session.csrf.as_bytes())) {
-                return Err(Problem::csrf(
-                    "the header `X-Csrf-Token` is missing or not that of this login; GET /api/v1/session tells it",
-                ));
+            match headers.get("x-csrf-token").map(HeaderValue::as_bytes) {
+                Some(given) if same(given, session.csrf.as_bytes()) => {}
+                Some(_) => {
+                    return Err(Problem::csrf(
+                        "another login has taken the place of this one, in another window for instance; load the page again",
+                    ));
+                }
+                None => {
+                    return Err(Problem::csrf(
+                        "the header `X-Csrf-Token` is missing; GET /api/v1/session tells it",
+                    ));
+                }
             }
         }
-        Ok(Some(Caller { user: Some(session.user), role, peer }))
+        Ok(Some(Caller { user: Some(session.user), role, peer, proof: Proof::Login(key) }))
     }
 
     /// Whether a `Host` header names this server, as far as that must be known: a name that an attacker's DNS points to
@@ -171,6 +193,7 @@ impl App {
 /// Judges each request.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let mut response = match admit(&app, &mut request) {
+        Ok(()) if changes(request.method()) => to_the_end(next.run(request)).await,
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -180,6 +203,12 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Goes on with a change when the connection ends meanwhile: what has taken effect is noted, too.
+async fn to_the_end(change: impl Future<Output = Response> + Send + 'static) -> Response {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|_| Problem::internal("the request ended by a panic").into_response())
 }
 
 fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
@@ -197,12 +226,18 @@ fn admit(app: &App, request: &mut Request) -> Result<(), Problem> {
     let followed = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
     let guarded = changes(request.method()) || upgrades || (needs_login(path) && !followed);
     if guarded && is_foreign(headers, host) {
-        return Err(Problem::cross_origin("the request comes from a page of another site"));
+        return Err(Problem::cross_origin(foreign(headers, host)));
+    }
+    if !is_text(path) {
+        return Err(Problem::bad_request("the path is no UTF-8 once its `%` are decoded"));
     }
     let login = path == "/api/v1/session" && request.method() == Method::POST;
     let peer = request.extensions().get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(peer)| *peer);
     match app.identify(headers, request.method(), peer) {
         Ok(Some(caller)) => {
+            if needs_login(path) && !login {
+                app.not_banned(caller.user.as_deref(), peer)?;
+            }
             request.extensions_mut().insert(caller);
         }
         Ok(None) if needs_login(path) && !login => return Err(login_required()),
@@ -232,6 +267,41 @@ fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
     }
     let Some(origin) = text("origin") else { return false };
     origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+}
+
+/// Why a request is taken for one of a page of another site.
+fn foreign(headers: &HeaderMap, host: &str) -> String {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let Some(origin) = origin.filter(|_| !headers.contains_key("sec-fetch-site")) else {
+        return "the request comes from a page of another site; if a proxy stands between, it has to pass on the header `Host` as it came"
+            .to_owned();
+    };
+    format!(
+        "the request comes from a page of `{}`, and asks `{}`; if a proxy stands between, it has to pass on the header `Host` as it came",
+        origin.escape_debug(),
+        host.escape_debug()
+    )
+}
+
+/// Whether what a path's `%` stand for is text.
+fn is_text(path: &str) -> bool {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = if *first == b'%' { after.get(..2) } else { None };
+        let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    str::from_utf8(&bytes).is_ok()
 }
 
 /// The login's cookie.

@@ -64,4 +64,4 @@ mod users;
 
 pub use host::{Host, Letter, LettersPage};
 pub use logbook::{Keep, LogBook, LogLine};
-pub use server::{Server, Surroundings};
+pub use server::{PlannedListeners, Server, Surroundings};

@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     extract::Body,
-    guard::{Caller, Encrypted, Peer, Role, cookie},
+    guard::{Caller, Encrypted, Peer, Proof, Role, cookie},
     problem::Problem,
 };
 
@@ -51,11 +51,37 @@ pub(crate) struct Logins {
     checking: usize,
 }
 
+/// A password that is being checked: it counts until the work is done, whoever still waits for it.
+struct Checking(Arc<App>);
+
+impl Checking {
+    fn begin(app: &Arc<App>, suspects: &[Suspect]) -> Result<Self, Problem> {
+        let mut logins = app.logins();
+        if let Some(seconds) = logins.wait(suspects) {
+            let detail = format!("too many wrong passwords; try again in {seconds} s");
+            return Err(Problem::too_many_attempts(detail).after(seconds));
+        }
+        if logins.checking >= CHECKS_MAX {
+            return Err(Problem::too_many_attempts("others are logging in; try again").after(1));
+        }
+        logins.checking += 1;
+        Ok(Self(Arc::clone(app)))
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.logins().checking -= 1;
+    }
+}
+
 /// One login.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) csrf: String,
+    /// Of the password it was begun with.
+    pub(crate) mark: Option<u64>,
     used: Instant,
 }
 
@@ -68,6 +94,8 @@ enum Suspect {
 
 struct Failures {
     count: u32,
+    /// The user all of them were about; none: several.
+    about: Option<String>,
     last: Instant,
 }
 
@@ -83,18 +111,18 @@ impl Failures {
 
 impl Logins {
     /// The login a cookie stands for.
-    pub(crate) fn find(&mut self, cookie: &str) -> Option<Login> {
-        let login = self.open.get_mut(&digest(cookie))?;
+    pub(crate) fn find(&mut self, key: &[u8; 32]) -> Option<Login> {
+        let login = self.open.get_mut(key)?;
         let now = Instant::now();
         if now.duration_since(login.used) > IDLE {
-            self.open.remove(&digest(cookie));
+            self.open.remove(key);
             return None;
         }
         login.used = now;
         Some(login.clone())
     }
 
-    fn begin(&mut self, user: &str) -> Result<(String, Login), Problem> {
+    fn begin(&mut self, user: &str, mark: Option<u64>) -> Result<(String, Login), Problem> {
         let now = Instant::now();
         if self.open.len() >= LOGINS_MAX {
             self.open.retain(|_, login| now.duration_since(login.used) <= IDLE);
@@ -104,13 +132,20 @@ impl Logins {
             }
         }
         let (cookie, csrf) = (secret()?, secret()?);
-        let login = Login { user: user.to_owned(), csrf, used: now };
+        let login = Login { user: user.to_owned(), csrf, mark, used: now };
         self.open.insert(digest(&cookie), login.clone());
         Ok((cookie, login))
     }
 
-    fn end(&mut self, cookie: &str) {
-        self.open.remove(&digest(cookie));
+    pub(crate) fn end(&mut self, key: &[u8; 32]) {
+        self.open.remove(key);
+    }
+
+    /// Lets a login go on whose user has changed the password with it.
+    pub(crate) fn renew(&mut self, key: &[u8; 32], mark: Option<u64>) {
+        if let Some(login) = self.open.get_mut(key) {
+            login.mark = mark;
+        }
     }
 
     /// Seconds these have to wait; none: they may try now.
@@ -120,7 +155,7 @@ impl Logins {
         Some(left.as_secs() + 1)
     }
 
-    fn failed(&mut self, suspects: &[Suspect]) {
+    fn failed(&mut self, suspects: &[Suspect], user: &str) {
         let now = Instant::now();
         for who in suspects {
             if self.failures.len() >= FAILURES_MAX
@@ -129,23 +164,29 @@ impl Logins {
                 let oldest = oldest.0.clone();
                 self.failures.remove(&oldest);
             }
-            let failures = self.failures.entry(who.clone()).or_insert(Failures { count: 0, last: now });
+            let none = || Failures { count: 0, about: Some(user.to_owned()), last: now };
+            let failures = self.failures.entry(who.clone()).or_insert_with(none);
             if now.duration_since(failures.last) > WAIT_MAX {
-                failures.count = 0;
+                *failures = none();
             }
+            failures.about = failures.about.take().filter(|about| about == user);
             failures.count += 1;
             failures.last = now;
         }
     }
 
-    fn succeeded(&mut self, suspects: &[Suspect]) {
+    /// Forgives what somebody got wrong before getting it right. Guesses at others stay counted: an account of one's own
+    /// would clear them.
+    fn succeeded(&mut self, suspects: &[Suspect], user: &str) {
         for who in suspects {
-            self.failures.remove(who);
+            if self.failures.get(who).is_some_and(|failures| failures.about.as_deref() == Some(user)) {
+                self.failures.remove(who);
+            }
         }
     }
 }
 
-fn digest(secret: &str) -> [u8; 32] {
+pub(crate) fn digest(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
@@ -191,7 +232,7 @@ pub(crate) struct Credential {
 #[utoipa::path(get, path = "/api/v1/session", tag = "login", responses(
     (status = 200, body = LoginView), (status = 401, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap) -> Json<LoginView> {
-    let csrf = cookie(&headers).and_then(|cookie| app.logins().find(cookie)).map(|login| login.csrf);
+    let csrf = cookie(&headers).and_then(|cookie| app.login(&digest(cookie))).map(|login| login.csrf);
     Json(LoginView::of(&app, &caller, csrf.filter(|_| !app.is_open())))
 }
 
@@ -211,24 +252,18 @@ pub(crate) async fn begin(
     Body(credential): Body<Credential>,
 ) -> Result<Response, Problem> {
     if app.is_open() {
-        let caller = Caller { user: None, role: Role::Admin, peer };
+        let caller = Caller { user: None, role: Role::Admin, peer, proof: Proof::Nothing };
         return Ok(Json(LoginView::of(&app, &caller, None)).into_response());
     }
     let suspects = [Suspect::Address(peer), Suspect::User(credential.user.clone())];
-    {
-        let mut logins = app.logins();
-        if let Some(seconds) = logins.wait(&suspects) {
-            let detail = format!("too many wrong passwords; try again in {seconds} s");
-            return Err(Problem::too_many_attempts(detail).after(seconds));
-        }
-        if logins.checking >= CHECKS_MAX {
-            return Err(Problem::too_many_attempts("others are logging in; try again").after(1));
-        }
-        logins.checking += 1;
-    }
+    app.not_banned(None, peer)?;
+    let checking = Checking::begin(&app, &suspects)?;
     let user = credential.user.clone();
     let probe = app.operator.probe().clone();
+    // Before the password is checked: one that is changed meanwhile ends this login.
+    let mark = probe.mark(&user);
     let checked = tokio::task::spawn_blocking(move || {
+        let _checking = checking;
         let credentials = Credentials {
             user_name: Some(&credential.user),
             password: Some(credential.password.as_bytes()),
@@ -238,23 +273,23 @@ pub(crate) async fn begin(
         probe.authenticate(&credentials)
     });
     let verdict = checked.await;
-    app.logins().checking -= 1;
     let known = matches!(verdict, Ok(Some(Verdict::Allow)))
         && app.operator.user_names().is_some_and(|names| names.contains(user.as_str()));
     if !known {
-        app.logins().failed(&suspects);
+        app.logins().failed(&suspects, &user);
         tracing::info!(target: "access", user, %peer, "login over HTTP refused");
         return Err(Problem::login_failed("the user is unknown or the password wrong"));
     }
-    app.logins().succeeded(&suspects);
+    app.logins().succeeded(&suspects, &user);
+    app.not_banned(Some(&user), peer)?;
     let Some(role) = app.role_of(&user) else {
         return Err(Problem::no_role(
             "this user is in neither of the groups `admin` and `viewer` of the rights file",
         ));
     };
-    let (cookie, login) = app.logins().begin(&user)?;
+    let (cookie, login) = app.logins().begin(&user, mark)?;
     tracing::info!(target: "access", user, %peer, "logged in over HTTP");
-    let caller = Caller { user: Some(user), role, peer };
+    let caller = Caller { user: Some(user), role, peer, proof: Proof::Login(digest(&cookie)) };
     let mut response = Json(LoginView::of(&app, &caller, Some(login.csrf))).into_response();
     response
         .headers_mut()
@@ -269,7 +304,7 @@ pub(crate) async fn begin(
     (status = 403, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn end(State(app): State<Arc<App>>, _: Caller, headers: HeaderMap) -> Response {
     if let Some(cookie) = cookie(&headers) {
-        app.logins().end(cookie);
+        app.logins().end(&digest(cookie));
     }
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie("", 0, false))]).into_response()
 }

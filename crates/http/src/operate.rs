@@ -1,6 +1,6 @@
 //! The log, the configuration, a reload, who changed what.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use axum::{
 use cork_broker::config::{LogLevel, Subsystem};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -26,6 +26,9 @@ use crate::{
 
 /// Changes that are kept in memory; all are in the log.
 const AUDIT_MAX: usize = 1000;
+
+/// How often it is looked whether who follows the log still may.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A list that is not long.
 #[derive(Debug, Serialize, ToSchema)]
@@ -169,7 +172,13 @@ pub(crate) async fn follow(
     let state = (app.log.follow(), app, caller, filter, place);
     let events = stream::unfold(state, |(mut lines, app, caller, filter, place)| async move {
         let event = loop {
-            match lines.recv().await {
+            let Ok(line) = timeout(LOOK_EVERY, lines.recv()).await else {
+                if app.still_holds(&caller) {
+                    continue;
+                }
+                return None;
+            };
+            match line {
                 Ok(line) => {
                     let line = line.to_line();
                     if filter.takes(&line) {

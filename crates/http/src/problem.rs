@@ -47,10 +47,14 @@ impl Problem {
         no_role FORBIDDEN "no-role"
         csrf FORBIDDEN "csrf"
         cross_origin FORBIDDEN "cross-origin"
+        /// Whoever it is may not come in.
+        banned FORBIDDEN "banned"
         /// By the rights.
         denied FORBIDDEN "denied"
         not_found NOT_FOUND "not-found"
         method_not_allowed METHOD_NOT_ALLOWED "method-not-allowed"
+        /// A body that does not come to its end.
+        too_slow REQUEST_TIMEOUT "too-slow"
         /// What is there contradicts the change.
         conflict CONFLICT "conflict"
         too_large PAYLOAD_TOO_LARGE "too-large"

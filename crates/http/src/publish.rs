@@ -15,7 +15,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cork_access::Action;
 use cork_client::{Client, Publish, PublishError, ReasonCode, RequestError};
 use cork_packet::validate_name;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
     time,
 };
 
+/// Bytes of a string or of binary data in MQTT.
+const PROPERTY_BYTES_MAX: usize = 65_535;
 /// Publications in one request.
 const LIST_MAX: usize = 1000;
 /// Users with a connection that is kept for their next publication.
@@ -55,6 +58,29 @@ pub(crate) struct Publication {
     retain: bool,
     #[serde(default)]
     properties: PropertiesView,
+}
+
+/// A body with one or several, so that what is wrong with it is said of the key it is wrong with.
+#[derive(Debug)]
+pub(crate) struct Given(Publications);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let publications = match Value::deserialize(from)? {
+            Value::Array(list) => {
+                let one = |(at, value)| {
+                    serde_json::from_value(value)
+                        .map_err(|error| D::Error::custom(format!("message {at}: {error}")))
+                };
+                Publications::Several(list.into_iter().enumerate().map(one).collect::<Result<_, _>>()?)
+            }
+            object @ Value::Object(_) => {
+                Publications::One(serde_json::from_value(object).map_err(D::Error::custom)?)
+            }
+            _ => return Err(D::Error::custom("what is published is an object, or a list of objects")),
+        };
+        Ok(Self(publications))
+    }
 }
 
 /// One message, or several.
@@ -110,15 +136,19 @@ impl Publication {
         let PropertiesView { content_type, response_topic, correlation_data, utf8, expiry_seconds, user } =
             &self.properties;
         if let Some(text) = content_type {
+            fits("content_type", text.as_bytes())?;
             publish = publish.content_type(text);
         }
         if let Some(topic) = response_topic {
+            fits("response_topic", topic.as_bytes())?;
             validate_name(topic)
                 .map_err(|error| Problem::bad_request(format!("`response_topic`: {error}")))?;
             publish = publish.response_topic(topic);
         }
         if let Some(data) = correlation_data {
-            publish = publish.correlation_data(&decode("correlation_data", data)?);
+            let data = decode("correlation_data", data)?;
+            long("correlation_data", &data)?;
+            publish = publish.correlation_data(&data);
         }
         if *utf8 == Some(true) {
             publish = publish.utf8();
@@ -126,8 +156,30 @@ impl Publication {
         if let Some(seconds) = expiry_seconds {
             publish = publish.expiry(*seconds);
         }
+        for (name, value) in user {
+            fits("user", name.as_bytes())?;
+            fits("user", value.as_bytes())?;
+        }
         Ok(user.iter().fold(publish, |publish, (name, value)| publish.user_property(name, value)))
     }
+}
+
+/// Refuses what no MQTT packet can carry.
+fn long(name: &str, data: &[u8]) -> Result<(), Problem> {
+    match data.len() {
+        0..=PROPERTY_BYTES_MAX => Ok(()),
+        length => Err(Problem::bad_request(format!(
+            "`{name}` of `properties` has {length} bytes; at most {PROPERTY_BYTES_MAX} fit"
+        ))),
+    }
+}
+
+/// The same for a text, which has no U+0000 either (5.0 [MQTT-1.5.4-2]).
+fn fits(name: &str, text: &[u8]) -> Result<(), Problem> {
+    if text.contains(&0) {
+        return Err(Problem::bad_request(format!("`{name}` of `properties` has the character U+0000")));
+    }
+    long(name, text)
 }
 
 /// Publish one message, or a list of up to 1000.
@@ -143,7 +195,7 @@ impl Publication {
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Body(publications): Body<Publications>,
+    Body(Given(publications)): Body<Given>,
 ) -> Result<Response, Problem> {
     match publications {
         Publications::One(publication) => {
@@ -220,9 +272,20 @@ impl App {
 
 /// A message that wants an answer.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Question {
-    #[serde(flatten)]
-    publication: Publication,
+    topic: String,
+    #[serde(default)]
+    payload: String,
+    #[serde(default)]
+    encoding: Encoding,
+    /// 0, 1 or 2. Default: 0.
+    #[schema(minimum = 0, maximum = 2)]
+    qos: Option<u8>,
+    #[serde(default)]
+    retain: bool,
+    #[serde(default)]
+    properties: PropertiesView,
     /// How long to wait, at most 60. Default: 5.
     #[schema(minimum = 1, maximum = 60)]
     timeout_seconds: Option<u64>,
@@ -244,12 +307,14 @@ pub(crate) async fn request(
     caller: Caller,
     Body(question): Body<Question>,
 ) -> Result<Json<MessageView>, Problem> {
-    let seconds = question.timeout_seconds.unwrap_or(5);
+    let Question { topic, payload, encoding, qos, retain, properties, timeout_seconds } = question;
+    let publication = Publication { topic, payload, encoding, qos, retain, properties };
+    let seconds = timeout_seconds.unwrap_or(5);
     if !(1..=60).contains(&seconds) {
         return Err(Problem::bad_request("`timeout_seconds` is 1 to 60"));
     }
-    let publish = question.publication.build()?;
-    judge(&app, &caller, &question.publication.topic)?;
+    let publish = publication.build()?;
+    judge(&app, &caller, &publication.topic)?;
     let _place = app.stream_place()?;
     let client = app.client(&caller).await?;
     let asked = client.request(publish, Duration::from_secs(seconds)).await;

@@ -11,17 +11,15 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use serde_json::Value;
 use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, assets, backup, bans, boards, client, explain, filters, guard, kept, letters, links, login,
-    messages, metrics, operate, overview, problem::Problem, publish, retained, rights, sessions,
-    subscriptions, tokens, trace, users,
+    app::App, assets, backup, bans, boards, client, explain, extract::BODY_BYTES_MAX, filters, guard, kept,
+    letters, links, login, messages, metrics, operate, overview, problem::Problem, publish, retained, rights,
+    sessions, subscriptions, tokens, trace, users,
 };
-
-/// The longest body.
-const BODY_BYTES_MAX: usize = 4 << 20;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -101,7 +99,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, document) = described().split_for_parts();
     // Shared: the router is copied for each connection.
     let page = Bytes::from(page(&document));
-    let document = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let document = Bytes::from(serde_json::to_vec(&completed(&document)).unwrap_or_default());
     let json = [(CONTENT_TYPE, "application/json")];
     router
         .route("/api/v1/openapi.json", get(move || async move { (json, document) }))
@@ -115,6 +113,23 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 async fn method_not_allowed() -> Response {
     Problem::method_not_allowed("this path does not take this method").into_response()
+}
+
+/// With the answers that every operation can have: who is banned gets one that needs a login, and a slow body ends.
+fn completed(document: &Document) -> Value {
+    let mut json = serde_json::to_value(document).unwrap_or_default();
+    let paths = json.get_mut("paths").and_then(Value::as_object_mut);
+    let methods = paths.into_iter().flatten().filter_map(|(_, methods)| methods.as_object_mut());
+    for (_, operation) in methods.flatten() {
+        let has_body = operation.get("requestBody").is_some();
+        let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { continue };
+        let Some(problem) = responses.get("401").cloned() else { continue };
+        if has_body {
+            responses.entry("408").or_insert_with(|| problem.clone());
+        }
+        responses.entry("403").or_insert(problem);
+    }
+    json
 }
 
 /// The document for reading, without a script.

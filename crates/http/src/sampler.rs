@@ -52,12 +52,18 @@ pub(crate) async fn times(operator: &Operator) -> Vec<(u16, Times)> {
 /// Goes on until nobody holds the application any more.
 pub(crate) async fn run(app: Weak<App>, overview: watch::Sender<Arc<Overview>>) {
     let started = (time::now(), Instant::now());
+    let mut known = None;
     let (mut before, mut at, mut turn) = (None::<(Stats, f64)>, Instant::now(), 0_u64);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(app) = app.upgrade() else { return };
+        let names = app.operator.user_names();
+        if known.as_ref() != Some(&names) {
+            app.forget_removed_users().await;
+            known = Some(names);
+        }
         let (stats, _) = stats(&app.operator).await;
         let process = Process::now();
         let seconds = at.elapsed().as_secs_f64().max(0.001);

@@ -1,7 +1,7 @@
 //! From a socket to the router: a limit on connections, on slow requests, and an end to all of it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     task::JoinSet,
     time::timeout,
 };
@@ -32,13 +32,35 @@ const REST: Duration = Duration::from_millis(200);
 /// How often the files of certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Serves a listener until the task is aborted; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<Keys>, router: Router, places: Arc<Semaphore>) {
+/// The end of a listener, on the side of its task.
+pub(crate) struct Closing {
+    /// It shall end.
+    pub(crate) closing: oneshot::Receiver<()>,
+    /// Dropped once it has.
+    pub(crate) accepting: mpsc::Sender<()>,
+}
+
+/// Serves a listener until it is closed, and its connections to their end.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Keys>,
+    router: Router,
+    places: Arc<Semaphore>,
+    Closing { mut closing, accepting }: Closing,
+) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let (socket, peer) = match listener.accept().await {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            Some((place, listener.accept().await))
+        };
+        let next = tokio::select! {
+            next = next => next,
+            _ = &mut closing => None,
+        };
+        let Some((place, accepted)) = next else { break };
+        let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(target: "net", %error, "accepting an HTTP connection failed");
@@ -63,6 +85,8 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<Keys>, router: Rout
             drop(place);
         });
     }
+    drop((listener, accepting));
+    while connections.join_next().await.is_some() {}
 }
 
 /// Serves one connection to its end.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,6 +15,7 @@ use cork_broker::{
     config::{ConfigError, ConfigErrors, Listener, Origin, Scheme, Tls},
     listen_on,
 };
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     runtime::{Builder, Handle},
     sync::{Semaphore, oneshot, watch},
@@ -30,11 +31,13 @@ use crate::{
     login::Logins,
     overview::Overview,
     routes, sampler,
-    serve::{CONNECTIONS_MAX, Keys, serve},
+    serve::{CONNECTIONS_MAX, Closing, Keys, serve},
     tokens::Tokens,
 };
 
-/// How long the thread may take to end.
+/// Connections the system keeps until they are accepted, as the standard library asks for.
+const BACKLOG: i32 = 128;
+/// How long the thread, or a listener, may take to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The running server. It ends when this value is dropped.
@@ -67,15 +70,48 @@ struct Open {
     /// As it was asked for; the port may be 0.
     wanted: SocketAddr,
     address: SocketAddr,
-    tasks: Vec<AbortHandle>,
+    /// The same socket as the one its task has.
+    socket: TcpListener,
+    /// Ends accepting when it is dropped.
+    stop: oneshot::Sender<()>,
+    /// Hears when that has happened.
+    ended: mpsc::Receiver<()>,
+    watching: Option<AbortHandle>,
     keys: Option<Keys>,
     /// What it was opened as; with other words it is opened anew.
     tls: Option<Tls>,
 }
 
 impl Open {
+    /// Accepts nobody any more. The address is free when this returns.
     fn close(self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        drop((self.stop, self.socket));
+        if let Some(watching) = self.watching {
+            watching.abort();
+        }
+        let _ = self.ended.recv_timeout(PATIENCE); // said by hanging up
+    }
+}
+
+/// Listeners with everything that could fail done.
+#[derive(Debug, Default)]
+pub struct PlannedListeners {
+    fresh: Vec<Fresh>,
+    /// Those that go on as they are.
+    kept: Vec<SocketAddr>,
+    warnings: Vec<String>,
+}
+
+struct Fresh {
+    wanted: SocketAddr,
+    socket: TcpListener,
+    keys: Option<Keys>,
+    tls: Option<Tls>,
+}
+
+impl std::fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fresh").field("wanted", &self.wanted).finish_non_exhaustive()
     }
 }
 
@@ -131,77 +167,75 @@ impl Server {
         Ok(Self { handle, router, places, open: Mutex::default(), stop, thread })
     }
 
-    /// Listens from now on at the `http://` listeners of a configuration, and nowhere else. What is open already stays
-    /// open. Returns warnings: a default whose port is taken.
+    /// As [`plan`](Self::plan) and [`apply`](Self::apply) in one go.
     ///
     /// # Errors
-    /// A listener that was named and cannot be opened; nothing has changed then.
+    /// As [`plan`](Self::plan).
     pub fn listen(&self, config: &Config) -> Result<Vec<String>, ConfigErrors> {
-        let (mut warnings, mut fresh, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.plan(config).map(|planned| self.apply(planned))
+    }
+
+    /// Reads certificates and opens sockets for the `http://` and `https://` listeners of a configuration, as far as they
+    /// are not there yet. Nothing changes.
+    ///
+    /// # Errors
+    /// A listener that was named and cannot be opened.
+    pub fn plan(&self, config: &Config) -> Result<PlannedListeners, ConfigErrors> {
+        let mut planned = PlannedListeners::default();
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in config.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
             let addresses = config.addresses(listener).map_err(|error| of_listener(listener, &error))?;
             for wanted in addresses {
-                let same = |open: &Open| open.wanted == wanted && open.tls == listener.tls;
-                if let Some(at) = open.iter().position(same) {
-                    kept.push(at);
-                    if let Some(keys) = &open[at].keys {
-                        keys.look();
-                    }
+                let there = open.iter().find(|open| open.wanted == wanted);
+                if there.is_some_and(|open| open.tls == listener.tls) {
+                    planned.kept.push(wanted);
                     continue;
                 }
-                // One that stays at its address but speaks otherwise gives the socket free first.
-                if let Some(at) = open.iter().position(|open| open.wanted == wanted) {
-                    Keys::read(listener)?;
-                    open.remove(at).close();
-                    kept = kept.iter().map(|kept| if *kept > at { kept - 1 } else { *kept }).collect();
-                    Self::until_free(wanted);
-                }
-                match listen_on(wanted) {
-                    Ok(socket) => fresh.push((wanted, socket, Keys::read(listener)?, listener.tls.clone())),
-                    Err(error) if listener.origin == Origin::Default => warnings.push(format!(
+                // One that stays at its address but speaks otherwise goes on with its socket.
+                let socket = there.map_or_else(|| bind(wanted, &open), |open| open.socket.try_clone());
+                match socket {
+                    Ok(socket) => {
+                        let (keys, tls) = (Keys::read(listener)?, listener.tls.clone());
+                        planned.fresh.push(Fresh { wanted, socket, keys, tls });
+                    }
+                    Err(error) if listener.origin == Origin::Default => planned.warnings.push(format!(
                         "no dashboard and no HTTP API: {wanted} cannot be listened on ({error}); name another port with `--listen http://127.0.0.1:PORT`"
                     )),
                     Err(error) => return Err(of_listener(listener, &error)),
                 }
             }
         }
-        let mut at = 0;
-        open.retain(|open| {
-            let stays = kept.contains(&at);
-            at += 1;
-            if !stays {
-                open.tasks.iter().for_each(AbortHandle::abort);
-            }
-            stays
-        });
+        Ok(planned)
+    }
+
+    /// Listens from now on where it was planned, and nowhere else. What is open already stays open; the connections of a
+    /// listener that is closed stay until they end. Returns warnings: a default whose port is taken.
+    pub fn apply(&self, planned: PlannedListeners) -> Vec<String> {
+        let PlannedListeners { fresh, kept, mut warnings } = planned;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stays, closes): (Vec<_>, Vec<_>) = open.drain(..).partition(|open| kept.contains(&open.wanted));
+        *open = stays;
+        open.iter().filter_map(|open| open.keys.as_ref()).for_each(Keys::look);
         let _inside = self.handle.enter();
-        for (wanted, socket, keys, tls) in fresh {
+        for Fresh { wanted, socket, keys, tls } in fresh {
             let taken = socket
                 .local_addr()
-                .and_then(|address| Ok((address, tokio::net::TcpListener::from_std(socket)?)));
+                .and_then(|address| Ok((address, tokio::net::TcpListener::from_std(socket.try_clone()?)?)));
             match taken {
                 Ok((address, listener)) => {
                     let (router, places) = (self.router.clone(), Arc::clone(&self.places));
-                    let serving = self.handle.spawn(serve(listener, keys.clone(), router, places));
+                    let (stop, closing) = oneshot::channel();
+                    let (accepting, ended) = mpsc::channel();
+                    let closing = Closing { closing, accepting };
+                    self.handle.spawn(serve(listener, keys.clone(), router, places, closing));
                     let watching = keys.clone().map(|keys| self.handle.spawn(keys.watch()).abort_handle());
-                    let tasks = std::iter::once(serving.abort_handle()).chain(watching).collect();
-                    open.push(Open { wanted, address, tasks, keys, tls });
+                    open.push(Open { wanted, address, socket, stop, ended, watching, keys, tls });
                 }
                 Err(error) => warnings.push(format!("{wanted} cannot be served: {error}")),
             }
         }
-        Ok(warnings)
-    }
-
-    /// Waits until the task that had an address has ended; it takes a turn of its thread.
-    fn until_free(address: SocketAddr) {
-        for _ in 0..100 {
-            if listen_on(address).is_ok() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        closes.into_iter().for_each(Open::close);
+        warnings
     }
 
     /// Where it listens, with the port the system chose where 0 was asked, and whether inside TLS.
@@ -222,6 +256,36 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Opens a socket. An address that one of our own has stands in nobody's way: that one is about to be closed, as where
+/// `0.0.0.0` takes over from `127.0.0.1`.
+fn bind(address: SocketAddr, open: &[Open]) -> io::Result<TcpListener> {
+    listen_on(address).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => beside(address, open).map_err(|_| error),
+        _ => Err(error),
+    })
+}
+
+/// Opens a socket beside our own ones. Another program's still stands in the way.
+fn beside(address: SocketAddr, open: &[Open]) -> io::Result<TcpListener> {
+    let ours = || open.iter().filter(|open| open.address.port() == address.port());
+    let share = |on: bool| ours().try_for_each(|open| SockRef::from(&open.socket).set_reuse_port(on));
+    share(true)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?; // as `listen_on` has it
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_reuse_port(false)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    });
+    share(false)?;
+    socket
 }
 
 fn of_listener(listener: &Listener, error: &io::Error) -> ConfigErrors {

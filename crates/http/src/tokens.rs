@@ -2,6 +2,7 @@
 //! `managed.toml` of the data directory.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path as FilePath, PathBuf},
     sync::Arc,
@@ -93,6 +94,10 @@ pub(crate) struct NewToken {
 }
 
 impl Token {
+    fn is_good(&self) -> bool {
+        self.expires.as_ref().is_none_or(|expires| *expires > time::text(time::now()))
+    }
+
     fn view(&self) -> TokenView {
         let Self { id, name, user, role, made, expires, hash: _ } = self.clone();
         TokenView { id, name, user, role, made, expires, token: None }
@@ -120,12 +125,28 @@ impl Tokens {
         Ok(Self { folder: Some(folder.to_owned()), kept })
     }
 
-    /// For whom a token acts, and with which role at most.
-    pub(crate) fn find(&self, token: &str) -> Option<(String, Role)> {
-        let (hash, now) = (hash(token), time::text(time::now()));
+    /// For whom a token acts, with which role at most, and its id.
+    pub(crate) fn find(&self, token: &str) -> Option<(String, Role, String)> {
+        let hash = hash(token);
         let found = self.kept.token.iter().find(|known| same(known.hash.as_bytes(), hash.as_bytes()))?;
-        let good = found.expires.as_ref().is_none_or(|expires| *expires > now);
-        good.then(|| (found.user.clone(), found.role))
+        found.is_good().then(|| (found.user.clone(), found.role, found.id.clone()))
+    }
+
+    /// Whether a token is there and good.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.kept.token.iter().any(|token| token.id == id && token.is_good())
+    }
+
+    /// Removes the tokens of all others.
+    pub(crate) fn keep_those_of(&mut self, users: &BTreeSet<Box<str>>) -> Result<(), Problem> {
+        let stays = |token: &Token| users.contains(token.user.as_str());
+        if self.kept.token.iter().all(stays) {
+            return Ok(());
+        }
+        self.change(|tokens| {
+            tokens.retain(stays);
+            Ok(())
+        })
     }
 
     /// Changes the tokens, on the disk too, or not at all.
@@ -197,6 +218,7 @@ pub(crate) async fn make(
     let asker = Arc::clone(&app);
     let made = tokio::task::spawn_blocking(move || {
         asker.tokens().change(|tokens| {
+            tokens.retain(Token::is_good);
             if tokens.len() >= TOKENS_MAX {
                 return Err(Problem::conflict(format!(
                     "there are {TOKENS_MAX} tokens, which is all there may be"

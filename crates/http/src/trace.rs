@@ -43,6 +43,8 @@ const PACKET_BYTES_MAX: usize = 32 << 20;
 const BYTES_WAITING_MAX: usize = 8 << 20;
 /// Directions of connections a trace of a topic keeps track of.
 const LANES_MAX: usize = 20_000;
+/// How often it is looked whether who asked still may.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Packets told as they are, at most; then the trace ends.
 const PACKETS_MAX: usize = 100_000;
 
@@ -258,7 +260,14 @@ impl Trace {
             let why = if self.left == 0 {
                 "as many packets as were asked for"
             } else {
-                match timeout_at(self.until, self.pieces.recv()).await {
+                let look = self.until.min(Instant::now() + LOOK_EVERY);
+                match timeout_at(look, self.pieces.recv()).await {
+                    Err(_) if look < self.until => {
+                        if self.app.still_holds(&self.caller) {
+                            continue;
+                        }
+                        "the login ended"
+                    }
                     Err(_) => "the time is over",
                     Ok(None) => "the broker ends, or too many traces began after this one",
                     Ok(Some(_)) if !self.app.still_holds(&self.caller) => "the login ended",

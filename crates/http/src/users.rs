@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     extract::Body,
-    guard::{Admin, Role},
+    guard::{Admin, Proof, Role},
     operate::Items,
     problem::Problem,
 };
@@ -176,7 +176,15 @@ pub(crate) async fn put(
         (None, Some(groups)) => format!("{user}: groups {}", groups.join(" ")),
         (None, None) => user.clone(),
     };
+    if is_new {
+        app.forget_removed_users().await;
+    }
     app.manage(&caller, "set user", &what, Edit::User { name: user.clone(), stored, groups }).await?;
+    if let Proof::Login(key) = caller.proof
+        && caller.user.as_ref() == Some(&user)
+    {
+        app.logins().renew(&key, app.operator.probe().mark(&user));
+    }
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(app.user_view(&user))).into_response())
 }
@@ -202,5 +210,6 @@ pub(crate) async fn delete(
     }
     app.somebody_rules(&user, false)?;
     app.manage(&caller, "remove user", &user, Edit::Remove { kind: Kind::User, name: user.clone() }).await?;
+    app.forget_removed_users().await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -147,4 +147,10 @@ impl Probe {
         let authenticator = self.keeper.now();
         authenticator.proves_user_names().then(|| authenticator.authenticate(credentials))
     }
+
+    /// A number that is another one once a user has another password; none where there is no such user.
+    #[must_use]
+    pub fn mark(&self, user: &str) -> Option<u64> {
+        self.keeper.now().mark(user)
+    }
 }

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -385,6 +386,26 @@ def test_the_first_administrator_beside_a_password_file(workdir, users_file):
     process.stop()
 
 
+def test_a_reload_is_all_or_nothing_with_http_listeners_too(broker):
+    """It comes by the listener that it closes, and is answered."""
+    file = broker.directory / "cork.toml"
+    before = file.read_text()
+    with socket.create_server((HOST, 0)) as taken:
+        extra = f'[[listener]]\nurl = "http://{HOST}:{taken.getsockname()[1]}"\n'
+        file.write_text(before.replace("shards", "limits.max_packet_size = '1MiB'\nshards") + extra)
+        status, _, problem = broker.ask("POST", "/api/v1/reload")
+        assert (status, problem["code"]) == (409, "conflict") and str(taken.getsockname()[1]) in problem["detail"]
+    entries = {entry["key"]: entry["value"] for entry in broker.get("/config")["items"]}
+    assert entries["limits.max_packet_size"] == "16MiB"
+    moved = free_port()
+    file.write_text(before.replace(f"http://{HOST}:{broker.http}", f"http://{HOST}:{moved}"))
+    url = f"http://{HOST}:{broker.http}"
+    done = subprocess.run([cork_bin(), "ctl", "--url", url, "reload"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and f"{moved}: opened" in done.stdout, (done.stdout, done.stderr)
+    broker.http = moved
+    assert broker.ask("GET", "/healthz")[0] == 200
+
+
 def test_all_of_it_from_a_terminal(broker):
     def run(*words, expect=0):
         environment = os.environ | {"CORK_NEW_PASSWORD": PASSWORD, "CORK_PASSWORD": PASSWORD}
@@ -397,6 +418,9 @@ def test_all_of_it_from_a_terminal(broker):
     assert "number > 30.0" in run("filters")
     run("ban", "lamp", "--seconds", "60", "--reason", "test")
     assert "lamp" in run("bans")
+    broker.ask("POST", "/api/v1/publish", {"topic": "a/b", "payload": "x" * 300, "retain": True})
+    assert "x" * 300 in run("retained", "show", "a/b")
+    run("retained", "show", "a/c", expect=1)
     run("unban", "lamp")
     run("unban", "lamp", expect=1)
     run("bridges", "set", "far", json.dumps({"url": f"mqtt://{HOST}:{free_port()}", "topic": [{"filter": "#"}]}))

@@ -508,7 +508,7 @@ fn configurations_that_make_no_sense_are_refused() {
         ),
         (
             "[[listener]]\nurl = 'http://[::1]'\nproxy = true",
-            "`http://[::1]:8080` has `proxy`, so others come through it",
+            "`http://[::1]:8080` has `proxy`, but no HTTP connection begins with a PROXY header here",
         ),
         (
             "[[listener]]\nurl = 'mqtt://[::1]'\nproxy = true",

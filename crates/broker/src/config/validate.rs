@@ -222,15 +222,16 @@ impl Config {
     /// Who reaches the API without a password is an administrator, so nobody may reach it from elsewhere; not even where
     /// everybody may publish.
     fn judge_http(&self, errors: &mut Vec<ConfigError>) {
+        for listener in self.listeners.iter().filter(|it| it.url.scheme.is_http() && it.proxy) {
+            let message = "has `proxy`, but no HTTP connection begins with a PROXY header here; take the key away and let the proxy pass on requests, with the header `Host` as it came";
+            errors.push(of_listener(listener, message));
+        }
         if self.has_users() || self.auth.allow_anonymous == Some(false) {
             return;
         }
         for listener in self.listeners.iter().filter(|listener| listener.url.scheme.is_http()) {
             if !listener.url.is_local() {
                 let message = "can be reached from other machines, and everybody there would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth], or listen on 127.0.0.1";
-                errors.push(of_listener(listener, message));
-            } else if listener.proxy {
-                let message = "has `proxy`, so others come through it, and everybody would be an administrator; make a password file with `cork passwd` and name it as `password_file` in [auth]";
                 errors.push(of_listener(listener, message));
             }
         }

@@ -165,7 +165,7 @@ fn secrets_stay_when_they_are_left_out_and_are_not_shown() {
         table: table(&format!("{text}\n[[topic]]\nfilter = '#'")),
     };
     folder.edit(&bridge("url = 'mqtt://a'\nusername = 'u'\npassword = 'sesame'"), "").unwrap();
-    let config = folder.edit(&bridge("url = 'mqtt://b'\nusername = 'u'"), "").unwrap();
+    let config = folder.edit(&bridge("url = 'mqtt://a'\nusername = 'v'"), "").unwrap();
     assert_eq!(config.bridges[0].password.as_ref().unwrap().reveal().unwrap(), "sesame");
     let shown = settings(&table("name = 'a'\nurl = 'http://u:p@h/x?k=1'\ntoken = 't'\nfilter = '#'"));
     assert_eq!(shown, table("url = 'http://h/…'\nfilter = '#'"));
@@ -180,6 +180,28 @@ fn secrets_stay_when_they_are_left_out_and_are_not_shown() {
     for (url, shown) in urls {
         assert_eq!(without_secret(url), shown);
     }
+}
+
+#[test]
+fn a_secret_does_not_go_to_another_host() {
+    let folder = Folder::new("elsewhere");
+    let bridge = |text: &str| Edit::Part {
+        kind: Kind::Bridge,
+        name: "a".to_owned(),
+        table: table(&format!("{text}\nusername = 'u'\n[[topic]]\nfilter = '#'")),
+    };
+    folder.edit(&bridge("url = ['mqtts://a:1', 'mqtts://b']\npassword = 'sesame'"), "").unwrap();
+    for url in
+        ["'mqtts://c'", "'mqtts://a:2'", "'mqtt://a:1'", "['mqtts://a:1', 'mqtts://c']", "'mqtts://a:1@c'"]
+    {
+        let done = folder.edit(&bridge(&format!("url = {url}")), "");
+        let Err(EditError::Wrong(why)) = done else { panic!("{url} is taken") };
+        assert!(why.contains("`password` was given for another"), "{why}");
+    }
+    let config = folder.edit(&bridge("url = 'mqtts://A:1'"), "").unwrap();
+    assert_eq!(config.bridges[0].password.as_ref().unwrap().reveal().unwrap(), "sesame");
+    let config = folder.edit(&bridge("url = 'mqtts://c'\npassword = 'other'"), "").unwrap();
+    assert_eq!(config.bridges[0].password.as_ref().unwrap().reveal().unwrap(), "other");
 }
 
 #[test]
