@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_goes_round_stops_at_any_speed_and_in_any_number() {
-        for (lap, count) in [(300, 1), (50_000, 1), (4_000_000, 1), (50_000, 200), (1_300_000, 5000)] {
+        for (lap, count) in [(300, 1), (50_000, 1), (700_000, 1), (50_000, 200), (1_300_000, 5000)] {
             let published: Vec<_> = (0..count).map(|n| (n, format!("a/{n}"))).collect();
             let passed = round(lap, "#", "#", &published);
             assert_eq!(passed.len() as u64, count);
@@ -259,6 +259,31 @@ mod tests {
             assert_eq!(breaker.judge(at(n * 30_000_000), "a", b"on"), Verdict::Pass);
             assert_eq!(breaker.judge(at(n * 30_000_000), "b", &n.to_le_bytes()), Verdict::Pass);
         }
+    }
+
+    #[test]
+    fn steady_sensors_are_never_probed() {
+        let mut breaker = Breaker::default();
+        for tick in 0..6000_u64 {
+            // A hundred sensors, each with the same value once a second.
+            let (now, sensor) = (at(tick * 10_000), tick % 100);
+            assert_eq!(breaker.judge(now, &format!("s/{sensor}"), b"21.5"), Verdict::Pass);
+        }
+    }
+
+    #[test]
+    fn after_a_probe_that_ended_a_connection_the_next_one_waits() {
+        let mut breaker = Breaker::new(at(0), PROBE_PAUSE);
+        let mut first = None;
+        for n in 0..100 {
+            let now = at(n * 100_000);
+            if breaker.judge(now, "a", b"on") == Verdict::Probe {
+                first = first.or(Some(now));
+                breaker.begin(now, &rule("#"), "a");
+            }
+        }
+        assert!(first.is_some_and(|first| first.since(at(0)) >= PROBE_PAUSE));
+        assert!(breaker.pause() > PROBE_PAUSE);
     }
 
     #[test]

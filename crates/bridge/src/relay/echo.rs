@@ -74,7 +74,7 @@ pub(super) struct Watched {
     crowd: Crowd,
 }
 
-/// How many pass in a second, and how many of them came again.
+/// How many of those that are known pass in a second, and how many of them came again.
 #[derive(Copy, Clone, Debug, Default)]
 struct Crowd {
     since: Time,
@@ -99,9 +99,8 @@ impl Watched {
     /// How suspicious this message is.
     pub(super) fn again(&mut self, now: Time, hash: u64) -> Suspicion {
         let places = places(&mut self.entries, WATCHED, hash);
-        let known = places.iter_mut().find(|entry| entry.is_for(now, hash));
-        self.crowd.count(now, known.is_some());
-        if let Some(known) = known {
+        if let Some(known) = places.iter_mut().find(|entry| entry.is_for(now, hash)) {
+            self.crowd.count(now, true);
             if now.since(known.last) >= SOON {
                 *known = Entry::first(now, hash);
             } else {
@@ -120,6 +119,7 @@ impl Watched {
         };
         if let Some(free) = places.iter_mut().find(is_free) {
             *free = Entry::first(now, hash);
+            self.crowd.count(now, false);
         }
         Suspicion::None
     }
