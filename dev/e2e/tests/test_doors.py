@@ -105,9 +105,11 @@ def test_flapping_brings_a_ban(doors):
 
 def test_an_address_that_connects_too_often_is_turned_away(doors):
     process = doors("connects_per_second_per_address = 5")
+    began = time.monotonic()
     answers = [through(process, "203.0.113.7", GOOD) for _ in range(20)]
     # Those that are let in take their time, so that the rate gives some more meanwhile.
-    assert 5 <= answers.count(ACCEPTED) <= 12 and answers.count(CLOSED) >= 8, answers
+    took = time.monotonic() - began
+    assert 5 <= answers.count(ACCEPTED) <= 6 + 5 * took and answers.count(CLOSED) > 0, (took, answers)
     assert through(process, "203.0.113.8", GOOD) == ACCEPTED
     assert process.log().count("connects too often") == 1
     closed = answers.count(CLOSED)
