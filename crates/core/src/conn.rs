@@ -215,6 +215,8 @@ pub(crate) struct Conn {
     pub(crate) holds: Holds,
     /// The packet being handled is to be kept and handled again later.
     pub(crate) unread: bool,
+    /// 3.1.1: a publication of it could not be stored. It was left out, unacknowledged, and so is each after it.
+    pub(crate) deaf: bool,
     /// CONNECT allows Reason Strings everywhere (5.0 3.1.2.11.7).
     pub(crate) problem_information: bool,
     /// Seconds; 0: no keep alive.
@@ -263,6 +265,7 @@ impl Conn {
             dirty: false,
             holds: Holds::default(),
             unread: false,
+            deaf: false,
             problem_information: true,
             keep_alive: 0,
             opened: now,

@@ -102,6 +102,7 @@ impl Shard {
             Ended::Refused(refused) => (refused.code, Some(refused.why.to_string())),
             Ended::UserRemoved => (ReasonCode::NOT_AUTHORIZED, None),
             Ended::Expelled(why) | Ended::Kicked(why) => (ReasonCode::NOT_AUTHORIZED, Some(why.to_string())),
+            Ended::LeftOut => (ReasonCode::SERVER_BUSY, None),
             Ended::Shutdown => (ReasonCode::SERVER_SHUTTING_DOWN, None),
         };
         let mut properties = PropertiesBuf::default();

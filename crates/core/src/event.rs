@@ -42,6 +42,8 @@ pub enum Ended {
     Expelled(Box<str>),
     /// Somebody who operates the broker wants it gone, for this reason.
     Kicked(Box<str>),
+    /// The store has space again, and this client of 3.1.1 is to send again what it published while there was none.
+    LeftOut,
     /// The broker shuts down.
     Shutdown,
 }
@@ -66,6 +68,7 @@ impl Ended {
             | Self::UserRemoved
             | Self::Expelled(_)
             | Self::Kicked(_)
+            | Self::LeftOut
             | Self::Shutdown => false,
         }
     }

@@ -408,7 +408,7 @@ const fn reason_of(cause: &Ended) -> &'static str {
         Ended::Refused(_) | Ended::UserRemoved | Ended::Expelled(_) | Ended::Kicked(_) => "not authorized",
         Ended::Shutdown => "broker shut down",
         Ended::PacketTimeout => "packet timeout",
-        Ended::Lost | Ended::ConnectTimeout | Ended::NoRoomForStrangers => "connection lost",
+        Ended::Lost | Ended::ConnectTimeout | Ended::NoRoomForStrangers | Ended::LeftOut => "connection lost",
     }
 }
 

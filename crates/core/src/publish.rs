@@ -88,6 +88,10 @@ impl Shard {
                 return Ok(());
             }
             if let Some(conn) = self.board.conn(id) {
+                if conn.deaf {
+                    self.board.stats.refused_full += 1;
+                    return Ok(());
+                }
                 if v5 && conn.receiving >= conn.granted.receive_maximum {
                     return Err(PeerError::ReceiveMaximumExceeded);
                 }
@@ -427,7 +431,9 @@ impl Shard {
     }
 
     /// Answers a publication that cannot be stored now: v5 hears why. 3.1.1 has no word for it: the packet stays
-    /// unread, and unacknowledged, until there is space.
+    /// unread, and unacknowledged, until there is space. But a client that receives, too, has acknowledgements behind
+    /// it, which make that space: they are read on, what it publishes is left out from here on, and its connection ends
+    /// when there is space, so that it sends what was not acknowledged again, in its order.
     fn refuse_unstored(&mut self, id: ConnId, publish: &Publish<'_>) -> Result<(), PeerError> {
         self.board.stats.refused_full += 1;
         let (Some(packet_id), Some(conn)) = (publish.packet_id, self.board.conn(id)) else { return Ok(()) };
@@ -438,7 +444,13 @@ impl Shard {
             return Ok(());
         }
         conn.receiving = conn.receiving.saturating_sub(1);
-        conn.unread = true;
+        let six = conn.session;
+        let receives = |session: &Session| session.outgoing.is_some() || !session.subscriptions.is_empty();
+        if self.board.sessions.get(six as usize).is_some_and(receives) {
+            self.board.conn(id).into_iter().for_each(|conn| conn.deaf = true);
+            return Ok(());
+        }
+        self.board.conn(id).into_iter().for_each(|conn| conn.unread = true);
         self.board.hold(id.index, Holds::FULL);
         Ok(())
     }

@@ -513,9 +513,12 @@ impl Shard {
             return;
         }
         self.write_unwritten();
-        let held: Vec<ConnId> = self.board.conns.iter().flatten().map(|conn| conn.id).collect();
-        for id in held {
-            if self.board.unhold(id.index, Holds::FULL) {
+        let all: Vec<(ConnId, bool)> =
+            self.board.conns.iter().flatten().map(|conn| (conn.id, conn.deaf)).collect();
+        for (id, deaf) in all {
+            if deaf {
+                self.end(id, Ended::LeftOut);
+            } else if self.board.unhold(id.index, Holds::FULL) {
                 self.go_on_reading(id);
             }
         }

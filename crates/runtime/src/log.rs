@@ -69,6 +69,9 @@ pub(crate) fn log(event: &Event) {
                 Ended::Kicked(why) => {
                     info!(target: "client", client, %peer, %why, "connection closed by an administrator");
                 }
+                Ended::LeftOut => {
+                    info!(target: "client", client, %peer, "connection closed: there is space again for what it published");
+                }
                 Ended::Shutdown => info!(target: "client", client, %peer, "connection closed: shutting down"),
                 other => info!(target: "client", client, %peer, cause = ?other, "connection ended"),
             }

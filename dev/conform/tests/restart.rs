@@ -655,6 +655,47 @@ fn a_full_store_takes_what_clears_a_retained_message() {
     }
 }
 
+/// As Paho does with `publish()` in `on_message`: what it acknowledges stands behind what cannot be stored.
+#[test]
+fn who_publishes_before_it_acknowledges_drains_on_a_full_disk_too() {
+    for shards in [1, 3] {
+        let mut lab = Lab::with(|config| config.shards = shards);
+        let (worker, _) = come_back(&mut lab, V311, "worker");
+        lab.send(worker, &wire::subscribe(V311, 1, &[("jobs", 1), ("done", 1)]));
+        let publisher = lab.connect(V5, "publisher");
+        for id in [1, 2] {
+            lab.send(publisher, &wire::publish(V5, 2, "jobs", Some(id), b"job"));
+        }
+        let jobs = lab.publishes(worker);
+        assert_eq!(jobs.len(), 2, "{shards} shards");
+        lab.store_is_full(true);
+        for (id, job) in (10..).zip(&jobs) {
+            lab.send(worker, &wire::publish(V311, 2, "done", Some(id), b"done"));
+            lab.send(worker, &wire::ack(0x40, job.id.unwrap()));
+        }
+        lab.send(worker, &wire::pingreq());
+        assert!(matches!(lab.take_one(worker), Some(Received::PingResp)), "{shards} shards: it is read on");
+        assert_eq!(
+            lab.packets(worker).len(),
+            0,
+            "{shards} shards: nothing is acknowledged that is not stored"
+        );
+        lab.store_is_full(false);
+        assert!(lab.is_closed(worker), "{shards} shards: else it would not send it again");
+        let (worker, _) = come_back(&mut lab, V311, "worker");
+        for id in [10, 11] {
+            lab.send(worker, &wire::publish(V311, 10, "done", Some(id), b"done"));
+        }
+        let came = lab.packets(worker);
+        let acks = came.iter().filter(|packet| matches!(packet, Received::Ack(_))).count();
+        let back: Vec<_> = came
+            .iter()
+            .filter(|packet| matches!(packet, Received::Publish(one) if one.topic == "done"))
+            .collect();
+        assert_eq!((acks, back.len(), came.len()), (2, 2, 4), "{shards} shards, and no job again: {came:?}");
+    }
+}
+
 #[test]
 fn who_needs_a_session_is_told_that_the_store_has_no_space() {
     for (version, code) in [(V311, 3), (V5, 0x97)] {
