@@ -444,13 +444,13 @@ impl Shard {
             return Ok(());
         }
         conn.receiving = conn.receiving.saturating_sub(1);
-        let six = conn.session;
-        let receives = |session: &Session| session.outgoing.is_some() || !session.subscriptions.is_empty();
-        if self.board.sessions.get(six as usize).is_some_and(receives) {
-            self.board.conn(id).into_iter().for_each(|conn| conn.deaf = true);
+        let session = conn.session as usize;
+        let receives = self.board.sessions.get(session).is_some_and(|session| session.receives());
+        let Some(conn) = self.board.conn(id) else { return Ok(()) };
+        (conn.deaf, conn.unread) = (receives, !receives);
+        if receives {
             return Ok(());
         }
-        self.board.conn(id).into_iter().for_each(|conn| conn.unread = true);
         self.board.hold(id.index, Holds::FULL);
         Ok(())
     }

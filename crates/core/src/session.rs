@@ -234,6 +234,11 @@ impl Session {
         self.conn != NO_CONN
     }
 
+    /// Whether there is, or may be, something that it acknowledges.
+    pub(crate) fn receives(&self) -> bool {
+        self.outgoing.is_some() || !matches!(self.subscriptions, Subscriptions::None)
+    }
+
     /// Whether its state is worth a record: it outlives its connection, or did so before and the store may not know
     /// yet that it does not any more.
     pub(crate) fn is_persistent(&self) -> bool {

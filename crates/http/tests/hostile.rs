@@ -27,12 +27,13 @@ fn a_login_whose_client_goes_away_locks_nobody_out() {
 fn a_change_whose_client_goes_away_is_noted_all_the_same() {
     let served = Served::closed();
     let headers = served.log_in(ADMIN, PASSWORD);
-    served.ask_and_go("POST", "/api/v1/tokens", &headers, "{\"name\":\"one\",\"role\":\"admin\"}");
-    served.ask_and_go("PUT", "/api/v1/filters/warm", &headers, "{\"when\":\"number > 15\"}");
-    let board = "{\"name\":\"b\",\"content\":{},\"revision\":0}";
-    served.ask_and_go("PUT", "/api/v1/boards/b", &headers, board);
-    for (path, action) in [("tokens", "make token"), ("filters", "set filter"), ("boards", "save board")] {
+    let token = ("POST", "tokens", "", "{\"name\":\"one\",\"role\":\"admin\"}", "make token");
+    let filter = ("PUT", "filters", "/warm", "{\"when\":\"number > 15\"}", "set filter");
+    let board = ("PUT", "boards", "/b", "{\"name\":\"b\",\"content\":{},\"revision\":0}", "save board");
+    for (method, path, name, body, action) in [token, filter, board] {
         until(path, || {
+            // Who goes away before it is read has asked for nothing.
+            served.ask_and_go(method, &format!("/api/v1/{path}{name}"), &headers, body);
             let items = served.ask("GET", &format!("/api/v1/{path}"), &headers, "").json()["items"].clone();
             items.as_array().is_some_and(|items| !items.is_empty())
         });
