@@ -220,7 +220,7 @@ pub struct Limits {
     pub ban_time: Duration,
     /// `ban_time_max`: how long a ban lasts at most, and is remembered after its end. Default: `"1h"`.
     pub ban_time_max: Duration,
-    /// `login_memory_max`: what may be kept for all connections that are not logged in. Default: `"64MiB"`.
+    /// `login_memory_max`: what may be kept for all connections that are not logged in. Default: `"48MiB"`.
     pub login_memory_max: u64,
     /// `packet_timeout`: in each such time a packet that was begun must grow. Default: `"10s"`.
     pub packet_timeout: Duration,
@@ -278,7 +278,7 @@ impl Default for Limits {
             ban_flaps: 120,
             ban_time: Duration::from_secs(60),
             ban_time_max: Duration::from_secs(3600),
-            login_memory_max: 64 << 20,
+            login_memory_max: 48 << 20,
             packet_timeout: Duration::from_secs(10),
             max_packet_size: 16 << 20,
             max_session_expiry: Duration::from_secs(30 * 86_400),

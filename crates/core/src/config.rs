@@ -147,7 +147,7 @@ impl Default for Limits {
             output_bytes_total_max: 48 << 20,
             messages_per_second: 0,
             publish_bytes_per_second: 0,
-            login_bytes_total_max: 64 << 20,
+            login_bytes_total_max: 48 << 20,
             packet_timeout: Duration::from_secs(10),
             payload_format_check: false,
             sys_interval: Duration::from_secs(10),

@@ -153,6 +153,27 @@ class Influx(Server):
         return found
 
 
+class GuardedInflux(Influx):
+    """InfluxDB 1.x that asks for a password; its administrator is this class."""
+
+    def command(self):
+        command = super().command()
+        config = self.directory / "influxdb.conf"
+        config.write_text(config.read_text().replace("log-enabled = false", "log-enabled = false\nauth-enabled = true"))
+        return command
+
+    def is_ready(self):
+        self.fetch("/ping")
+        return True
+
+    def fetch(self, path, data=None):
+        return super().fetch(path + ("&" if "?" in path else "?") + "u=root&p=root", data)
+
+    def query(self, text):
+        answer = json.loads(self.fetch("/query", urllib.parse.urlencode({"q": text}).encode()))
+        assert "error" not in answer["results"][0], answer
+
+
 class Victoria(Server):
     """VictoriaMetrics, which takes the line protocol. It confirms what is in its memory only, so it is never killed."""
 

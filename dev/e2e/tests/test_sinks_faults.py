@@ -11,7 +11,7 @@ import time
 import pytest
 
 from broker import HOST, Cork
-from databases import Postgres, Sqlite, Webhook
+from databases import GuardedInflux, Postgres, Sqlite, Webhook
 from paho_client import PahoClient
 from test_sinks import log_lines, sink, until
 
@@ -129,6 +129,30 @@ def test_passwords_that_change_while_running(workdir, password_file, running):
     hook.moods[401] = 422
     said = broker.log() + "".join(f"{one.topic} {one.payload}" for one in watcher.received)
     assert "s3cret" not in said and "***" in said, [line for line in said.splitlines() if "s3cret" in line]
+
+
+def test_influxdbs_password_changes_while_running(workdir, password_file, running):
+    """And is put back: nothing is lost, and the log has one line, without the password."""
+    flux = running(GuardedInflux(workdir / "flux"))
+    flux.start()
+    for statement in ("CREATE USER root WITH PASSWORD 'root' WITH ALL PRIVILEGES", "CREATE DATABASE cork",
+                      "CREATE USER saver WITH PASSWORD 's3cret-one' WITH ALL PRIVILEGES"):
+        flux.query(statement)
+    broker = running(Cork(workdir, password_file, after=sink("flux", flux.url.replace("//", "//saver:s3cret-one@"))))
+    broker.start()
+    client = running(PahoClient(broker, "sensor", version=5))
+    for number in range(50):
+        client.publish("sensors/1", str(number), qos=1)
+    assert until(lambda: set(flux.rows()) == set(range(50))), broker.log()
+    flux.query("SET PASSWORD FOR saver = 'other'")
+    for number in range(50, 100):
+        client.publish("sensors/1", str(number), qos=1)
+    assert until(lambda: log_lines(broker, "cannot save")), broker.log()
+    time.sleep(1)
+    assert len(log_lines(broker, "cannot save")) == 1 and set(flux.rows()) == set(range(50))
+    flux.query("SET PASSWORD FOR saver = 's3cret-one'")
+    assert until(lambda: set(flux.rows()) == set(range(100))), broker.log()
+    assert all(times == 1 for times in flux.rows().values()) and "s3cret" not in broker.log()
 
 
 class Slow(socketserver.ThreadingTCPServer):

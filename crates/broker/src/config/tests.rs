@@ -193,7 +193,7 @@ fn the_defaults_written_out_are_the_defaults() {
         ban_flaps = 120
         ban_time = "1m"
         ban_time_max = "1h"
-        login_memory_max = "64MiB"
+        login_memory_max = "48MiB"
         packet_timeout = "10s"
         max_packet_size = "16MiB"
         max_session_expiry = "30d"
