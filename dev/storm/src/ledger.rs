@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cork_core::Ended;
-use cork_packet::{QoS, matches};
+use cork_packet::{ProtocolVersion, QoS, matches};
 use cork_proto::Time;
 use cork_store::SessionKey;
 
@@ -360,6 +360,7 @@ fn check_cause(now: Time, link: &Link, cause: &Ended) -> Result<(), String> {
         Ended::ConnectTimeout => link.incarnation.is_none() && lived.as_secs() >= 10,
         Ended::Rule(_) => link.vandal,
         Ended::TakenOver { .. } => true,
+        Ended::LeftOut => link.greeting.version != ProtocolVersion::V5,
         _ => false,
     };
     if right { Ok(()) } else { Err(format!("connection of client {} ended: {cause:?}", link.client)) }
