@@ -169,13 +169,13 @@ begin_installing() { dev/e2e/run --install >"$logs/e2e-install.log" 2>&1 & }
 
 # Real clients, servers and a browser. In three parts at once: most of their time they wait for something.
 e2e() {
-    local page='dashboard or http or manage or operate' far='bridge or chain or sinks or ends or history' code=0 part log
+    local page=dashboard far='bridge or chain or sinks or ends or history or http or manage or operate' code=0 part log
     local parts=()
-    dev/e2e/run --reruns 1 -k "$page" >"$logs/e2e-page.log" 2>&1 &
+    dev/e2e/run -raR --reruns 1 -k "$page" >"$logs/e2e-page.log" 2>&1 &
     parts+=($!)
-    dev/e2e/run --reruns 1 -k "($far) and not ($page)" >"$logs/e2e-far.log" 2>&1 &
+    dev/e2e/run -raR --reruns 1 -k "($far) and not ($page)" >"$logs/e2e-far.log" 2>&1 &
     parts+=($!)
-    dev/e2e/run --reruns 1 -k "not ($far or $page)" || code=$?
+    dev/e2e/run -raR --reruns 1 -k "not ($far or $page)" || code=$?
     for part in "${parts[@]}"; do wait "$part" || code=$?; done
     for log in page far; do cat "$logs/e2e-$log.log"; done
     return "$code"
@@ -185,7 +185,7 @@ e2e() {
 # files, and what hangs on the broker by one session.
 begin_shards() {
     rm -f "$logs/shards-passed"
-    E2E_SHARDS=2 dev/e2e/run --reruns 1 \
+    E2E_SHARDS=2 dev/e2e/run -raR --reruns 1 \
         -k 'not (attack or command_lines or test_sim or test_tools or test_bench or test_log or test_doors or test_bridge or test_sinks or test_http or test_operate or test_manage or test_dashboard or test_chain or test_filtered_ends or test_node_red or sensor_to_gauge or test_clock)' \
         >"$logs/shards-began.log" 2>&1 && touch "$logs/shards-passed" &
     shards=$!
