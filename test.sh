@@ -123,7 +123,7 @@ tests() {
 # Ten thousand seeds of the simulation, and every planted defect; optimised, with all debug assertions.
 storm() {
     cargo run -q --profile storm -p cork-storm -- --seeds 0..10000
-    cargo run -q --profile storm -p cork-storm -- --plants 400
+    cargo run -q --profile storm -p cork-storm -- --plants 4000
 }
 
 # The optimised binaries are built beside the stages that need only debug builds: linking them takes one core for minutes.
