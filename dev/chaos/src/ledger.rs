@@ -143,6 +143,13 @@ impl Ledger {
             given_up: None,
             ended: None,
         });
+        let Self { readers, publications, .. } = self;
+        let reader = &mut readers[reader];
+        if !reader.persistent {
+            // What it gets at QoS 1 before it is stored is published again after a crash, with those before it that came
+            // when it was not there: to its next Session, in their order.
+            reader.latest.retain(|_, number| publications[*number].qos == QoS::ExactlyOnce);
+        }
         self.subscriptions.len() - 1
     }
 
@@ -336,6 +343,24 @@ mod tests {
         }
         ledger.close();
         assert_eq!(found(&ledger), []);
+    }
+
+    #[test]
+    fn a_session_that_ended_has_no_order_with_its_successor_at_qos_1() {
+        let late = vec![(Wrong::Reordered, 1)];
+        for (qos, second, wrong) in [(QoS::AtLeastOnce, &[1, 2][..], vec![]), (QoS::ExactlyOnce, &[1], late)]
+        {
+            let (mut ledger, _) = book(qos);
+            let passer = ledger.reader("passer".into(), false, false);
+            for numbers in [&[2][..], second] {
+                let sub = ledger.subscription(passer, "t/a", qos);
+                ledger.subscriptions[sub].granted = Some(AT(1));
+                for number in numbers {
+                    ledger.delivered(passer, "t/a", &payload(*number, 20), qos);
+                }
+            }
+            assert_eq!(found(&ledger), wrong);
+        }
     }
 
     #[test]
