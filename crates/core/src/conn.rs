@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use cork_packet::{PacketId, PacketType, ProtocolVersion, ReasonCode};
 use cork_proto::{AliasIn, AliasOut, Inbound, Time};
-use cork_store::Ticket;
+use cork_store::{Proof, Publisher, Ticket};
 
 use crate::{
     config::Granted, connect::Admission, io::ConnId, list::LongList, outbuf::OutBuf, peer::Peer, rate::Rate,
@@ -15,8 +15,8 @@ use crate::{
 pub(crate) type SessionIx = u32;
 /// No Session.
 pub(crate) const NO_SESSION: SessionIx = u32::MAX;
-/// The peer of a client within the program.
-pub(crate) const IN_PROCESS: &str = "in-process";
+/// The peer of a client within the program, as the driver names it.
+const IN_PROCESS: &str = "in-process";
 
 /// From so many bytes on a connection waits behind those that have less to send.
 const BULK_BYTES: usize = 64 << 10;
@@ -36,6 +36,12 @@ impl Dirty {
     pub(crate) fn pop(&mut self) -> Option<ConnId> {
         self.little.pop_front().or_else(|| self.much.pop_front())
     }
+}
+
+/// Whether it is nobody from outside: a part of the broker, or of the program around it. Who is counted as such must be
+/// so when it comes and when it goes: everybody asks here. `peer`: of its connection, if it has one.
+pub(crate) fn is_inside(publisher: &Publisher, peer: Option<&Peer>) -> bool {
+    publisher.proof == Proof::Inside || peer.is_some_and(|peer| peer.is(IN_PROCESS))
 }
 
 /// How far a connection is.
@@ -404,11 +410,6 @@ impl Conn {
         let line = &mut self.held.as_mut()?.line;
         let first = line.front()?.number;
         line.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
-    }
-
-    /// Whether it comes from the program the broker is part of, as the driver names it.
-    pub(crate) fn is_of_program(&self) -> bool {
-        self.inside || self.peer.is(IN_PROCESS)
     }
 
     /// Whether messages may be sent to it.

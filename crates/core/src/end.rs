@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use cork_packet::{Disconnect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode};
 use cork_proto::{PeerError, Phase, Time};
-use cork_store::{Message, Proof, Record, SessionKey, Will};
+use cork_store::{Message, Record, SessionKey, Will};
 
 use crate::{
     Peer,
     board::Timer,
-    conn::{IN_PROCESS, NO_SESSION, SessionIx, Stage},
+    conn::{NO_SESSION, SessionIx, Stage, is_inside},
     deliver::{Ask, Publication},
     event::{Ended, Event},
     hooks::{self, Client},
@@ -143,8 +143,8 @@ impl Shard {
 
     /// A Session loses its connection.
     fn detach(&mut self, six: SessionIx, cause: &Ended, address: &Peer, version: ProtocolVersion) {
-        let inside =
-            self.board.sessions[six as usize].publisher.proof == Proof::Inside || address.is(IN_PROCESS);
+        // The connection is out of its slot by now, so the Session cannot be asked with it.
+        let inside = is_inside(&self.board.sessions[six as usize].publisher, Some(address));
         self.count_connected(-1, inside);
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];

@@ -161,7 +161,7 @@ impl Shard {
         let session_persistent = session.is_persistent();
         if publish.qos != QoS::AtMostOnce && self.board.refuses_new() && self.needs_store(six, publish, topic)
         {
-            return self.refuse_unstored(id, publish);
+            return self.refuse_unstored(id, six, publish);
         }
         let wall = self.board.wall();
         let expiry = publish.properties.message_expiry_interval();
@@ -434,8 +434,14 @@ impl Shard {
     /// unread, and unacknowledged, until there is space. But a client that receives, too, has acknowledgements behind
     /// it, which make that space: they are read on, what it publishes is left out from here on, and its connection ends
     /// when there is space, so that it sends what was not acknowledged again, in its order.
-    fn refuse_unstored(&mut self, id: ConnId, publish: &Publish<'_>) -> Result<(), PeerError> {
+    fn refuse_unstored(
+        &mut self,
+        id: ConnId,
+        six: SessionIx,
+        publish: &Publish<'_>,
+    ) -> Result<(), PeerError> {
         self.board.stats.refused_full += 1;
+        let receives = self.board.sessions.get(six as usize).is_some_and(|session| session.receives());
         let (Some(packet_id), Some(conn)) = (publish.packet_id, self.board.conn(id)) else { return Ok(()) };
         if conn.version.is_v5() {
             let exactly = publish.qos == QoS::ExactlyOnce;
@@ -444,14 +450,10 @@ impl Shard {
             return Ok(());
         }
         conn.receiving = conn.receiving.saturating_sub(1);
-        let session = conn.session as usize;
-        let receives = self.board.sessions.get(session).is_some_and(|session| session.receives());
-        let Some(conn) = self.board.conn(id) else { return Ok(()) };
         (conn.deaf, conn.unread) = (receives, !receives);
-        if receives {
-            return Ok(());
+        if !receives {
+            self.board.hold(id.index, Holds::FULL);
         }
-        self.board.hold(id.index, Holds::FULL);
         Ok(())
     }
 

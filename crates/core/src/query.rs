@@ -9,13 +9,13 @@ use std::sync::Arc;
 use cork_access::{Action, Subject};
 use cork_packet::ProtocolVersion;
 use cork_proto::Time;
-use cork_store::{Message, MessageId, Proof, WallTime};
+use cork_store::{Message, MessageId, WallTime};
 use cork_topic::{FilterId, Retained as _, Scan};
 
 use crate::{
     Stats,
     carrier::Carrier,
-    conn::{SessionIx, Stage},
+    conn::{SessionIx, Stage, is_inside},
     io::ConnId,
     retained::Retained,
     session::{GROUP_BIT, NO_GROUP, Session, SubValue, Subscription},
@@ -317,10 +317,10 @@ impl Shard {
         Answer::Sessions { items, next }
     }
 
-    /// Whether it is nobody from outside.
+    /// Whether the client of a Session is inside, by the connection it has now.
     pub(crate) fn is_inside(&self, session: &Session) -> bool {
         let conn = self.board.conns.get(session.conn as usize).and_then(Option::as_deref);
-        session.publisher.proof == Proof::Inside || conn.is_some_and(|conn| conn.is_of_program())
+        is_inside(&session.publisher, conn.map(|conn| &conn.peer))
     }
 
     fn has_part(&self, session: &Session, part: &str) -> bool {

@@ -270,6 +270,8 @@ impl App {
     }
 }
 
+// The keys of `Publication` stand here again: with `flatten` serde could take them from there, but would no longer
+// refuse a key that it does not know, and a misspelt one would count for nothing.
 /// A message that wants an answer.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -312,7 +312,8 @@ fn stamp<F: DiskFile>(found: &Found<F>, id: LogId, epoch: u32, before: Option<u3
 const STEP_BYTES: u64 = 1 << 20;
 
 /// Makes the end of the log what was read of it: after an earlier failure to sync, memory may hold what the disk does
-/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros. False: there was no space for all of that.
+/// not, and counts it as written. So it is written once more; and what is unfinished becomes zeros. False: there was no
+/// space for all of that.
 fn settle<F: DiskFile>(file: &F, end: &End, unfinished: u64) -> io::Result<bool> {
     let mut bytes = Vec::new();
     let mut at = end.unsynced;
