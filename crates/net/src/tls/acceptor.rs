@@ -224,7 +224,7 @@ fn build(files: &TlsFiles<'_>, web: bool) -> Result<TlsSettings, Vec<TlsFault>> 
                 .unwrap_or_default();
         }
         let required = clients.required;
-        judge = issuers.map(|certificates| Issuers { certificates, lists, required });
+        judge = issuers.map(|certificates| Issuers::new(certificates, lists, required));
     }
     let certified = match (chain, key) {
         (Some(chain), Some(key)) => CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)

@@ -14,6 +14,10 @@ pub(super) struct Certificate {
     pub(super) not_before: i64,
     /// Seconds since 1970; good up to and with this one.
     pub(super) not_after: i64,
+    /// The serial number, as it is encoded.
+    pub(super) serial: Vec<u8>,
+    /// The issuer's name, as it is encoded.
+    pub(super) issuer_der: Vec<u8>,
     /// The subject: sets of attributes, in order.
     pub(super) subject: Vec<Vec<Attribute>>,
     /// The subject as it is encoded.
@@ -54,9 +58,9 @@ impl Certificate {
         let mut tbs = Reader(outer.take(SEQUENCE)?);
         // The version is not there if it is 1; v3 is written as 2.
         let is_v3 = tbs.0.first() == Some(&context(0)) && Reader(tbs.take(context(0))?).take(INTEGER)? == [2];
-        tbs.take(INTEGER)?; // serial number
+        let serial = tbs.take(INTEGER)?.to_vec();
         tbs.take(SEQUENCE)?; // signature algorithm
-        tbs.take(SEQUENCE)?; // issuer
+        let issuer_der = tbs.take(SEQUENCE)?.to_vec();
         let mut validity = Reader(tbs.take(SEQUENCE)?);
         let (not_before, not_after) = (validity.time()?, validity.time()?);
         let subject_der = tbs.take(SEQUENCE)?.to_vec();
@@ -66,6 +70,8 @@ impl Certificate {
             is_v3,
             not_before,
             not_after,
+            serial,
+            issuer_der,
             subject: name(&subject_der)?,
             subject_der,
             key,

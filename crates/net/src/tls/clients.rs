@@ -1,6 +1,7 @@
 //! How a listener judges the certificates of clients.
 
 use super::certificate::Certificate;
+use super::crl;
 use super::files::Read;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -15,9 +16,12 @@ use std::sync::Arc;
 /// Who issues the certificates of clients, and what was revoked.
 #[derive(Debug)]
 pub(super) struct Issuers {
-    pub(super) certificates: Vec<Read>,
-    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
-    pub(super) required: bool,
+    certificates: Vec<Read>,
+    /// Authorities that others of them have revoked. They lead to those others as intermediate certificates do, so that a
+    /// client with a certificate of theirs hears why it is refused.
+    revoked: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    required: bool,
 }
 
 /// Judges clients as rustls does, and besides that the authorities, too, count at the time: rustls does not ask.
@@ -29,6 +33,19 @@ pub(super) struct ClientJudge {
 }
 
 impl Issuers {
+    pub(super) fn new(
+        certificates: Vec<Read>,
+        lists: Vec<CertificateRevocationListDer<'static>>,
+        required: bool,
+    ) -> Self {
+        let fallen = crl::revoked(&lists, &certificates);
+        let (revoked, certificates): (Vec<_>, Vec<_>) =
+            certificates.into_iter().zip(fallen).partition(|(_, fallen)| *fallen);
+        let certificates = certificates.into_iter().map(|(read, _)| read).collect();
+        let revoked = revoked.into_iter().map(|((der, _), _)| der).collect();
+        Self { certificates, revoked, lists, required }
+    }
+
     /// By those that `counts` says.
     fn verifier(
         &self,
@@ -62,6 +79,9 @@ impl ClientCertVerifier for ClientJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let shown = intermediates.iter().chain(&self.issuers.revoked);
+        let intermediates: Vec<_> = shown.map(|der| CertificateDer::from(&**der)).collect();
+        let intermediates = &intermediates[..];
         let verified = self.all.verify_client_cert(certificate, intermediates, now)?;
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let counts = |read: &Certificate| read.out_of_date(seconds).is_none();

@@ -20,6 +20,8 @@ struct List<'a> {
     issuer: &'a [u8],
     /// Seconds since 1970.
     this_update: i64,
+    /// revokedCertificates.
+    entries: &'a [u8],
     /// cRLNumber, without leading zeros.
     number: Option<&'a [u8]>,
     /// issuingDistributionPoint: an issuer may spread what it revoked over several lists.
@@ -36,10 +38,14 @@ impl<'a> List<'a> {
         tbs.take(SEQUENCE)?; // signature algorithm
         let issuer = tbs.take(SEQUENCE)?;
         let this_update = tbs.time()?;
-        let mut list = Self { signed, algorithm, signature, issuer, this_update, number: None, part: None };
+        let (entries, number, part) = (&[][..], None, None);
+        let mut list = Self { signed, algorithm, signature, issuer, this_update, entries, number, part };
         while let Some((tag, body)) = tbs.next() {
+            if tag == SEQUENCE {
+                list.entries = body;
+            }
             if tag != context(0) {
-                continue; // the next update, the entries
+                continue; // the next update
             }
             for (kind, value) in extensions(body)? {
                 match kind {
@@ -54,6 +60,11 @@ impl<'a> List<'a> {
             }
         }
         Some(list)
+    }
+
+    fn revokes(&self, serial: &[u8]) -> bool {
+        let mut entries = Reader(self.entries);
+        std::iter::from_fn(|| entries.take(SEQUENCE)).any(|entry| Reader(entry).take(INTEGER) == Some(serial))
     }
 
     /// Whether it is about the same certificates as another.
@@ -110,6 +121,28 @@ pub(super) fn newest(
         }
     }
     Ok(stay.into_iter().map(|(_, der)| der.clone()).collect())
+}
+
+/// For each authority whether it counts for nothing: `lists`, as [`newest`] chose them, have it from another one of them
+/// that it is revoked, or all that could have issued it count for nothing. The verifier asks no list about an authority
+/// that it was given itself.
+pub(super) fn revoked(lists: &[CertificateRevocationListDer<'static>], authorities: &[Read]) -> Vec<bool> {
+    let lists: Vec<_> = lists.iter().filter_map(|der| List::parse(der)).collect();
+    let mut revoked = vec![false; authorities.len()];
+    loop {
+        let falls = |at: usize| {
+            let own = &authorities[at].1;
+            let issued_it = |other: usize| other != at && authorities[other].1.subject_der == own.issuer_der;
+            let mut issuers = (0..authorities.len()).filter(|other| issued_it(*other)).peekable();
+            if own.subject_der == own.issuer_der || issuers.peek().is_none() {
+                return false; // nobody here has a word on it
+            }
+            let mut of_issuer = lists.iter().filter(|list| list.issuer == own.issuer_der);
+            of_issuer.any(|list| list.revokes(&own.serial)) || issuers.all(|issuer| revoked[issuer])
+        };
+        let Some(at) = (0..authorities.len()).find(|at| !revoked[*at] && falls(*at)) else { return revoked };
+        revoked[at] = true;
+    }
 }
 
 /// 2.5.29.20

@@ -48,6 +48,12 @@ fn explain(error: &rustls::Error, handshake: bool) -> String {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => "the client offers neither TLS 1.2 nor TLS 1.3".to_owned(),
+        // Of an authority in `client_ca` it would have been told with the file.
+        rustls::Error::InvalidCertRevocationList(_) => {
+            "the client's certificate cannot be checked: a list in `crl` names an intermediate certificate as its \
+             issuer, and that one did not sign it, or may not (keyUsage without cRLSign)"
+                .to_owned()
+        }
         rustls::Error::NoApplicationProtocol => {
             "the client asks by ALPN for protocols of which this listener has none".to_owned()
         }

@@ -96,6 +96,71 @@ fn a_list_that_the_authority_has_not_signed_is_refused_with_its_file() {
     }
 }
 
+/// An authority that `root` issued, with a serial number.
+fn below(root: &Authority, name: &str, serial: u64) -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(serial));
+    let key = KeyPair::generate().unwrap();
+    let pem = params.signed_by(&key, &root.issuer).unwrap().pem();
+    Authority { issuer: Issuer::new(params, key), pem }
+}
+
+#[test]
+fn lists_count_for_the_whole_chain_wherever_its_authorities_stand() {
+    let root = Authority::new("root");
+    let middle = below(&root, "middle", 5);
+    let lowest = below(&middle, "lowest", 6);
+    let lists = |of_root: &[u64], of_middle: &[u64]| {
+        list(&root, 1, 2024, of_root) + &list(&middle, 1, 2024, of_middle) + &list(&lowest, 1, 2024, &[])
+    };
+    let none = "was issued by a certificate authority of which `crl` has no revocation list";
+    let (all, two) = (root.pem.clone() + &middle.pem + &lowest.pem, root.pem.clone() + &middle.pem);
+    for (case, client_ca, shows, crl, expected) in [
+        ("shown, good", &root.pem, 2, lists(&[], &[]), None),
+        ("shown, revoked", &root.pem, 2, lists(&[5], &[]), Some("is revoked")),
+        ("shown, the lower one revoked", &root.pem, 2, lists(&[], &[6]), Some("is revoked")),
+        ("shown, without a list of the root", &root.pem, 2, list(&lowest, 1, 2024, &[]), Some(none)),
+        ("given, good", &all, 0, lists(&[], &[]), None),
+        ("given, revoked", &all, 0, lists(&[], &[6]), Some("is revoked")),
+        ("given, its issuer revoked", &all, 0, lists(&[5], &[]), Some("is revoked")),
+        ("given, without a list of the root", &all, 0, list(&lowest, 1, 2024, &[]), None),
+        ("given in part, revoked", &two, 1, lists(&[5], &[]), Some("is revoked")),
+        ("given alone: nobody there has a word on it", &lowest.pem, 0, lists(&[], &[6]), None),
+    ] {
+        let mut setup = Setup::new();
+        client_ca.clone_into(&mut setup.clients.pem);
+        setup.crl = Some(crl);
+        let chain = [&lowest.client("lamp").cert, &lowest.pem, &middle.pem];
+        let chain: Vec<_> = chain[..=shows]
+            .iter()
+            .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+            .collect();
+        let judged = setup.acceptor(true).check(&chain, Some("lamp"), UnixTime::now());
+        let judged = judged.map_err(|error| error.to_string());
+        assert_eq!(
+            judged,
+            expected.map_or(Ok(()), |why| Err(format!("the client's certificate {why}"))),
+            "{case}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_an_intermediate_did_not_sign_is_told_when_a_client_shows_it() {
+    let root = Authority::new("root");
+    let (middle, forger) = (below(&root, "middle", 5), below(&root, "middle", 6));
+    let mut setup = Setup::new();
+    root.pem.clone_into(&mut setup.clients.pem);
+    setup.crl = Some(list(&root, 1, 2024, &[]) + &list(&forger, 1, 2024, &[]));
+    let chain = [middle.client("lamp").cert, middle.pem];
+    let chain = chain.map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+    let told = setup.acceptor(true).check(&chain, Some("lamp"), UnixTime::now()).unwrap_err().to_string();
+    assert!(told.contains("names an intermediate certificate as its issuer"), "{told}");
+}
+
 #[test]
 fn who_may_not_issue_certificates_is_no_authority_for_clients() {
     let setup = Setup::new();
