@@ -51,8 +51,8 @@ pub use proxy::{ProxyError, ProxyHeader};
 pub use rustls::ServerConfig;
 pub use stream::{ReadOutcome, Stream};
 pub use tls::{
-    Authorities, ClientFiles, Identity, ServerJudge, TlsAcceptor, TlsError, TlsFault, TlsFile, TlsFiles,
-    TlsSettings, TlsView,
+    Authorities, ClientFiles, Identity, Remedy, ServerJudge, TlsAcceptor, TlsError, TlsFailure, TlsFault,
+    TlsFile, TlsFiles, TlsSettings, TlsView, client_identity,
 };
 pub use websocket::{
     HandshakeError, WebSocket, WebSocketClient, WsClientError, WsError, close_frame, encode_header,

@@ -10,12 +10,15 @@ mod certificate;
 mod clients;
 mod crl;
 mod error;
+mod failure;
 mod files;
 mod servers;
 mod view;
 
 pub use acceptor::{ClientFiles, Identity, TlsAcceptor, TlsFault, TlsFile, TlsFiles, TlsSettings};
 pub use error::TlsError;
+pub use failure::{Remedy, TlsFailure};
+pub use files::client_identity;
 pub use servers::{Authorities, ServerJudge};
 pub use view::TlsView;
 

@@ -71,6 +71,19 @@ pub(super) fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String>
     }
 }
 
+/// What a client shows of itself, and proves: certificate with what leads to its issuer, and key, both PEM.
+///
+/// # Errors
+/// What is wrong, and with which of the two.
+pub fn client_identity(
+    certificate: &[u8],
+    key: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain = certificates(certificate).map_err(|what| format!("the client certificate {what}"))?;
+    let key = private_key(key).map_err(|what| format!("the key of the client certificate {what}"))?;
+    Ok((chain.into_iter().map(|(der, _)| der).collect(), key))
+}
+
 /// Who issues the certificates of clients.
 pub(super) fn issuers(file: &[u8]) -> Result<Vec<Read>, String> {
     let found = certificates(file)?;
