@@ -157,6 +157,23 @@ pub enum EncodeError {
     Empty(PacketType),
 }
 
+/// Why a Property cannot stand in any packet.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum PropertyError {
+    /// A string or Binary Data of more than 65535 bytes; of a User Property its name or its value.
+    TooLong {
+        /// Which Property.
+        id: PropertyId,
+        /// How long the value is, in bytes.
+        length: usize,
+    },
+    /// A number that cannot be written: a Subscription Identifier above 268 435 455.
+    OutOfRange {
+        /// Which Property.
+        id: PropertyId,
+    },
+}
+
 impl DecodeError {
     /// The Reason Code for the CONNACK or DISCONNECT that reports this error (5.0 section 4.13).
     #[must_use]
@@ -209,6 +226,7 @@ impl DecodeError {
 
 impl std::error::Error for DecodeError {}
 impl std::error::Error for EncodeError {}
+impl std::error::Error for PropertyError {}
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -273,6 +291,18 @@ impl fmt::Display for EncodeError {
             Self::DupWithQos0 => f.write_str("DUP is set with QoS 0"),
             Self::PasswordWithoutUserName => f.write_str("a Password needs a User Name before 5.0"),
             Self::Empty(packet) => write!(f, "{packet} needs at least one entry"),
+        }
+    }
+}
+
+impl fmt::Display for PropertyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { id, length } => {
+                let what = if *id == PropertyId::UserProperty { "a name or value of " } else { "" };
+                write!(f, "{id} has {what}{length} bytes; at most 65535 fit into a packet")
+            }
+            Self::OutOfRange { id } => write!(f, "{id} is above 268435455, the largest number for it"),
         }
     }
 }

@@ -65,7 +65,7 @@ pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, ConnectError, Will, decode_connect};
 pub use disconnect::Disconnect;
-pub use error::{DecodeError, EncodeError, Field};
+pub use error::{DecodeError, EncodeError, Field, PropertyError};
 pub use fixed_header::{FixedHeader, MAX_REMAINING_LENGTH, PacketType};
 pub use packet::{Packet, Receiver, decode};
 pub use packet_id::PacketId;

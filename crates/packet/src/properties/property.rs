@@ -2,7 +2,7 @@
 
 use super::id::PropertyId;
 use crate::read::Reader;
-use crate::{EncodeError, Field, QoS, write};
+use crate::{Field, PropertyError, QoS, write};
 
 /// A Property as it stands in a packet.
 ///
@@ -137,9 +137,8 @@ impl<'a> Property<'a> {
     }
 
     /// Appends identifier and value. What it appends before an error is for the caller to take back.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), PropertyError> {
         let id = self.id();
-        let field = Field::Property(id);
         out.push(id as u8);
         match *self {
             Self::PayloadFormatIndicator(value) => out.push(value),
@@ -160,27 +159,31 @@ impl<'a> Property<'a> {
             | Self::MaximumPacketSize(value) => out.extend_from_slice(&value.to_be_bytes()),
             Self::SubscriptionIdentifier(value) => {
                 if value > crate::MAX_REMAINING_LENGTH {
-                    return Err(EncodeError::TooLong(field));
+                    return Err(PropertyError::OutOfRange { id });
                 }
                 write::var_int(out, value);
             }
-            Self::CorrelationData(value) | Self::AuthenticationData(value) => {
-                write::binary(out, value, field)?;
-            }
+            Self::CorrelationData(value) | Self::AuthenticationData(value) => blob(out, id, value)?,
             Self::ContentType(value)
             | Self::ResponseTopic(value)
             | Self::AssignedClientIdentifier(value)
             | Self::AuthenticationMethod(value)
             | Self::ResponseInformation(value)
             | Self::ServerReference(value)
-            | Self::ReasonString(value) => write::string(out, value, field)?,
+            | Self::ReasonString(value) => blob(out, id, value.as_bytes())?,
             Self::UserProperty(name, value) => {
-                write::string(out, name, field)?;
-                write::string(out, value, field)?;
+                blob(out, id, name.as_bytes())?;
+                blob(out, id, value.as_bytes())?;
             }
         }
         Ok(())
     }
+}
+
+/// Appends a string or Binary Data.
+fn blob(out: &mut Vec<u8>, id: PropertyId, value: &[u8]) -> Result<(), PropertyError> {
+    let too_long = |_| PropertyError::TooLong { id, length: value.len() };
+    write::binary(out, value, Field::Property(id)).map_err(too_long)
 }
 
 /// Reads values that were validated before, so an error has nobody to go to and becomes `None`.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{QoS, ReasonCode};
+use crate::{PropertyError, QoS, ReasonCode};
 
 /// One Property of each identifier, with a value in its range.
 const EACH: [Property<'_>; 27] = [
@@ -271,13 +271,30 @@ fn mqtt5_3_3_2_17_forwarding_leaves_out_what_was_for_the_server() {
 #[test]
 fn a_value_that_cannot_be_written_fails_the_packet() {
     let long = "x".repeat(65_536);
-    for bad in [Property::ReasonString(&long), Property::SubscriptionIdentifier(268_435_456)] {
+    for (bad, fault) in [
+        (
+            Property::ReasonString(&long),
+            PropertyError::TooLong { id: PropertyId::ReasonString, length: 65_536 },
+        ),
+        (
+            Property::UserProperty("a", &long),
+            PropertyError::TooLong { id: PropertyId::UserProperty, length: 65_536 },
+        ),
+        (
+            Property::SubscriptionIdentifier(268_435_456),
+            PropertyError::OutOfRange { id: PropertyId::SubscriptionIdentifier },
+        ),
+    ] {
         let mut block = buf(&[Property::ReceiveMaximum(1)]);
         block.push(bad);
         let properties = block.as_properties();
         assert_eq!(properties.iter().count(), 1, "the bytes stay valid");
         assert_eq!(properties.encodable(), Err(EncodeError::Properties));
+        block.remove(PropertyId::ReceiveMaximum);
+        assert_eq!((block.as_properties().iter().count(), block.check()), (0, Err(fault)));
+        assert_eq!(block.as_properties().encodable(), Err(EncodeError::Properties));
         block.clear();
+        assert_eq!(block.check(), Ok(()));
         assert_eq!(block.as_properties().encodable(), Ok(&[][..]));
     }
 }
