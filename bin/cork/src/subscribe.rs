@@ -372,7 +372,7 @@ impl Tool for Subscriber {
                 return Err(Failure::with_code("the broker refused all subscriptions".to_owned(), code));
             }
             Some(_) if !self.args.connection.quiet => {
-                eprintln!("cork sub: the broker refused all subscriptions");
+                eprintln!("cork sub: the broker refused all subscriptions (--strict makes it the exit code)");
             }
             _ => {}
         }

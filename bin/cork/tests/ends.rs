@@ -105,6 +105,15 @@ fn a_connection_that_ends_before_connack_is_code_7() {
 }
 
 #[test]
+fn a_listener_with_tls_that_is_spoken_to_without_is_guessed() {
+    let wants_tls = server(|_, mut stream| {
+        packet(&mut stream);
+        stream.write_all(b"\x15\x03\x03\x00\x02\x02\x46").unwrap_or_default();
+    });
+    expect("pub", &wants_tls, "-t a -m x", 1, "is TLS wanted there? (-p, --cafile)");
+}
+
+#[test]
 fn lines_go_on_over_a_new_connection() {
     let second_time_is_better = server(|number, mut stream| {
         packet(&mut stream);
@@ -177,5 +186,27 @@ fn who_is_interrupted_before_the_work_is_done_says_so() {
             assert_eq!(output.status.code(), Some(wanted), "{args} {signal}: {output:?}");
             assert_eq!(output.stderr.is_empty(), wanted == 0, "{args} {signal}: {output:?}");
         }
+    }
+}
+
+#[test]
+fn a_property_that_fits_into_no_packet_is_refused_with_what_to_do() {
+    let nobody = server(|_, _| {});
+    let long = "x".repeat(70_000);
+    for args in [
+        format!("pub -t a -m x -D publish content-type {long}"),
+        format!("pub -t a -m x -D publish user-property {long} b"),
+        format!("sub -t a -D subscribe user-property a {long}"),
+        format!("rr -t a -e b -m x -D publish correlation-data {long}"),
+        format!("sub -t a --will-topic w -D will content-type {long}"),
+        format!("pub -t a -m x --will-topic w --will-payload {long}"),
+    ] {
+        let (tool, args) = args.split_once(' ').expect("a tool");
+        let output = run(tool, &nobody, args, "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("70000 bytes; at most 65535 fit into a packet"), "{said}");
+        assert!(said.len() < 1000, "{said}");
+        assert!(said.contains("shorten it") || args.contains("--will-payload"), "{said}");
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use cork_net::{Remedy, TlsFailure};
 use cork_packet::{Packet, ProtocolVersion, Receiver, decode};
 use cork_proto::split_packet;
 use mio::unix::SourceFd;
@@ -316,7 +317,19 @@ fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "ended the connection".into(),
         io::ErrorKind::ConnectionRefused => "refused the connection".into(),
-        _ => format!("connection failed: {error}"),
+        _ => match TlsFailure::of(error) {
+            Some(failure) => format!("TLS failed: {failure}{}", remedy(&failure)),
+            None => format!("connection failed: {error}"),
+        },
+    }
+}
+
+/// What the user can do for TLS.
+const fn remedy(failure: &TlsFailure) -> &'static str {
+    match failure.remedy() {
+        Remedy::Trust | Remedy::Name => " (name its authority with --ca, or trust anybody with --insecure)",
+        Remedy::Port => " (is it the right port?)",
+        Remedy::Certificate | Remedy::Elsewhere => "",
     }
 }
 

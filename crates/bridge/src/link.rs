@@ -1,12 +1,13 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
 use std::{
+    io,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use cork_client::{ConnectError, Connector, Reconnect, Server};
+use cork_client::{ConnectError, Connector, Reconnect, Remedy, Server, TlsFailure};
 use cork_packet::ReasonCode;
 use cork_proto::Time;
 use tokio::{
@@ -258,9 +259,7 @@ impl Attempts {
                     return (Why::Other(why), lasted(online));
                 }
                 Step::Lost(Side::Remote, error) => {
-                    let closed = error.kind() == std::io::ErrorKind::UnexpectedEof;
-                    let why = if closed { "it closed the connection".to_owned() } else { error.to_string() };
-                    return (Why::Lost(why), lasted(online));
+                    return (Why::Lost(lost(&error)), lasted(online));
                 }
                 Step::Lost(Side::Local, error) => {
                     return (Why::Other(format!("this broker: {error}")), lasted(online));
@@ -361,9 +360,30 @@ fn cause(error: &ConnectError) -> String {
     match error {
         ConnectError::Io { error, .. } => error.to_string(),
         ConnectError::Dns { host, error } => format!("`{host}` has no address: {error}"),
-        ConnectError::Tls { cause, .. } => format!("TLS: {cause}"),
+        ConnectError::Tls { cause, .. } => format!("TLS: {cause}{}", remedy(cause)),
         ConnectError::WebSocket { cause, .. } => format!("WebSocket: {cause}"),
         other => other.to_string(),
+    }
+}
+
+/// Why a transport came to its end.
+fn lost(error: &io::Error) -> String {
+    match TlsFailure::of(error) {
+        // TLS 1.3 servers refuse a client's certificate after the handshake.
+        Some(failure) => format!("TLS: {failure}{}", remedy(&failure)),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// By which keys of the link.
+const fn remedy(cause: &TlsFailure) -> &'static str {
+    match cause.remedy() {
+        Remedy::Trust => "; if it is the right one, `tls.ca` names its certificate, or that of its issuer",
+        Remedy::Name => "; `url` or `tls.server_name` gives such a name",
+        Remedy::Certificate => "; `tls.cert` and `tls.key` name some that it accepts",
+        Remedy::Port => "; is it the right port?",
+        Remedy::Elsewhere => "",
     }
 }
 

@@ -50,6 +50,7 @@ impl Client {
 
     pub(crate) fn launch(mut options: Options, patient: bool) -> Result<Self, ConnectError> {
         let version = options.first_version();
+        options.settings.check()?;
         let mut settings: Settings = options.settings.clone();
         settings.version = version;
         let log = options.store.as_ref().map(FileStore::open).transpose()?;
@@ -373,7 +374,8 @@ impl Disconnect {
         Self { reason, properties: PropertiesBuf::new() }
     }
 
-    /// Adds a Property: Session Expiry Interval, Reason String, User Property.
+    /// Adds a Property: Session Expiry Interval, Reason String, User Property. With one that fits into no packet (more
+    /// than 65535 bytes) the DISCONNECT goes without any: a client that ends has nobody to tell.
     #[must_use]
     pub fn property(mut self, property: Property<'_>) -> Self {
         set(&mut self.properties, property);

@@ -223,13 +223,7 @@ impl Driver {
         match poll_fn(|cx| link.poll(self, cx, true)).await {
             None => Ok(link),
             Some(Disconnected::Refused(refusal)) => Err(ConnectError::Refused(refusal)),
-            // TLS 1.3 servers refuse a client's certificate after the handshake.
-            Some(Disconnected::Io(error))
-                if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) =>
-            {
-                Err(ConnectError::Tls { server: server.to_string(), cause: error.to_string() })
-            }
-            Some(why) => Err(ConnectError::Disconnected(why)),
+            Some(why) => Err(ConnectError::ended(server, why)),
         }
     }
 
@@ -377,7 +371,7 @@ impl Link {
             let mut buffer = ReadBuf::new(read);
             match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
                 Poll::Pending => Ok(false),
-                Poll::Ready(Err(error)) => Err(Disconnected::Io(Arc::new(error))),
+                Poll::Ready(Err(error)) => Err(error.into()),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Disconnected::Eof),
                 Poll::Ready(Ok(())) => {
                     let mut state = shared.lock();

@@ -2,8 +2,11 @@
 
 use std::{fmt, io, sync::Arc};
 
-use cork_packet::{ConnectReturnCode, ProtocolVersion, QoS, ReasonCode, TopicError};
+use cork_net::TlsFailure;
+use cork_packet::{ConnectReturnCode, PropertyError, ProtocolVersion, QoS, ReasonCode, TopicError};
 use cork_proto::PeerError;
+
+use crate::Server;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -11,6 +14,8 @@ use cork_proto::PeerError;
 pub enum ConnectError {
     /// The options contradict each other or name a file that can't be read; nothing was tried.
     Options(String),
+    /// A Property of CONNECT or of the Will whose value fits into no packet; nothing was tried.
+    Property(PropertyError),
     /// The host has no address.
     Dns {
         /// The name that was looked up.
@@ -30,7 +35,7 @@ pub enum ConnectError {
         /// Server as the options name it.
         server: String,
         /// The cause.
-        cause: String,
+        cause: TlsFailure,
     },
     /// The WebSocket handshake failed.
     WebSocket {
@@ -130,6 +135,17 @@ pub enum Disconnected {
     Store(Arc<io::Error>),
 }
 
+impl From<io::Error> for Disconnected {
+    /// A transport that failed. Inside TLS and WebSocket a stream that ends without goodbye is an error, but it is the
+    /// same thing: the server is gone.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Eof,
+            _ => Self::Io(Arc::new(error)),
+        }
+    }
+}
+
 impl Disconnected {
     /// Whether to try again. A server that ended the connection because another one took the Session over, or for
     /// what the client may not do, is left alone.
@@ -156,7 +172,9 @@ impl Disconnected {
 pub enum PublishError {
     /// The Topic Name is none.
     Topic(TopicError),
-    /// A Property that does not belong into a PUBLISH, or has a value that can't be written.
+    /// A Property whose value fits into no packet; nothing was sent.
+    Property(PropertyError),
+    /// A Property that does not belong into a PUBLISH, or has a value that may not stand there.
     Properties(String),
     /// The packet is larger than the server, or MQTT, allows; both in bytes.
     TooLarge {
@@ -209,7 +227,9 @@ pub enum SubscribeError {
     NotSupported(ReasonCode),
     /// No Local on a shared subscription (5.0 [MQTT-3.8.3-4]).
     NoLocalOnShared,
-    /// The packet is larger than the server allows, or has a Property that can't be written.
+    /// A Property whose value fits into no packet; nothing was sent.
+    Property(PropertyError),
+    /// The packet is larger than the server allows, or has a Property that does not belong there.
     Packet(String),
     /// The server refused every Topic Filter; one code for each.
     Refused(Vec<ReasonCode>),
@@ -217,10 +237,23 @@ pub enum SubscribeError {
     Closed,
 }
 
+impl ConnectError {
+    /// Of a connection that ended before CONNACK.
+    pub(crate) fn ended(server: &Server, why: Disconnected) -> Self {
+        // TLS 1.3 servers refuse a client's certificate after the handshake.
+        let failure = if let Disconnected::Io(error) = &why { TlsFailure::of(error) } else { None };
+        match failure {
+            Some(cause) => Self::Tls { server: server.to_string(), cause },
+            None => Self::Disconnected(why),
+        }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Options(what) => f.write_str(what),
+            Self::Property(error) => error.fmt(f),
             Self::Dns { host, error } => write!(f, "cannot find the address of {host}: {error}"),
             Self::Io { server, error } => write!(f, "cannot connect to {server}: {error}"),
             Self::Tls { server, cause } => write!(f, "TLS with {server} failed: {cause}"),
@@ -250,7 +283,10 @@ impl fmt::Display for Disconnected {
             }
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Eof => f.write_str("the server closed the connection"),
-            Self::Io(error) => write!(f, "the network failed: {error}"),
+            Self::Io(error) => match TlsFailure::of(error) {
+                Some(failure) => write!(f, "TLS failed: {failure}"),
+                None => write!(f, "the network failed: {error}"),
+            },
             Self::KeepAlive { waited } => write!(f, "the server was silent for {waited} s after PINGREQ"),
             Self::ProtocolError(error) => write!(f, "the server broke the protocol: {error}"),
             Self::SessionPresentUnexpected => {
@@ -276,6 +312,7 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Topic(error) => error.fmt(f),
+            Self::Property(error) => error.fmt(f),
             Self::Properties(what) => f.write_str(what),
             Self::TooLarge { length, maximum } => {
                 write!(f, "a packet of {length} bytes; at most {maximum} are allowed")
@@ -306,6 +343,7 @@ impl fmt::Display for SubscribeError {
             Self::Filter { filter, error } => write!(f, "Topic Filter `{filter}`: {error}"),
             Self::NotSupported(reason) => write!(f, "not with this server: {reason}"),
             Self::NoLocalOnShared => f.write_str("No Local does not go with a shared subscription"),
+            Self::Property(error) => error.fmt(f),
             Self::Packet(what) => f.write_str(what),
             Self::Refused(codes) => {
                 f.write_str("the server refused:")?;

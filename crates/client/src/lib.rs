@@ -57,8 +57,9 @@ mod websocket;
 pub use auth::{Authentication, Exchange};
 pub use bytes::Bytes;
 pub use client::{Client, Disconnect};
+pub use cork_net::{Remedy, TlsFailure};
 pub use cork_packet::{
-    Packet, Properties, PropertiesBuf, Property, PropertyId, ProtocolVersion, QoS, ReasonCode,
+    Packet, Properties, PropertiesBuf, Property, PropertyError, PropertyId, ProtocolVersion, QoS, ReasonCode,
     RetainHandling, SubscriptionOptions,
 };
 pub use error::{ConnectError, Disconnected, PublishError, Refusal, SubscribeError};

@@ -390,8 +390,9 @@ impl Options {
     /// [`Machine`](crate::machine::Machine), the servers, and what makes connections to them.
     ///
     /// # Errors
-    /// A certificate or key that can't be used.
+    /// A certificate or key that can't be used, or what CONNECT cannot say.
     pub fn into_parts(self) -> Result<Parts, ConnectError> {
+        self.settings.check()?;
         let connector = match self.connector {
             Some(connector) => connector,
             None => Arc::new(Sockets::new(self.tls, self.bind, &self.servers)?),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cork_packet::{Properties, PropertiesBuf, Property, QoS};
+use cork_packet::{Properties, PropertiesBuf, Property, PropertyError, QoS};
 
 /// A message on its way to the server: Topic Name, payload, QoS, RETAIN and Properties.
 ///
@@ -89,7 +89,8 @@ impl Publish {
     }
 
     /// Any Property of a PUBLISH. One that may stand only once replaces the value it had; whether it belongs into a
-    /// PUBLISH is checked when it is published. A Topic Alias is the client's own affair and refused then.
+    /// PUBLISH, and fits into one, is checked when it is published, whatever version is spoken. A Topic Alias is the
+    /// client's own affair and refused then.
     #[must_use]
     pub fn property(mut self, property: Property<'_>) -> Self {
         set(&mut self.properties, property);
@@ -114,6 +115,14 @@ impl Publish {
         self.properties.as_properties()
     }
 
+    /// Whether all its Properties fit into a packet, which is looked at anyway when it is published.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), PropertyError> {
+        self.properties.check()
+    }
+
     /// What it weighs in a queue, in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.topic.len() + self.payload.len() + self.properties.as_properties().raw().len()
@@ -122,9 +131,8 @@ impl Publish {
 
 /// Pushes a Property, in place of the one with its identifier unless it is one that repeats.
 pub(crate) fn set(properties: &mut PropertiesBuf, property: Property<'_>) {
-    let repeats = matches!(property, Property::UserProperty(..));
-    if !repeats && properties.as_properties().has(property.id()) {
-        *properties = properties.as_properties().iter().filter(|other| other.id() != property.id()).collect();
+    if !matches!(property, Property::UserProperty(..)) {
+        properties.remove(property.id());
     }
     properties.push(property);
 }
@@ -132,6 +140,18 @@ pub(crate) fn set(properties: &mut PropertiesBuf, property: Property<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fits_into_no_packet_is_remembered() {
+        let long = "x".repeat(65_536);
+        let fault = Err(PropertyError::TooLong { id: cork_packet::PropertyId::ContentType, length: 65_536 });
+        let publish = Publish::new("a", "").content_type(&long).expiry(5);
+        assert_eq!(publish.check(), fault);
+        // It is not forgotten because something else is set anew, nor because a value that fits comes later.
+        assert_eq!(publish.clone().expiry(7).check(), fault);
+        assert_eq!(publish.content_type("text/plain").check(), fault);
+        assert_eq!(Publish::new("a", "").content_type(&long[1..]).check(), Ok(()));
+    }
 
     #[test]
     fn a_property_that_may_stand_once_replaces_its_value() {

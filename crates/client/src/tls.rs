@@ -2,13 +2,9 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use rustls::{
-    ClientConfig, SupportedProtocolVersion,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, SupportedProtocolVersion, crypto::aws_lc_rs, pki_types::ServerName};
 
-use cork_net::{Authorities, ServerJudge};
+use cork_net::{Authorities, ServerJudge, TlsFailure, client_identity};
 
 use crate::ConnectError;
 
@@ -172,13 +168,10 @@ impl Tls {
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
-                let chain = chain.map_err(|error| bad(format!("client certificate: {error}")))?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| bad(format!("key of the client certificate: {error}")))?;
+                let (chain, key) = client_identity(certificate, key).map_err(bad)?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|error| bad(format!("client certificate: {error}")))?
+                    .map_err(|error| bad(format!("client certificate: {}", TlsFailure::of_own(&error))))?
             }
         };
         config.alpn_protocols.clone_from(&self.alpn);

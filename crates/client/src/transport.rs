@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use cork_net::TlsFailure;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -68,11 +69,14 @@ impl Sockets {
     }
 
     async fn secure(&self, server: &Server) -> Result<TlsStream<tokio::net::TcpStream>, ConnectError> {
-        let failed = |cause: String| ConnectError::Tls { server: server.to_string(), cause };
-        let config = self.config.clone().ok_or_else(|| failed("no configuration".into()))?;
+        let unread = || ConnectError::Options("the options name no server with TLS".into());
+        let config = self.config.clone().ok_or_else(unread)?;
         let name = self.tls.name(&server.host)?;
         let stream = tcp(server, self.bind).await?;
-        TlsConnector::from(config).connect(name, stream).await.map_err(|error| failed(error.to_string()))
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| ConnectError::Tls {
+            server: server.to_string(),
+            cause: TlsFailure::of_handshake(&error),
+        })
     }
 }
 

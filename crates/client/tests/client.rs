@@ -50,3 +50,42 @@ async fn nobody_listens() {
     assert!(matches!(error, ConnectError::Io { .. }), "{error:?}");
     assert!(error.to_string().contains(&free.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_property_that_fits_into_no_packet_is_a_fault_that_names_it() {
+    let server = Server::new();
+    let long = "x".repeat(70_000);
+    let too_long = |id| PropertyError::TooLong { id, length: 70_000 };
+    let bad = || Publish::new("a", "").content_type(&long);
+    for version in [Version::V5, Version::V311] {
+        let client = soon(Client::connect(server.options().version(version))).await.unwrap();
+        for refused in [soon(client.publish(bad())).await.err(), client.try_publish(bad()).err()] {
+            let fault = too_long(PropertyId::ContentType);
+            assert!(matches!(refused, Some(PublishError::Property(is)) if is == fault), "{refused:?}");
+        }
+        let wanted = Subscribe::new("a").user_property("k", &long);
+        let refused = soon(client.subscribe(wanted)).await.unwrap_err();
+        let fault = too_long(PropertyId::UserProperty);
+        assert!(matches!(refused, SubscribeError::Property(is) if is == fault), "{refused:?}");
+        let will = soon(Client::connect(server.options().version(version).will(bad()))).await.unwrap_err();
+        assert_eq!(will.to_string(), "Content Type has 70000 bytes; at most 65535 fit into a packet");
+        let own = server.options().version(version).connect_property(Property::UserProperty(&long, "v"));
+        let own = soon(Client::connect(own)).await.unwrap_err();
+        assert!(matches!(own, ConnectError::Property(is) if is == fault), "{own:?}");
+    }
+    let long_will = server.options().will(Publish::new("a", long.clone()));
+    let refused = soon(Client::connect(long_will)).await.unwrap_err().to_string();
+    assert!(refused.contains("Will Payload has 70000 bytes"), "{refused}");
+}
+
+#[test]
+fn the_same_for_programs_without_a_runtime() {
+    let server = Server::new();
+    let long = "x".repeat(70_000);
+    let client = blocking::Client::connect(server.options()).unwrap();
+    let bad = Publish::new("a", "").response_topic(&long);
+    let refused = client.deliver(bad.clone()).unwrap_err();
+    assert!(matches!(refused, PublishError::Property(_)), "{refused:?}");
+    let refused = blocking::Client::connect(server.options().will(bad)).unwrap_err();
+    assert!(matches!(refused, ConnectError::Property(_)), "{refused:?}");
+}

@@ -38,13 +38,21 @@ async fn unix_sockets_and_websockets() {
 async fn tls_with_and_without_client_certificate() {
     let ours = Certificates::new("broker");
     let lamp = Certificates::new("lamp");
+    // What `openssl req -x509` makes.
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let own_key = rcgen::KeyPair::generate().unwrap();
+    let own = params.self_signed(&own_key).unwrap().pem();
     let listeners = "[[listener]]\nurl = 'mqtts://127.0.0.1:0'\ntls = { cert = '@/cert', key = '@/key' }\n\
         [[listener]]\nurl = 'wss://127.0.0.1:0'\ntls = { cert = '@/cert', key = '@/key' }\n\
-        [[listener]]\nurl = 'mqtts://127.0.0.1:0'\ntls = { cert = '@/cert', key = '@/key', client_ca = '@/lamp' }";
+        [[listener]]\nurl = 'mqtts://127.0.0.1:0'\ntls = { cert = '@/cert', key = '@/key', client_ca = '@/lamp' }\n\
+        [[listener]]\nurl = 'mqtts://127.0.0.1:0'\ntls = { cert = '@/own', key = '@/own.key' }";
     let server = Server::prepared(listeners, |folder| {
         for (name, text) in [("cert", &ours.certificate), ("key", &ours.key), ("lamp", &lamp.ca)] {
             std::fs::write(folder.join(name), text).unwrap();
         }
+        std::fs::write(folder.join("own"), &own).unwrap();
+        std::fs::write(folder.join("own.key"), own_key.serialize_pem()).unwrap();
     });
     let trusting = Tls::new().ca_pem(ours.ca.as_bytes());
     works(to("mqtts", server.ports[0]).tls(trusting.clone())).await;
@@ -55,15 +63,40 @@ async fn tls_with_and_without_client_certificate() {
     let proven = trusting.clone().client_certificate_pem(lamp.certificate.as_str(), lamp.key.as_str());
     works(to("mqtts", server.ports[2]).tls(proven)).await;
 
-    for (tls, port, cause) in [
-        (Tls::new().ca_pem(lamp.ca.as_bytes()), 0, "UnknownIssuer"),
-        (Tls::new().ca_pem(lamp.ca.as_bytes()).dangerously_trust_any_name(), 0, "UnknownIssuer"),
-        (trusting.clone().server_name("other.example"), 0, "not valid for"),
-        (trusting.clone(), 2, "CertificateRequired"),
+    let lamps = Tls::new().ca_pem(lamp.ca.as_bytes());
+    let stranger = Certificates::new("stranger");
+    let strange = trusting.clone().client_certificate_pem(stranger.certificate, stranger.key);
+    let nobody = "the server's certificate was issued by nobody who is trusted here";
+    for (tls, port, wrong, remedy) in [
+        (lamps.clone(), 0, nobody, Remedy::Trust),
+        (lamps.clone().dangerously_trust_any_name(), 0, nobody, Remedy::Trust),
+        (
+            trusting.clone().server_name("other.example"),
+            0,
+            "is for 127.0.0.1, not for other.example",
+            Remedy::Name,
+        ),
+        (trusting.clone(), 2, "the server wants a certificate of this client", Remedy::Certificate),
+        (strange, 2, "the server does not know who issued this client's certificate", Remedy::Certificate),
+        (trusting.clone(), 3, "is that of a certificate authority (`CA:TRUE`", Remedy::Trust),
+        (
+            trusting.clone(),
+            4,
+            "the server closed the connection in the middle of the handshake",
+            Remedy::Port,
+        ),
     ] {
         let error = soon(Client::connect(to("mqtts", server.ports[port]).tls(tls))).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
-        assert!(error.to_string().contains(cause), "{error}");
+        assert!(error.to_string().contains(wrong), "{error}");
+        assert!(matches!(error, ConnectError::Tls { cause, .. } if cause.remedy() == remedy), "{wrong}");
+    }
+    let mixed = trusting.clone().client_certificate_pem(lamp.certificate.as_str(), ours.key.as_str());
+    let swapped = trusting.clone().client_certificate_pem(lamp.key.as_str(), lamp.certificate.as_str());
+    for (tls, wrong) in
+        [(mixed, "the key does not belong to the certificate"), (swapped, "are the files swapped?")]
+    {
+        let error = soon(Client::connect(to("mqtts", server.ports[2]).tls(tls))).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::Options(what) if what.contains(wrong)), "{error}");
     }
     let plain = Tls::new().ca_pem(b"nothing");
     let error = soon(Client::connect(to("mqtts", server.ports[0]).tls(plain))).await.unwrap_err();

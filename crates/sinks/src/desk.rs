@@ -44,7 +44,7 @@ impl Desk {
         match self.client.deliver(letter::write(sink, row, reason)).await {
             Ok(published) if !published.reason.is_error() => Ok(()),
             Ok(published) => Err(published.reason.to_string()),
-            Err(error @ PublishError::TooLarge { .. }) => {
+            Err(error @ (PublishError::TooLarge { .. } | PublishError::Property(_))) => {
                 tracing::error!(target: "sink", sink, topic = ?row.topic, reason, "a row cannot be saved, nor become a dead letter: {error}; it is given up");
                 Ok(())
             }

@@ -19,6 +19,8 @@ pub(crate) fn filter(sink: &str) -> String {
 /// Where dead letters are.
 pub(crate) const PREFIX: &str = "$dead/";
 const TOPIC_BYTES_MAX: usize = 65_535;
+/// What is kept of a reason.
+const REASON_BYTES_MAX: usize = 4096;
 /// The first of the properties that are added.
 const FIRST: &str = "dead-reason";
 
@@ -34,6 +36,8 @@ pub(crate) fn write(sink: &str, row: &Row, reason: &str) -> Publish {
         publish = publish.user_property(name, value);
     }
     let (time, qos) = (row.time.to_string(), row.qos.to_string());
+    // A database may say the whole value that it does not like; a property holds 65535 bytes.
+    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     let own = [
         (FIRST, reason),
         ("dead-topic", &row.topic),
@@ -99,6 +103,15 @@ mod tests {
             ..Row::new("2", 9, publish.topic(), publish.payload())
         };
         (publish.topic().to_owned(), arrived)
+    }
+
+    #[test]
+    fn a_reason_of_any_length_makes_a_letter() {
+        let row = Row::new("0-0-7", -5, "sensors/a", b"x");
+        let publish = write("readings", &row, &"ä".repeat(40_000));
+        assert_eq!(publish.check(), Ok(()));
+        let kept = publish.properties().user_properties().find(|(name, _)| *name == FIRST);
+        assert_eq!(kept.map(|(_, value)| value.len()), Some(REASON_BYTES_MAX));
     }
 
     #[test]

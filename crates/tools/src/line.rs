@@ -369,7 +369,7 @@ impl<'a> Link<'a> {
         let mut buffer = ReadBuf::new(&mut self.read);
         match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Err(error)) => Err(Disconnected::Io(Arc::new(error))),
+            Poll::Ready(Err(error)) => Err(error.into()),
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(Disconnected::Eof),
             Poll::Ready(Ok(())) => {
                 let now = line.now();

@@ -82,6 +82,14 @@ impl CommandProperties {
         let mut with = buffer.clone();
         with.push(property);
         let lone = PropertiesBuf::from_iter([property]);
+        if let Err(error) = lone.check() {
+            let instead = if place == PropertyPlace::PublishToServer {
+                "; shorten it, or send it as the message (-f FILE)"
+            } else {
+                "; shorten it"
+            };
+            return Err(format!("`{name}` cannot be that long: {error}{instead}"));
+        }
         // Authentication Data comes before or after its method: only the value is looked at here.
         let checked = if id == PropertyId::AuthenticationData { &PropertiesBuf::new() } else { &lone };
         if let Err(error) = Properties::decode(checked.as_properties().raw(), place) {
@@ -182,6 +190,7 @@ mod tests {
 
     #[test]
     fn faults_say_what_would_be_right() {
+        let long = "x".repeat(65_536);
         for (words, part) in [
             ("publish", "COMMAND NAME VALUE"),
             ("pingreq content-type x", "`pingreq` has no Properties"),
@@ -197,6 +206,10 @@ mod tests {
             ("publish payload-format-indicator 2", "from 0 to 1"),
             ("subscribe subscription-identifier 0", "cannot be 0"),
             ("publish response-topic a/#", "cannot be a/#"),
+            (&format!("publish content-type {long}"), "Content Type has 65536 bytes; at most 65535 fit"),
+            (&format!("publish user-property a {long}"), "or send it as the message (-f FILE)"),
+            (&format!("connect user-property {long} b"), "shorten it"),
+            (&format!("will correlation-data {long}"), "Correlation Data has 65536 bytes"),
         ] {
             let error = add(&mut CommandProperties::default(), words).unwrap_err();
             assert!(error.contains(part), "{words}: {error}");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cork_client::{ClientConfig, Tls};
+use cork_client::{ClientConfig, Remedy, Tls, TlsFailure};
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use serde_json::Value;
 
@@ -122,12 +122,18 @@ impl Api {
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let at = |error: io::Error| {
             let (scheme, authority) = (if self.tls.is_some() { "https" } else { "http" }, &self.authority);
-            // What rustls says of a certificate; everything else is about the way there.
-            let hint = match error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) {
-                true => "name the authority that vouches for it with --cafile",
-                false => "name it with --url, and give the broker an `http://` or `https://` listener",
+            let tls = TlsFailure::of(&error);
+            let hint = match tls.as_ref().map(TlsFailure::remedy) {
+                Some(Remedy::Trust) => {
+                    "; if it is the right one, name its certificate, or that of its issuer, with --cafile"
+                }
+                Some(Remedy::Name) => "; call it by such a name (--url)",
+                Some(Remedy::Port) => "; is it `http://`?",
+                Some(Remedy::Certificate | Remedy::Elsewhere) => "",
+                None => "; name it with --url, and give the broker an `http://` or `https://` listener",
             };
-            format!("the API at {scheme}://{authority} cannot be reached ({error}); {hint}")
+            let what = tls.map_or_else(|| error.to_string(), |failure| failure.to_string());
+            format!("the API at {scheme}://{authority} cannot be reached ({what}){hint}")
         };
         let socket = TcpStream::connect(&self.authority).map_err(at)?;
         socket.set_write_timeout(Some(PATIENCE)).map_err(at)?;

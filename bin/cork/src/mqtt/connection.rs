@@ -63,6 +63,7 @@ pub(crate) fn set_up(args: &ConnectionArgs, default: ProtocolVersion) -> Result<
     settings.topic_aliases = false;
     settings.will = will(args, &properties)?;
     connect_properties(&properties, &mut settings);
+    settings.check().map_err(|error| usage(&error))?;
     watch(args, &mut settings);
     let target = Target {
         servers: parts.servers,
@@ -99,10 +100,22 @@ fn refuse_unsupported(args: &ConnectionArgs) -> Result<(), Failure> {
 fn properties(args: &ConnectionArgs) -> Result<CommandProperties, Failure> {
     let mut properties = CommandProperties::default();
     for words in &args.properties.0 {
-        properties.add(words).map_err(|error| Failure::usage(format!("-D {}: {error}", words.join(" "))))?;
+        properties.add(words).map_err(|error| Failure::usage(format!("-D {}: {error}", shown(words))))?;
     }
     Ok(properties)
 }
+
+/// Words of the command line as a fault names them: a long one by its beginning.
+fn shown(words: &[String]) -> String {
+    let cut = |word: &String| match word.char_indices().nth(SHOWN_CHARS) {
+        Some((at, _)) => format!("{}...", &word[..at]),
+        None => word.clone(),
+    };
+    words.iter().map(cut).collect::<Vec<_>>().join(" ")
+}
+
+/// Of one word.
+const SHOWN_CHARS: usize = 60;
 
 /// The URL for the library.
 fn url(args: &ConnectionArgs) -> String {

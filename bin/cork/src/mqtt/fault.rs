@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, process::ExitCode};
 
-use cork_client::{ConnectError, Disconnected, ReasonCode, Refusal};
+use cork_client::{ConnectError, Disconnected, ReasonCode, Refusal, Remedy, TlsFailure};
 use cork_tools::line::Fault;
 
 /// The end of a tool that did not do what was asked.
@@ -110,12 +110,29 @@ fn advice(error: &ConnectError) -> &'static str {
             "; is a broker running there? (-h, -p)"
         }
         ConnectError::Dns { .. } => "; check the name (-h)",
-        ConnectError::Tls { .. } => "; check --cafile, and the name that the certificate is for",
+        ConnectError::Tls { cause, .. } => remedy(cause),
         ConnectError::Timeout { .. } => "; check address and port (-h, -p), and whether TLS is wanted there",
-        ConnectError::Disconnected(Disconnected::Eof | Disconnected::Io(_)) => {
-            "; is it the right port, and is TLS wanted there? (-p, --cafile)"
+        ConnectError::Disconnected(Disconnected::Io(error)) if let Some(cause) = TlsFailure::of(error) => {
+            remedy(&cause)
         }
+        // A listener with TLS answers a CONNECT with an alert, which is no packet.
+        ConnectError::Disconnected(
+            Disconnected::Eof | Disconnected::Io(_) | Disconnected::ProtocolError(_),
+        ) => "; is it the right port, and is TLS wanted there? (-p, --cafile)",
         _ => "",
+    }
+}
+
+/// What the user can do for TLS.
+const fn remedy(cause: &TlsFailure) -> &'static str {
+    match cause.remedy() {
+        Remedy::Trust => {
+            "; if it is the right server, name its certificate, or that of its issuer, with --cafile"
+        }
+        Remedy::Name => "; call it by such a name (-h), or take its certificate for any name (--insecure)",
+        Remedy::Certificate => "; name certificate and key that the server accepts (--cert, --key)",
+        Remedy::Port => "; is it the right port, and does it speak TLS? (-p)",
+        Remedy::Elsewhere => "",
     }
 }
 

@@ -9,7 +9,7 @@ use cork_packet::{
 use cork_proto::{AliasOut, PeerError, Time};
 
 use super::{Connected, Event, Machine, Phase, Record, ServerLimits};
-use crate::{Disconnected, Refusal};
+use crate::{Disconnected, Refusal, publish::set};
 
 /// A server that knows no 5.0 says so in a CONNACK of 3.1.1.
 pub(super) fn is_old_refusal(version: ProtocolVersion, packet: &[u8]) -> bool {
@@ -25,7 +25,7 @@ impl Machine {
         let will_properties = settings_will.map(|will| {
             let mut properties = will.publish.properties.clone();
             if will.delay > 0 {
-                properties.push(Property::WillDelayInterval(will.delay));
+                set(&mut properties, Property::WillDelayInterval(will.delay));
             }
             properties
         });

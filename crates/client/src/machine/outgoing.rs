@@ -110,6 +110,7 @@ impl Machine {
 
     fn check(&self, publish: &Publish) -> Result<(), PublishError> {
         validate_name(&publish.topic).map_err(PublishError::Topic)?;
+        publish.properties.check().map_err(PublishError::Property)?;
         let properties = publish.properties.as_properties();
         if publish.properties != PropertiesBuf::new() {
             if properties.has(PropertyId::TopicAlias) {
@@ -400,8 +401,8 @@ fn outcome(ack: &Ack<'_>) -> Result<Published, PublishError> {
 }
 
 fn with_expiry(properties: Properties<'_>, seconds: u32) -> PropertiesBuf {
-    let mut changed: PropertiesBuf =
-        properties.iter().filter(|other| other.id() != PropertyId::MessageExpiryInterval).collect();
+    let mut changed = PropertiesBuf::from(properties);
+    changed.remove(PropertyId::MessageExpiryInterval);
     changed.push(Property::MessageExpiryInterval(seconds));
     changed
 }

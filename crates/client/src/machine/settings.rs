@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cork_packet::{Packet, PropertiesBuf, ProtocolVersion};
+use cork_packet::{Field, Packet, Properties, PropertiesBuf, PropertyPlace, ProtocolVersion, validate_name};
 
-use crate::{Publish, auth::Authentication};
+use crate::{ConnectError, Publish, auth::Authentication};
 
 /// Which way a packet goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,44 @@ pub struct Settings {
     pub pubacks_at_once: bool,
     /// Sees every packet.
     pub observer: Option<Observer>,
+}
+
+impl Settings {
+    /// Whether CONNECT can say all this.
+    ///
+    /// # Errors
+    /// What it cannot say: it is too long, or does not belong there.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        let will = self.will.as_ref().map(|will| &will.publish);
+        let blocks = [
+            (Some(&self.properties), PropertyPlace::Connect),
+            (will.map(|will| &will.properties), PropertyPlace::Will),
+        ];
+        for (properties, place) in blocks {
+            let Some(properties) = properties else { continue };
+            properties.check().map_err(ConnectError::Property)?;
+            let of = if place == PropertyPlace::Will { "the Will" } else { "CONNECT" };
+            Properties::decode(properties.as_properties().raw(), place)
+                .map_err(|error| ConnectError::Options(format!("a Property of {of}: {error}")))?;
+        }
+        if let Some(will) = will {
+            validate_name(&will.topic)
+                .map_err(|error| ConnectError::Options(format!("Will Topic: {error}")))?;
+        }
+        let lengths = [
+            (Field::ClientId, self.client_id.len()),
+            (Field::UserName, self.user_name.as_ref().map_or(0, String::len)),
+            (Field::Password, self.password.as_ref().map_or(0, Bytes::len)),
+            (Field::WillPayload, will.map_or(0, |will| will.payload.len())),
+        ];
+        match lengths.into_iter().find(|(_, length)| u16::try_from(*length).is_err()) {
+            Some((field, length)) => {
+                let what = format!("{field} has {length} bytes; at most 65535 fit into a packet");
+                Err(ConnectError::Options(what))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Settings {

@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and their answers.
 
 use cork_packet::{
-    EncodeError, Packet, Properties, PropertiesBuf, PropertyPlace, ReasonCode, SubAck, SubscribeBuf,
-    SubscriptionOptions, UnsubAck, UnsubscribeBuf, split_share, validate_filter,
+    EncodeError, Packet, Properties, PropertiesBuf, PropertyId, PropertyPlace, ReasonCode, SubAck,
+    SubscribeBuf, SubscriptionOptions, UnsubAck, UnsubscribeBuf, split_share, validate_filter,
 };
 use cork_proto::PeerError;
 
@@ -57,6 +57,7 @@ impl Request {
             }
         }
         let (Self::Subscribe { properties, .. } | Self::Unsubscribe { properties, .. }) = self;
+        properties.check().map_err(SubscribeError::Property)?;
         let place = match self {
             Self::Subscribe { .. } => PropertyPlace::Subscribe,
             Self::Unsubscribe { .. } => PropertyPlace::Unsubscribe,
@@ -127,11 +128,7 @@ impl Machine {
         if let Request::Subscribe { properties, .. } = &mut request
             && !identifiers
         {
-            *properties = properties
-                .as_properties()
-                .iter()
-                .filter(|property| property.id() != cork_packet::PropertyId::SubscriptionIdentifier)
-                .collect();
+            properties.remove(PropertyId::SubscriptionIdentifier);
         }
         let free = self.requests.len() < REQUESTS_MAX;
         let Some(packet_id) = free.then(|| self.inflight.reserve()).flatten() else {
