@@ -95,18 +95,23 @@ impl Reader<'_> {
         }
     }
 
-    /// A string in pieces; it is understood, but not put together.
+    /// A string in pieces. A text is put together; of bytes it is only known that they are there.
     fn chunks(&mut self, text: bool, writer: &mut Writer<'_>) -> Result<(), Stop> {
+        let from = writer.unescaped.len();
         loop {
             let head = self.byte()?;
             if head == BREAK {
-                return writer.value(Kind::Opaque);
+                return if text { writer.unescaped(from) } else { writer.value(Kind::Opaque) };
             }
             if head >> 5 != if text { 3 } else { 2 } {
                 return Err(Stop::NotThis);
             }
             let len = self.argument(head & 0x1F)?.ok_or(NotThis)?;
-            self.take(usize::try_from(len).map_err(|_| NotThis)?)?;
+            let bytes = self.take(usize::try_from(len).map_err(|_| NotThis)?)?;
+            if text {
+                // Each piece is a whole text (RFC 8949 3.2.3).
+                writer.unescaped.push_str(std::str::from_utf8(bytes).map_err(|_| NotThis)?);
+            }
         }
     }
 
