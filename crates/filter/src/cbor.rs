@@ -1,20 +1,20 @@
 //! CBOR (RFC 8949): one data item that uses all bytes.
 
-use crate::tape::{Kind, NotThis, Writer, place};
+use crate::tape::{Kind, NotThis, Stop, Writer, last_of, place};
 
 /// Reads a payload. A message that says nothing of its type counts only as a map or list (`container`): nearly every
 /// short text or picture begins like some other item.
-pub(crate) fn read(payload: &[u8], container: bool, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+pub(crate) fn read(payload: &[u8], container: bool, mut writer: Writer<'_>) -> Result<usize, Stop> {
     let mut reader = Reader { bytes: payload, at: 0 };
     if payload.starts_with(&SELF_DESCRIBED) {
         reader.at = SELF_DESCRIBED.len();
     }
     let major = payload.get(reader.at).ok_or(NotThis)? >> 5;
     if container && !matches!(major, 4 | 5) {
-        return Err(NotThis);
+        return Err(Stop::NotThis);
     }
-    reader.item(writer)?;
-    if reader.at == payload.len() { Ok(()) } else { Err(NotThis) }
+    reader.item(&mut writer)?;
+    if reader.at == payload.len() { Ok(writer.used()) } else { Err(Stop::NotThis) }
 }
 
 /// Tag 55799 (RFC 8949 3.4.6).
@@ -54,7 +54,7 @@ impl Reader<'_> {
         Ok(bytes)
     }
 
-    fn item(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn item(&mut self, writer: &mut Writer<'_>) -> Result<(), Stop> {
         for _ in 0..TAGS_MAX {
             let head = self.byte()?;
             let (major, low) = (head >> 5, head & 0x1F);
@@ -75,34 +75,43 @@ impl Reader<'_> {
                 _ => self.simple(low, writer),
             };
         }
-        Err(NotThis)
+        Err(Stop::NotThis)
     }
 
-    fn string(&mut self, text: bool, low: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn string(&mut self, text: bool, low: u8, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let Some(len) = self.argument(low)? else {
             return self.chunks(text, writer);
         };
         let from = self.at;
         let bytes = self.take(usize::try_from(len).map_err(|_| NotThis)?)?;
         if text && std::str::from_utf8(bytes).is_err() {
-            return Err(NotThis);
+            return Err(Stop::NotThis);
         }
-        let (from, to) = (place(from), place(self.at));
-        writer.value(if text { Kind::Text(from, to) } else { Kind::Bytes(from, to) })
+        let last = last_of(bytes);
+        if text {
+            writer.text(from, self.at, last)
+        } else {
+            writer.value(Kind::Bytes(place(from), place(self.at)))
+        }
     }
 
-    /// A string in pieces; it is understood, but not put together.
-    fn chunks(&mut self, text: bool, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    /// A string in pieces. A text is put together; of bytes it is only known that they are there.
+    fn chunks(&mut self, text: bool, writer: &mut Writer<'_>) -> Result<(), Stop> {
+        let from = writer.unescaped.len();
         loop {
             let head = self.byte()?;
             if head == BREAK {
-                return writer.value(Kind::Opaque);
+                return if text { writer.unescaped(from) } else { writer.value(Kind::Opaque) };
             }
             if head >> 5 != if text { 3 } else { 2 } {
-                return Err(NotThis);
+                return Err(Stop::NotThis);
             }
             let len = self.argument(head & 0x1F)?.ok_or(NotThis)?;
-            self.take(usize::try_from(len).map_err(|_| NotThis)?)?;
+            let bytes = self.take(usize::try_from(len).map_err(|_| NotThis)?)?;
+            if text {
+                // Each piece is a whole text (RFC 8949 3.2.3).
+                writer.unescaped.push_str(std::str::from_utf8(bytes).map_err(|_| NotThis)?);
+            }
         }
     }
 
@@ -118,9 +127,9 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn list(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let count = self.argument(low)?;
-        let list = writer.open()?;
+        let list = writer.open(0)?;
         let mut elements: u32 = 0;
         while self.goes_on(elements.into(), count) {
             self.item(writer)?;
@@ -130,9 +139,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn map(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn map(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let count = self.argument(low)?;
-        let map = writer.open()?;
+        let map = writer.open(0)?;
         let mut pairs: u32 = 0;
         while self.goes_on(pairs.into(), count) {
             self.item(writer)?;
@@ -143,7 +152,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn simple(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn simple(&mut self, low: u8, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let kind = match low {
             20 => Kind::Bool(false),
             21 => Kind::Bool(true),
@@ -156,7 +165,7 @@ impl Reader<'_> {
             25 => Kind::Double(half(self.array()?)),
             26 => Kind::Double(f32::from_be_bytes(self.array()?).into()),
             27 => Kind::Double(f64::from_be_bytes(self.array()?)),
-            _ => return Err(NotThis),
+            _ => return Err(Stop::NotThis),
         };
         writer.value(kind)
     }

@@ -1,188 +1,186 @@
 //! JSON (RFC 8259), read strictly and in one go.
+//!
+//! One loop goes from value to value; where it is within the payload, and in which list or map, it holds in its hands
+//! (and so in registers) instead of leaving it to calls within calls. Only what is rare is a function of its own.
 
 use crate::{
-    number,
-    tape::{Kind, NotThis, Writer, place},
+    number, scan,
+    tape::{Kind, NotThis, Stop, Writer, place},
 };
 
-/// Reads a payload that is one JSON value and nothing else.
-pub(crate) fn read(payload: &str, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-    let mut reader = Reader { bytes: payload.as_bytes(), at: 0 };
-    let first = reader.token()?;
-    reader.value(first, writer)?;
-    reader.skip_blank();
-    if reader.at == payload.len() { Ok(()) } else { Err(NotThis) }
+/// Reads a payload that is one JSON value and nothing else, and says how many values it wrote.
+pub(crate) fn read(payload: &str, writer: Writer<'_>) -> Result<usize, Stop> {
+    let bytes = payload.as_bytes();
+    // In most payloads no string has anything but its quote to look for. To know that is worth a look at long ones.
+    let special = bytes.len() < LONG || scan::has_special(bytes);
+    if special { values::<true>(bytes, writer) } else { values::<false>(bytes, writer) }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+/// Bytes from which on a payload is long.
+const LONG: usize = 256;
 
-impl Reader<'_> {
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    #[inline]
-    fn skip_blank(&mut self) {
-        // Nearly always there is none, and one comparison says so.
-        while let Some(byte) = self.peek().filter(|byte| *byte <= b' ') {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return;
-            }
-            self.at += 1;
-        }
-    }
-
-    /// The next byte that is no blank.
-    #[inline]
-    fn token(&mut self) -> Result<u8, NotThis> {
-        self.skip_blank();
-        self.peek().ok_or(NotThis)
-    }
-
-    /// A value that begins with `first`.
-    fn value(&mut self, first: u8, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+/// Reads the value. Without `SPECIAL`, there is neither a backslash nor a control character in the payload.
+fn values<const SPECIAL: bool>(bytes: &[u8], writer: Writer<'_>) -> Result<usize, Stop> {
+    let mut writer = writer.in_hand();
+    let mut within = Within::NOTHING;
+    let (mut first, mut at) = token(bytes, 0)?;
+    loop {
+        // A value begins here.
         match first {
-            b'"' => self.string(writer),
-            b'{' => self.object(writer),
-            b'[' => self.array(writer),
-            b't' => self.word(b"true", Kind::Bool(true), writer),
-            b'f' => self.word(b"false", Kind::Bool(false), writer),
-            b'n' => self.word(b"null", Kind::Null, writer),
-            _ => {
-                let len = number::json_len(&self.bytes[self.at..]).ok_or(NotThis)?;
-                let from = self.at;
-                self.at += len;
-                writer.value(Kind::Digits(place(from), place(self.at)))
+            b'"' => at = string::<SPECIAL>(bytes, at, &mut writer)?,
+            b'0'..=b'9' | b'-' => {
+                let to = number::json_end(bytes, at).ok_or(Stop::NotThis)?;
+                writer.value(Kind::Digits(place(at), place(to)))?;
+                at = to;
             }
-        }
-    }
-
-    fn word(&mut self, word: &[u8], kind: Kind, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        if !self.bytes[self.at..].starts_with(word) {
-            return Err(NotThis);
-        }
-        self.at += word.len();
-        writer.value(kind)
-    }
-
-    fn object(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        let map = writer.open()?;
-        let mut pairs = 0;
-        self.at += 1;
-        let mut next = self.token()?;
-        while next != b'}' || pairs > 0 {
-            if next != b'"' {
-                return Err(NotThis);
+            b'{' | b'[' => {
+                within = within.open(first, &mut writer)?;
+                (first, at) = token(bytes, at + 1)?;
+                if first != within.close {
+                    if within.close == b'}' {
+                        (first, at) = key::<SPECIAL>(bytes, first, at, &mut writer)?;
+                    }
+                    continue;
+                }
+                at += 1;
+                within = within.leave(&mut writer);
             }
-            self.string(writer)?;
-            if self.token()? != b':' {
-                return Err(NotThis);
-            }
-            self.at += 1;
-            let first = self.token()?;
-            self.value(first, writer)?;
-            pairs += 1;
-            if !self.goes_on(b'}')? {
-                break;
-            }
-            next = self.token()?;
+            b't' => at = word(bytes, at, b"true", Kind::Bool(true), &mut writer)?,
+            b'f' => at = word(bytes, at, b"false", Kind::Bool(false), &mut writer)?,
+            b'n' => at = word(bytes, at, b"null", Kind::Null, &mut writer)?,
+            _ => return Err(Stop::NotThis),
         }
-        if pairs == 0 {
-            self.at += 1;
-        }
-        writer.close(map, Kind::Map(pairs));
-        Ok(())
-    }
-
-    fn array(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        let list = writer.open()?;
-        let mut elements = 0;
-        self.at += 1;
-        let mut next = self.token()?;
-        while next != b']' || elements > 0 {
-            self.value(next, writer)?;
-            elements += 1;
-            if !self.goes_on(b']')? {
-                break;
-            }
-            next = self.token()?;
-        }
-        if elements == 0 {
-            self.at += 1;
-        }
-        writer.close(list, Kind::List(elements));
-        Ok(())
-    }
-
-    /// Behind an element: a comma, or the end. It is behind that then.
-    #[inline]
-    fn goes_on(&mut self, close: u8) -> Result<bool, NotThis> {
-        let byte = self.token()?;
-        self.at += 1;
-        match byte {
-            b',' => Ok(true),
-            byte if byte == close => Ok(false),
-            _ => Err(NotThis),
-        }
-    }
-
-    #[inline]
-    fn string(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        let from = self.at + 1;
-        let rest = self.bytes.get(from..).ok_or(NotThis)?;
-        let to = from + plain_len(rest);
-        // Nearly always the first byte that is not plain is the quote at the end.
-        if self.bytes.get(to) == Some(&b'"') {
-            self.at = to + 1;
-            return writer.value(Kind::Text(place(from), place(to)));
-        }
-        self.escaped(from, to, writer)
-    }
-
-    /// A string from `from` on that has an escape at `at`, or something that must not be there.
-    #[cold]
-    fn escaped(&mut self, from: usize, at: usize, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        self.at = at;
+        // And has its end, perhaps with what it is in.
         loop {
-            match self.peek().ok_or(NotThis)? {
-                b'"' => break,
-                b'\\' => self.at += escape_len(&self.bytes[self.at..]).ok_or(NotThis)?,
-                _ => return Err(NotThis), // a control character
+            within.count += 1;
+            if within.close == 0 {
+                return if token(bytes, at).is_err() { Ok(writer.used()) } else { Err(Stop::NotThis) };
             }
-            self.at += plain_len(&self.bytes[self.at..]);
+            (first, at) = token(bytes, at)?;
+            at += 1;
+            if first == b',' {
+                (first, at) = token(bytes, at)?;
+                if within.close == b'}' {
+                    (first, at) = key::<SPECIAL>(bytes, first, at, &mut writer)?;
+                }
+                break;
+            }
+            if first != within.close {
+                return Err(Stop::NotThis);
+            }
+            within = within.leave(&mut writer);
         }
-        self.at += 1;
-        let bytes = &self.bytes[from..self.at - 1];
-        writer.unescaped(|text| unescape(bytes, text).ok_or(NotThis))
     }
 }
 
-/// How many bytes there are before the first quote, backslash or control character. Eight at a time.
-#[inline]
-fn plain_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut at = 0;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
-        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-        let quote = zero_in(word ^ (ONES * 0x22));
-        let backslash = zero_in(word ^ (ONES * 0x5C));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        // The lowest mark is right; those above it may be borrowed from it.
-        let marks = quote | backslash | control;
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
+/// The list or map that is being read.
+#[derive(Copy, Clone)]
+struct Within {
+    /// Its place on the tape, where the place of what it is in stands until its own end is known.
+    at: u32,
+    /// Elements or pairs so far.
+    count: u32,
+    /// What ends it; 0 in no list or map.
+    close: u8,
+}
+
+impl Within {
+    const NOTHING: Self = Self { at: u32::MAX, count: 0, close: 0 };
+
+    /// Into a list or map that begins with `first`.
+    #[inline(always)]
+    fn open(self, first: u8, writer: &mut Writer<'_>) -> Result<Self, Stop> {
+        writer.leave_open(self.at, self.count, self.close);
+        let at = writer.open(self.at)?;
+        Ok(Self { at, count: 0, close: first + 2 }) // { and }, [ and ] are two apart
     }
-    let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
-    let rest = &bytes[at..];
-    at + rest.iter().position(special).unwrap_or(rest.len())
+
+    /// Back out of it.
+    #[inline(always)]
+    fn leave(self, writer: &mut Writer<'_>) -> Self {
+        let kind = if self.close == b'}' { Kind::Map(self.count) } else { Kind::List(self.count) };
+        let at = writer.close(self.at, kind);
+        writer.left_open(at).map_or(Self::NOTHING, |(count, close)| Self { at, count, close })
+    }
+}
+
+/// The next byte from `at` on that is no blank, and its place.
+#[inline(always)]
+fn token(bytes: &[u8], at: usize) -> Result<(u8, usize), NotThis> {
+    match bytes.get(at) {
+        Some(byte) if *byte > b' ' => Ok((*byte, at)),
+        _ => token_behind_blank(bytes, at),
+    }
+}
+
+/// The same where there is a blank; most often it is one only.
+#[inline(never)]
+fn token_behind_blank(bytes: &[u8], mut at: usize) -> Result<(u8, usize), NotThis> {
+    loop {
+        let byte = *bytes.get(at).ok_or(NotThis)?;
+        if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            return Ok((byte, at));
+        }
+        at += 1;
+    }
+}
+
+/// A pair's key, which begins with `first` at `at`. Its value's first byte, and the place of that.
+#[inline(always)]
+fn key<const SPECIAL: bool>(
+    bytes: &[u8],
+    first: u8,
+    at: usize,
+    writer: &mut Writer<'_>,
+) -> Result<(u8, usize), Stop> {
+    if first != b'"' {
+        return Err(Stop::NotThis);
+    }
+    let (colon, at) = token(bytes, string::<SPECIAL>(bytes, at, writer)?)?;
+    if colon == b':' { Ok(token(bytes, at + 1)?) } else { Err(Stop::NotThis) }
+}
+
+/// A string from its quote at `at` on, and the place behind it.
+#[inline(always)]
+fn string<const SPECIAL: bool>(bytes: &[u8], at: usize, writer: &mut Writer<'_>) -> Result<usize, Stop> {
+    let from = at + 1;
+    let to = if SPECIAL { scan::text_end(bytes, from) } else { scan::quote(bytes, from) };
+    // Nearly always the first byte that is not plain is the quote at the end.
+    if bytes.get(to) == Some(&b'"') {
+        let last = bytes.get(to - 1).copied().unwrap_or_default();
+        writer.text(from, to, last)?;
+        return Ok(to + 1);
+    }
+    let begin = writer.unescaped.len();
+    let to = escaped(bytes, from, to, writer.unescaped)?;
+    writer.unescaped(begin)?;
+    Ok(to)
+}
+
+fn word(bytes: &[u8], at: usize, word: &[u8], kind: Kind, writer: &mut Writer<'_>) -> Result<usize, Stop> {
+    let to = at + word.len();
+    if bytes.get(at..to) != Some(word) {
+        return Err(Stop::NotThis);
+    }
+    writer.value(kind)?;
+    Ok(to)
+}
+
+/// A string from `from` on that has an escape at `at`, or something that must not be there. What it says goes to
+/// `text`; the place behind its quote is returned.
+#[cold]
+#[inline(never)]
+fn escaped(bytes: &[u8], from: usize, mut at: usize, text: &mut String) -> Result<usize, NotThis> {
+    loop {
+        match bytes.get(at).ok_or(NotThis)? {
+            b'"' => break,
+            b'\\' => at += escape_len(&bytes[at..]).ok_or(NotThis)?,
+            _ => return Err(NotThis), // a control character
+        }
+        at = scan::text_end(bytes, at);
+    }
+    unescape(&bytes[from..at], text).ok_or(NotThis)?;
+    Ok(at + 1)
 }
 
 /// The length of the escape at the start of `bytes`. Halves of surrogate pairs must be whole pairs.
@@ -230,3 +228,6 @@ fn unescape(mut bytes: &[u8], text: &mut String) -> Option<()> {
     text.push_str(std::str::from_utf8(bytes).ok()?);
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,7 @@ mod parse;
 mod pattern;
 mod reading;
 mod rule;
+mod scan;
 mod tape;
 mod token;
 mod value;

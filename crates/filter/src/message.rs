@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use crate::{
     MESSAGE_STEPS_MAX, PAYLOAD_BYTES_MAX, Reading, STEPS_LATE_MAX, STEPS_MAX, cbor, json, msgpack,
     number::{self, Number},
-    tape::{Document, Kind, Tape, Writer, place},
+    tape::{Document, Kind, Tape, place},
 };
 
 /// The properties of a message, asked for by name and only when an expression names them.
@@ -162,8 +162,7 @@ impl<'a> Seen<'a> {
     pub(crate) fn document(&self) -> Document<'_> {
         let Understood { root, tape, .. } = self.understood();
         let text = if let Root::Tape(text) = root { text } else { "" };
-        let Tape { entries, unescaped } = &**tape;
-        Document { payload: self.message.payload, text, entries, unescaped }
+        Document { payload: self.message.payload, text, entries: tape.values(), unescaped: &tape.unescaped }
     }
 
     /// Steps that expressions have taken over this message so far; see [`MESSAGE_STEPS_MAX`].
@@ -246,18 +245,19 @@ fn understand<'a>(message: &Message<'a>, mut tape: Box<Tape>) -> Understood<'a> 
 }
 
 fn promised<'a>(promise: Promise, payload: &'a [u8], tape: &mut Tape) -> Option<(PayloadType, Root<'a>)> {
-    let writer = &mut Writer::new(tape);
     match promise {
         Promise::Json => {
             let text = std::str::from_utf8(payload).ok()?;
-            json::read(text, writer).ok().map(|()| (PayloadType::Json, Root::Tape(text)))
+            tape.write(|writer| json::read(text, writer)).ok().map(|()| (PayloadType::Json, Root::Tape(text)))
         }
-        Promise::Cbor => {
-            cbor::read(payload, false, writer).ok().map(|()| (PayloadType::Cbor, Root::Tape("")))
-        }
-        Promise::MsgPack => {
-            msgpack::read(payload, false, writer).ok().map(|()| (PayloadType::MsgPack, Root::Tape("")))
-        }
+        Promise::Cbor => tape
+            .write(|writer| cbor::read(payload, false, writer))
+            .ok()
+            .map(|()| (PayloadType::Cbor, Root::Tape(""))),
+        Promise::MsgPack => tape
+            .write(|writer| msgpack::read(payload, false, writer))
+            .ok()
+            .map(|()| (PayloadType::MsgPack, Root::Tape(""))),
         Promise::Text => std::str::from_utf8(payload).ok().map(|text| (PayloadType::Text, Root::Text(text))),
         Promise::Nothing | Promise::Binary => None,
     }
@@ -270,15 +270,15 @@ fn sniffed<'a>(payload: &'a [u8], tape: &mut Tape) -> (PayloadType, Root<'a>) {
     if let Ok(text) = std::str::from_utf8(payload) {
         let first = payload.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
         let like_json = matches!(first, Some(b'{' | b'[' | b'"' | b't' | b'f' | b'n'));
-        if like_json && json::read(text, &mut Writer::new(tape)).is_ok() {
+        if like_json && tape.write(|writer| json::read(text, writer)).is_ok() {
             return (PayloadType::Json, Root::Tape(text));
         }
         return (PayloadType::Text, Root::Text(text));
     }
-    if cbor::read(payload, true, &mut Writer::new(tape)).is_ok() {
+    if tape.write(|writer| cbor::read(payload, true, writer)).is_ok() {
         return (PayloadType::Cbor, Root::Tape(""));
     }
-    if msgpack::read(payload, true, &mut Writer::new(tape)).is_ok() {
+    if tape.write(|writer| msgpack::read(payload, true, writer)).is_ok() {
         return (PayloadType::MsgPack, Root::Tape(""));
     }
     (PayloadType::Binary, Root::Bytes(payload))

@@ -2,18 +2,18 @@
 
 use crate::{
     cbor::unsigned,
-    tape::{Kind, NotThis, Writer, place},
+    tape::{Kind, NotThis, Stop, Writer, last_of, place},
 };
 
 /// Reads a payload; without a content type only a map or list counts (`container`).
-pub(crate) fn read(payload: &[u8], container: bool, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+pub(crate) fn read(payload: &[u8], container: bool, mut writer: Writer<'_>) -> Result<usize, Stop> {
     let first = *payload.first().ok_or(NotThis)?;
     if container && !matches!(first, 0x80..=0x9F | 0xDC..=0xDF) {
-        return Err(NotThis);
+        return Err(Stop::NotThis);
     }
     let mut reader = Reader { bytes: payload, at: 0 };
-    reader.object(writer)?;
-    if reader.at == payload.len() { Ok(()) } else { Err(NotThis) }
+    reader.object(&mut writer)?;
+    if reader.at == payload.len() { Ok(writer.used()) } else { Err(Stop::NotThis) }
 }
 
 struct Reader<'a> {
@@ -35,7 +35,7 @@ impl Reader<'_> {
         Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    fn object(&mut self, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn object(&mut self, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let [head] = self.array()?;
         match head {
             0x00..=0x7F => writer.value(Kind::Int(head.into())),
@@ -43,7 +43,7 @@ impl Reader<'_> {
             0x90..=0x9F => self.list(u64::from(head & 0x0F), writer),
             0xA0..=0xBF => self.bytes(u64::from(head & 0x1F), true, writer),
             0xC0 => writer.value(Kind::Null),
-            0xC1 => Err(NotThis),
+            0xC1 => Err(Stop::NotThis),
             0xC2 | 0xC3 => writer.value(Kind::Bool(head == 0xC3)),
             0xC4..=0xC6 => {
                 let len = self.number(1 << (head - 0xC4))?;
@@ -102,22 +102,25 @@ impl Reader<'_> {
         Ok((from, end))
     }
 
-    fn bytes(&mut self, len: u64, text: bool, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn bytes(&mut self, len: u64, text: bool, writer: &mut Writer<'_>) -> Result<(), Stop> {
         let (from, to) = self.skip(len)?;
         if text && std::str::from_utf8(&self.bytes[from..to]).is_err() {
-            return Err(NotThis);
+            return Err(Stop::NotThis);
         }
-        let (from, to) = (place(from), place(to));
-        writer.value(if text { Kind::Text(from, to) } else { Kind::Bytes(from, to) })
+        if text {
+            writer.text(from, to, last_of(&self.bytes[from..to]))
+        } else {
+            writer.value(Kind::Bytes(place(from), place(to)))
+        }
     }
 
-    fn extension(&mut self, len: u64, writer: &mut Writer<'_>) -> Result<(), NotThis> {
+    fn extension(&mut self, len: u64, writer: &mut Writer<'_>) -> Result<(), Stop> {
         self.skip(len + 1)?;
         writer.value(Kind::Opaque)
     }
 
-    fn list(&mut self, count: u64, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        let list = writer.open()?;
+    fn list(&mut self, count: u64, writer: &mut Writer<'_>) -> Result<(), Stop> {
+        let list = writer.open(0)?;
         for _ in 0..count {
             self.object(writer)?;
         }
@@ -125,8 +128,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn map(&mut self, count: u64, writer: &mut Writer<'_>) -> Result<(), NotThis> {
-        let map = writer.open()?;
+    fn map(&mut self, count: u64, writer: &mut Writer<'_>) -> Result<(), Stop> {
+        let map = writer.open(0)?;
         for _ in 0..count {
             self.object(writer)?;
             self.object(writer)?;

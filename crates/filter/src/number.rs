@@ -49,12 +49,12 @@ fn whole_and_double(whole: i128, double: f64) -> Option<Ordering> {
     Some(whole.cmp(&floor).then(if fraction { Ordering::Less } else { Ordering::Equal }))
 }
 
-/// The length of a JSON number at the start of `text`; `None` when there is none.
-#[inline]
-pub(crate) fn json_len(text: &[u8]) -> Option<usize> {
-    let sign = usize::from(text.first() == Some(&b'-'));
-    let mut at = digits_end(text, sign);
-    if at == sign || (text[sign] == b'0' && at - sign > 1) {
+/// Where the JSON number at `from` ends; `None` when there is none. What it says is looked at when somebody asks.
+#[inline(always)]
+pub(crate) fn json_end(text: &[u8], from: usize) -> Option<usize> {
+    let first = if text.get(from) == Some(&b'-') { from + 1 } else { from };
+    let mut at = digits_end(text, first);
+    if at == first || (text.get(first) == Some(&b'0') && at - first > 1) {
         return None;
     }
     if text.get(at) == Some(&b'.') {
@@ -70,7 +70,7 @@ pub(crate) fn json_len(text: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-#[inline]
+#[inline(always)]
 fn digits_end(text: &[u8], mut at: usize) -> usize {
     while text.get(at).is_some_and(u8::is_ascii_digit) {
         at += 1;

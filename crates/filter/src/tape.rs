@@ -1,7 +1,8 @@
 //! A payload's values in the order they stand in it: where each begins and ends, and what follows it.
 //!
 //! Read once for a message, whatever its format, and then looked into by every expression. Strings and the numbers of
-//! JSON stay where they are in the payload; what JSON strings with escapes say is written down beside the tape, once.
+//! JSON stay where they are in the payload; what JSON strings with escapes say, and CBOR's in pieces, is written down beside
+//! the tape, once.
 //!
 //! ```text
 //! {"a": [1, "x"]}      0 Map(1) next 5
@@ -11,7 +12,7 @@
 //!                      4     Text "x"
 //! ```
 
-use crate::{PAYLOAD_DEPTH_MAX, PAYLOAD_VALUES_MAX, number};
+use crate::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, PAYLOAD_VALUES_MAX, number};
 
 /// What a value is, with what is needed to get at it.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -25,7 +26,7 @@ pub(crate) enum Kind {
     Digits(u32, u32),
     /// A string without its quotes: from, to.
     Text(u32, u32),
-    /// A JSON string that had escapes: from, to in what was unescaped.
+    /// A JSON string that had escapes, or a CBOR text in pieces: from, to in what was unescaped.
     Escaped(u32, u32),
     Bytes(u32, u32),
     /// Elements.
@@ -36,12 +37,87 @@ pub(crate) enum Kind {
     Opaque,
 }
 
-/// One value.
-#[derive(Copy, Clone, Debug)]
+/// One value, in 16 bytes: a [`Kind`] is made of it when somebody looks.
+#[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct Entry {
-    pub(crate) kind: Kind,
+    tag: Tag,
+    /// The last byte of a text. Names of one payload often begin alike: it tells most of them apart.
+    last: u8,
+    /// Bytes of a text, a number's digits or bytes; elements or pairs; the upper half of a number.
+    size: u32,
+    /// Where it begins; the lower half of a number.
+    from: u32,
     /// The value after this one and all that is in it.
     pub(crate) next: u32,
+}
+
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum Tag {
+    #[default]
+    Null,
+    False,
+    True,
+    Int,
+    Uint,
+    Double,
+    Digits,
+    Text,
+    Escaped,
+    Bytes,
+    List,
+    Map,
+    Opaque,
+}
+
+impl Entry {
+    #[inline(always)]
+    pub(crate) fn new(kind: Kind, next: u32) -> Self {
+        let wide = |tag, bytes: [u8; 8]| {
+            let [a, b, c, d, e, f, g, h] = bytes;
+            (tag, u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+        };
+        let (tag, from, size) = match kind {
+            Kind::Null => (Tag::Null, 0, 0),
+            Kind::Bool(false) => (Tag::False, 0, 0),
+            Kind::Bool(true) => (Tag::True, 0, 0),
+            Kind::Int(value) => wide(Tag::Int, value.to_le_bytes()),
+            Kind::Uint(value) => wide(Tag::Uint, value.to_le_bytes()),
+            Kind::Double(value) => wide(Tag::Double, value.to_le_bytes()),
+            Kind::Digits(from, to) => (Tag::Digits, from, to.wrapping_sub(from)),
+            Kind::Text(from, to) => (Tag::Text, from, to.wrapping_sub(from)),
+            Kind::Escaped(from, to) => (Tag::Escaped, from, to.wrapping_sub(from)),
+            Kind::Bytes(from, to) => (Tag::Bytes, from, to.wrapping_sub(from)),
+            Kind::List(count) => (Tag::List, 0, count),
+            Kind::Map(count) => (Tag::Map, 0, count),
+            Kind::Opaque => (Tag::Opaque, 0, 0),
+        };
+        Self { tag, last: NO_LAST, size, from, next }
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        let Self { tag, size, from, .. } = self;
+        let wide = || {
+            let ([a, b, c, d], [e, f, g, h]) = (from.to_le_bytes(), size.to_le_bytes());
+            [a, b, c, d, e, f, g, h]
+        };
+        let to = from.wrapping_add(size);
+        match tag {
+            Tag::Null => Kind::Null,
+            Tag::False => Kind::Bool(false),
+            Tag::True => Kind::Bool(true),
+            Tag::Int => Kind::Int(i64::from_le_bytes(wide())),
+            Tag::Uint => Kind::Uint(u64::from_le_bytes(wide())),
+            Tag::Double => Kind::Double(f64::from_le_bytes(wide())),
+            Tag::Digits => Kind::Digits(from, to),
+            Tag::Text => Kind::Text(from, to),
+            Tag::Escaped => Kind::Escaped(from, to),
+            Tag::Bytes => Kind::Bytes(from, to),
+            Tag::List => Kind::List(size),
+            Tag::Map => Kind::Map(size),
+            Tag::Opaque => Kind::Opaque,
+        }
+    }
 }
 
 /// The payload is not of this format, or says more than is looked at.
@@ -51,66 +127,168 @@ pub(crate) struct NotThis;
 /// The values of a payload.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
+    /// Room for values, of earlier payloads too: `used` of them are of this one.
     pub(crate) entries: Vec<Entry>,
-    /// The texts of the strings that had escapes, one behind the other.
+    used: usize,
+    /// The texts of the strings that had escapes or came in pieces, one behind the other.
     pub(crate) unescaped: String,
 }
 
-/// Writes a tape.
-pub(crate) struct Writer<'t> {
-    tape: &'t mut Tape,
-    depth: usize,
+impl Tape {
+    /// The values that were written last.
+    pub(crate) fn values(&self) -> &[Entry] {
+        self.entries.get(..self.used).unwrap_or_default()
+    }
 }
 
-impl<'t> Writer<'t> {
-    pub(crate) fn new(tape: &'t mut Tape) -> Self {
-        tape.entries.clear();
-        tape.unescaped.clear();
-        Self { tape, depth: 0 }
+/// Writes a tape. What it wrote counts once its reader says how much it was: [`Tape::write`].
+pub(crate) struct Writer<'t> {
+    room: &'t mut [Entry],
+    used: usize,
+    depth: usize,
+    pub(crate) unescaped: &'t mut String,
+}
+
+/// Why a payload was not read to its end.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It is not of this format, or says more than is looked at.
+    NotThis,
+    /// There is no room for its values: it is read again with more.
+    Full,
+}
+
+impl From<NotThis> for Stop {
+    fn from(_: NotThis) -> Self {
+        Self::NotThis
+    }
+}
+
+impl Tape {
+    /// Has a payload read by `read`, which says how many values it wrote, and again with more room where it wrote too
+    /// many. Once there is room for most payloads, as there soon is, it is read once.
+    #[inline]
+    pub(crate) fn write(&mut self, read: impl Fn(Writer<'_>) -> Result<usize, Stop>) -> Result<(), NotThis> {
+        self.used = 0;
+        loop {
+            self.unescaped.clear();
+            let room = &mut *self.entries;
+            match read(Writer { room, used: 0, depth: 0, unescaped: &mut self.unescaped }) {
+                Ok(used) => {
+                    self.used = used;
+                    return Ok(());
+                }
+                Err(Stop::Full) if self.entries.len() < PAYLOAD_VALUES_MAX => self.grow(),
+                Err(_) => return Err(NotThis),
+            }
+        }
     }
 
-    #[inline]
-    pub(crate) fn value(&mut self, kind: Kind) -> Result<(), NotThis> {
-        let entries = &mut self.tape.entries;
-        if entries.len() >= PAYLOAD_VALUES_MAX {
-            return Err(NotThis);
-        }
-        let next = place(entries.len() + 1);
-        entries.push(Entry { kind, next });
+    #[cold]
+    fn grow(&mut self) {
+        let room = (self.entries.len() * 4).clamp(ROOM_MIN, PAYLOAD_VALUES_MAX);
+        self.entries = vec![Entry::default(); room];
+    }
+}
+
+impl Writer<'_> {
+    /// The same anew, so that the compiler sees that nobody else looks at it and keeps it in registers.
+    #[inline(always)]
+    pub(crate) fn in_hand(self) -> Self {
+        let Self { room, used, depth, unescaped } = self;
+        Self { room, used, depth, unescaped }
+    }
+
+    /// How many values were written.
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&mut self, kind: Kind) -> Result<(), Stop> {
+        let room = self.room.get_mut(self.used).ok_or(Stop::Full)?;
+        self.used += 1;
+        *room = Entry::new(kind, place(self.used));
         Ok(())
     }
 
-    /// A string that `write` appends without its escapes.
-    pub(crate) fn unescaped(
-        &mut self,
-        write: impl FnOnce(&mut String) -> Result<(), NotThis>,
-    ) -> Result<(), NotThis> {
-        let from = self.tape.unescaped.len();
-        write(&mut self.tape.unescaped)?;
-        self.value(Kind::Escaped(place(from), place(self.tape.unescaped.len())))
+    /// A text in the payload, from, to, with its last byte: see [`last_of`].
+    #[inline(always)]
+    pub(crate) fn text(&mut self, from: usize, to: usize, last: u8) -> Result<(), Stop> {
+        let room = self.room.get_mut(self.used).ok_or(Stop::Full)?;
+        self.used += 1;
+        *room = Entry { last, ..Entry::new(Kind::Text(place(from), place(to)), place(self.used)) };
+        Ok(())
     }
 
-    /// Begins a list or map, whose size is told at its end.
-    pub(crate) fn open(&mut self) -> Result<usize, NotThis> {
-        self.depth += 1;
-        if self.depth > PAYLOAD_DEPTH_MAX {
-            return Err(NotThis);
+    /// A text that was put together at the end of `unescaped`, from `from` on.
+    pub(crate) fn unescaped(&mut self, from: usize) -> Result<(), Stop> {
+        let to = self.unescaped.len();
+        let last = last_of(self.unescaped.as_bytes().get(from..).unwrap_or_default());
+        self.value(Kind::Escaped(place(from), place(to)))?;
+        if let Some(entry) = self.used.checked_sub(1).and_then(|at| self.room.get_mut(at)) {
+            entry.last = last;
         }
-        self.value(Kind::Null)?;
-        Ok(self.tape.entries.len() - 1)
+        Ok(())
     }
 
-    pub(crate) fn close(&mut self, at: usize, kind: Kind) {
+    /// Begins a list or map, whose size is told at its end; `outer` is kept for it until then.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, outer: u32) -> Result<u32, Stop> {
+        if self.depth >= PAYLOAD_DEPTH_MAX {
+            return Err(Stop::NotThis);
+        }
+        let room = self.room.get_mut(self.used).ok_or(Stop::Full)?;
+        *room = Entry::new(Kind::Null, outer);
+        self.depth += 1;
+        self.used += 1;
+        Ok(place(self.used - 1))
+    }
+
+    /// Ends the list or map that was begun at `at`, and returns its `outer`.
+    #[inline(always)]
+    pub(crate) fn close(&mut self, at: u32, kind: Kind) -> u32 {
         self.depth -= 1;
-        let next = place(self.tape.entries.len());
-        self.tape.entries[at] = Entry { kind, next };
+        let next = place(self.used);
+        let entry = self.room.get_mut(at as usize);
+        entry.map_or(u32::MAX, |entry| std::mem::replace(entry, Entry::new(kind, next)).next)
+    }
+
+    /// Notes of a list or map that a value in it is begun: how many there were before, and what will end it.
+    #[inline(always)]
+    pub(crate) fn leave_open(&mut self, at: u32, count: u32, close: u8) {
+        if let Some(entry) = self.room.get_mut(at as usize) {
+            (entry.size, entry.last) = (count, close);
+        }
+    }
+
+    /// What was noted; `None` when there is no such list or map.
+    #[inline(always)]
+    pub(crate) fn left_open(&self, at: u32) -> Option<(u32, u8)> {
+        self.room.get(at as usize).map(|entry| (entry.size, entry.last))
     }
 }
 
-/// Places in a payload and a tape are far below 2^32: see [`crate::PAYLOAD_BYTES_MAX`].
+/// What stands for the last byte where there is none: in JSON, what stands before the end of an empty string.
+const NO_LAST: u8 = b'"';
+
 #[inline]
+pub(crate) fn last_of(text: &[u8]) -> u8 {
+    text.last().copied().unwrap_or(NO_LAST)
+}
+
+/// Values there is room for from the first one on.
+const ROOM_MIN: usize = 64;
+
+/// Places in a payload and a tape are far below 2^32.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no payload longer than PAYLOAD_BYTES_MAX is looked into"
+)]
 pub(crate) fn place(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+    debug_assert!(at <= 2 * PAYLOAD_BYTES_MAX, "{at}");
+    at as u32
 }
 
 /// A payload and its tape.
@@ -125,7 +303,7 @@ pub(crate) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn kind(&self, at: u32) -> Kind {
-        self.entries.get(at as usize).map_or(Kind::Opaque, |entry| entry.kind)
+        self.entries.get(at as usize).map_or(Kind::Opaque, |entry| entry.kind())
     }
 
     fn next(&self, at: u32) -> u32 {
@@ -154,27 +332,31 @@ impl<'a> Document<'a> {
     pub(crate) fn field(self, map: u32, name: &str, compared: &mut usize) -> Option<u32> {
         let end = self.next(map);
         let (mut key, mut found) = (map + 1, None);
-        let last = name.as_bytes().last();
+        let last = last_of(name.as_bytes());
         while key < end {
-            let Some(entry) = self.entries.get(key as usize) else { break };
-            let value = entry.next;
-            let (bytes, from, to) = match entry.kind {
-                Kind::Text(from, to) => (self.payload, from, to),
-                Kind::Escaped(from, to) => (self.unescaped.as_bytes(), from, to),
-                _ => (self.payload, 1, 0),
+            let Some([entry, value]) = self.entries.get(key as usize..).and_then(<[_]>::first_chunk) else {
+                break;
             };
-            // Names of one payload often begin alike: the last byte tells most of them apart.
-            if to.wrapping_sub(from) as usize == name.len()
-                && bytes.get(to.wrapping_sub(1) as usize).filter(|_| to > from) == last
-            {
+            if !matches!(entry.tag, Tag::Text | Tag::Escaped) {
+                key = self.next(entry.next);
+                continue;
+            }
+            // Nothing is in a text: its value is the next one.
+            if entry.last == last && entry.size as usize == name.len() {
                 *compared += name.len();
-                if bytes.get(from as usize..to as usize) == Some(name.as_bytes()) {
-                    found = Some(value);
+                if self.says(*entry, name.as_bytes()) {
+                    found = Some(key + 1);
                 }
             }
-            key = self.next(value);
+            key = value.next;
         }
         found
+    }
+
+    /// Whether a text of as many bytes is this one.
+    fn says(self, text: Entry, name: &[u8]) -> bool {
+        let all = if text.tag == Tag::Text { self.payload } else { self.unescaped.as_bytes() };
+        all.get(text.from as usize..).is_some_and(|rest| rest.starts_with(name))
     }
 
     /// The text of a string.

@@ -141,7 +141,7 @@ fn expressions_over_a_json_payload() {
 #[test]
 fn payloads_are_recognised_in_order() {
     use PayloadType::{Binary, Cbor, Json, MsgPack, Number, Text};
-    let cases: [(&str, &[u8], PayloadType); 32] = [
+    let cases: [(&str, &[u8], PayloadType); 33] = [
         ("", b"21.5", Number),
         ("", b" 21.5\r\n", Number),
         ("", b"-3", Number),
@@ -164,6 +164,7 @@ fn payloads_are_recognised_in_order() {
         ("", b"\xA1\x61a\x01", Cbor),
         ("", b"\x9F\x01\x02\xFF", Cbor),
         ("", b"\xD9\xD9\xF7\x81\x01", Cbor),
+        ("", b"\x81\x7F\x61\xC3\x61\xBC\xFF", Binary), // pieces that are no texts
         ("", b"\x81\xA1a\x01", MsgPack),
         ("", b"\xDC\x00\x01\xC0", MsgPack),
         ("", b"\xFF\xD8\xFF\xE0", Binary),
@@ -193,7 +194,7 @@ fn payloads_are_recognised_in_order() {
 
 #[test]
 fn each_type_has_its_value() {
-    let cases: [(&[u8], &str, Outcome); 20] = [
+    let cases: [(&[u8], &str, Outcome); 22] = [
         (b"31", "number > 30 && payload > 30 && type == 'number'", Passes),
         (b"31.5", "number > 30", Passes),
         (b"29", "number > 30", Fails),
@@ -213,6 +214,8 @@ fn each_type_has_its_value() {
         ),
         (b"\xA1\x61t\xF9\x3C\x00", "payload.t == 1.0", Passes), // half precision
         (b"\xA1\x61t\xC0\x61x", "payload.t == 'x'", Passes),    // a tag
+        (b"\xA1\x61t\x7F\x62ab\x60\x61c\xFF", "payload.t == 'abc'", Passes), // a text in pieces
+        (b"\xA1\x7F\x61a\x61b\xFF\x01", "payload.ab == 1 && has(payload.ab)", Passes),
         (b"\xBF\x61t\x1B\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "payload.t == 18446744073709551615u", Passes),
         // The same in MessagePack.
         (
