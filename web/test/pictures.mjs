@@ -3,7 +3,7 @@
 //   CORK_HTTP   address of the dashboard
 //   SHOTS       folder for the pictures
 //
-// Says `trace` when the device that is to be traced should speak.
+// Says `speak` when the device that is to be traced should speak.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -77,7 +77,9 @@ async function clients() {
 async function trace() {
   const page = await visit('clients/trace?client=press-04');
   await page.getByText('Waiting for packets').waitFor();
-  console.log('trace');
+  // It is asked for before it is there.
+  await page.waitForTimeout(1500);
+  console.log('speak');
   await page.locator('td .badge', { hasText: 'PINGRESP' }).waitFor();
   await page.locator('td .badge', { hasText: 'PUBACK' }).nth(2).waitFor();
   await page.getByRole('button', { name: 'plant/press/4', exact: true }).first().click();

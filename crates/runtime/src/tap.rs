@@ -98,7 +98,8 @@ impl Listening {
         };
         let (version, bytes) = (shard.version_of(conn), bytes.to_vec());
         let client_id = shard.client_of(conn).map(Box::from).unwrap_or_default();
-        let tapped = Tapped { shard: number, conn, client_id, sent_by_client, version, begins_anew, aliases, bytes };
+        let tapped =
+            Tapped { shard: number, conn, client_id, sent_by_client, version, begins_anew, aliases, bytes };
         let taken = (self.tap)(tapped);
         *in_step = taken == Taken::Yes;
         taken != Taken::Over

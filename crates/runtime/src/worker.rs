@@ -555,7 +555,8 @@ impl Worker {
             if let Some(bytes) = copy.filter(|copy| !copy.is_empty()) {
                 let left = self.shard.waiting_bytes(id) > 0;
                 let (number, whole) = (self.number, false);
-                let moved = Moved { number, conn: id, sent_by_client: false, bytes: &bytes, whole, left, known: &[] };
+                let moved =
+                    Moved { number, conn: id, sent_by_client: false, bytes: &bytes, whole, left, known: &[] };
                 self.taps.give(&self.shard, moved);
             }
             match written {
