@@ -132,7 +132,7 @@ await run([
     await until('it is away', async () => (await api('GET', 'sessions/sleeper')).connected === false);
     for (const value of [1, 2, 3]) await publish('sleep/log', value, { qos: 1 });
     const page = await visit(browser, 'clients/away');
-    await until('three wait', async () => /sleeper\D+3\D/.test((await page.getByRole('row').filter({ hasText: 'sleeper' }).first().textContent()) ?? ''));
+    await until('three wait', async () => (await page.getByRole('row').filter({ hasText: 'sleeper' }).first().getByRole('cell').nth(1).textContent()).trim() === '3');
     await page.getByRole('link', { name: 'sleeper' }).click();
     await page.getByText('sleep/#').waitFor();
     await page.getByRole('button', { name: 'Delete session' }).click();

@@ -50,7 +50,7 @@ async function overview() {
 }
 
 async function topics() {
-  const page = await visit(`topics?t=${encodeURIComponent('plant/press/2')}`);
+  const page = await visit(`topics?t=${encodeURIComponent('house/meter')}`);
   await page.locator('.fields canvas').first().waitFor();
   // The small lines need some values.
   await page.waitForTimeout(22_000);
