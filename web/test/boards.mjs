@@ -1,5 +1,5 @@
 // The boards in a real browser, against a running broker that has no boards yet: CORK_HTTP is the address of its
-// dashboard (`http://127.0.0.1:8080`). SHOTS is a folder for screenshots. Ends with 1 at the first check that fails.
+// dashboard (`http://127.0.0.1:8080`). Ends with 1 at the first check that fails.
 //
 // CORK_HTTP=http://127.0.0.1:8080 node test/boards.mjs
 

@@ -41,11 +41,11 @@ async function list(browser) {
   const page = await visit(browser, 'clients');
   const told = await until('it has one in flight', async () => {
     const found = await cells(page, 'safe-lamp');
-    return found['In flight'] === '1' && found['In / out per s'] !== '…' && found;
+    return found['In flight'] === '1' && found['In/s'] !== '–' && found;
   });
   must(/^127\.0\.0\.1:\d+$/.test(told.Address) && told.Client.includes('ann'), JSON.stringify(told));
   must(told.Protocol === 'MQTT 3.1.1' && told.TLS === 'TLS 1.3' && told['Keep alive'] === '77 s', JSON.stringify(told));
-  must(/^[\d.]+ \/ [\d.]+$/.test(told['In / out per s']) && told.Queue === '0' && told.Connected !== '', JSON.stringify(told));
+  must(['In/s', 'Out/s'].every((way) => /^[\d.]+$/.test(told[way])) && told.Subscriptions === '1' && told.Queued === '0' && told.Connected !== '', JSON.stringify(told));
   const other = await cells(page, 'plain-lamp');
   must(other.TLS === 'none', JSON.stringify(other));
   await accessible(page, 'the list of clients');
@@ -86,7 +86,7 @@ async function dots(browser) {
 async function counted(browser) {
   await publish('counted', '1');
   const page = await visit(browser, 'clients');
-  const inside = page.getByLabel("The broker's own, too");
+  const inside = page.getByLabel('Include bridges and sinks');
   await page.getByText('Nobody is connected').waitFor();
   await until('nobody is counted', async () => /^Connected\s*0$/.test((await page.getByRole('link', { name: /^Connected/ }).textContent()).trim()));
   await inside.check();

@@ -3,13 +3,11 @@
 //
 //   CORK_HTTP   address of the dashboard, http://127.0.0.1:8080
 //   CHROMIUM    the browser (default: Debian's)
-//   SHOTS       folder for screenshots; none are taken without
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
 
 export const base = process.env.CORK_HTTP ?? 'http://127.0.0.1:8080';
-const shots = process.env.SHOTS;
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const DESK = { width: 1440, height: 900 };
 const PHONE = { width: 390, height: 844 };
@@ -106,8 +104,3 @@ export async function api(method, path, body) {
 }
 
 export const publish = (topic, payload, more = {}) => api('POST', 'publish', { topic, payload: String(payload), ...more });
-
-/** Keeps a picture, where they are wanted. */
-export async function shot(page, name) {
-  if (shots) await page.screenshot({ path: `${shots}/${name}.png` });
-}

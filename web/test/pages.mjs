@@ -1,5 +1,5 @@
 // The pages of a broker without users, with `cork sim` publishing to it.
-import { accessible, api, leave, must, publish, run, shot, until, visit } from './harness.mjs';
+import { accessible, api, leave, must, publish, run, until, visit } from './harness.mjs';
 import { readFileSync } from 'node:fs';
 import { looks } from './looks.mjs';
 
@@ -44,10 +44,6 @@ await run([
     const page = await visit(browser, 'overview');
     await until('messages come in', async () => !/^0\/s$/.test((await text(page, '.stat .value, .stats strong, .stats .strong')) ?? '0/s'));
     must(await page.locator('.plot canvas').count() >= 4, 'there are too few charts');
-    await page.waitForTimeout(4000);
-    await shot(page, 'overview');
-    await page.getByRole('button', { name: 'Dark colours' }).first().click();
-    await shot(page, 'overview-dark');
     await leave(page);
   }],
 
@@ -68,16 +64,6 @@ await run([
     await page.getByRole('button', { name: 'Payload', exact: true }).click();
     await until('markup as text', async () => (await payload.textContent()).includes('<img src=x'));
     await leave(page);
-  }],
-
-  ['the picture of the topics', async (browser) => {
-    for (const [dark, name] of [[false, 'topics'], [true, 'topics-dark']]) {
-      const page = await visit(browser, `topics?t=${encodeURIComponent('sensors/kitchen/temperature')}`, { dark });
-      await page.locator('.fields canvas').waitFor();
-      await page.waitForTimeout(1000);
-      await shot(page, name);
-      await leave(page);
-    }
   }],
 
   ['the tree finds topics by text, by filter and by content', async (browser) => {
@@ -130,13 +116,8 @@ await run([
     const found = await until('the simulated client', async () => (await api('GET', 'clients')).items.find((item) => !item.client_id.startsWith('$')));
     const page = await visit(browser, 'clients');
     await page.getByRole('link', { name: found.client_id }).first().waitFor();
-    await shot(page, 'clients');
     await visit(browser, `clients/trace?client=${encodeURIComponent(found.client_id)}`, { page });
     await page.locator('td .badge', { hasText: 'PUBLISH' }).first().waitFor();
-    await page.waitForTimeout(2500);
-    await shot(page, 'trace');
-    await page.getByRole('button', { name: 'Dark colours' }).first().click();
-    await shot(page, 'trace-dark');
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download' }).click()]);
     const packets = readFileSync(await download.path(), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
     must(packets.some(({ packet, client_id: id }) => packet === 'PUBLISH' && id === found.client_id), 'the download lacks the packets');

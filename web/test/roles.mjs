@@ -88,7 +88,7 @@ await run([
     await until('the administrator sees both', async () => /public[\s\S]*secret/.test(await shown(admin)));
     await until('the viewer sees its own', async () => /attic/.test(await shown(viewer)));
     must(!/secret|cellar/.test(await shown(viewer)), 'the viewer sees what it may not');
-    await viewer.getByText('every message you may read shown').waitFor();
+    await viewer.getByText('no sampling of what you may read').waitFor();
     await viewer.getByRole('button', { name: 'Filter by content' }).click();
     await viewer.getByLabel('Condition on the content').fill('payload > 20');
     await viewer.getByRole('button', { name: 'Apply' }).click();

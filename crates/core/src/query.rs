@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cork_access::{Action, Subject};
 use cork_packet::ProtocolVersion;
-use cork_proto::Time;
+use cork_proto::{AliasIn, AliasOut, Time};
 use cork_store::{Message, MessageId, WallTime};
 use cork_topic::{FilterId, Retained as _, Scan};
 
@@ -26,6 +26,8 @@ use crate::{
 const STEPS_MAX: usize = 4096;
 /// Bytes of retained messages in one answer, at most (one message more): they are shared, but whoever asked copies them.
 const RETAINED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of Topic Names that aliases of one connection are told with, at most.
+const ALIAS_BYTES_MAX: usize = 64 << 10;
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -284,6 +286,22 @@ impl Shard {
     pub fn version_of(&self, id: ConnId) -> ProtocolVersion {
         let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
         conn.map_or(ProtocolVersion::V311, |conn| conn.version)
+    }
+
+    /// The Topic Aliases of a connection with what they stand for: those the client defined, or those defined for it.
+    /// Where their names are longer than 64 KiB together, some are left out.
+    #[must_use]
+    pub fn aliases_of(&self, id: ConnId, by_client: bool) -> Vec<(u16, Box<str>)> {
+        let conn = self.board.conns.get(id.index as usize).and_then(Option::as_deref);
+        let Some(conn) = conn.filter(|conn| conn.id == id) else { return Vec::new() };
+        let own = conn.alias_in.as_deref().filter(|_| by_client).into_iter().flat_map(AliasIn::defined);
+        let given = conn.alias_out.as_deref().filter(|_| !by_client).into_iter().flat_map(AliasOut::defined);
+        let mut left = ALIAS_BYTES_MAX;
+        let told = own.chain(given).map_while(|(alias, topic)| {
+            left = left.checked_sub(topic.len())?;
+            Some((alias, Box::from(topic)))
+        });
+        told.collect()
     }
 
     /// Whether what comes next on a connection is the first byte of a packet.

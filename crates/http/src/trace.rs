@@ -76,7 +76,7 @@ pub(crate) struct PacketView {
     direction: &'static str,
     /// As the specification names it.
     packet: String,
-    /// All of it in one line.
+    /// All of it in one line; with the Topic Name where an alias stands for it.
     text: String,
     /// Bytes.
     size: usize,
@@ -121,7 +121,7 @@ pub(crate) async fn trace(
     let make = || {
         let (sender, waiting) = (sender.clone(), Arc::clone(&waiting));
         Box::new(move |tapped: Tapped| {
-            let size = tapped.bytes.len();
+            let size = weight(&tapped);
             if waiting.load(Ordering::Relaxed) + size > BYTES_WAITING_MAX
                 && waiting.load(Ordering::Relaxed) > 0
             {
@@ -186,25 +186,34 @@ struct Lane {
 
 impl Lane {
     /// Whether a packet is one of a topic's.
-    fn concerns(&mut self, filter: &str, packet: &Packet<'_>) -> bool {
+    fn concerns(filter: &str, packet: &Packet<'_>) -> bool {
         match packet {
-            Packet::Publish(publish) => {
-                let alias = publish.properties.topic_alias();
-                if let (Some(alias), false) = (alias, publish.topic.is_empty()) {
-                    self.aliases.insert(alias, publish.topic.to_owned());
-                }
-                let topic = match alias {
-                    Some(alias) if publish.topic.is_empty() => self.aliases.get(&alias).map(String::as_str),
-                    _ => Some(publish.topic),
-                };
-                topic.is_some_and(|topic| matches(filter, topic))
-            }
+            // One whose alias nobody knows is of no topic.
+            Packet::Publish(publish) => !publish.topic.is_empty() && matches(filter, publish.topic),
             Packet::Subscribe(subscribe) => {
                 subscribe.filters().any(|other| overlap(filter, plain(other.filter)))
             }
             _ => false,
         }
     }
+}
+
+/// Puts the Topic Name in the place of its alias, and learns what aliases stand for. True: it came by its alias alone.
+fn resolve<'a>(aliases: &'a mut BTreeMap<u16, String>, packet: &mut Packet<'a>) -> bool {
+    let Packet::Publish(publish) = packet else { return false };
+    let Some(alias) = publish.properties.topic_alias() else { return false };
+    if !publish.topic.is_empty() {
+        aliases.insert(alias, publish.topic.to_owned());
+        return false;
+    }
+    let topic = aliases.get(&alias);
+    publish.topic = topic.map_or("", String::as_str);
+    topic.is_some()
+}
+
+/// Bytes that wait with a piece.
+fn weight(tapped: &Tapped) -> usize {
+    tapped.bytes.len() + tapped.aliases.iter().map(|(_, topic)| topic.len()).sum::<usize>()
 }
 
 /// A Topic Filter without what stands before it: a share, a content filter.
@@ -272,7 +281,7 @@ impl Trace {
                     Ok(None) => "the broker ends, or too many traces began after this one",
                     Ok(Some(_)) if !self.app.still_holds(&self.caller) => "the login ended",
                     Ok(Some((at, tapped))) => {
-                        self.waiting.fetch_sub(tapped.bytes.len(), Ordering::Relaxed);
+                        self.waiting.fetch_sub(weight(&tapped), Ordering::Relaxed);
                         self.take_in(at, &tapped);
                         continue;
                     }
@@ -285,7 +294,7 @@ impl Trace {
 
     /// Cuts packets off and makes events of them.
     fn take_in(&mut self, at: WallTime, tapped: &Tapped) {
-        let Tapped { shard, conn, client_id, sent_by_client, version, begins_anew, bytes } = tapped;
+        let Tapped { shard, conn, client_id, sent_by_client, version, begins_anew, aliases, bytes } = tapped;
         let key = (*shard, conn.index, conn.generation, *sent_by_client);
         let mut told = Vec::new();
         if *begins_anew && self.lanes.insert(key, Lane::default()).is_some() {
@@ -295,6 +304,7 @@ impl Trace {
             self.lanes.clear(); // most of them have gone
         }
         let lane = self.lanes.entry(key).or_default();
+        lane.aliases.extend(aliases.iter().map(|(alias, topic)| (*alias, topic.to_string())));
         if !client_id.is_empty() {
             lane.client_id.clone_from(client_id);
         }
@@ -313,9 +323,10 @@ impl Trace {
                     break;
                 }
             };
-            let decoded = decode(*version, receiver, &packet);
+            let mut decoded = decode(*version, receiver, &packet);
+            let by_alias = decoded.as_mut().is_ok_and(|decoded| resolve(&mut lane.aliases, decoded));
             if let Of::Topic(filter) = &self.of
-                && !decoded.as_ref().is_ok_and(|decoded| lane.concerns(filter, decoded))
+                && !decoded.as_ref().is_ok_and(|decoded| Lane::concerns(filter, decoded))
             {
                 continue;
             }
@@ -337,6 +348,7 @@ impl Trace {
                     let way = if *sent_by_client { Direction::Received } else { Direction::Sent };
                     let line = describe(way, *version, &decoded);
                     view.text = line.get(3..).unwrap_or_default().to_owned();
+                    view.text += if by_alias { ", Topic Name by its alias" } else { "" };
                     view.packet = view.text.split([' ', ',']).next().unwrap_or_default().to_owned();
                     if let Packet::Publish(publish) = &decoded {
                         view.message = Some(MessageView::of_packet(publish, at, self.payload_max));

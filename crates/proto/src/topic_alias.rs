@@ -41,6 +41,11 @@ impl AliasIn {
         let topic = self.topics.get(usize::from(alias) - 1).and_then(Option::as_deref);
         topic.ok_or(PeerError::TopicAliasUnknown(alias))
     }
+
+    /// Each alias that is defined, with the Topic Name it stands for now.
+    pub fn defined(&self) -> impl Iterator<Item = (u16, &str)> {
+        (1..=u16::MAX).zip(&self.topics).filter_map(|(alias, topic)| Some((alias, topic.as_deref()?)))
+    }
 }
 
 /// Aliases this end defined for the Topic Names it sends: first come, first served, up to the peer's maximum.
@@ -88,6 +93,11 @@ impl AliasOut {
     pub fn define(&mut self, alias: u16, topic: &str) {
         self.aliases.insert(topic.into(), alias);
     }
+
+    /// Each alias that is defined, with its Topic Name; once defined it stays so.
+    pub fn defined(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.aliases.iter().map(|(topic, alias)| (*alias, &**topic))
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +116,7 @@ mod tests {
         assert_eq!(aliases.resolve(2, 3), Err(PeerError::TopicAliasUnknown(2)));
         aliases.define(3, "b", 3).unwrap();
         assert_eq!(aliases.resolve(3, 3), Ok("b"));
+        assert_eq!(aliases.defined().collect::<Vec<_>>(), [(3, "b")]);
     }
 
     #[test]
@@ -117,6 +128,7 @@ mod tests {
         }
         assert_eq!(aliases.choose("room/3"), AliasUse::None);
         assert_eq!(aliases.choose("room/1"), AliasUse::Known(1));
+        assert_eq!(aliases.defined().collect::<Vec<_>>(), [(1, "room/1"), (2, "room/2")]);
         assert_eq!(AliasOut::new(0).choose("room/1"), AliasUse::None);
     }
 }

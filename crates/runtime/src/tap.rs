@@ -25,6 +25,8 @@ pub struct Tapped {
     pub version: ProtocolVersion,
     /// They do not follow on those before them: some were left out.
     pub begins_anew: bool,
+    /// Where they begin anew: Topic Aliases of this direction that were defined before, with their Topic Names.
+    pub aliases: Vec<(u16, Box<str>)>,
     /// MQTT, in order.
     pub bytes: Vec<u8>,
 }
@@ -75,7 +77,7 @@ impl Listening {
 
     /// Gives what was left in or out. False: nobody listens any more.
     fn give(&mut self, shard: &Shard, moved: Moved<'_>) -> bool {
-        let Moved { number, conn, sent_by_client, bytes, whole, left } = moved;
+        let Moved { number, conn, sent_by_client, bytes, whole, left, known } = moved;
         let step = match &self.client_id {
             Some(_) => self.conns.get_mut(&conn),
             // Nobody knows how far the last packet to it got.
@@ -88,9 +90,16 @@ impl Listening {
         if begins_anew && !whole {
             return true;
         }
+        let aliases = match (begins_anew, sent_by_client) {
+            (false, _) => Vec::new(),
+            (true, true) => known.to_vec(),
+            // They are never given to another topic, so those it does not know yet do no harm.
+            (true, false) => shard.aliases_of(conn, false),
+        };
         let (version, bytes) = (shard.version_of(conn), bytes.to_vec());
         let client_id = shard.client_of(conn).map(Box::from).unwrap_or_default();
-        let tapped = Tapped { shard: number, conn, client_id, sent_by_client, version, begins_anew, bytes };
+        let tapped =
+            Tapped { shard: number, conn, client_id, sent_by_client, version, begins_anew, aliases, bytes };
         let taken = (self.tap)(tapped);
         *in_step = taken == Taken::Yes;
         taken != Taken::Over
@@ -109,6 +118,8 @@ pub(crate) struct Moved<'a> {
     pub(crate) whole: bool,
     /// To the client: there is more.
     pub(crate) left: bool,
+    /// From the client: its Topic Aliases before these bytes, if [`Taps::begins`] said so.
+    pub(crate) known: &'a [(u16, Box<str>)],
 }
 
 /// Everybody who is listened in on.
@@ -142,6 +153,11 @@ impl Taps {
                 }
             }
         }
+    }
+
+    /// Whether somebody has not got what this client sent before: then its Topic Aliases are told with what comes.
+    pub(crate) fn begins(&self, conn: ConnId) -> bool {
+        self.0.iter().any(|one| one.conns.get(&conn).is_some_and(|step| !step.from_client))
     }
 
     /// Bytes went in or out.

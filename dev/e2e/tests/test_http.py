@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from broker import HOST, PASSWORD, USER, Process, add_user, cork_bin, free_port
+import raw_mqtt
 from certificates import Authority
 from waiting import until
 
@@ -729,6 +730,33 @@ def test_a_trace_of_a_topic_shows_who_sends_and_gets_it(open_broker, paho):
     assert all(one["message"]["topic"] == "home/lamp" for one in found if one["packet"] == "PUBLISH")
     for wrong in ("/trace", "/trace?topic=a&client_id=b", "/trace?topic=a/%23/b"):
         assert open_broker.ask("GET", "/api/v1" + wrong)[0] == 400, wrong
+
+
+def test_a_trace_names_the_topic_of_an_alias_that_was_defined_before_it(open_broker):
+    def alias(number):
+        return bytes([0x23]) + raw_mqtt.u16(number)
+
+    with raw_mqtt.RawClient(open_broker) as writer, raw_mqtt.RawClient(open_broker) as reader:
+        writer.login("short-spoken", 5)
+        # It takes aliases, too: eight of them.
+        reader.login("listener", 5, props=bytes([0x22]) + raw_mqtt.u16(8))
+        reader.send(raw_mqtt.subscribe(["hall/lamp"], 5))
+        reader.read()
+        writer.send(raw_mqtt.publish("hall/lamp", b"on", 5, props=alias(2)))
+        reader.read()
+        for query in ("client_id=short-spoken", "client_id=listener", "topic=hall/%2B"):
+            found = []
+            tracer = threading.Thread(
+                target=lambda: found.extend(events(open_broker, f"/trace?{query}&seconds=8&limit=1", 1))
+            )
+            tracer.start()
+            time.sleep(0.3)
+            writer.send(raw_mqtt.publish("", b"off", 5, props=alias(2)))
+            reader.read()
+            tracer.join(15)
+            (_, packet), = found
+            assert packet["packet"] == "PUBLISH" and packet["message"]["topic"] == "hall/lamp", packet
+            assert '"hall/lamp"' in packet["text"] and "by its alias" in packet["text"], packet
 
 
 def test_the_brokers_own_parts_are_shown_only_to_who_asks(open_broker, paho):

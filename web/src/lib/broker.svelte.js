@@ -5,7 +5,7 @@ import { get } from './api.js';
 import { openInSight } from './stream.js';
 
 const NAMES = ['messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'dropped', 'clients', 'sessions',
-  'queued_messages', 'cpu', 'memory_bytes'];
+  'queued_messages', 'cpu', 'memory_bytes', 'subscriptions', 'retained'];
 const LONGEST = 86400;
 
 export const broker = $state({

@@ -32,6 +32,19 @@ export function rate(perSecond) {
   return number(perSecond < 10 ? Math.round(perSecond * 100) / 100 : Math.round(perSecond * 10) / 10);
 }
 
+/** A rate for a column of them: always two decimals below ten, one below a hundred, so that they stay below each other. */
+export function steady(perSecond) {
+  if (perSecond === null || perSecond === undefined) return NONE;
+  if (perSecond < 10) return perSecond.toFixed(2);
+  return perSecond < 100 ? perSecond.toFixed(1) : number(perSecond);
+}
+
+/** A share as per cent: one decimal below ten. */
+export function percent(part) {
+  if (part === null || part === undefined) return NONE;
+  return `${(part * 100).toFixed(part < 0.0995 && part !== 0 ? 1 : 0)} %`;
+}
+
 /** A size in the units of 1024. */
 export function bytes(count) {
   if (count === null || count === undefined) return NONE;

@@ -3,12 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 export const HTTP = (process.env.CORK_HTTP ?? '').replace(/\/$/, '');
-/** Where screenshots go; nowhere if empty. */
-export const SHOTS = process.env.SHOTS ?? '';
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A request to the API; resolves to `{ status, body }`. */
@@ -72,11 +69,6 @@ export class Browser {
   }
 
   async end() { await this.browser?.close(); }
-}
-
-/** Puts a screenshot where SHOTS says. */
-export async function shot(page, name) {
-  if (SHOTS !== '') await page.screenshot({ path: join(SHOTS, name) });
 }
 
 /** Every serious or critical fault axe finds, in one line each. */

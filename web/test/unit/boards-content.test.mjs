@@ -34,7 +34,7 @@ test('faults say which setting of which tile is wrong', () => {
   assert.deepEqual(faults([{ kind: 'switch', qos: 3, retain: 'yes' }]), ['tiles[0].qos is not 0, 1 or 2', 'tiles[0].retain is no true or false']);
   assert.deepEqual(faults([{ kind: 'lamp', script: 'x' }]), ['tiles[0].script is nothing a lamp has']);
   assert.deepEqual(faults([{ kind: 'gauge', x: 12 }]), ['tiles[0].x is no whole number from 0 to 11']);
-  assert.match(faults([{ kind: 'gauge', thresholds: [{ from: 3, colour: 'red; }' }] }])[0], /^tiles\[0\]\.thresholds\[0\]\.colour is none of series-1/);
+  assert.match(faults([{ kind: 'gauge', thresholds: [{ from: 3, colour: 'red; }' }] }])[0], /^tiles\[0\]\.thresholds\[0\]\.colour is none of series-2/);
   assert.match(faults([{ kind: 'chart', series: [{ topic: '', colour: 'good' }] }])[0], /^tiles\[0\]\.series\[0\]\.topic/);
   assert.match(faults(Array.from({ length: 121 }, () => ({ kind: 'lamp' })))[0], /^tiles has 121 members/);
 });

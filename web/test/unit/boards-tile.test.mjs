@@ -16,7 +16,7 @@ test('kind, unit and range are guessed from name and values', () => {
   assert.equal(make({ topic: 'a/note' }, 'hello there', [], 't').kind, 'value');
   assert.equal(make({ topic: 'a/total' }, 4, [1, 2, 3, 4], 't').kind, 'value');
   const chart = make({ topic: 'a/b/temperature', kind: 'chart' }, 20, [20], 't');
-  assert.deepEqual(chart.series, [{ topic: 'a/b/temperature', field: '', label: 'b', colour: 'series-1' }]);
+  assert.deepEqual(chart.series, [{ topic: 'a/b/temperature', field: '', label: 'b', colour: 'series-2' }]);
 });
 
 test('one value of an unknown kind gets room for what comes', () => {
@@ -54,7 +54,7 @@ test('on and off are told by the payloads of the switch, then by words', () => {
 
 test('thresholds colour a value from where they begin', () => {
   const gauge = complete({ id: 't', kind: 'gauge', thresholds: [{ from: 30, colour: 'bad' }, { from: 25, colour: 'warn' }] });
-  assert.deepEqual([20, 25, 29.9, 31, 'x'].map((raw) => colourOf(gauge, raw)), ['series-1', 'warn', 'warn', 'bad', 'series-1']);
+  assert.deepEqual([20, 25, 29.9, 31, 'x'].map((raw) => colourOf(gauge, raw)), ['series-2', 'warn', 'warn', 'bad', 'series-2']);
 });
 
 test('values become text and sliders payloads', () => {
@@ -115,4 +115,13 @@ test('each line of a chart has a name of its own: its label, else what it shows'
     [[line('T', 'a'), line('T', 'b'), line('T 2', 'c'), line('T', 'd')], ['T', 'T 2', 'T 2 2', 'T 3']],
     [[line(''), line(' ')], ['no topic', 'no topic 2']],
   ]) assert.deepEqual(namesOf(lines), expected);
+});
+
+test('a line ends with what stands beside its name, unless nothing came for long', () => {
+  const trail = new Trail(60);
+  for (let at = 0; at < 10; at += 1) trail.push(100 + at * 5, at);
+  const [times, line] = columns([trail], 60, 147, [9.5]);
+  assert.deepEqual([times.at(-1), line.at(-1)], [147, 9.5]);
+  assert.equal(columns([trail], 60, 147)[1].at(-1), undefined);
+  assert.equal(columns([trail], 600, 300, [9.5])[1].at(-1), undefined);
 });

@@ -41,27 +41,30 @@ export class Trail {
     for (const [time, value] of [...older, ...live]) this.push(time, value);
   }
 
-  /** The numbers of the last `count` points. */
-  recent(count) { return this.values.slice(-count); }
+  /** The times and the numbers of the last `count` points. */
+  recent(count) { return [this.times.slice(-count), this.values.slice(-count)]; }
 }
 
 /**
  * Several trails as columns for a chart that ends now: all times, then a list of values for each. Where a line has no
- * point of its own, `undefined`, which the chart draws through; where nothing came for long, a gap (null).
+ * point of its own, `undefined`, which the chart draws through; where nothing came for long, a gap (null). A line that is
+ * no gap now ends with its value of `latest`: what is drawn last is what stands beside its name.
  */
-export function columns(trails, seconds, now) {
+export function columns(trails, seconds, now, latest = []) {
   const from = now - seconds;
   const stamps = new Set([now]);
-  const lines = trails.map((trail) => {
+  const lines = trails.map((trail, number) => {
     const line = new Map();
     const usual = spacing(trail.times);
     let last = null;
+    const over = (time) => last !== null && usual !== null && time - last > Math.max(usual * 8, seconds / 50, 15);
     trail.times.forEach((time, at) => {
       if (time < from - seconds * 0.05) return;
-      if (last !== null && usual !== null && time - last > Math.max(usual * 8, seconds / 50, 15)) line.set(last + usual, null);
+      if (over(time)) line.set(last + usual, null);
       line.set(time, trail.values[at]);
       last = time;
     });
+    if (last !== null && now >= last && typeof latest[number] === 'number' && !over(now)) line.set(now, latest[number]);
     for (const time of line.keys()) stamps.add(time);
     return line;
   });

@@ -6,14 +6,14 @@ import { numberOf } from '../payload.js';
 import { free, settle } from './layout.js';
 
 export const COLOURS = {
-  'series-1': 'Copper', 'series-2': 'Teal', 'series-3': 'Violet', 'series-4': 'Green', 'series-5': 'Pink', 'series-6': 'Blue',
+  'series-2': 'Teal', 'series-3': 'Violet', 'series-4': 'Green', 'series-5': 'Pink', 'series-6': 'Blue', 'series-1': 'Copper',
   good: 'Good', warn: 'Warning', bad: 'Alarm',
 };
 export const SPANS = [[60, '1 minute'], [600, '10 minutes'], [3600, '1 hour'], [21600, '6 hours'], [86400, '24 hours'], [604800, '7 days']];
 export const SERIES_MAX = 8;
 export const THRESHOLDS_MAX = 8;
 
-const NUMBERS = { unit: '', decimals: null, min: 0, max: 100, colour: 'series-1', thresholds: [], stale: null };
+const NUMBERS = { unit: '', decimals: null, min: 0, max: 100, colour: 'series-2', thresholds: [], stale: null };
 const SENDS = { target: '', qos: 0, retain: false };
 const SOURCE = { topic: '', field: '' };
 
@@ -42,7 +42,7 @@ export const KINDS = {
   },
   slider: {
     name: 'Slider', what: 'publishes a number', w: 4, h: 2, least: { w: 2, h: 2 },
-    settings: { ...SOURCE, ...SENDS, unit: '', decimals: null, min: 0, max: 100, step: 1, template: '{value}', colour: 'series-1', stale: null },
+    settings: { ...SOURCE, ...SENDS, unit: '', decimals: null, min: 0, max: 100, step: 1, template: '{value}', colour: 'series-2', stale: null },
   },
 };
 
@@ -68,8 +68,10 @@ export const topicsOf = (tiles) => [...new Set(tiles.flatMap(sources).map(({ top
 /** Where a switch, slider or button publishes: what it shows, if nothing else is said. */
 export const targetOf = (tile) => tile.target || tile.topic || '';
 
-/** The custom property of a colour's name. */
-export const property = (colour) => `--${colour || 'line-strong'}`;
+/** The custom property of a colour's name, for what is drawn; `ink` is for what is read. */
+export const property = (colour) => (colour === 'warn' ? '--warn-mark' : ink(colour));
+/** The same for text, and for what text stands on. */
+export const ink = (colour) => `--${colour || 'line-strong'}`;
 
 /** The colour of a value: that of the highest threshold it reaches. */
 export function colourOf(tile, raw) {
