@@ -388,13 +388,14 @@ fn connections_that_end_for_no_reason_and_crashes_lose_nothing() {
         for number in 0..200 {
             game.publish(if number % 3 == 0 { "a" } else { "b" }, &number.to_string(), qos);
         }
-        let often = 4 + random(30);
+        let often = 8 + random(30);
         while !game.queue.is_empty() {
             assert!(game.connections < 5000, "seed {seed}, often {often}");
             let mut left = 1 + random(often);
+            let close = if random(2) == 0 { Does::Close } else { Does::CloseMute };
             game.connect(&mut |_| {
                 left = left.saturating_sub(1);
-                if left == 0 { Does::CloseMute } else { Does::Answer }
+                if left == 0 { close } else { Does::Answer }
             });
             if random(40) == 0 {
                 // This broker crashes: what it knew of suspects is gone.
