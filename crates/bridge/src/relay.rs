@@ -479,7 +479,7 @@ impl Relay {
         match side {
             Side::Remote => matches!(self.phase, Phase::WantLocal | Phase::Local),
             Side::Local if self.suspects.hold() => {
-                let first = self.local.inbound.first().or(input.first().copied()).unwrap_or_default();
+                let first = self.local.inbound.first().or_else(|| input.first().copied()).unwrap_or_default();
                 let answered = first & 6 != 0;
                 // Behind those that are not, the PUBREL may stand that is waited for.
                 first >> 4 == 3 && (answered || !self.waits_for_release())

@@ -29,11 +29,7 @@ pub(super) enum Stop {
 impl Relay {
     pub(super) fn on_local(&mut self, packet: &Packet<'_>, bytes: &[u8]) {
         match packet {
-            Packet::Publish(publish) => {
-                if self.is_free(publish, bytes) {
-                    self.publish_out(publish);
-                }
-            }
+            Packet::Publish(publish) if self.is_free(publish, bytes) => self.publish_out(publish),
             Packet::PubAck(ack) if self.passes(Side::Local, ack.reason) => {
                 self.incoming_over(ack.packet_id);
                 if self.lowered_in.contains(ack.packet_id) {
