@@ -219,4 +219,5 @@ def test_a_message_at_which_mosquitto_hangs_up_does_not_stop_the_rest(workdir, r
             assert came == [number for number in expected if int(number) % 2 == (topic == "a")], topic
     dropped = lines("is dropped: the other broker takes others")
     assert len(dropped) == 1 and "`b` (4000 bytes)" in dropped[0] and "WARN" in dropped[0].upper(), dropped
-    assert str(mosquitto.port) in dropped[0] and "closed" in dropped[0], dropped
+    # It closes with what it did not read.
+    assert str(mosquitto.port) in dropped[0] and ("closed" in dropped[0] or "reset" in dropped[0]), dropped
