@@ -1,7 +1,7 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     judge::Judged,
-    relay::{End, Note, Opening, Plan, Relay, Side},
+    relay::{End, Found, Note, Opening, Plan, Relay, Side, Suspects},
     session,
     status::{Shared, State},
     told::{Down, STEADY, Told},
@@ -80,7 +80,7 @@ impl Link {
                 let tried = attempts.one(&mut self, &server).await;
                 self.status.borrow_mut().settle();
                 self.report(&server, &tried);
-                failures = if tried.online >= STEADY { 1 } else { failures + 1 };
+                failures = if tried.online >= STEADY || tried.provoked { 1 } else { failures + 1 };
                 if tried.online > Duration::ZERO || tried.again {
                     break;
                 }
@@ -113,11 +113,16 @@ impl Link {
 
     /// One line for each new misfortune, not for each repetition of it.
     fn report(&mut self, server: &Server, tried: &Tried) {
+        self.told.hushed = tried.provoked || (tried.again && self.told.hushed);
         if tried.why.is_empty() {
             return;
         }
         let text = format!("{server}: {}", tried.why);
         let name = &self.judged.bridge.name;
+        if tried.provoked {
+            tracing::debug!(target: "bridge", bridge = name, "a trial ended: {text}");
+            return self.status.borrow_mut().failed(text);
+        }
         let said = self.told.down(&text, tried.online);
         if self.judged.plan.second {
             // The first session of the link says the same.
@@ -146,6 +151,8 @@ struct Tried {
     online: Duration,
     /// The same server is to be tried again, in another version.
     again: bool,
+    /// The end came of a message that was sent to see whether it does.
+    provoked: bool,
 }
 
 /// What is learned from one attempt at a server for the next.
@@ -166,6 +173,10 @@ struct Attempts {
     fresh: bool,
     /// A broker may hang up at a probe: how long the next connection sends none.
     probe_pause: Duration,
+    /// Messages at which connections to it ended.
+    suspects: Suspects,
+    /// How the last trial of one ended.
+    verdict: String,
 }
 
 impl Attempts {
@@ -180,11 +191,13 @@ impl Attempts {
             doubted: false,
             fresh: false,
             probe_pause: Duration::ZERO,
+            suspects: Suspects::default(),
+            verdict: String::new(),
         }
     }
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
-        let failed = |why: String| Tried { why, online: Duration::ZERO, again: false };
+        let failed = |why: String| Tried { why, online: Duration::ZERO, again: false, provoked: false };
         let connect_timeout = CONNECT_TIMEOUT.min(self.patience);
         let transport = match timeout(connect_timeout, link.judged.connector.connect(server)).await {
             Ok(Ok(transport)) => transport,
@@ -203,15 +216,25 @@ impl Attempts {
             old_filters: link.old_remote.clone(),
             inflight: 0,
             probe_pause: self.probe_pause,
+            suspects: std::mem::take(&mut self.suspects),
         };
         let relay = Relay::new(Arc::clone(&self.plan), opening, Time::ZERO);
         let mut wire = Wire::new(relay, transport, Instant::now());
         let (why, online) = self.relay(link, server, &mut wire).await;
         self.probe_pause = wire.relay.probe_pause();
         let again = online.is_zero() && self.next_version(link, &wire, &why);
+        let (found, suspects) = wire.relay.conclude(why.may_be_for_a_message());
+        self.suspects = suspects;
+        link.status.borrow_mut().aside = self.suspects.len() as u64;
         wire.close().await;
-        let why = if again { String::new() } else { link.judged.plan.blot(&why.to_string()) };
-        Tried { why, online, again }
+        let acquitted = matches!(why, Why::End(End::Acquitted));
+        let why = if again || acquitted { String::new() } else { link.judged.plan.blot(&why.to_string()) };
+        if found == Found::Trial {
+            self.verdict.clone_from(&why);
+        }
+        say_found(link, server, &found);
+        let provoked = acquitted || found == Found::Trial;
+        Tried { why, online, again, provoked }
     }
 
     /// Until the connection ends: why, and how long it was online.
@@ -259,7 +282,7 @@ impl Attempts {
                     return (Why::Other(why), lasted(online));
                 }
                 Step::Lost(Side::Remote, error) => {
-                    return (Why::Lost(lost(&error)), lasted(online));
+                    return (Why::Lost(lost(&error), closes(error.kind())), lasted(online));
                 }
                 Step::Lost(Side::Local, error) => {
                     return (Why::Other(format!("this broker: {error}")), lasted(online));
@@ -282,7 +305,7 @@ impl Attempts {
         link.new_local.clear();
         let mut status = link.status.borrow_mut();
         status.set_state(State::Online);
-        if !link.told.flaps {
+        if !std::mem::take(&mut link.told.hushed) && !link.told.flaps {
             self.say_up(link, server);
         }
     }
@@ -297,9 +320,18 @@ impl Attempts {
         let name = &link.judged.bridge.name;
         let mut status = link.status.borrow_mut();
         status.now = wire.relay.counters();
+        status.aside = wire.relay.aside();
         for note in wire.relay.take_notes() {
-            let text = said(&note);
-            if link.told.flaps {
+            let mut text = said(&note);
+            let hidden = match note {
+                // That is what comes of the flapping.
+                Note::Disconnected { news, .. } => {
+                    text = format!("{text}: {}: {}", status.remote, self.verdict);
+                    !news
+                }
+                _ => link.told.flaps,
+            };
+            if hidden {
                 tracing::debug!(target: "bridge", bridge = name, "{text}");
             } else {
                 tracing::warn!(target: "bridge", bridge = name, "{text}");
@@ -311,7 +343,7 @@ impl Attempts {
     /// Whether the other broker does not know the version, and there is another one to try.
     fn next_version(&mut self, link: &Link, wire: &Wire, why: &Why) -> bool {
         // Some old brokers just hang up. So does what stands before a broker that is away.
-        let silence = matches!(why, Why::Lost(_)) && wire.relay.is_unanswered();
+        let silence = matches!(why, Why::Lost(..)) && wire.relay.is_unanswered();
         let unknown = match why {
             Why::End(End::Doubtful(present)) => {
                 (self.version, self.doubtful, self.doubted) = (0, false, true);
@@ -335,17 +367,60 @@ impl Attempts {
 
 enum Why {
     End(End),
-    /// The other side is gone.
-    Lost(String),
+    /// The other side is gone; whether it closed the connection.
+    Lost(String, bool),
     Other(String),
+}
+
+impl Why {
+    /// Whether the other broker may have ended the connection because of a message.
+    fn may_be_for_a_message(&self) -> bool {
+        match self {
+            Self::End(end) => end.may_be_for_a_message(),
+            Self::Lost(_, closed) => *closed,
+            Self::Other(_) => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::End(end) => end.fmt(f),
-            Self::Lost(why) | Self::Other(why) => f.write_str(why),
+            Self::Lost(why, _) | Self::Other(why) => f.write_str(why),
         }
+    }
+}
+
+/// Whether an error says that the other side closed the connection, and not that it is gone.
+const fn closes(kind: ErrorKind) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+/// What the end of a connection showed of messages.
+fn say_found(link: &Link, server: &Server, found: &Found) {
+    let name = &link.judged.bridge.name;
+    match found {
+        Found::Aside(case, news) => {
+            let text = format!(
+                "a message of `{}` ({} bytes) is set aside, messages behind it pass: {server} ended the connection each \
+                 time it was sent",
+                case.topic.escape_debug(),
+                case.bytes
+            );
+            match news {
+                true => tracing::warn!(target: "bridge", bridge = name, "{text}"),
+                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+            }
+        }
+        Found::All => {
+            tracing::warn!(target: "bridge", bridge = name, "{server} ends the connection at every message; all of them wait");
+        }
+        Found::Taken(case) => tracing::info!(
+            target: "bridge", bridge = name, "a message of `{}` that was set aside passes after all", case.topic.escape_debug()
+        ),
+        Found::Nothing | Found::Trial => {}
     }
 }
 
@@ -371,7 +446,7 @@ fn lost(error: &io::Error) -> String {
     match TlsFailure::of(error) {
         // TLS 1.3 servers refuse a client's certificate after the handshake.
         Some(failure) => format!("TLS: {failure}{}", remedy(&failure)),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        None if error.kind() == ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         None => error.to_string(),
     }
 }
@@ -403,6 +478,11 @@ fn said(note: &Note) -> String {
             "a message of `{}` is dropped: {} takes no packet of {bytes} bytes, or no such topic",
             topic.escape_debug(),
             where_to(side)
+        ),
+        Note::Disconnected { topic, bytes, .. } => format!(
+            "a message of `{}` ({bytes} bytes) is dropped: the other broker takes others, but ended the connection each \
+             time this one was sent",
+            topic.escape_debug()
         ),
         Note::Circle { topic } => format!(
             "messages go round in a circle and are dropped: `{}` came back; see docs/bridge.md",

@@ -15,15 +15,18 @@
 //! The driver's rule: one of [`Relay::handle`], [`Relay::local_opened`] and [`Relay::handle_timeout`]; then write what is in
 //! both [`Relay::output`]s, open this broker's connection if [`Relay::wants_local`], stop if [`Relay::ended`], and wait.
 
+mod alone;
 mod breaker;
 mod echo;
 mod open;
 mod pass;
 mod skip;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use open::{local_connect, local_options};
+pub(crate) use suspects::{Found, Suspects};
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
@@ -144,6 +147,8 @@ pub(crate) struct Opening {
     pub(crate) inflight: u16,
     /// So long nobody is sent a probe: one may have ended the connection before.
     pub(crate) probe_pause: Duration,
+    /// Messages at which connections ended.
+    pub(crate) suspects: Suspects,
 }
 
 /// Why a relay ended.
@@ -165,8 +170,30 @@ pub(crate) enum End {
     Full(Side, ReasonCode),
     /// It sent more at once than can be held.
     TooMuch,
+    /// A message was taken after all at which connections had ended: begin anew with those behind it.
+    Acquitted,
     /// This broker ended its side.
     Local(String),
+}
+
+impl End {
+    /// Whether it may be the answer to a message.
+    pub(crate) fn may_be_for_a_message(&self) -> bool {
+        let Self::Disconnected(reason, _) = self else { return false };
+        matches!(
+            *reason,
+            ReasonCode::UNSPECIFIED_ERROR
+                | ReasonCode::MALFORMED_PACKET
+                | ReasonCode::PROTOCOL_ERROR
+                | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::TOPIC_NAME_INVALID
+                | ReasonCode::PACKET_TOO_LARGE
+                | ReasonCode::PAYLOAD_FORMAT_INVALID
+                | ReasonCode::RETAIN_NOT_SUPPORTED
+                | ReasonCode::QOS_NOT_SUPPORTED
+        )
+    }
 }
 
 impl fmt::Display for End {
@@ -191,6 +218,7 @@ impl fmt::Display for End {
             Self::Full(Side::Remote, reason) => write!(f, "the other broker has no room: {reason}"),
             Self::Full(Side::Local, reason) => write!(f, "this broker has no room: {reason}"),
             Self::TooMuch => f.write_str("the other broker sends more at once than can be held"),
+            Self::Acquitted => f.write_str("the other broker took what was set aside"),
             Self::Local(why) => write!(f, "this broker ended its side: {why}"),
         }
     }
@@ -215,6 +243,8 @@ pub(crate) struct Counters {
     pub(crate) circles: u64,
     /// No rule is for their topic.
     pub(crate) unmapped: u64,
+    /// The other broker ended the connection at them, again and again.
+    pub(crate) disconnected: u64,
 }
 
 impl Counters {
@@ -228,6 +258,7 @@ impl Counters {
             too_old: self.too_old + other.too_old,
             circles: self.circles + other.circles,
             unmapped: self.unmapped + other.unmapped,
+            disconnected: self.disconnected + other.disconnected,
         }
     }
 }
@@ -239,6 +270,8 @@ pub(crate) enum Note {
     Refused { side: Side, reason: ReasonCode },
     /// A message is too large for where it is to go.
     TooLarge { side: Side, topic: String, bytes: usize },
+    /// The other broker ends the connection at a message, and takes others; whether that is news.
+    Disconnected { topic: String, bytes: usize, news: bool },
     /// A message went round in a circle.
     Circle { topic: String },
     /// The other broker refuses a subscription.
@@ -315,6 +348,11 @@ pub(crate) struct Relay {
     in_mark: Vec<u8>,
     breaker_out: Breaker,
     breaker_in: Breaker,
+    suspects: Suspects,
+    /// Packets of this broker wait for an answer of the other one.
+    local_held: bool,
+    /// QoS 2 messages that the other broker took on this connection, and did not release.
+    unreleased: usize,
     counters: Counters,
     noted: u8,
     notes: Vec<Note>,
@@ -345,7 +383,9 @@ impl Relay {
     /// Whether reading a side makes sense now: its packets have somewhere to go.
     pub(crate) fn reads(&self, side: Side, output_max: usize) -> bool {
         match side {
-            Side::Local => self.remote.output.len() < output_max && self.paced <= self.now,
+            Side::Local => {
+                self.remote.output.len() < output_max && self.paced <= self.now && !self.local_held
+            }
             Side::Remote => {
                 self.local.output.len() < output_max && !matches!(self.phase, Phase::WantLocal | Phase::Local)
             }
@@ -390,12 +430,14 @@ impl Relay {
             self.received = now;
         }
         self.feed(side, bytes);
+        self.go_on();
     }
 
     fn feed(&mut self, side: Side, bytes: &[u8]) {
         let mut input = bytes;
         while self.end.is_none() {
-            if self.is_held_back(side) {
+            if self.is_held_back(side, input) {
+                self.local_held |= side == Side::Local;
                 return self.peer(side).inbound.keep(input);
             }
             match self.next_packet(side, &mut input) {
@@ -432,9 +474,18 @@ impl Relay {
         Ok(true)
     }
 
-    /// The other broker speaks before this one is there to listen.
-    const fn is_held_back(&self, side: Side) -> bool {
-        matches!(side, Side::Remote) && matches!(self.phase, Phase::WantLocal | Phase::Local)
+    /// The other broker speaks before this one is there to listen, or is to be sent no message before it has answered.
+    fn is_held_back(&self, side: Side, input: &[u8]) -> bool {
+        match side {
+            Side::Remote => matches!(self.phase, Phase::WantLocal | Phase::Local),
+            Side::Local if self.suspects.hold() => {
+                let first = self.local.inbound.first().or_else(|| input.first().copied()).unwrap_or_default();
+                let answered = first & 6 != 0;
+                // Behind those that are not, the PUBREL may stand that is waited for.
+                first >> 4 == 3 && (answered || !self.waits_for_release())
+            }
+            Side::Local => false,
+        }
     }
 
     fn broken(&mut self, side: Side, error: PeerError) {
@@ -492,7 +543,7 @@ impl Relay {
             (Packet::PingResp, _) => self.pinged = None,
             (Packet::Auth(_), _) => return Err(PeerError::UnexpectedAuth),
             _ => match side {
-                Side::Local => self.on_local(&packet),
+                Side::Local => self.on_local(&packet, bytes),
                 Side::Remote => self.on_remote(&packet, bytes),
             },
         }
@@ -517,7 +568,7 @@ impl Relay {
     /// When [`Relay::handle_timeout`] is due.
     pub(crate) fn next_timeout(&self) -> Time {
         let paced = if self.paced > self.now { self.paced } else { Time::NEVER };
-        paced.min(self.ack_due()).min(self.ping_due())
+        paced.min(self.ack_due()).min(self.ping_due()).min(self.trial_due())
     }
 
     /// When the other broker must have acknowledged something.
@@ -551,16 +602,20 @@ impl Relay {
         if now >= self.ack_due() {
             return self.end_with(End::Unacknowledged(self.plan.ack_timeout));
         }
+        self.leave_after_trial();
+        self.go_on();
         if now < self.ping_due() {
             return;
         }
         match self.pinged {
             Some(_) => self.end_with(End::Silent(self.ping_timeout())),
-            None => {
-                self.pinged = Some(now);
-                self.remote.output.extend_from_slice(&[0xC0, 0]);
-            }
+            None => self.ping(),
         }
+    }
+
+    fn ping(&mut self) {
+        self.pinged = Some(self.now);
+        self.remote.output.extend_from_slice(&[0xC0, 0]);
     }
 
     /// Says goodbye to the other broker; its session stays.

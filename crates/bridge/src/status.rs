@@ -48,6 +48,8 @@ pub(crate) struct Status {
     /// Seconds since 1970 of the last change between online and not.
     pub(crate) since: u64,
     pub(crate) reconnects: u64,
+    /// Messages set aside, because the other broker ended connections at them.
+    pub(crate) aside: u64,
     /// Of connections that have ended, and of the present one.
     pub(crate) before: Counters,
     pub(crate) now: Counters,
@@ -94,7 +96,7 @@ impl Status {
         self.before.plus(&self.now).plus(&lane)
     }
 
-    fn figures(&self, lane: Option<&Self>) -> [(&'static str, u64); 9] {
+    fn figures(&self, lane: Option<&Self>) -> [(&'static str, u64); 11] {
         let sum = self.sum(lane);
         [
             ("reconnects", self.reconnects),
@@ -106,6 +108,8 @@ impl Status {
             ("messages/dropped/too_old", sum.too_old),
             ("messages/dropped/circle", sum.circles),
             ("messages/dropped/unmapped", sum.unmapped),
+            ("messages/dropped/disconnected", sum.disconnected),
+            ("messages/aside", self.aside + lane.map_or(0, |lane| lane.aside)),
         ]
     }
 }

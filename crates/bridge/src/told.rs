@@ -11,6 +11,8 @@ pub(crate) struct Told {
     reasons: Vec<String>,
     /// It comes up for moments, which is said.
     pub(crate) flaps: bool,
+    /// The last end was provoked: neither that nor the next beginning is worth a line.
+    pub(crate) hushed: bool,
 }
 
 /// What there is to say of a link that is down.

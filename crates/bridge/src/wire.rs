@@ -152,7 +152,10 @@ impl Wire {
                 None => return Ok(false),
             },
         };
-        let wrote = socket.write(self.relay.output(side), cx)?;
+        let wrote = match socket.write(self.relay.output(side), cx) {
+            Ok(wrote) => wrote,
+            Err(error) => return self.last_words(side, error, cx),
+        };
         if wrote && side == Side::Remote {
             self.relay.wrote_remote(time_since(self.began));
         }
@@ -169,6 +172,20 @@ impl Wire {
                 Ok(true)
             }
         }
+    }
+
+    /// Who closes while it is written to may have said why, and what it took before.
+    fn last_words(&mut self, side: Side, error: io::Error, cx: &mut Context<'_>) -> io::Result<bool> {
+        while side == Side::Remote && self.relay.ended().is_none() {
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            match Pin::new(&mut self.remote.transport).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.relay.handle(side, time_since(self.began), buffer.filled());
+                }
+                _ => return Err(error),
+            }
+        }
+        if self.relay.ended().is_some() { Ok(true) } else { Err(error) }
     }
 
     /// Says goodbye, if the other broker listens.

@@ -149,7 +149,8 @@ impl App {
         };
         let (passed, failed) = if is_bridge {
             let refused = number("messages/refused/remote") + number("messages/refused/local");
-            (number("messages/out") + number("messages/in"), refused)
+            let failed = refused + number("messages/dropped/disconnected");
+            (number("messages/out") + number("messages/in"), failed)
         } else {
             (number("rows/saved"), number("rows/dead"))
         };

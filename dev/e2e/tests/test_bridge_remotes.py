@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bridged import Node, link
+from bridged import BridgedMosquitto, Node, link
 from broker import HOST, free_port
 from paho_client import PahoClient, properties
 from waiting import until
@@ -178,3 +178,46 @@ def test_secrets_are_told_nowhere(workdir, running, password_file):
     assert not [text for text in said if "s3cret" in text]
     lines = [line for line in local.log().splitlines() if "link is down" in line]
     assert len(lines) == 2, lines
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_message_at_which_mosquitto_hangs_up_does_not_stop_the_rest(workdir, running, qos):
+    mosquitto = running(BridgedMosquitto(workdir / "mosquitto", "max_packet_size 2000\n"))
+    mosquitto.start()
+    # What mosquitto of 3.1.1 cannot say beforehand.
+    local = running(Node(workdir / "local", link("cloud", mosquitto.port, {**OUT, "qos": qos}, version="3.1.1")))
+    local.start()
+    reader = running(client(mosquitto, "reader", version=311))
+    reader.subscribe("#", qos=2)
+    sender = running(client(local, "sender"))
+    for number in range(30):
+        sender.publish("a" if number % 2 else "b", "x" * 4000 if number == 10 else str(number), qos=2)
+    lines = lambda what: [line for line in local.log().splitlines() if what in line]
+    until(lambda: lines("is set aside"), 30, "the line of what is set aside")
+    local.kill()
+    local.start()
+    watcher = watch(local, running)
+    expected = [str(number) for number in range(30) if number != 10]
+    until(lambda: set(expected) <= set(reader.payloads()), 40, "the rest")
+    # Something must show that mosquitto takes others.
+    sender = running(client(local, "sender"))
+    more = 0
+
+    def gone():
+        nonlocal more
+        more += 1
+        sender.publish("a", f"more {more}", qos=2)
+        time.sleep(0.5)
+        return told(watcher, "cloud", "messages/dropped/disconnected") == "1"
+
+    until(gone, 40, "the counter")
+    until(lambda: told(watcher, "cloud", "backlog/messages") == "0", what="the end of the backlog")
+    until(lambda: told(watcher, "cloud", "messages/aside") == "0", what="nothing aside")
+    if qos == 2:
+        for topic in ("a", "b"):
+            came = [text for text in reader.payloads(topic) if not text.startswith("more")]
+            assert came == [number for number in expected if int(number) % 2 == (topic == "a")], topic
+    dropped = lines("is dropped: the other broker takes others")
+    assert len(dropped) == 1 and "`b` (4000 bytes)" in dropped[0] and "WARN" in dropped[0].upper(), dropped
+    # It closes with what it did not read.
+    assert str(mosquitto.port) in dropped[0] and ("closed" in dropped[0] or "reset" in dropped[0]), dropped

@@ -18,10 +18,12 @@ const QOS2_V311_MAX: u16 = 20;
 
 impl Relay {
     /// A relay whose connection to the other broker is open.
-    pub(crate) fn new(plan: Arc<Plan>, opening: Opening, now: Time) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, mut opening: Opening, now: Time) -> Self {
         let (keep_alive, packet_bytes_max) = (plan.keep_alive, plan.packet_bytes_max as usize);
         let (out_mark, in_mark) = (hops::encoded(&plan.mark), hops::encoded(&plan.remote_mark));
         let breaker = Breaker::new(now, opening.probe_pause);
+        let mut suspects = std::mem::take(&mut opening.suspects);
+        suspects.begin(now);
         let peer = || Peer { packet_bytes_max: usize::MAX, ..Peer::default() };
         let mut relay = Self {
             plan,
@@ -57,6 +59,9 @@ impl Relay {
             in_mark,
             breaker_out: breaker.clone(),
             breaker_in: breaker,
+            suspects,
+            local_held: false,
+            unreleased: 0,
             counters: Counters::default(),
             noted: 0,
             notes: Vec::new(),
@@ -128,7 +133,7 @@ impl Relay {
         self.now = now;
         let mut properties = PropertiesBuf::default();
         properties.push(Property::SessionExpiryInterval(u32::MAX));
-        properties.push(Property::ReceiveMaximum(self.opening.inflight));
+        properties.push(Property::ReceiveMaximum(self.suspects.window(self.opening.inflight)));
         let plan = Arc::clone(&self.plan);
         if plan.max_age.is_some() {
             properties.push(Property::UserProperty(Facts::ASKED_BY, ""));

@@ -27,9 +27,9 @@ pub(super) enum Stop {
 }
 
 impl Relay {
-    pub(super) fn on_local(&mut self, packet: &Packet<'_>) {
+    pub(super) fn on_local(&mut self, packet: &Packet<'_>, bytes: &[u8]) {
         match packet {
-            Packet::Publish(publish) => self.publish_out(publish),
+            Packet::Publish(publish) if self.is_free(publish, bytes) => self.publish_out(publish),
             Packet::PubAck(ack) if self.passes(Side::Local, ack.reason) => {
                 self.incoming_over(ack.packet_id);
                 if self.lowered_in.contains(ack.packet_id) {
@@ -70,6 +70,7 @@ impl Relay {
             }
             Packet::PubAck(ack) if self.passes(Side::Remote, ack.reason) => {
                 self.answered();
+                self.suspects.answered(self.now, ack.packet_id, !ack.reason.is_error());
                 if self.lowered_out.contains(ack.packet_id) {
                     if ack.reason.is_error() {
                         self.lowered_out.remove(ack.packet_id);
@@ -80,8 +81,12 @@ impl Relay {
             }
             Packet::PubRec(ack) if self.passes(Side::Remote, ack.reason) => {
                 self.answered();
-                if !self.remote.present && !ack.reason.is_error() {
-                    self.taken.insert(ack.packet_id);
+                self.suspects.answered(self.now, ack.packet_id, !ack.reason.is_error());
+                if !ack.reason.is_error() {
+                    self.unreleased += 1;
+                    if !self.remote.present {
+                        self.taken.insert(ack.packet_id);
+                    }
                 }
                 self.ack(Side::Local, Packet::PubRec, ack.packet_id, ack.reason);
             }
@@ -94,6 +99,7 @@ impl Relay {
                     return;
                 }
                 self.answered();
+                self.unreleased = self.unreleased.saturating_sub(1);
                 self.taken.remove(ack.packet_id);
                 self.ack(Side::Local, Packet::PubComp, ack.packet_id, ack.reason);
             }
@@ -114,7 +120,7 @@ impl Relay {
         self.awaiting += 1;
     }
 
-    fn publish_out(&mut self, publish: &Publish<'_>) {
+    pub(super) fn publish_out(&mut self, publish: &Publish<'_>) {
         match self.send_out(publish) {
             Ok(()) => self.counters.out += 1,
             Err(stop) => {
@@ -151,8 +157,13 @@ impl Relay {
         let renamed = Publish { retain: publish.retain && self.retain_available, ..*publish };
         self.write(Side::Remote, &renamed, (qos, properties), renamed_topic)?;
         self.pace();
-        if verdict == Verdict::Probe {
+        if verdict == Verdict::Probe && !self.suspects.one_by_one() {
             self.probe(Side::Remote, publish.topic);
+        }
+        if qos == QoS::AtMostOnce {
+            self.suspects.sent_at_most_once();
+        } else {
+            self.suspects.sent(publish);
         }
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, qos) {

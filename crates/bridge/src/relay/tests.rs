@@ -6,6 +6,8 @@ use cork_packet::FixedHeader;
 use super::*;
 use crate::map::Rule;
 
+mod suspects;
+
 const START: Time = Time::from_micros(1_000_000);
 
 struct Pair {
@@ -37,6 +39,7 @@ fn plan() -> Plan {
 fn opening(version: ProtocolVersion) -> Opening {
     Opening {
         probe_pause: Duration::ZERO,
+        suspects: Suspects::default(),
         version,
         bridge: !version.is_v5(),
         wall: 5_000_000_000,
