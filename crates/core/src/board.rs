@@ -30,7 +30,7 @@ use crate::{
     lanes::Insides,
     outbuf::Pool,
     pressure::{Pressure, Sweep},
-    retained::Retained,
+    retained::{Publishers, Retained},
     session::Session,
     stats::Stats,
     waits::Waits,
@@ -125,6 +125,8 @@ pub(crate) struct Board {
     pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
+    /// Who published those of them that are packed.
+    pub(crate) publishers: Publishers,
     /// Bytes of those whose content is here.
     pub(crate) retained_bytes: u64,
     /// Topics whose retained message the store does not have.
@@ -200,6 +202,7 @@ impl Board {
             elsewhere: Elsewhere::default(),
             kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
+            publishers: Publishers::default(),
             retained_bytes: 0,
             unkept: BTreeSet::new(),
             unwritten: BTreeSet::new(),

@@ -20,7 +20,7 @@ pub(crate) struct RetainedCursor {
     /// Its place among the subscriptions with filters.
     pub(crate) filtered: Option<u32>,
     /// The last topic that was looked at.
-    pub(crate) after: Option<Box<str>>,
+    pub(crate) after: Option<String>,
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) sub_id: u32,
@@ -75,9 +75,11 @@ impl Cursors {
     }
 
     /// Notes the last topic the first cursor looked at.
-    pub(crate) fn advance(&mut self, after: Box<str>) {
+    pub(crate) fn advance(&mut self, after: &str) {
         if let Some(mut first) = self.waiting.first_entry() {
-            first.get_mut().after = Some(after);
+            let place = first.get_mut().after.get_or_insert_default();
+            place.clear();
+            place.push_str(after);
         }
     }
 
@@ -147,7 +149,7 @@ mod tests {
     fn a_second_subscribe_of_a_filter_starts_again() {
         let mut cursors = Cursors::default();
         cursors.push(cursor("a", 1));
-        cursors.advance("a".into());
+        cursors.advance("a");
         cursors.push(cursor("b", 2));
         cursors.push(cursor("a", 3));
         assert!(cursors.waiting.values().all(|cursor| cursor.after.is_none()));

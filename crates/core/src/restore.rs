@@ -44,7 +44,8 @@ impl Shard {
         self.begin_presence();
         let records = self.board.records.len();
         for message in recovered.retained {
-            self.restore_retained(Retained::Here(message));
+            let entry = self.board.entry_of(&message);
+            self.restore_retained(entry);
         }
         for stub in recovered.stubs {
             self.restore_retained(stub.into());

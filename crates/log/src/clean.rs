@@ -203,16 +203,16 @@ fn copy_if_needed(
         }
         View::Subscribed { session, filter, .. } => {
             let hash = index.filter_hash(filter);
-            known(session).is_some_and(|known| is_here(known.subscriptions.get(&hash)))
+            known(session).is_some_and(|known| is_here(known.subscriptions.get(hash)))
         }
         View::Shifted { session, from, .. } => known(session).is_some_and(|known| {
-            is_here(known.shifts.get(from).map(|(_, place)| place)) && known.shift_matters(*from)
+            is_here(known.rare().shifts.get(from).map(|(_, place)| place)) && known.shift_matters(*from)
         }),
         View::Released { session, delivery } => {
-            known(session).is_some_and(|known| is_here(known.released.get(delivery)))
+            known(session).is_some_and(|known| is_here(known.rare().released.get(delivery)))
         }
         View::Received { session, packet_id } => {
-            known(session).is_some_and(|known| is_here(known.received.get(&packet_id.get())))
+            known(session).is_some_and(|known| is_here(known.rare().received.get(&packet_id.get())))
         }
         View::WillArmed { session, .. } => known(session).is_some_and(|known| is_here(known.will.as_ref())),
         View::SessionEnded { .. }

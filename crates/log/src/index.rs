@@ -11,12 +11,13 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{
     books::Books,
+    few::Few,
     queue::{Place, Queue},
     record::{PublishView, View},
     retained::{Entry, Retained, TopicHash},
 };
 
-/// Places of one Session.
+/// Places of one Session. There may be a million that say nothing: what few of them need stands behind a pointer.
 #[derive(Debug, Default)]
 pub(crate) struct SessionIndex {
     pub(crate) state: Option<Place>,
@@ -24,13 +25,28 @@ pub(crate) struct SessionIndex {
     /// Largest delivery number that was ever given.
     pub(crate) last: u64,
     pub(crate) queue: Queue,
+    /// By the hash of the filter.
+    pub(crate) subscriptions: Few,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few Sessions have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     pub(crate) released: BTreeMap<u64, Place>,
     pub(crate) received: BTreeMap<u16, Place>,
-    /// By the hash of the filter.
-    pub(crate) subscriptions: BTreeMap<u64, Place>,
     /// Shift and place by the first delivery it holds for.
     pub(crate) shifts: BTreeMap<u64, (u64, Place)>,
 }
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.released.is_empty() && self.received.is_empty() && self.shifts.is_empty()
+    }
+}
+
+static NOTHING_RARE: Rare =
+    Rare { released: BTreeMap::new(), received: BTreeMap::new(), shifts: BTreeMap::new() };
 
 impl SessionIndex {
     /// Whether nothing at all is known of it.
@@ -38,17 +54,33 @@ impl SessionIndex {
         self.state.is_none()
             && self.will.is_none()
             && self.queue.len() == 0
-            && self.released.is_empty()
-            && self.received.is_empty()
             && self.subscriptions.is_empty()
-            && self.shifts.is_empty()
+            && self.rare().is_empty()
+    }
+
+    pub(crate) fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Takes something out of what few have, and gives its memory back if that was the last of it.
+    fn take_rare<T>(&mut self, take: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+        let taken = take(self.rare.as_deref_mut()?);
+        if self.rare().is_empty() {
+            self.rare = None;
+        }
+        taken
     }
 
     /// Whether the shift that begins here is the last one, or a delivery that is not over needs it.
     pub(crate) fn shift_matters(&self, from: u64) -> bool {
-        let Some((next, _)) = self.shifts.range(from.saturating_add(1)..).next() else { return true };
+        let Rare { released, shifts, .. } = self.rare();
+        let Some((next, _)) = shifts.range(from.saturating_add(1)..).next() else { return true };
         self.queue.next_from(from).is_some_and(|number| number < *next)
-            || self.released.range(from..*next).next().is_some()
+            || released.range(from..*next).next().is_some()
     }
 }
 
@@ -134,10 +166,12 @@ impl Index {
             }
             View::Unsubscribed { session, filter } => {
                 let hash = self.filter_hash(filter);
-                return self.undo(session, place, |known| known.subscriptions.remove(&hash));
+                return self.undo(session, place, |known| known.subscriptions.remove(hash));
             }
             View::Forgotten { session, packet_id } => {
-                return self.undo(session, place, |known| known.received.remove(&packet_id.get()));
+                return self.undo(session, place, |known| {
+                    known.take_rare(|rare| rare.received.remove(&packet_id.get()))
+                });
             }
             View::WillDisarmed { session } => {
                 return self.undo(session, place, |known| known.will.take());
@@ -153,10 +187,10 @@ impl Index {
                 self.session(session).subscriptions.insert(hash, place)
             }
             View::Shifted { session, from, shift } => {
-                self.session(session).shifts.insert(from, (shift, place)).map(|(_, place)| place)
+                self.session(session).rare_mut().shifts.insert(from, (shift, place)).map(|(_, place)| place)
             }
             View::Received { session, packet_id } => {
-                self.session(session).received.insert(packet_id.get(), place)
+                self.session(session).rare_mut().received.insert(packet_id.get(), place)
             }
             View::WillArmed { session, ref will } => {
                 self.latest_arrival = self.latest_arrival.max(will.message.id.arrived.0);
@@ -166,7 +200,7 @@ impl Index {
                 let known = self.session(session);
                 known.last = known.last.max(delivery);
                 let queued = known.queue.remove(delivery);
-                let before = known.released.insert(delivery, place);
+                let before = known.rare_mut().released.insert(delivery, place);
                 if let Some(queued) = queued {
                     self.books.release(queued);
                 }
@@ -220,7 +254,7 @@ impl Index {
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.last = known.last.max(delivery);
         let queued = known.queue.remove(delivery);
-        let released = if known.released.is_empty() { None } else { known.released.remove(&delivery) };
+        let released = known.take_rare(|rare| rare.released.remove(&delivery));
         for place in [queued, released].into_iter().flatten() {
             self.books.release(place);
         }
@@ -250,9 +284,10 @@ impl Index {
         self.remember_end(session);
         let Some(known) = self.sessions.remove(&session) else { return };
         let known = *known;
-        let places = known.state.into_iter().chain(known.will).chain(known.released.into_values());
-        let places = places.chain(known.received.into_values()).chain(known.subscriptions.into_values());
-        for place in places.chain(known.shifts.into_values().map(|(_, place)| place)) {
+        let Rare { released, received, shifts } = known.rare();
+        let places = known.state.iter().chain(&known.will).chain(released.values());
+        let places = places.chain(received.values()).chain(known.subscriptions.values());
+        for place in places.chain(shifts.values().map(|(_, place)| place)).copied() {
             self.books.release(place);
         }
         if known.queue.len() > 0 {

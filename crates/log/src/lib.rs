@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod export;
 pub(crate) mod fetch;
+mod few;
 mod format;
 mod group;
 mod handle;

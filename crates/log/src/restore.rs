@@ -133,12 +133,12 @@ pub(crate) fn recover<F: DiskFile>(
 /// What is known of a Session without reading.
 fn outline(key: SessionKey, known: &SessionIndex) -> RecoveredSession {
     let first_queued = known.queue.next_from(0);
-    let first_released = known.released.keys().next().copied();
+    let first_released = known.rare().released.keys().next().copied();
     let first = first_queued.into_iter().chain(first_released).min().unwrap_or(0);
     RecoveredSession {
         key,
-        received: known.received.keys().filter_map(|packet_id| PacketId::new(*packet_id)).collect(),
-        released: known.released.keys().copied().collect(),
+        received: known.rare().received.keys().filter_map(|packet_id| PacketId::new(*packet_id)).collect(),
+        released: known.rare().released.keys().copied().collect(),
         queue: QueueExtent {
             first,
             last: known.last,
@@ -146,6 +146,7 @@ fn outline(key: SessionKey, known: &SessionIndex) -> RecoveredSession {
             bytes: known.queue.bytes(),
         },
         shifts: known
+            .rare()
             .shifts
             .iter()
             .filter(|(from, _)| known.shift_matters(**from))
