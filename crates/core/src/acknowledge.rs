@@ -88,6 +88,7 @@ impl Shard {
         if waiting {
             self.board.pump(six);
         }
+        self.board.note_readied(six);
         if inside {
             self.board.lane_moved(six);
         }

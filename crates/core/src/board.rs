@@ -32,6 +32,7 @@ use crate::{
     pressure::{Pressure, Sweep},
     retained::{Publishers, Retained},
     session::Session,
+    share::Shares,
     stats::Stats,
     waits::Waits,
 };
@@ -157,6 +158,10 @@ pub(crate) struct Board {
     pub(crate) again: VecDeque<SessionIx>,
     /// Connections with a long list of filters that is gone on with at the next turn.
     pub(crate) lists: VecDeque<ConnId>,
+    /// Grows whenever a Session may have become ready to be sent something at once.
+    pub(crate) readied: u64,
+    /// Publishers that had their share of the turn.
+    pub(crate) shares: Shares,
     /// Sessions that ended, by hash of their client: in which batch, and what says so. Those not stored yet count.
     ending: BTreeMap<u64, (Ticket, Record)>,
     last_arrival: u64,
@@ -227,6 +232,8 @@ impl Board {
             store_full: false,
             store_stuck: false,
             lists: VecDeque::new(),
+            readied: 0,
+            shares: Shares::default(),
             config,
             store_failed: false,
         }
@@ -388,7 +395,7 @@ impl Board {
     }
 
     /// Stops reading from a connection.
-    pub(crate) fn hold(&mut self, index: u32, reason: u8) {
+    pub(crate) fn hold(&mut self, index: u32, reason: u16) {
         let Some(conn) = self.conn_at(index) else { return };
         if conn.holds.set(reason) {
             let conn = conn.id;
@@ -397,7 +404,7 @@ impl Board {
     }
 
     /// Takes one reason not to read away. True when reading goes on: what was kept is to be processed.
-    pub(crate) fn unhold(&mut self, index: u32, reason: u8) -> bool {
+    pub(crate) fn unhold(&mut self, index: u32, reason: u16) -> bool {
         let Some(conn) = self.conn_at(index) else { return false };
         let go_on = conn.holds.clear(reason);
         if go_on {

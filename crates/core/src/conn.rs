@@ -33,6 +33,10 @@ impl Dirty {
         self.little.len() + self.much.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.little.is_empty() && self.much.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<ConnId> {
         self.little.pop_front().or_else(|| self.much.pop_front())
     }
@@ -88,34 +92,36 @@ impl Authenticating {
 
 /// Reasons not to read from a connection.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Holds(u8);
+pub(crate) struct Holds(u16);
 
 impl Holds {
     /// CONNECT is being worked on.
-    pub(crate) const CONNECT: u8 = 1;
+    pub(crate) const CONNECT: u16 = 1;
     /// The client does not read the answers it is owed.
-    pub(crate) const OUTPUT: u8 = 2;
+    pub(crate) const OUTPUT: u16 = 2;
     /// Too many acknowledgements wait for the store.
-    pub(crate) const STORE: u8 = 4;
+    pub(crate) const STORE: u16 = 4;
     /// A step of a re-authentication is being checked.
-    pub(crate) const ACCESS: u8 = 8;
+    pub(crate) const ACCESS: u16 = 8;
     /// It publishes faster than it may.
-    pub(crate) const RATE: u8 = 16;
+    pub(crate) const RATE: u16 = 16;
     /// A long SUBSCRIBE or UNSUBSCRIBE is being seen to.
-    pub(crate) const LIST: u8 = 32;
+    pub(crate) const LIST: u16 = 32;
     /// The store is too far behind.
-    pub(crate) const BACKLOG: u8 = 64;
+    pub(crate) const BACKLOG: u16 = 64;
     /// The client's next publication needs the store, which takes nothing new.
-    pub(crate) const FULL: u8 = 128;
+    pub(crate) const FULL: u16 = 128;
+    /// It had its share of the turn.
+    pub(crate) const SHARE: u16 = 256;
 
-    pub(crate) fn set(&mut self, reason: u8) -> bool {
+    pub(crate) fn set(&mut self, reason: u16) -> bool {
         let before = self.0;
         self.0 |= reason;
         before == 0
     }
 
     /// True when this was the last reason.
-    pub(crate) fn clear(&mut self, reason: u8) -> bool {
+    pub(crate) fn clear(&mut self, reason: u16) -> bool {
         let before = self.0;
         self.0 &= !reason;
         before != 0 && self.0 == 0
@@ -126,7 +132,7 @@ impl Holds {
     }
 
     /// Whether there is a reason besides this one.
-    pub(crate) fn any_but(self, reason: u8) -> bool {
+    pub(crate) fn any_but(self, reason: u16) -> bool {
         self.0 & !reason != 0
     }
 }

@@ -265,6 +265,17 @@ impl Board {
             })
     }
 
+    /// A flight of a Session ended: it may be ready again if its window was full, or nearly so, as what waits goes first.
+    #[inline]
+    pub(crate) fn note_readied(&mut self, six: SessionIx) {
+        let Some(session) = self.sessions.get(six as usize) else { return };
+        let Some(Some(conn)) = self.conns.get(session.conn as usize) else { return };
+        let open = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.inflight.open());
+        if open + 1 == usize::from(conn.window) && !session.has_waiting() {
+            self.readied += 1;
+        }
+    }
+
     /// Sends a QoS 1 or 2 message that is not queued.
     fn send_flight(&mut self, six: SessionIx, publication: &mut Publication<'_>, how: How<'_>) {
         let outgoing = self.sessions[six as usize].outgoing();

@@ -73,6 +73,7 @@ mod router;
 mod sample;
 mod session;
 mod shard;
+mod share;
 mod stats;
 mod strangers;
 mod subscribe;

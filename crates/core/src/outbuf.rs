@@ -17,6 +17,10 @@ const SLICES_MAX: usize = 32;
 const WRITE_BYTES_MAX: usize = 128 << 10;
 /// Buffers larger than this are freed, not pooled.
 const POOLED_BYTES_MAX: usize = 128 << 10;
+/// A buffer with so much in it is full, and another one begins: it has no room for every frame that is not shared, and
+/// growing beyond what is pooled would cost as much as all that is written into it. A backlog of megabytes lies in pieces,
+/// then, so that sending the first of them does not move the others.
+const FULL_BYTES: usize = POOLED_BYTES_MAX - 2 * SHARE_FROM_BYTES;
 /// Buffers the pool keeps, and the bytes they hold together. What does not fit goes back to the allocator and is
 /// grown anew in the next turn, which costs as much as what is written into it.
 const POOLED_MAX: usize = 1024;
@@ -88,6 +92,9 @@ impl OutBuf {
     /// Lets `write` append to the tail; returns how many bytes it added.
     #[inline]
     pub(crate) fn append(&mut self, pool: &mut Pool, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.tail.len() >= FULL_BYTES {
+            self.cut_off_tail();
+        }
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
         }
@@ -98,14 +105,20 @@ impl OutBuf {
         added
     }
 
+    /// Makes the tail a chunk before the next one.
+    #[cold]
+    fn cut_off_tail(&mut self) {
+        let chunk = Chunk::Bytes(std::mem::take(&mut self.tail));
+        self.head.get_or_insert_default().push_back(chunk);
+    }
+
     /// Appends the payload of `message` without copying it; returns its length.
     pub(crate) fn append_payload(&mut self, message: Arc<Message>) -> usize {
         let added = message.payload().len();
-        let head = self.head.get_or_insert_default();
         if !self.tail.is_empty() {
-            head.push_back(Chunk::Bytes(std::mem::take(&mut self.tail)));
+            self.cut_off_tail();
         }
-        head.push_back(Chunk::Payload(message));
+        self.head.get_or_insert_default().push_back(Chunk::Payload(message));
         self.len += added;
         added
     }
@@ -159,10 +172,6 @@ impl OutBuf {
         if self.sent == self.tail.len() {
             self.sent = 0;
             pool.give(std::mem::take(&mut self.tail));
-        } else if self.sent > POOLED_BYTES_MAX {
-            // A reader that keeps up only just would let the sent part grow for ever.
-            self.tail.drain(..self.sent);
-            self.sent = 0;
         }
     }
 }
@@ -213,6 +222,29 @@ mod tests {
             assert_eq!(got, expected);
             assert!(out.head.is_none() && out.tail.capacity() == 0);
         }
+    }
+
+    #[test]
+    fn a_backlog_of_megabytes_lies_in_pieces_that_go_back_to_the_pool() {
+        let (mut pool, mut out, mut expected) = (Pool::default(), OutBuf::default(), Vec::new());
+        for n in 0..300_000_u32 {
+            out.append(&mut pool, |tail| tail.extend_from_slice(&n.to_be_bytes()));
+            expected.extend_from_slice(&n.to_be_bytes());
+            assert!(out.tail.capacity() <= POOLED_BYTES_MAX, "after {n}");
+        }
+        let (mut got, mut step) = (Vec::new(), 1);
+        while !out.is_empty() {
+            out.transmit::<Infallible>(&mut pool, |slices| {
+                let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+                let taken = all.len().min(step);
+                got.extend_from_slice(&all[..taken]);
+                Ok(taken)
+            })
+            .unwrap();
+            step = step % 200_000 * 3 + 1;
+        }
+        assert!(got == expected);
+        assert_eq!(pool.free.len(), expected.len().div_ceil(FULL_BYTES), "pieces");
     }
 
     #[test]

@@ -47,10 +47,7 @@ impl Shard {
         // Out of the connection while the topic borrows from it.
         let mut aliases = conn.alias_in.take().unwrap_or_default();
         let result = if publish.topic.is_empty() {
-            aliases
-                .resolve(alias, maximum)
-                .map(str::to_owned)
-                .and_then(|topic| self.publish_from(id, publish, &topic))
+            aliases.resolve(alias, maximum).and_then(|topic| self.publish_from(id, publish, topic))
         } else {
             aliases
                 .define(alias, publish.topic, maximum)
@@ -513,6 +510,7 @@ pub(crate) fn hand_out(
     from: SessionIx,
     shares: bool,
 ) -> bool {
+    board.shares.deliveries += matching.len() as u64;
     let mut rest = matching;
     let anybody = !rest.is_empty();
     while let Some((key, value)) = rest.first() {
@@ -606,14 +604,24 @@ fn deliver_to_member(
     let wanted = publication.qos;
     // A member that may not read it must not swallow it for those who may.
     let may = |six: SessionIx| board.could_read(six, publication.topic);
-    let ready = |six: SessionIx, value: &SubValue| board.is_ready(six, wanted.min(value.qos())) && may(six);
     let online = |six: SessionIx, _: &SubValue| {
         board.sessions.get(six as usize).is_some_and(|s| s.is_online()) && may(six)
     };
-    let members = &mut group.members;
-    let chosen = members
-        .pick(ready)
-        .or_else(|| members.pick(online))
+    let mut ready = None;
+    if group.may_be_ready(wanted, board.readied, board.now) {
+        let mut refused = false;
+        ready = group.members.pick(|six, value| {
+            let (ready, may) = (board.is_ready(six, wanted.min(value.qos())), may(six));
+            refused |= ready && !may;
+            ready && may
+        });
+        if ready.is_none() && !refused {
+            group.found_busy(wanted, board.readied, board.now);
+        }
+    }
+    let (anybody_online, members) = (group.online > 0, &mut group.members);
+    let chosen = ready
+        .or_else(|| anybody_online.then(|| members.pick(online)).flatten())
         .or_else(|| members.pick(|six, _| may(six)))
         .or_else(|| members.pick(|_, _| true));
     let Some((six, value)) = chosen else { return };

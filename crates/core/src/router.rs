@@ -1,7 +1,9 @@
 //! Who gets a message: subscriptions, shared subscription groups, and which other shards have an interest.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
+use cork_packet::QoS;
+use cork_proto::Time;
 use cork_topic::{FilterId, ShareGroup, SubscriptionIndex};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -44,9 +46,25 @@ pub(crate) struct Group {
     pub(crate) remotes: Vec<Remote>,
     /// Its place among the subscriptions with filters, if it has one; `filter` names nothing then.
     pub(crate) filtered: Option<u32>,
+    /// Nobody here was ready when somebody was looked for.
+    busy: Option<Busy>,
     /// Counts messages, so that shards get their turns by the number of their members.
     turn: u32,
 }
+
+/// What is known of a group in which nobody was ready to take a message at once.
+///
+/// Looking at a thousand members for each message that finds all of them at work would cost more than all else about it.
+#[derive(Copy, Clone, Debug)]
+struct Busy {
+    qos: QoS,
+    /// [`Board::readied`](crate::board::Board) then.
+    readied: u64,
+    until: Time,
+}
+
+/// How long that is taken for granted, whatever happens.
+const BUSY: Duration = Duration::from_millis(1);
 
 /// Where a shared subscription's message goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -56,8 +74,20 @@ pub(crate) enum Turn {
 }
 
 impl Group {
+    /// Whether somebody here may be ready for a message of this QoS: nobody was lately, and nobody has become so since.
+    pub(crate) fn may_be_ready(&self, qos: QoS, readied: u64, now: Time) -> bool {
+        let busy = |busy: &Busy| busy.qos == qos && busy.readied == readied && now < busy.until;
+        self.online > 0 && !self.busy.as_ref().is_some_and(busy)
+    }
+
+    /// Nobody was.
+    pub(crate) fn found_busy(&mut self, qos: QoS, readied: u64, now: Time) {
+        self.busy = Some(Busy { qos, readied, until: now + BUSY });
+    }
+
     /// Adds a member, or changes its options. Returns those it had.
     pub(crate) fn join(&mut self, six: SessionIx, session: &Session, value: SubValue) -> Option<SubValue> {
+        self.busy = None;
         let before = self.members.insert(six, value);
         if before.is_none() {
             self.online += u32::from(session.is_online());
@@ -260,6 +290,7 @@ impl Router {
             online: 0,
             kept: 0,
             remotes: Vec::new(),
+            busy: None,
             turn: 0,
         });
         self.group_names.insert(name, group);
@@ -284,6 +315,7 @@ impl Router {
     /// Adds to the number of a group's members that have a connection.
     pub(crate) fn member_online(&mut self, group: u32, member: SessionIx, online: bool) {
         let Some(group) = self.groups.get_mut(group as usize) else { return };
+        group.busy = None;
         if group.members.get(member).is_some() {
             group.online = if online { group.online + 1 } else { group.online.saturating_sub(1) };
         }

@@ -171,6 +171,9 @@ impl Shard {
     pub fn poll_transmit(&mut self) -> Option<ConnId> {
         loop {
             let id = self.board.dirty.pop()?;
+            if self.board.dirty.is_empty() {
+                self.board.shares.all_is_written();
+            }
             if let Some(conn) = self.board.conn(id) {
                 conn.dirty = false;
                 return Some(id);
@@ -211,6 +214,7 @@ impl Shard {
         board.output_bytes -= taken;
         board.stats.bytes_sent += taken as u64;
         if left < OUTPUT_LOW_BYTES {
+            board.readied += u64::from(was_high >= OUTPUT_LOW_BYTES);
             if held && board.unhold(id.index, Holds::OUTPUT) {
                 self.go_on_reading(id);
             }
@@ -220,6 +224,7 @@ impl Shard {
             }
         } else if was_high >= OUTPUT_HIGH_BYTES && left < OUTPUT_HIGH_BYTES {
             board.pump(session);
+            board.readied += 1;
         }
         Ok(left)
     }
@@ -252,7 +257,8 @@ impl Shard {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
         let board = &self.board;
-        if !(board.again.is_empty() && board.lists.is_empty() && board.sweep.is_over()) {
+        let done = board.again.is_empty() && board.lists.is_empty() && board.shares.is_over();
+        if !(done && board.sweep.is_over()) {
             return Some(Time::ZERO);
         }
         self.board.timers.first().map(|(when, _)| *when)
@@ -343,6 +349,7 @@ impl Shard {
 
     /// Cuts packets off `input` and handles them; keeps what is left.
     fn process(&mut self, id: ConnId, mut input: &[u8]) {
+        let (begun, most) = (self.board.shares.deliveries, self.board.shares.deliveries_max());
         loop {
             let maximum = self.packet_bytes_max(id);
             let Some(conn) = self.board.conn(id) else { return };
@@ -372,7 +379,11 @@ impl Shard {
                     Err(error) => return self.end(id, Ended::Rule(error)),
                 }
             };
-            if matches!(flow, Flow::Stop) {
+            let had_share = self.board.shares.deliveries - begun >= most;
+            if had_share {
+                self.board.had_share(id);
+            }
+            if had_share || matches!(flow, Flow::Stop) {
                 if let Some(conn) = self.board.conn(id)
                     && !matches!(conn.stage, Stage::Closing)
                     && !input.is_empty()
@@ -541,6 +552,7 @@ impl Shard {
 
     fn on_timeout(&mut self) {
         self.go_on_with_lists();
+        self.go_on_with_shares();
         self.go_on_with_sweep();
         for _ in 0..self.board.again.len() {
             if let Some(session) = self.board.again.pop_front() {

@@ -46,6 +46,8 @@ const CROWD: usize = 8;
 /// Time in one turn for accepting, for reading those who come, for reading those who go, and for writing, each: whoever
 /// is not served then is served in the next turn, after those who are inside.
 const SLICE: Duration = Duration::from_millis(2);
+/// The same for reading those who are inside.
+const SLICE_INSIDE: Duration = Duration::from_millis(5);
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 128;
 /// Events taken from the system at once.
@@ -194,9 +196,9 @@ impl Worker {
         }
         let shard = [self.shard.next_timeout(), self.connections.next_deadline()];
         let times = shard.into_iter().chain([self.accept_rests_until, self.gate.due()]);
-        let next = times.flatten().min()?;
-        // Rounded up: waking a little early would only mean waking twice.
-        Some(next.since(self.now()) + Duration::from_micros(500))
+        let wait = times.flatten().min()?.since(self.now());
+        // Rounded up: waking a little early would only mean waking twice. What goes on in each turn does not wait.
+        Some(if wait.is_zero() { wait } else { wait + Duration::from_micros(500) })
     }
 
     fn on_event(&mut self, event: &mio::event::Event) {
@@ -253,22 +255,19 @@ impl Worker {
         }
     }
 
-    /// Reads everybody who is inside once, and of the others as many as a slice of time allows.
+    /// Reads everybody once, of each line as many as its slice of time allows.
     fn read_ready(&mut self, now: Time) {
         let crowd = self.connections.ready_in(Line::Inside) > CROWD;
         let bytes = if crowd { READ_BYTES_IN_CROWD } else { READ_BYTES };
-        for _ in 0..self.connections.ready_in(Line::Inside) {
-            if let Some(slot) = self.connections.next_in(Line::Inside) {
-                self.read(slot, bytes, now);
-            }
-        }
-        for line in [Line::Leaving, Line::Outside] {
+        for line in [Line::Inside, Line::Leaving, Line::Outside] {
+            let inside = line == Line::Inside;
+            let (bytes, slice) = if inside { (bytes, SLICE_INSIDE) } else { (READ_BYTES_IN_CROWD, SLICE) };
             let begun = Instant::now();
             for _ in 0..self.connections.ready_in(line) {
                 if let Some(slot) = self.connections.next_in(line) {
-                    self.read(slot, READ_BYTES_IN_CROWD, now);
+                    self.read(slot, bytes, now);
                 }
-                if begun.elapsed() >= SLICE {
+                if begun.elapsed() >= slice {
                     break;
                 }
             }

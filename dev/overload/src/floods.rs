@@ -31,5 +31,6 @@ pub(crate) const FLOODS: &[Flood] = &[
     Flood { name: "drips", small: 300, full: 1000, mib_max: 80, run: connections::drips, ..USUAL },
     Flood { name: "bad-logins", small: 200, full: 2000, users: true, run: connections::bad_logins, ..USUAL },
     Flood { name: "filters", small: 10_000, full: 100_000, run: messages::filters, ..USUAL },
+    Flood { name: "fan-out", small: 200, full: 1000, mib_max: 96, run: messages::fan_out, ..USUAL },
     Flood { name: "large", small: 20, full: 100, run: messages::large, ..USUAL },
 ];

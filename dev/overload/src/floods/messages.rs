@@ -23,6 +23,9 @@ fn client(port: u16, client_id: &str) -> Result<Client, String> {
     Client::connect(port, client_id, &Login::default()).map_err(|error| format!("{client_id}: {error}"))
 }
 
+/// Messages of the flood to many subscribers: as many as come with a few reads.
+const SMALL_ONES: usize = 5_000;
+
 /// Nothing, for `seconds`: what the machine itself does to the neighbour.
 pub(super) fn none(_port: u16, seconds: usize) -> Outcome {
     thread::sleep(Duration::from_secs(seconds as u64));
@@ -70,6 +73,28 @@ pub(super) fn large(port: u16, count: usize) -> Outcome {
         if whole < count {
             return Err(format!("{} of {count} subscribers did not get everything", count - whole));
         }
+    }
+    Ok(format!("(all read after {} ms)", begun.elapsed().as_millis()))
+}
+
+/// Small messages at QoS 0, sent as fast as the socket takes them, to many subscribers that all read: each gets all.
+pub(super) fn fan_out(port: u16, count: usize) -> Outcome {
+    let mut readers = Vec::new();
+    for n in 0..count {
+        let mut reader = client(port, &format!("reader-{n}"))?;
+        reader.subscribe(1, &[("many", 0)]).map_err(|error| format!("SUBSCRIBE: {error}"))?;
+        readers.push(reader.socket);
+    }
+    let packet = wire::publish(V311, 0, "many", None, &[7; 50]);
+    let length = packet.len() * SMALL_ONES;
+    let mut sender = client(port, "sender")?;
+    let begun = Instant::now();
+    let readers: Vec<_> =
+        readers.into_iter().map(|socket| thread::spawn(move || reads(&socket, length))).collect();
+    sender.send(&packet.repeat(SMALL_ONES)).map_err(|error| format!("PUBLISH: {error}"))?;
+    let whole = readers.into_iter().filter_map(|reader| reader.join().ok()).filter(|whole| *whole).count();
+    if whole < count {
+        return Err(format!("{} of {count} subscribers did not get everything", count - whole));
     }
     Ok(format!("(all read after {} ms)", begun.elapsed().as_millis()))
 }
