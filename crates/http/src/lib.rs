@@ -48,6 +48,7 @@ mod overview;
 mod problem;
 mod process;
 mod publish;
+mod refused;
 mod retained;
 mod rights;
 mod routes;
@@ -60,6 +61,7 @@ mod time;
 mod tokens;
 mod told;
 mod trace;
+mod user;
 mod users;
 
 pub use host::{Host, Letter, LettersPage};

@@ -9,8 +9,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::App, extract::Params, guard::Caller, history::Series, links::LinkView, problem::Problem,
-    process::Process, told::Way,
+    app::App,
+    extract::Params,
+    guard::Caller,
+    history::Series,
+    links::LinkView,
+    problem::Problem,
+    process::Process,
+    refused::{Asked, Limited, Refused},
+    told::Way,
 };
 
 /// The broker at a glance.
@@ -133,7 +140,7 @@ fn counters(stats: &Stats) -> BTreeMap<&'static str, u64> {
 
 /// The broker at a glance.
 #[utoipa::path(get, path = "/api/v1/overview", tag = "overview", responses(
-    (status = 200, body = Overview), (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Overview), Refused<()>))]
 pub(crate) async fn show(State(app): State<Arc<App>>, _: Caller) -> Json<Overview> {
     Json(Overview::clone(&app.overview.borrow()))
 }
@@ -142,9 +149,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, _: Caller) -> Json<Overvie
 #[utoipa::path(get, path = "/api/v1/overview/stream", tag = "overview", responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json")))]
+    Refused<(Asked, Limited)>))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -175,9 +180,7 @@ pub(crate) struct Past {
 
 /// What the overview said in the past.
 #[utoipa::path(get, path = "/api/v1/overview/history", tag = "overview", params(Past), responses(
-    (status = 200, body = Series),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Series), Refused<Asked>))]
 pub(crate) async fn past(
     State(app): State<Arc<App>>,
     _: Caller,
