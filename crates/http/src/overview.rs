@@ -122,6 +122,7 @@ impl Overview {
             ("login", stats.refused_login),
             ("rate", stats.refused_rate),
             ("banned", stats.refused_banned),
+            ("http", stats.refused_http),
             ("busy", stats.refused_busy),
             ("store_full", stats.refused_full),
         ]);
@@ -134,7 +135,7 @@ fn counters(stats: &Stats) -> BTreeMap<&'static str, u64> {
     of!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent publish_bytes_received
         publish_bytes_sent connects sessions_expired dropped_slow_reader dropped_queue_full
         dropped_user_queue_full dropped_expired dropped_too_large lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate
-        refused_banned refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
+        refused_banned refused_http refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
         closed_login_memory slowed)
 }
 
