@@ -57,6 +57,26 @@ await run([
     await leave(page, /401/);
   }],
 
+  ['users whose names a browser takes for steps of a path are changed and removed', async (browser) => {
+    const page = await visit(browser, 'access/users', login(ADMIN));
+    const dialog = page.getByRole('dialog');
+    const button = (name) => page.getByRole('button', { name, exact: true });
+    for (const name of ['.', '..', '../..', 'a/b']) {
+      await button('Add a user').click();
+      await dialog.getByLabel('User name').fill(name);
+      await dialog.getByLabel('Password').fill('a long one');
+      await dialog.getByRole('button', { name: 'Save' }).click();
+      await button(`Change ${name}`).click();
+      await dialog.getByLabel(/^Groups/).fill('gardeners');
+      await dialog.getByRole('button', { name: 'Save' }).click();
+      await page.getByRole('row').filter({ hasText: 'gardeners' }).waitFor();
+      await button(`Remove ${name}`).click();
+      await dialog.getByRole('button', { name: 'Remove' }).click();
+      await until(`${name} is gone`, async () => (await button(`Remove ${name}`).count()) === 0);
+    }
+    await leave(page, /401/);
+  }],
+
   ['a viewer sees no controls of an administrator, and only what it may read', async (browser) => {
     const page = await visit(browser, 'overview', login(VIEWER));
     const names = await page.locator('.side nav a').allTextContents();

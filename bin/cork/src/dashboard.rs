@@ -72,8 +72,7 @@ impl Dashboard {
             Some(server) => server,
             None if !wanted => return Ok(PlannedListeners::default()),
             None => {
-                let server =
-                    Server::start(broker.operator(), broker.addresses().to_vec(), self.around.clone());
+                let server = Server::start(broker.operator(), self.around.clone());
                 self.server.insert(server.map_err(DashboardError::Start)?)
             }
         };

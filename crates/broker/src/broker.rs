@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     num::NonZero,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -143,6 +143,8 @@ impl Broker {
     pub fn open(&mut self) {
         if let Some(planned) = self.planned.take() {
             self.listeners.apply(planned, &mut self.runtime);
+            let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+            in_force.addresses = self.addresses().into();
         }
     }
 

@@ -202,6 +202,9 @@ pub struct Limits {
     pub max_connections: u32,
     /// `connects_per_second_per_address`: new connections per second and network address; 0: no limit. Default: 0.
     pub connects_per_second_per_address: u32,
+    /// `http_connections_per_address`: connections to `http://` and `https://` listeners at once and network address; 0:
+    /// no limit but that of all together. Default: 128.
+    pub http_connections_per_address: u32,
     /// `loopback`: whether limits and bans per address hold for loopback as well. Default: false, since a gateway on
     /// this machine makes all its devices come from one address.
     pub loopback: bool,
@@ -271,6 +274,7 @@ impl Default for Limits {
         Self {
             max_connections: 0,
             connects_per_second_per_address: 0,
+            http_connections_per_address: 128,
             loopback: false,
             messages_per_second: 0,
             bytes_per_second: 0,

@@ -41,7 +41,7 @@ pub use cork_core::{
     Stats, SubscriptionPlace, SubscriptionView, Transport, Watch,
 };
 pub use cork_net::Address;
-pub use cork_runtime::{Connector, Network, Probe, Taken, Tap, Tapped, Times};
+pub use cork_runtime::{Connector, Network, Probe, Site, Taken, Tap, Tapped, Times};
 pub use cork_store::{Facts, Histogram};
 pub use listeners::listen_on;
 pub use operator::Operator;

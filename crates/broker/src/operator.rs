@@ -9,10 +9,11 @@ use cork_access::Acl;
 use cork_core::Users;
 use cork_history::{Counters, Vault};
 use cork_log::Keeper;
+use cork_net::Address;
 use cork_runtime::{Connector, Probe};
 use cork_store::Histogram;
 
-use crate::Config;
+use crate::{Config, config::Scheme};
 
 /// The present state of what reloads replace.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct InForce {
     pub(crate) users: Option<Arc<BTreeSet<Box<str>>>>,
     /// Those that stand in no password file, with their groups.
     pub(crate) managed_users: Arc<BTreeMap<String, Vec<String>>>,
+    /// Where the broker listens; nowhere until it opens.
+    pub(crate) addresses: Arc<[(Scheme, Address)]>,
 }
 
 impl InForce {
@@ -32,7 +35,8 @@ impl InForce {
         managed_users: BTreeMap<String, Vec<String>>,
     ) -> Self {
         let (config, managed_users) = (Arc::new(config.clone()), Arc::new(managed_users));
-        Self { config, rights: Arc::clone(rights), users: users.names.clone(), managed_users }
+        let (rights, users, addresses) = (Arc::clone(rights), users.names.clone(), Arc::default());
+        Self { config, rights, users, managed_users, addresses }
     }
 }
 
@@ -96,6 +100,12 @@ impl Operator {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.in_force().config)
+    }
+
+    /// Where the broker itself listens by now, with the port the system chose where 0 was asked.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<[(Scheme, Address)]> {
+        Arc::clone(&self.in_force().addresses)
     }
 
     /// The rights in force.

@@ -158,7 +158,8 @@ impl Broker {
         self.listeners.apply(listeners, &mut self.runtime);
         self.files = files;
         self.config.take_over(config);
-        let in_force = InForce { config: Arc::new(self.config.clone()), ..now };
+        let in_force =
+            InForce { config: Arc::new(self.config.clone()), addresses: self.addresses().into(), ..now };
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
         Ok(Reload { changed, needs_restart })
     }

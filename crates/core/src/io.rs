@@ -153,6 +153,8 @@ pub enum TurnedAway {
     Banned,
     /// An address was banned just now.
     BanBegins,
+    /// Its address has as many connections to the HTTP API as it may; so many since this was said last.
+    Http(u32),
 }
 
 /// What a shard wants done.

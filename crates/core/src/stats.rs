@@ -60,6 +60,8 @@ pub struct Stats {
     pub refused_rate: u64,
     /// Connections closed because their address, their Client Identifier or their user is banned.
     pub refused_banned: u64,
+    /// Connections to the HTTP API closed because their address has as many as it may.
+    pub refused_http: u64,
     /// CONNECT refused because too many wait to be checked.
     pub refused_busy: u64,
     /// CONNECT refused for what it says of its user.
@@ -114,11 +116,13 @@ impl Stats {
 
     /// Counts what the driver did.
     pub(crate) fn count_turned_away(&mut self, how: TurnedAway) {
-        *match how {
-            TurnedAway::Rate => &mut self.refused_rate,
-            TurnedAway::Banned => &mut self.refused_banned,
-            TurnedAway::BanBegins => &mut self.bans,
-        } += 1;
+        let (counter, more) = match how {
+            TurnedAway::Rate => (&mut self.refused_rate, 1),
+            TurnedAway::Banned => (&mut self.refused_banned, 1),
+            TurnedAway::BanBegins => (&mut self.bans, 1),
+            TurnedAway::Http(connections) => (&mut self.refused_http, u64::from(connections)),
+        };
+        *counter += more;
     }
 
     /// Adds the counters of another shard.
@@ -128,7 +132,7 @@ impl Stats {
             publish_bytes_received publish_bytes_sent connects sockets clients_connected clients_inside sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes queue_users
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_user_queue_full dropped_expired dropped_too_large
-            lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_busy refused_login bans
+            lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_http refused_busy refused_login bans
             closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed filter_passed filter_suppressed filter_not_understood);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }

@@ -38,7 +38,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 53] = [
+const PLAIN: [(&str, Counter); 54] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -64,6 +64,7 @@ const PLAIN: [(&str, Counter); 53] = [
     ("connections/peer_errors", |s| s.peer_errors),
     ("connections/refused/rate", |s| s.refused_rate),
     ("connections/refused/banned", |s| s.refused_banned),
+    ("connections/refused/http", |s| s.refused_http),
     ("connections/refused/busy", |s| s.refused_busy),
     ("connections/refused/login", |s| s.refused_login),
     ("connections/closed/connect_timeout", |s| s.closed_connect_timeout),

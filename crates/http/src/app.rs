@@ -8,8 +8,8 @@ use std::{
 };
 
 use cork_broker::{
-    Action, Address, Answer, Connector, Operator, Query, Reader,
-    config::{Ban, Banned, Scheme},
+    Action, Answer, Connector, Operator, Query, Reader,
+    config::{Ban, Banned},
 };
 use cork_client::{Client, Options};
 use tokio::{
@@ -26,6 +26,7 @@ use crate::{
     login::{Login, Logins},
     operate::Change,
     overview::Overview,
+    places::Places,
     problem::Problem,
     publish::Publishers,
     time,
@@ -41,8 +42,7 @@ pub(crate) const STREAMS_MAX: usize = 128;
 pub(crate) struct App {
     pub(crate) operator: Operator,
     pub(crate) logins: Mutex<Logins>,
-    /// The broker's own listeners, as clients are told them.
-    pub(crate) mqtt: Vec<(Scheme, Address)>,
+    pub(crate) places: Arc<Places>,
     /// The present state, renewed each second.
     pub(crate) overview: watch::Receiver<Arc<Overview>>,
     pub(crate) history: Mutex<History>,

@@ -15,7 +15,12 @@ use cork_broker::store::export;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use crate::{app::App, guard::Admin, problem::Problem};
+use crate::{
+    app::App,
+    guard::Admin,
+    problem::Problem,
+    refused::{ByRole, Managed, Refused},
+};
 
 /// Bytes sent at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -40,11 +45,7 @@ impl Write for Pipe {
 /// All that is kept, as lines of JSON for `cork store import`: the state of one moment, while the broker goes on. What
 /// breaks off is no whole answer.
 #[utoipa::path(get, path = "/api/v1/backup", tag = "operating", responses(
-    (status = 200, content_type = "application/jsonl", body = String),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, content_type = "application/jsonl", body = String), Refused<(ByRole, Managed)>))]
 pub(crate) async fn backup(State(app): State<Arc<App>>, Admin(caller): Admin) -> Result<Response, Problem> {
     let config = app.operator.config();
     if config.in_memory {

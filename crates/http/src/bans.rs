@@ -19,6 +19,7 @@ use crate::{
     guard::Admin,
     operate::Items,
     problem::Problem,
+    refused::{Asked, ByRole, Managed, Missing, Refused, Sent},
     time,
 };
 
@@ -112,9 +113,7 @@ fn now() -> u64 {
 
 /// Who may not come in, as long as it may not.
 #[utoipa::path(get, path = "/api/v1/bans", tag = "operating", responses(
-    (status = 200, body = Items<BanView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<BanView>), Refused<ByRole>))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Json<Items<BanView>> {
     let (config, now) = (app.operator.config(), now());
     let hold = config.managed.bans.iter().filter(|ban| ban.until.is_none_or(|until| until > now));
@@ -124,14 +123,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Json<Items<Ba
 /// Ban a client, a user or an address: who is there is disconnected.
 #[utoipa::path(put, path = "/api/v1/bans", tag = "operating", request_body = NewBan,
     responses(
-    (status = 200, body = BanView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = BanView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -172,13 +164,7 @@ pub(crate) async fn put(
 
 /// End a ban.
 #[utoipa::path(delete, path = "/api/v1/bans", tag = "operating", params(Whom), responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Managed)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

@@ -24,6 +24,7 @@ use crate::{
     keep,
     operate::Items,
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Managed, Missing, Refused, Sent},
     time,
 };
 
@@ -131,8 +132,7 @@ fn missing(id: &str) -> Problem {
 
 /// All boards.
 #[utoipa::path(get, path = "/api/v1/boards", tag = "boards", responses(
-    (status = 200, body = Items<BoardHead>),
-    (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<BoardHead>), Refused<()>))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Caller) -> Json<Items<BoardHead>> {
     let boards = app.boards();
     Json(Items { items: boards.boards.iter().map(|(id, board)| board.head(id)).collect() })
@@ -140,10 +140,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Caller) -> Json<Items<B
 
 /// One board.
 #[utoipa::path(get, path = "/api/v1/boards/{id}", tag = "boards", params(("id" = String, Path)), responses(
-    (status = 200, body = BoardView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = BoardView), Refused<(Asked, Missing)>))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     _: Caller,
@@ -158,14 +155,7 @@ pub(crate) async fn show(
 #[utoipa::path(put, path = "/api/v1/boards/{id}", tag = "boards", params(("id" = String, Path)),
     request_body = NewBoard, responses(
     (status = 200, body = BoardHead),
-    (status = 201, body = BoardHead),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = BoardHead), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn save(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -216,12 +206,7 @@ pub(crate) async fn save(
 
 /// Delete a board.
 #[utoipa::path(delete, path = "/api/v1/boards/{id}", tag = "boards", params(("id" = String, Path)), responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Broker)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

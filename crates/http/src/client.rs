@@ -12,6 +12,7 @@ use crate::{
     extract::{Body, Page},
     guard::{Admin, Caller},
     problem::Problem,
+    refused::{Broker, ByRole, Missing, Refused, Sent},
     sessions::{self, SessionView},
     subscriptions::{self, SubscriptionView},
 };
@@ -46,14 +47,7 @@ pub(crate) struct NamedSubscriptions {
 
 /// One Session, named in the body. Nothing is changed.
 #[utoipa::path(post, path = "/api/v1/client", tag = "sessions", request_body = Named, responses(
-    (status = 200, body = SessionView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = SessionView), Refused<(Sent, ByRole, Missing, Broker)>))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -64,13 +58,7 @@ pub(crate) async fn show(
 
 /// Its subscriptions; none if it is not there. Nothing is changed.
 #[utoipa::path(post, path = "/api/v1/client/subscriptions", tag = "sessions", request_body = NamedSubscriptions, responses(
-    (status = 200, body = Page<SubscriptionView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<SubscriptionView>), Refused<(Sent, ByRole, Broker)>))]
 pub(crate) async fn subscriptions(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -82,14 +70,7 @@ pub(crate) async fn subscriptions(
 
 /// Disconnect it, as `POST /api/v1/clients/{client_id}/kick` does.
 #[utoipa::path(post, path = "/api/v1/client/kick", tag = "sessions", request_body = NamedKick, responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Sent, ByRole, Missing, Broker)>))]
 pub(crate) async fn kick(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -100,14 +81,7 @@ pub(crate) async fn kick(
 
 /// End its Session, as `DELETE /api/v1/sessions/{client_id}` does.
 #[utoipa::path(post, path = "/api/v1/client/delete", tag = "sessions", request_body = Named, responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Sent, ByRole, Missing, Broker)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

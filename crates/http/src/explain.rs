@@ -13,6 +13,7 @@ use crate::{
     extract::Params,
     guard::{Caller, Role},
     problem::Problem,
+    refused::{Asked, ByRole, Refused},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -41,10 +42,7 @@ pub(crate) struct Explanation {
 
 /// May somebody do something? A viewer may ask about itself.
 #[utoipa::path(get, path = "/api/v1/acl/explain", tag = "operating", params(Question), responses(
-    (status = 200, body = Explanation),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Explanation), Refused<(Asked, ByRole)>))]
 pub(crate) async fn explain(
     State(app): State<Arc<App>>,
     caller: Caller,

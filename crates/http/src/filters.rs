@@ -23,6 +23,7 @@ use crate::{
     message::{Encoding, PropertiesView},
     operate::Items,
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Checked, Managed, Missing, Refused, Sent},
 };
 
 /// Messages of one try.
@@ -128,9 +129,7 @@ impl App {
 
 /// The filters that have names.
 #[utoipa::path(get, path = "/api/v1/filters", tag = "links", responses(
-    (status = 200, body = Items<FilterView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<FilterView>), Refused<Broker>))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Json<Items<FilterView>>, Problem> {
     Ok(Json(Items { items: app.filter_views().await? }))
 }
@@ -139,15 +138,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Json<
 #[utoipa::path(put, path = "/api/v1/filters/{name}", tag = "links", params(("name" = String, Path)),
     request_body = NewFilter, responses(
     (status = 200, body = FilterView),
-    (status = 201, body = FilterView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 422, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = FilterView), Refused<(Sent, ByRole, Managed, Checked)>))]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -177,13 +168,7 @@ pub(crate) async fn put(
 /// Remove a filter; who has subscribed by its name gets nothing more.
 #[utoipa::path(delete, path = "/api/v1/filters/{name}", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Managed)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -297,12 +282,7 @@ impl Before {
 /// Try a filter on messages.
 #[utoipa::path(post, path = "/api/v1/filters/try", tag = "links", request_body = Trial,
     responses(
-    (status = 200, body = Tried),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 422, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Tried), Refused<(Sent, Checked)>))]
 pub(crate) async fn attempt(_: Caller, Body(trial): Body<Trial>) -> Result<Json<Tried>, Problem> {
     let Trial { when, changed, deadband, every, messages } = trial;
     if messages.len() > MESSAGES_MAX {

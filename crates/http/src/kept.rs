@@ -25,6 +25,7 @@ use crate::{
     guard::{Caller, Role},
     message::{MessageView, payload_max},
     problem::Problem,
+    refused::{Asked, Broker, Refused},
     time,
 };
 
@@ -79,9 +80,7 @@ const VALUE_COLUMNS: &[&str] = &["time", "value"];
 /// Numbers over time, of payloads and of fields of JSON payloads.
 #[utoipa::path(get, path = "/api/v1/history", tag = "messages", params(Wanted), responses(
     (status = 200, content((History = "application/json"), (String = "text/csv"))),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    Refused<(Asked, Broker)>))]
 pub(crate) async fn numbers(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -141,10 +140,7 @@ pub(crate) struct WantedMessages {
 
 /// Messages as they were published, oldest first. A page may have fewer than asked for, or none, and still a next one.
 #[utoipa::path(get, path = "/api/v1/history/messages", tag = "messages", params(WantedMessages), responses(
-    (status = 200, body = Page<MessageView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<MessageView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn messages(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -20,6 +20,7 @@ use crate::{
     host::Letter,
     message::{MessageView, payload_max},
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Missing, Refused, Sent},
     time,
 };
 
@@ -103,12 +104,7 @@ impl App {
 /// Rows that a sink's target refused, oldest first.
 #[utoipa::path(get, path = "/api/v1/sinks/{name}/dead-letters", tag = "links", params(("name" = String, Path), Wanted),
     responses(
-    (status = 200, body = Page<LetterView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<LetterView>), Refused<(Asked, ByRole, Missing, Broker)>))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Admin,
@@ -125,14 +121,7 @@ pub(crate) async fn list(
 /// Have dead letters tried again. What is refused again is a new dead letter.
 #[utoipa::path(post, path = "/api/v1/sinks/{name}/dead-letters/replay", tag = "links", params(("name" = String, Path)),
     request_body = These, responses(
-    (status = 200, body = Replayed),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Replayed), Refused<(Sent, ByRole, Missing, Broker)>))]
 pub(crate) async fn replay(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -149,12 +138,7 @@ pub(crate) async fn replay(
 /// Throw all dead letters of a sink away.
 #[utoipa::path(delete, path = "/api/v1/sinks/{name}/dead-letters", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Broker)>))]
 pub(crate) async fn discard(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

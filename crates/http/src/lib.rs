@@ -11,7 +11,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::default();
 //! let broker = Broker::start(&config)?;
-//! let server = Server::start(broker.operator(), broker.addresses().to_vec(), Surroundings::default())?;
+//! let server = Server::start(broker.operator(), Surroundings::default())?;
 //! for problem in server.listen(&config)? {
 //!     eprintln!("{problem}");
 //! }
@@ -45,9 +45,11 @@ mod messages;
 mod metrics;
 mod operate;
 mod overview;
+mod places;
 mod problem;
 mod process;
 mod publish;
+mod refused;
 mod retained;
 mod rights;
 mod routes;
@@ -60,6 +62,7 @@ mod time;
 mod tokens;
 mod told;
 mod trace;
+mod user;
 mod users;
 
 pub use host::{Host, Letter, LettersPage};

@@ -24,6 +24,7 @@ use crate::{
     manage::{by_hand, table},
     operate::Items,
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Managed, Missing, Refused, Sent},
     time,
 };
 
@@ -242,9 +243,7 @@ impl App {
 
 /// The links to other brokers.
 #[utoipa::path(get, path = "/api/v1/bridges", tag = "links", responses(
-    (status = 200, body = Items<LinkView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<LinkView>), Refused<Broker>))]
 pub(crate) async fn list_bridges(
     State(app): State<Arc<App>>,
     _: Caller,
@@ -254,9 +253,7 @@ pub(crate) async fn list_bridges(
 
 /// The databases messages are saved to.
 #[utoipa::path(get, path = "/api/v1/sinks", tag = "links", responses(
-    (status = 200, body = Items<LinkView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<LinkView>), Refused<Broker>))]
 pub(crate) async fn list_sinks(
     State(app): State<Arc<App>>,
     _: Caller,
@@ -267,11 +264,7 @@ pub(crate) async fn list_sinks(
 /// What a link to another broker is made of.
 #[utoipa::path(get, path = "/api/v1/bridges/{name}", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 200, body = LinkSettings),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = LinkSettings), Refused<(Asked, ByRole, Missing)>))]
 pub(crate) async fn show_bridge(
     State(app): State<Arc<App>>,
     _: Admin,
@@ -283,11 +276,7 @@ pub(crate) async fn show_bridge(
 /// What a sink is made of.
 #[utoipa::path(get, path = "/api/v1/sinks/{name}", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 200, body = LinkSettings),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = LinkSettings), Refused<(Asked, ByRole, Missing)>))]
 pub(crate) async fn show_sink(
     State(app): State<Arc<App>>,
     _: Admin,
@@ -300,14 +289,7 @@ pub(crate) async fn show_sink(
 #[utoipa::path(put, path = "/api/v1/bridges/{name}", tag = "links", params(("name" = String, Path)),
     request_body = Object, responses(
     (status = 200, body = LinkView),
-    (status = 201, body = LinkView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = LinkView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn put_bridge(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -321,14 +303,7 @@ pub(crate) async fn put_bridge(
 #[utoipa::path(put, path = "/api/v1/sinks/{name}", tag = "links", params(("name" = String, Path)),
     request_body = Object, responses(
     (status = 200, body = LinkView),
-    (status = 201, body = LinkView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = LinkView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn put_sink(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -341,13 +316,7 @@ pub(crate) async fn put_sink(
 /// Remove a link to another broker, with what waits for it.
 #[utoipa::path(delete, path = "/api/v1/bridges/{name}", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Managed)>))]
 pub(crate) async fn delete_bridge(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -359,13 +328,7 @@ pub(crate) async fn delete_bridge(
 /// Remove a sink, with what waits for it and its dead letters.
 #[utoipa::path(delete, path = "/api/v1/sinks/{name}", tag = "links", params(("name" = String, Path)),
     responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Managed)>))]
 pub(crate) async fn delete_sink(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

@@ -24,6 +24,7 @@ use crate::{
     extract::Body,
     guard::{Caller, Encrypted, Peer, Proof, Role, cookie},
     problem::Problem,
+    refused::{ByRole, Limited, Refused, Sent},
 };
 
 /// The name of the cookie.
@@ -230,7 +231,7 @@ pub(crate) struct Credential {
 
 /// Who is logged in.
 #[utoipa::path(get, path = "/api/v1/session", tag = "login", responses(
-    (status = 200, body = LoginView), (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = LoginView), Refused<()>))]
 pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, headers: HeaderMap) -> Json<LoginView> {
     let csrf = cookie(&headers).and_then(|cookie| app.login(&digest(cookie))).map(|login| login.csrf);
     Json(LoginView::of(&app, &caller, csrf.filter(|_| !app.is_open())))
@@ -238,13 +239,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller, headers: H
 
 /// Log in.
 #[utoipa::path(post, path = "/api/v1/session", tag = "login", request_body = Credential, responses(
-    (status = 200, body = LoginView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = LoginView), Refused<(Sent, ByRole, Limited)>))]
 pub(crate) async fn begin(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -299,9 +294,7 @@ pub(crate) async fn begin(
 
 /// Log out.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "login", responses(
-    (status = 204),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<ByRole>))]
 pub(crate) async fn end(State(app): State<Arc<App>>, _: Caller, headers: HeaderMap) -> Response {
     if let Some(cookie) = cookie(&headers) {
         app.logins().end(&digest(cookie));

@@ -28,6 +28,7 @@ use crate::{
     guard::{Caller, Role},
     message::{MessageView, payload_max, qos},
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Limited, Refused},
     time,
     told::{Told, Way},
     trace::plain,
@@ -138,11 +139,7 @@ struct Grant<'a> {
     responses(
         (status = 200, content_type = "text/event-stream", body = String),
         (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        Refused<(Asked, ByRole, Limited, Broker)>))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     caller: Caller,

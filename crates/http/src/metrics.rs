@@ -224,6 +224,7 @@ fn families(stats: &Stats) -> [Family; 4] {
                 ("login", stats.refused_login),
                 ("rate", stats.refused_rate),
                 ("banned", stats.refused_banned),
+                ("http", stats.refused_http),
                 ("busy", stats.refused_busy),
             ],
         ),

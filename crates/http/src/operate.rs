@@ -20,6 +20,7 @@ use crate::{
     guard::{Admin, Caller},
     logbook::LogLine,
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Limited, Managed, Refused, Sent},
     time,
     told::Way,
 };
@@ -47,9 +48,7 @@ pub(crate) struct Entry {
 
 /// The configuration in force.
 #[utoipa::path(get, path = "/api/v1/config", tag = "operating", responses(
-    (status = 200, body = Items<Entry>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<Entry>), Refused<ByRole>))]
 pub(crate) async fn config(State(app): State<Arc<App>>, _: Admin) -> Json<Items<Entry>> {
     let entries = app.operator.config().entries().into_iter();
     Json(Items { items: entries.map(|(key, value, origin)| Entry { key, value, origin }).collect() })
@@ -66,11 +65,7 @@ pub(crate) struct Reloaded {
 
 /// Read the configuration again.
 #[utoipa::path(post, path = "/api/v1/reload", tag = "operating", responses(
-    (status = 200, body = Reloaded),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Reloaded), Refused<(ByRole, Managed)>))]
 pub(crate) async fn reload(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -140,10 +135,7 @@ impl Filter {
 
 /// The last log lines, oldest first.
 #[utoipa::path(get, path = "/api/v1/log", tag = "operating", params(Wanted), responses(
-    (status = 200, body = Items<LogLine>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<LogLine>), Refused<(Asked, ByRole)>))]
 pub(crate) async fn log(
     State(app): State<Arc<App>>,
     _: Admin,
@@ -158,10 +150,7 @@ pub(crate) async fn log(
 #[utoipa::path(get, path = "/api/v1/log/stream", tag = "operating", params(Filter), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json")))]
+    Refused<(Asked, ByRole, Limited)>))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -208,13 +197,7 @@ pub(crate) struct Level {
 
 /// Write more, or less, to the log until the next reload or restart.
 #[utoipa::path(put, path = "/api/v1/log/level", tag = "operating", request_body = Level, responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Sent, ByRole, Broker)>))]
 pub(crate) async fn set_level(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -254,9 +237,7 @@ pub(crate) struct Change {
 
 /// The last changes made over HTTP, oldest first.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "operating", responses(
-    (status = 200, body = Items<Change>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<Change>), Refused<ByRole>))]
 pub(crate) async fn audit(State(app): State<Arc<App>>, _: Admin) -> Json<Items<Change>> {
     Json(Items { items: app.changes().iter().cloned().collect() })
 }

@@ -9,8 +9,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::App, extract::Params, guard::Caller, history::Series, links::LinkView, problem::Problem,
-    process::Process, told::Way,
+    app::App,
+    extract::Params,
+    guard::Caller,
+    history::Series,
+    links::LinkView,
+    problem::Problem,
+    process::Process,
+    refused::{Asked, Limited, Refused},
+    told::Way,
 };
 
 /// The broker at a glance.
@@ -115,6 +122,7 @@ impl Overview {
             ("login", stats.refused_login),
             ("rate", stats.refused_rate),
             ("banned", stats.refused_banned),
+            ("http", stats.refused_http),
             ("busy", stats.refused_busy),
             ("store_full", stats.refused_full),
         ]);
@@ -127,13 +135,13 @@ fn counters(stats: &Stats) -> BTreeMap<&'static str, u64> {
     of!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent publish_bytes_received
         publish_bytes_sent connects sessions_expired dropped_slow_reader dropped_queue_full
         dropped_user_queue_full dropped_expired dropped_too_large lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate
-        refused_banned refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
+        refused_banned refused_http refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
         closed_login_memory slowed)
 }
 
 /// The broker at a glance.
 #[utoipa::path(get, path = "/api/v1/overview", tag = "overview", responses(
-    (status = 200, body = Overview), (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Overview), Refused<()>))]
 pub(crate) async fn show(State(app): State<Arc<App>>, _: Caller) -> Json<Overview> {
     Json(Overview::clone(&app.overview.borrow()))
 }
@@ -142,9 +150,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, _: Caller) -> Json<Overvie
 #[utoipa::path(get, path = "/api/v1/overview/stream", tag = "overview", responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json")))]
+    Refused<(Asked, Limited)>))]
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -175,9 +181,7 @@ pub(crate) struct Past {
 
 /// What the overview said in the past.
 #[utoipa::path(get, path = "/api/v1/overview/history", tag = "overview", params(Past), responses(
-    (status = 200, body = Series),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Series), Refused<Asked>))]
 pub(crate) async fn past(
     State(app): State<Arc<App>>,
     _: Caller,

@@ -25,6 +25,7 @@ use crate::{
     guard::Caller,
     message::{Encoding, MessageView, PropertiesView, qos},
     problem::Problem,
+    refused::{ByRole, Limited, Refused, Relayed, Sent},
     time,
 };
 
@@ -184,14 +185,7 @@ fn fits(name: &str, text: &[u8]) -> Result<(), Problem> {
 
 /// Publish one message, or a list of up to 1000.
 #[utoipa::path(post, path = "/api/v1/publish", tag = "messages", request_body = Publications, responses(
-    (status = 200, body = Published),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
-    (status = 504, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Published), Refused<(Sent, ByRole, Relayed)>))]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -295,15 +289,7 @@ pub(crate) struct Question {
 
 /// Publish a message with a Response Topic, and wait for the first response.
 #[utoipa::path(post, path = "/api/v1/request", tag = "messages", request_body = Question, responses(
-    (status = 200, body = MessageView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
-    (status = 504, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = MessageView), Refused<(Sent, ByRole, Limited, Relayed)>))]
 pub(crate) async fn request(
     State(app): State<Arc<App>>,
     caller: Caller,

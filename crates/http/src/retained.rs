@@ -18,6 +18,7 @@ use crate::{
     message::{MessageView, payload_max},
     problem::Problem,
     publish::deliver,
+    refused::{Asked, Broker, ByRole, Refused, Relayed},
     time,
 };
 
@@ -46,10 +47,7 @@ fn judged(filter: &str) -> Result<(), Problem> {
 
 /// Retained messages in the order of topics.
 #[utoipa::path(get, path = "/api/v1/retained", tag = "messages", params(Wanted), responses(
-    (status = 200, body = Page<MessageView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<MessageView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -92,12 +90,7 @@ pub(crate) struct Deleted {
 
 /// Delete retained messages.
 #[utoipa::path(delete, path = "/api/v1/retained", tag = "messages", params(Unwanted), responses(
-    (status = 200, body = Deleted),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
-    (status = 504, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Deleted), Refused<(Asked, ByRole, Relayed)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

@@ -8,7 +8,13 @@ use cork_broker::managed::Edit;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{app::App, extract::Body, guard::Admin, problem::Problem};
+use crate::{
+    app::App,
+    extract::Body,
+    guard::Admin,
+    problem::Problem,
+    refused::{ByRole, Managed, Refused, Sent},
+};
 
 /// Rules that can be made here.
 const RULES_MAX: usize = 10_000;
@@ -147,9 +153,7 @@ fn view(app: &App) -> RightsView {
 
 /// The rights in force.
 #[utoipa::path(get, path = "/api/v1/acl", tag = "operating", responses(
-    (status = 200, body = RightsView),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = RightsView), Refused<ByRole>))]
 pub(crate) async fn show(State(app): State<Arc<App>>, _: Admin) -> Json<RightsView> {
     Json(view(&app))
 }
@@ -157,14 +161,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, _: Admin) -> Json<RightsVi
 /// Replace all managed rules. They hold at once, for connected clients too.
 #[utoipa::path(put, path = "/api/v1/acl", tag = "operating", request_body = NewRights,
     responses(
-    (status = 200, body = RightsView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = RightsView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

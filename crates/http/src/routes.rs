@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::App, assets, backup, bans, boards, client, explain, extract::BODY_BYTES_MAX, filters, guard, kept,
     letters, links, login, messages, metrics, operate, overview, problem::Problem, publish, retained, rights,
-    sessions, subscriptions, tokens, trace, users,
+    sessions, subscriptions, tokens, trace, user, users,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use crate::{
         description = "The HTTP API of the MQTT broker; see docs/http-api.md.",
         license(name = "MIT OR Apache-2.0")
     ),
+    components(schemas(Problem)),
     tags(
         (name = "login", description = "Who may"),
         (name = "overview", description = "The broker at a glance"),
@@ -77,6 +78,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(explain::explain))
         .routes(routes!(users::list))
         .routes(routes!(users::put, users::delete))
+        .routes(routes!(user::put))
+        .routes(routes!(user::delete))
         .routes(routes!(rights::show, rights::put))
         .routes(routes!(bans::list, bans::put, bans::delete))
         .routes(routes!(links::list_bridges))

@@ -64,6 +64,9 @@ pub(crate) async fn run(app: Weak<App>, overview: watch::Sender<Arc<Overview>>) 
             app.forget_removed_users().await;
             known = Some(names);
         }
+        if let Some(connections) = app.places.turned_away() {
+            app.operator.probe().turned_away_http(connections);
+        }
         let (stats, _) = stats(&app.operator).await;
         let process = Process::now();
         let seconds = at.elapsed().as_secs_f64().max(0.001);
@@ -83,7 +86,8 @@ pub(crate) async fn run(app: Weak<App>, overview: watch::Sender<Arc<Overview>>) 
             process: Process { cpu, ..process },
             store,
             listeners: app
-                .mqtt
+                .operator
+                .addresses()
                 .iter()
                 .map(|(scheme, address)| format!("{}://{address}", scheme.as_str()))
                 .collect(),

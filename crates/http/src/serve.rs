@@ -1,4 +1,4 @@
-//! From a socket to the router: a limit on connections, on slow requests, and an end to all of it.
+//! From a socket to the router: a place for each connection, a limit on slow requests, and an end to all of it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -15,18 +15,20 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use crate::guard::{Encrypted, Peer};
+use crate::{
+    guard::{Encrypted, Peer},
+    places::Places,
+};
 
-/// Connections at once over all listeners.
-pub(crate) const CONNECTIONS_MAX: usize = 512;
-/// A request's head must be complete in this time.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// In this time a TLS handshake must be over, and a request's head complete: from when the connection waits for it, so
+/// one that is not used is closed as well.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting rests when there is no descriptor left.
 const REST: Duration = Duration::from_millis(200);
 /// How often the files of certificates are looked at.
@@ -45,21 +47,21 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Keys>,
     router: Router,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     Closing { mut closing, accepting }: Closing,
 ) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((place, listener.accept().await))
+            let free = places.free().await?;
+            Some((free, listener.accept().await))
         };
         let next = tokio::select! {
             next = next => next,
             _ = &mut closing => None,
         };
-        let Some((place, accepted)) = next else { break };
+        let Some((free, accepted)) = next else { break };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -68,6 +70,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        let Some(place) = places.take(free, peer.ip()) else { continue };
         let _ = socket.set_nodelay(true);
         let router = router.clone().layer(Extension(Peer(peer.ip().to_canonical())));
         let tls = tls.as_ref().map(Keys::now);

@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use cork_broker::{
-    Address, Config, Operator,
+    Config, Operator,
     config::{ConfigError, ConfigErrors, Listener, Origin, Scheme, Tls},
     listen_on,
 };
@@ -30,8 +30,9 @@ use crate::{
     logbook::LogBook,
     login::Logins,
     overview::Overview,
+    places::Places,
     routes, sampler,
-    serve::{CONNECTIONS_MAX, Closing, Keys, serve},
+    serve::{Closing, Keys, serve},
     tokens::Tokens,
 };
 
@@ -44,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Server {
     handle: Handle,
     router: Router,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     open: Mutex<Vec<Open>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -122,16 +123,17 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts the thread; nothing is listened on yet. `mqtt` is where the broker listens, for the overview.
+    /// Starts the thread; nothing is listened on yet.
     ///
     /// # Errors
     /// No threads or descriptors left, or what is kept for it in the data directory cannot be read.
-    pub fn start(operator: Operator, mqtt: Vec<(Scheme, Address)>, around: Surroundings) -> io::Result<Self> {
+    pub fn start(operator: Operator, around: Surroundings) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let (sender, overview) = watch::channel(Arc::new(Overview::default()));
         let config = operator.config();
         let folder = (!config.in_memory).then_some(config.data_dir.as_path());
         let (boards, tokens) = (Boards::open(folder)?, Tokens::open(folder)?);
+        let places = Arc::new(Places::new(operator.clone()));
         let app = Arc::new(App {
             host: around.host,
             log: around.log,
@@ -140,7 +142,7 @@ impl Server {
             tokens: Mutex::new(tokens),
             operator,
             logins: Mutex::new(Logins::default()),
-            mqtt,
+            places: Arc::clone(&places),
             overview,
             history: Mutex::new(History::default()),
             backups: Arc::new(Semaphore::new(1)),
@@ -162,7 +164,6 @@ impl Server {
             runtime.shutdown_timeout(PATIENCE);
         })?;
         let _ = waits.recv();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let (stop, thread) = (Some(stop), Some(thread));
         Ok(Self { handle, router, places, open: Mutex::default(), stop, thread })
     }

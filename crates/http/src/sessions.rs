@@ -22,6 +22,7 @@ use crate::{
     extract::{Body, Page, Params, bad_cursor, limit},
     guard::{Admin, Caller},
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Missing, Refused, Sent},
     time,
 };
 
@@ -167,10 +168,7 @@ pub(crate) struct Wanted {
 
 /// All Sessions.
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(Wanted), responses(
-    (status = 200, body = Page<SessionView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<SessionView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -196,10 +194,7 @@ pub(crate) struct WantedClients {
 
 /// Sessions with a connection.
 #[utoipa::path(get, path = "/api/v1/clients", tag = "sessions", params(WantedClients), responses(
-    (status = 200, body = Page<SessionView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<SessionView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn clients(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -257,11 +252,7 @@ async fn find(app: &App, client_id: &str) -> Result<Box<Found>, Problem> {
 /// One Session.
 #[utoipa::path(get, path = "/api/v1/sessions/{client_id}", tag = "sessions",
     params(("client_id" = String, Path, description = "Client Identifier")), responses(
-    (status = 200, body = SessionView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = SessionView), Refused<(Asked, Missing, Broker)>))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -277,12 +268,7 @@ pub(crate) async fn one(app: &App, caller: &Caller, client_id: &str) -> Result<J
 /// End a Session: its client is disconnected, and all that is kept for it is forgotten.
 #[utoipa::path(delete, path = "/api/v1/sessions/{client_id}", tag = "sessions",
     params(("client_id" = String, Path, description = "Client Identifier")), responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Broker)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -308,14 +294,7 @@ pub(crate) struct Kick {
 /// Disconnect a client. Its Session stays if it outlives its connection; its Will is not sent.
 #[utoipa::path(post, path = "/api/v1/clients/{client_id}/kick", tag = "sessions", request_body = Kick,
     params(("client_id" = String, Path, description = "Client Identifier")), responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Sent, ByRole, Missing, Broker)>))]
 pub(crate) async fn kick(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

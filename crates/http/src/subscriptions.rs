@@ -12,6 +12,7 @@ use crate::{
     extract::{Page, Params, bad_cursor, limit},
     guard::Caller,
     problem::Problem,
+    refused::{Asked, Broker, Refused},
 };
 
 /// Questions for one page, at most.
@@ -63,10 +64,7 @@ pub(crate) struct Wanted {
 
 /// All subscriptions; for a viewer those of filters it may read.
 #[utoipa::path(get, path = "/api/v1/subscriptions", tag = "sessions", params(Wanted), responses(
-    (status = 200, body = Page<SubscriptionView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<SubscriptionView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn all(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -78,10 +76,7 @@ pub(crate) async fn all(
 /// The subscriptions of one Session; none if it is not there.
 #[utoipa::path(get, path = "/api/v1/sessions/{client_id}/subscriptions", tag = "sessions",
     params(Wanted, ("client_id" = String, Path, description = "Client Identifier")), responses(
-    (status = 200, body = Page<SubscriptionView>),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Page<SubscriptionView>), Refused<(Asked, Broker)>))]
 pub(crate) async fn of_session(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -28,6 +28,7 @@ use crate::{
     login::secret,
     operate::Items,
     problem::Problem,
+    refused::{Asked, Broker, ByRole, Managed, Missing, Refused, Sent},
     time,
 };
 
@@ -172,23 +173,14 @@ impl Tokens {
 
 /// All tokens, without themselves.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "login", responses(
-    (status = 200, body = Items<TokenView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<TokenView>), Refused<ByRole>))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Json<Items<TokenView>> {
     Json(Items { items: app.tokens().kept.token.iter().map(Token::view).collect() })
 }
 
 /// Make a token. It is shown in the answer, and never again.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "login", request_body = NewToken, responses(
-    (status = 201, body = TokenView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = TokenView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn make(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
@@ -235,12 +227,7 @@ pub(crate) async fn make(
 
 /// Delete a token: it is refused from now on.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "login", params(("id" = String, Path)), responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Broker)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

@@ -31,6 +31,7 @@ use crate::{
     guard::{Admin, Caller},
     message::{MessageView, payload_max},
     problem::Problem,
+    refused::{Asked, ByRole, Limited, Refused},
     time,
     told::{Told, Way},
 };
@@ -90,10 +91,7 @@ pub(crate) struct PacketView {
 #[utoipa::path(get, path = "/api/v1/trace", tag = "operating", params(Wanted), responses(
     (status = 200, content_type = "text/event-stream", body = String),
     (status = 101, description = "WebSocket: each text frame is `{\"event\", \"data\"}`"),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json")))]
+    Refused<(Asked, ByRole, Limited)>))]
 pub(crate) async fn trace(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,

@@ -16,9 +16,10 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     extract::Body,
-    guard::{Admin, Proof, Role},
+    guard::{Admin, Caller, Proof, Role},
     operate::Items,
     problem::Problem,
+    refused::{Asked, ByRole, Managed, Missing, Refused, Sent},
 };
 
 /// Bytes of a password, at most.
@@ -47,11 +48,11 @@ pub(crate) struct UserView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUser {
     /// Needed for a new one.
-    password: Option<String>,
-    groups: Option<Vec<String>>,
+    pub(crate) password: Option<String>,
+    pub(crate) groups: Option<Vec<String>>,
     /// With a password: whether to keep what SCRAM-SHA-256 needs, too.
     #[serde(default)]
-    scram: bool,
+    pub(crate) scram: bool,
 }
 
 impl App {
@@ -120,9 +121,7 @@ impl App {
 
 /// The broker's users, by name.
 #[utoipa::path(get, path = "/api/v1/users", tag = "operating", responses(
-    (status = 200, body = Items<UserView>),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, body = Items<UserView>), Refused<ByRole>))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Json<Items<UserView>> {
     let names = app.operator.user_names().unwrap_or_default();
     Json(Items { items: names.iter().map(|user| app.user_view(user)).collect() })
@@ -132,19 +131,21 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Json<Items<Us
 #[utoipa::path(put, path = "/api/v1/users/{user}", tag = "operating", params(("user" = String, Path)),
     request_body = NewUser, responses(
     (status = 200, body = UserView),
-    (status = 201, body = UserView),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 413, body = Problem, content_type = "application/problem+json"),
-    (status = 415, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 201, body = UserView), Refused<(Sent, ByRole, Managed)>))]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
     Path(user): Path<String>,
-    Body(NewUser { password, groups, scram }): Body<NewUser>,
+    Body(new): Body<NewUser>,
+) -> Result<Response, Problem> {
+    set(&app, &caller, user, new).await
+}
+
+pub(crate) async fn set(
+    app: &Arc<App>,
+    caller: &Caller,
+    user: String,
+    NewUser { password, groups, scram }: NewUser,
 ) -> Result<Response, Problem> {
     let named = |group: &String| (1..=GROUPS_MAX).contains(&group.len());
     if groups.as_ref().is_some_and(|groups| groups.len() > GROUPS_MAX || !groups.iter().all(named)) {
@@ -179,11 +180,11 @@ pub(crate) async fn put(
     if is_new {
         app.forget_removed_users().await;
     }
-    app.manage(&caller, "set user", &what, Edit::User { name: user.clone(), stored, groups }).await?;
-    if let Proof::Login(key) = caller.proof
+    app.manage(caller, "set user", &what, Edit::User { name: user.clone(), stored, groups }).await?;
+    if let Proof::Login(key) = &caller.proof
         && caller.user.as_ref() == Some(&user)
     {
-        app.logins().renew(&key, app.operator.probe().mark(&user));
+        app.logins().renew(key, app.operator.probe().mark(&user));
     }
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(app.user_view(&user))).into_response())
@@ -192,24 +193,22 @@ pub(crate) async fn put(
 /// Remove a user that was made here; its clients are disconnected.
 #[utoipa::path(delete, path = "/api/v1/users/{user}", tag = "operating", params(("user" = String, Path)),
     responses(
-    (status = 204),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 409, body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 204), Refused<(Asked, ByRole, Missing, Managed)>))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     Admin(caller): Admin,
     Path(user): Path<String>,
 ) -> Result<Response, Problem> {
+    remove(&app, &caller, user).await
+}
+
+pub(crate) async fn remove(app: &Arc<App>, caller: &Caller, user: String) -> Result<Response, Problem> {
     app.not_by_hand(&user)?;
     if !app.operator.managed_users().contains_key(&user) {
         return Err(Problem::not_found("there is no such user"));
     }
     app.somebody_rules(&user, false)?;
-    app.manage(&caller, "remove user", &user, Edit::Remove { kind: Kind::User, name: user.clone() }).await?;
+    app.manage(caller, "remove user", &user, Edit::Remove { kind: Kind::User, name: user.clone() }).await?;
     app.forget_removed_users().await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

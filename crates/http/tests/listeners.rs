@@ -6,7 +6,7 @@ mod support;
 use std::{io::Read as _, net::TcpListener, time::Duration};
 
 use cork_broker::Config;
-use support::Served;
+use support::{Served, until};
 
 fn config(urls: &[String]) -> Config {
     let text: String = urls.iter().map(|url| format!("[[listener]]\nurl = '{url}'\n")).collect();
@@ -59,5 +59,18 @@ fn who_is_connected_stays_when_a_listener_goes() {
     let mut bytes = [0; 100_000];
     for _ in 0..3 {
         assert!(stream.read(&mut bytes).is_ok_and(|length| length > 0), "it ended");
+    }
+}
+
+#[test]
+fn listeners_that_a_reload_opens_or_closes_are_told() {
+    let served = Served::open();
+    let told = || served.ask("GET", "/api/v1/overview", "", "").json()["listeners"].clone();
+    let urls = [port(), port()].map(|port| format!("mqtt://127.0.0.1:{port}"));
+    for urls in [&urls[..], &urls[1..], &urls[..1]] {
+        let mut changed = served.base.clone();
+        changed.listeners = config(urls).listeners;
+        served.broker.lock().unwrap().reload(&changed).unwrap();
+        until("the listeners", || told() == serde_json::json!(urls));
     }
 }

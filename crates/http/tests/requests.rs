@@ -3,7 +3,8 @@
 
 mod support;
 
-use support::{ADMIN, PASSWORD, Served};
+use serde_json::{Value, json};
+use support::{ADMIN, PASSWORD, Served, VIEWER};
 
 #[test]
 fn a_property_that_is_too_long_is_refused() {
@@ -65,4 +66,33 @@ fn a_refusal_says_what_to_do() {
     let refused = served.ask("POST", "/api/v1/publish", &other, "{\"topic\":\"a\"}");
     assert_eq!((refused.status, refused.code().as_str()), (403, "csrf"));
     assert!(refused.body.contains("another login"), "{}", refused.body);
+}
+
+#[test]
+fn a_user_whose_name_no_path_can_carry_is_named_in_the_body() {
+    let served = Served::closed();
+    let headers = served.log_in(ADMIN, PASSWORD);
+    let post =
+        |path: &str, body: Value| served.ask("POST", &format!("/api/v1/{path}"), &headers, &body.to_string());
+    let has = |name: &str| {
+        let users = served.ask("GET", "/api/v1/users", &headers, "").json();
+        users["items"].as_array().expect("a list").iter().any(|user| user["user"] == name)
+    };
+    for name in [".", "..", "../..", "a/b", "a b?c#d%2F"] {
+        let made = post("user", json!({ "user": name, "password": "x", "groups": ["viewer"] }));
+        assert_eq!((made.status, &made.json()["user"]), (201, &json!(name)));
+        assert_eq!(served.try_login(name, "x").json()["role"], "viewer");
+        let changed = post("user", json!({ "user": name, "groups": [] }));
+        assert_eq!((changed.status, &changed.json()["role"]), (200, &Value::Null));
+        assert!(has(name));
+        assert_eq!(post("user/delete", json!({ "user": name })).status, 204);
+        assert!(!has(name));
+        assert_eq!(post("user/delete", json!({ "user": name })).status, 404);
+    }
+    let by_hand = post("user/delete", json!({ "user": VIEWER }));
+    assert_eq!((by_hand.status, by_hand.code().as_str()), (409, "conflict"));
+    let headers = served.log_in(VIEWER, PASSWORD);
+    let body = "{\"user\":\"..\",\"password\":\"x\"}";
+    assert_eq!(served.ask("POST", "/api/v1/user", &headers, body).status, 403);
+    assert_eq!(served.ask("POST", "/api/v1/user/delete", &headers, "{\"user\":\"..\"}").status, 403);
 }

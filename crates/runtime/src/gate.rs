@@ -20,7 +20,7 @@ use cork_proto::Time;
 
 use book::Book;
 pub use network::{Network, NetworkError};
-pub(crate) use site::Site;
+pub use site::Site;
 
 /// Limits that hold for each network address: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ mod tap;
 mod worker;
 
 pub use connector::Connector;
-pub use gate::{AddressLimits, Network, NetworkError};
+pub use gate::{AddressLimits, Network, NetworkError, Site};
 pub use listeners::{ListenError, PreparedListeners};
 pub use probe::{Probe, Times};
 pub use runtime::{CertificateCheck, HealthReport, HistoryMaker, Runtime, RuntimeConfig, StoreMaker, Wake};

@@ -7,7 +7,9 @@ use std::sync::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Answer, AuthOutcome, Batch, ConnId, Health, Query, Sample, Settings, Users, Watch};
+use cork_core::{
+    Answer, AuthOutcome, Batch, ConnId, Health, Query, Sample, Settings, TurnedAway, Users, Watch,
+};
 use cork_net::Stream;
 use mio::Waker;
 
@@ -46,6 +48,8 @@ pub(crate) enum Mail {
     Sample(u64, usize, Box<dyn FnOnce(Sample) + Send>),
     /// A page watches no more.
     Unwatch(u64),
+    /// Somebody was not let in elsewhere.
+    TurnedAway(TurnedAway),
     /// How long things took.
     Times(Box<dyn FnOnce(Times) + Send>),
     /// A client is to go, for this reason; `session`: with all that is kept for it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cork_access::{Credentials, Verdict};
-use cork_core::{Answer, Query, Sample, Watch, home_shard};
+use cork_core::{Answer, Query, Sample, TurnedAway, Watch, home_shard};
 use cork_store::Histogram;
 
 use crate::{
@@ -73,6 +73,14 @@ impl Probe {
     pub fn times(&self, shard: u16, reply: impl FnOnce(Times) + Send + 'static) {
         if let Some(post) = self.posts.get(usize::from(shard)) {
             post.send(Mail::Times(Box::new(reply)));
+        }
+    }
+
+    /// Says that so many connections to the HTTP API were closed because their addresses had as many as they may; for
+    /// `$SYS`.
+    pub fn turned_away_http(&self, connections: u32) {
+        if let Some(post) = self.posts.first() {
+            post.send(Mail::TurnedAway(TurnedAway::Http(connections)));
         }
     }
 

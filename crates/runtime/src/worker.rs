@@ -319,6 +319,7 @@ impl Worker {
                 Mail::Watch(watch, reply) => reply(self.shard.watch(*watch)),
                 Mail::Sample(watch, most, reply) => reply(self.shard.sample(watch, most)),
                 Mail::Unwatch(watch) => self.shard.unwatch(watch),
+                Mail::TurnedAway(how) => self.shard.handle(now, Input::TurnedAway(how)),
                 Mail::Times(reply) => reply(self.times),
                 Mail::Expel { client_id, why, session: false } => {
                     self.shard.handle(now, Input::Kick { client_id, why });

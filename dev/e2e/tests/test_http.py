@@ -533,6 +533,7 @@ def test_a_viewer_looks_on_within_its_rights(closed_broker):
         ("GET", "/tokens", None), ("DELETE", "/tokens/x", None), ("GET", "/log/stream", None), ("GET", "/backup", None),
         ("GET", "/trace?topic=%23", None), ("DELETE", "/boards/x", None), ("GET", "/users", None),
         ("PUT", "/users/x", {"password": "x", "groups": ["admin"]}), ("DELETE", "/users/x", None), ("GET", "/acl", None),
+        ("POST", "/user", {"user": "x", "password": "x", "groups": ["admin"]}), ("POST", "/user/delete", {"user": "x"}),
         ("PUT", "/acl", {"revision": 0, "rules": []}), ("GET", "/bans", None), ("PUT", "/bans", {"user": ADMIN}),
         ("DELETE", "/bans?user=x", None), ("GET", "/sinks/x/dead-letters", None), ("DELETE", "/sinks/x/dead-letters", None),
         ("POST", "/sinks/x/dead-letters/replay", {}), ("PUT", "/filters/x", {"when": "true"}), ("DELETE", "/filters/x", None),

@@ -138,10 +138,11 @@ impl Auth {
 }
 
 impl Limits {
-    fn values(&self) -> [(&'static str, String); 27] {
+    fn values(&self) -> [(&'static str, String); 28] {
         let Self {
             max_connections,
             connects_per_second_per_address,
+            http_connections_per_address,
             loopback,
             messages_per_second,
             bytes_per_second,
@@ -171,6 +172,7 @@ impl Limits {
         [
             ("limits.max_connections", max_connections.to_string()),
             ("limits.connects_per_second_per_address", connects_per_second_per_address.to_string()),
+            ("limits.http_connections_per_address", http_connections_per_address.to_string()),
             ("limits.loopback", loopback.to_string()),
             ("limits.messages_per_second", messages_per_second.to_string()),
             ("limits.bytes_per_second", show_size(*bytes_per_second)),

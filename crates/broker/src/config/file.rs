@@ -190,6 +190,7 @@ fn read_limits(mut section: Section<'_, '_>) -> Limits {
     let s = &mut section;
     s.set("max_connections", &mut limits.max_connections, number(COUNT));
     s.set("connects_per_second_per_address", &mut limits.connects_per_second_per_address, number(COUNT));
+    s.set("http_connections_per_address", &mut limits.http_connections_per_address, number(COUNT));
     s.set("loopback", &mut limits.loopback, boolean);
     s.set("messages_per_second", &mut limits.messages_per_second, number(COUNT));
     s.set("bytes_per_second", &mut limits.bytes_per_second, size(0..=u64::MAX));

@@ -81,6 +81,7 @@ fn every_key_arrives_where_it_belongs() {
         [limits]
         max_connections = 1
         connects_per_second_per_address = 2
+        http_connections_per_address = 26
         loopback = true
         messages_per_second = 3
         bytes_per_second = "4kB"
@@ -138,6 +139,7 @@ fn every_key_arrives_where_it_belongs() {
     let limits = Limits {
         max_connections: 1,
         connects_per_second_per_address: 2,
+        http_connections_per_address: 26,
         loopback: true,
         messages_per_second: 3,
         bytes_per_second: 4_000,
@@ -169,7 +171,7 @@ fn every_key_arrives_where_it_belongs() {
     let urls: Vec<String> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(urls, ["mqtt://[::1]:0", "wss://0.0.0.0:8084", "unix:///run/cork.sock"]);
     assert_eq!((config.listeners[1].proxy, config.listeners[2].mode), (true, Some(0o600)));
-    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 41 });
+    assert_eq!(config.listeners[1].origin, Origin::File { name: "/etc/cork/cork.toml".into(), line: 42 });
     let tls = config.listeners[1].tls.as_ref().unwrap();
     assert_eq!((tls.cert.as_path(), tls.client_cert), (Path::new("/etc/cork/c.pem"), ClientCert::Optional));
     assert_eq!((tls.crl.as_deref(), tls.identity), (Some(Path::new("/etc/cork/crl.pem")), CertIdentity::San));
@@ -188,6 +190,7 @@ fn the_defaults_written_out_are_the_defaults() {
         [limits]
         max_connections = 0
         connects_per_second_per_address = 0
+        http_connections_per_address = 128
         messages_per_second = 0
         ban_failures = 30
         ban_flaps = 120

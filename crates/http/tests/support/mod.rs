@@ -36,7 +36,7 @@ pub(crate) struct Served {
     pub(crate) broker: Arc<Mutex<Broker>>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: PathBuf,
-    base: Config,
+    pub(crate) base: Config,
 }
 
 /// An answer.
@@ -121,7 +121,8 @@ impl Served {
         Self::start("")
     }
 
-    fn start(auth: &str) -> Self {
+    /// With these sections in its configuration.
+    pub(crate) fn start(sections: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("cork-http-{}-{number}", std::process::id()));
@@ -133,17 +134,17 @@ impl Served {
         fs::write(folder.join("acl.toml"), RIGHTS).expect("a file");
         let data = folder.join("data");
         let text = format!(
-            "data_dir = '{}'\nshards = 1\ndurability = 'none'\n{auth}[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n[[listener]]\nurl = 'http://127.0.0.1:0'\n",
+            "data_dir = '{}'\nshards = 1\ndurability = 'none'\n{sections}[[listener]]\nurl = 'mqtt://127.0.0.1:0'\n[[listener]]\nurl = 'http://127.0.0.1:0'\n",
             data.display()
         );
         let config = Config::from_toml(&text, &folder.join("cork.toml").display().to_string())
             .unwrap_or_else(|error| panic!("{error}"));
         let broker = Broker::start(&config).unwrap_or_else(|error| panic!("{error}"));
-        let (operator, addresses) = (broker.operator(), broker.addresses().to_vec());
+        let operator = broker.operator();
         let broker = Arc::new(Mutex::new(broker));
         let office = Office { broker: Arc::clone(&broker), base: config.clone() };
         let around = Surroundings { host: Some(Arc::new(office)), ..Surroundings::default() };
-        let server = Server::start(operator, addresses, around).expect("a server");
+        let server = Server::start(operator, around).expect("a server");
         server.listen(&config).expect("a listener");
         let address = server.addresses()[0].1;
         Self { server, broker, address, folder, base: config }

@@ -7,7 +7,8 @@ use std::{
 
 /// An IPv4 address, or the /64 of an IPv6 one: who has one address of a /64 has them all.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Site {
+pub enum Site {
+    /// The address.
     V4(Ipv4Addr),
     /// The upper half.
     V6(u64),
@@ -16,7 +17,9 @@ pub(crate) enum Site {
 }
 
 impl Site {
-    pub(crate) fn of(address: IpAddr) -> Self {
+    /// Where an address belongs.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(Ipv6Addr::LOCALHOST) => Self::Loopback6,
@@ -29,7 +32,9 @@ impl Site {
         peer.parse::<SocketAddr>().ok().map(|address| Self::of(address.ip()))
     }
 
-    pub(crate) fn is_loopback(self) -> bool {
+    /// Whether it is this machine.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
         match self {
             Self::V4(address) => address.is_loopback(),
             Self::V6(_) => false,
