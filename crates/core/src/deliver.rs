@@ -155,7 +155,7 @@ impl Board {
         if let Some(message) = &publication.message {
             return Arc::clone(message);
         }
-        let id = publication.id.unwrap_or_else(|| self.next_message_id());
+        let id = *publication.id.get_or_insert_with(|| self.next_message_id());
         let mut message = Message::new(
             id,
             publication.topic,

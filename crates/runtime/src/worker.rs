@@ -610,7 +610,10 @@ impl Worker {
                     self.store.fetch(fetch);
                     self.take_stored(now);
                 }
-                Output::Remember(messages) => self.history.remember(messages),
+                Output::Remember(mut rows) => {
+                    self.history.remember(&mut rows);
+                    self.shard.reuse(rows);
+                }
                 Output::Replay(replay) => {
                     self.history.replay(replay);
                     self.take_replayed(now);
