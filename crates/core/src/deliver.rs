@@ -193,8 +193,8 @@ impl Board {
                 self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
             let noting = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.seen.is_some());
             if open && !behind && !replaying {
-                if noting && let Some(message) = &publication.message {
-                    self.note_seen(six, message.id);
+                if noting && let Some(id) = publication.id {
+                    self.note_seen(six, id);
                 }
                 self.deliver_at_most_once(index, publication, how);
             } else if (open && (behind || replaying))
