@@ -282,7 +282,7 @@ impl Writer {
             // What was handed over before a job comes before it: jobs are taken first, lanes emptied then.
             let jobs = std::mem::take(&mut locked(&self.desk.jobs).waiting);
             let took = self.take_lanes();
-            let more = jobs.into_iter().fold(true, |more, job| self.work(job) && more);
+            let more = jobs.into_iter().all(|job| self.work(job));
             if Instant::now() >= tick || self.unsynced > UNSYNCED_BYTES_MAX || !more {
                 self.tick();
                 tick = Instant::now() + TICK;

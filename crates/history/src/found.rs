@@ -151,7 +151,7 @@ impl Found {
     pub(crate) fn rows(&mut self, sealed: u64) -> Result<(Rows, u64), OpenError> {
         let (mut next, mut unsealed) = (sealed, Rows::default());
         if self.numbered_rows.is_empty() && self.damaged_end {
-            next += ROWS_SKIPPED; // those of the block that cannot be read, of which nobody says how many it has
+            next = next.saturating_add(ROWS_SKIPPED); // those of the block that cannot be read, of which nobody says how many it has
         }
         for (first, path) in std::mem::take(&mut self.numbered_rows) {
             let at = || OpenError::at(&path);

@@ -148,7 +148,7 @@ impl Shelf {
         if self.open.rows.is_empty() {
             return Ok(());
         }
-        let next = self.open.first_row + self.open.rows.len() as u64;
+        let next = self.open.first_row.saturating_add(self.open.rows.len() as u64);
         self.seal_rows(self.open.first_row)?;
         self.open.first_row = next; // also if there can be no new file: this one has what is sealed, too
         let mut next = OpenPart::create(&self.folder, next)?;
