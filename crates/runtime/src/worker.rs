@@ -610,10 +610,7 @@ impl Worker {
                     self.store.fetch(fetch);
                     self.take_stored(now);
                 }
-                Output::Remember(mut rows) => {
-                    self.history.remember(&mut rows);
-                    self.shard.reuse(rows);
-                }
+                Output::Remember(rows) => self.shard.reuse(self.history.empty(rows)),
                 Output::Replay(replay) => {
                     self.history.replay(replay);
                     self.take_replayed(now);

@@ -85,6 +85,12 @@ pub trait History: Send {
     /// Takes messages, and leaves `rows` empty. Returns at once.
     fn remember(&mut self, rows: &mut Rows);
 
+    /// The same, for who hands the memory on.
+    fn empty(&mut self, mut rows: Box<Rows>) -> Box<Rows> {
+        self.remember(&mut rows);
+        rows
+    }
+
     /// Asks for a page. What any shard handed over before is in it. Returns at once.
     fn replay(&mut self, replay: Replay);
 
