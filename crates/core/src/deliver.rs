@@ -163,7 +163,7 @@ impl Board {
         if let Some(message) = &publication.message {
             return Arc::clone(message);
         }
-        let id = publication.id.unwrap_or_else(|| self.next_message_id());
+        let id = *publication.id.get_or_insert_with(|| self.next_message_id());
         let message = Arc::new(publication.to_message(id));
         publication.message = Some(Arc::clone(&message));
         message
@@ -191,8 +191,8 @@ impl Board {
                 self.conns.get(index as usize).is_some_and(|conn| conn.as_ref().is_some_and(|c| c.is_open()));
             let noting = session.outgoing.as_ref().is_some_and(|outgoing| outgoing.seen.is_some());
             if open && !behind && !replaying {
-                if noting && let Some(message) = &publication.message {
-                    self.note_seen(six, message.id);
+                if noting && let Some(id) = publication.id {
+                    self.note_seen(six, id);
                 }
                 self.deliver_at_most_once(index, publication, how);
             } else if (open && (behind || replaying))

@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use cork_packet::{PropertiesBuf, Property, QoS, matches};
-use cork_store::{Message, MessageId, Record, Replay, ReplayFrom, Replayed, WallTime};
+use cork_store::{Message, MessageId, Record, Replay, ReplayFrom, Replayed, Row, Rows, WallTime};
 
 use crate::{
     board::Board,
@@ -171,7 +171,9 @@ impl Replays {
 /// What a shard has for its history, and waits for from it.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    remembered: Vec<Arc<Message>>,
+    remembered: Box<Rows>,
+    /// What the driver gave back, empty.
+    spare: Option<Box<Rows>>,
     questions: Vec<Replay>,
     /// Who asked: question to Session.
     asking: std::collections::BTreeMap<u64, SessionIx>,
@@ -179,13 +181,24 @@ pub(crate) struct Past {
 }
 
 impl Board {
-    /// Hands a publication that came to this shard to the history, if it is to be kept.
-    #[cold]
+    /// Hands a publication that came to this shard to the history, if it is to be kept. It is copied: no message is built
+    /// for it.
     pub(crate) fn remember(&mut self, publication: &mut Publication<'_>) {
-        if self.config.history.wants(publication.topic, publication.retain) {
-            let message = self.message(publication);
-            self.past.remembered.push(message);
+        if !self.config.history.wants(publication.topic, publication.retain) {
+            return;
         }
+        let id = *publication.id.get_or_insert_with(|| self.next_message_id());
+        let row = Row {
+            id,
+            qos: publication.qos,
+            retain: publication.retain,
+            expires: publication.expires,
+            topic: publication.topic,
+            author: &[],
+            properties: publication.properties,
+            payload: publication.payload,
+        };
+        self.past.remembered.push_by(&row, publication.publisher);
     }
 
     /// Lets the records of a publication, which its acknowledgement waits for, say that it belongs to the history too.
@@ -201,8 +214,9 @@ impl Board {
     /// Emits what is kept, then what is asked for.
     pub(crate) fn close_past(&mut self) {
         if !self.past.remembered.is_empty() {
-            let messages = std::mem::take(&mut self.past.remembered);
-            self.outputs.push_back(Output::Remember(messages));
+            let next = self.past.spare.take().unwrap_or_default();
+            let rows = std::mem::replace(&mut self.past.remembered, next);
+            self.outputs.push_back(Output::Remember(rows));
         }
         self.outputs.extend(self.past.questions.drain(..).map(Output::Replay));
     }
@@ -409,6 +423,11 @@ impl Shard {
             cursor.from = ReplayFrom::After(next);
         }
         self.board.pump(six);
+    }
+
+    /// Takes the memory of [`Output::Remember`] back for the next turn, empty.
+    pub fn reuse(&mut self, rows: Box<Rows>) {
+        self.board.past.spare = Some(rows).filter(|rows| rows.is_empty());
     }
 
     /// Whether anything is kept that could be asked for.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cork_access::{Acl, CredentialsBuf};
 use cork_store::{
-    Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, SessionKey, StoreError, Ticket,
+    Fetch, Fetched, Load, Loaded, Message, Record, Replay, Replayed, Rows, SessionKey, StoreError, Ticket,
 };
 
 use crate::{Event, FilterCounts, Parcel, Peer, Pressure, Settings, Stats, Tally, Users};
@@ -218,7 +218,7 @@ pub enum Output {
     /// Give these retained messages back; answer with [`Input::Fetched`].
     Fetch(Fetch),
     /// Keep these messages beyond their delivery, in this order; nobody waits for it.
-    Remember(Vec<Arc<Message>>),
+    Remember(Box<Rows>),
     /// Give a page of what was kept back; answer with [`Input::Replayed`]. Whatever any shard wanted kept before, in
     /// the order in which the driver heard of it, is in the page.
     Replay(Replay),

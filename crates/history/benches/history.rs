@@ -11,7 +11,7 @@ use std::{
 };
 
 use cork_history::{Rule, Rules, SeriesQuery, Vault};
-use cork_store::{Message, MessageId, Publisher, WallTime};
+use cork_store::{Message, MessageId, Publisher, Row, Rows, WallTime};
 
 /// Makes the message with this number.
 type Make = fn(u64) -> Arc<Message>;
@@ -84,9 +84,12 @@ fn ingest(folder: &Path, name: &str, count: u64, make: Make) {
     let vault = open(folder);
     let mut took = Duration::ZERO;
     for first in (0..count).step_by(1000) {
-        let batch: Vec<_> = (first..first + 1000).map(make).collect();
+        let mut batch = Rows::default(); // as shards hand it over
+        for message in (first..first + 1000).map(make) {
+            batch.push_by(&Row::of(&message), &message.publisher);
+        }
         let begun = on_cpu();
-        vault.append(&batch).expect("the disk takes it");
+        vault.append_rows(batch.as_bytes()).expect("the disk takes it");
         took += on_cpu() - begun;
     }
     drop(vault);

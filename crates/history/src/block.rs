@@ -13,12 +13,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cork_store::{Message, MessageId, Publisher, WallTime};
+use cork_store::{Message, MessageId, Publisher, Row, WallTime};
 use pco::{ChunkConfig, data_types::Number};
 
 use crate::{
     number,
-    wire::{self, Cursor, Malformed, put_bytes, put_publisher, put_varint},
+    wire::{self, Cursor, Malformed, put_bytes, put_varint},
 };
 
 /// Sections of a block, in their order.
@@ -57,30 +57,30 @@ impl PlainRows {
     }
 }
 
-/// Makes a block of messages; `publishers` and the like are told apart by content.
-pub(crate) fn seal(messages: &[Arc<Message>]) -> Vec<u8> {
-    let mut groups: BTreeMap<&str, Vec<&Arc<Message>>> = BTreeMap::new();
+/// Makes a block of messages.
+pub(crate) fn seal(messages: &[Row<'_>]) -> Vec<u8> {
+    let mut groups: BTreeMap<&str, Vec<&Row<'_>>> = BTreeMap::new();
     // One after another of the same topic needs no search.
     for run in messages.chunk_by(|one, next| one.topic == next.topic) {
-        groups.entry(&run[0].topic).or_default().extend(run);
+        groups.entry(run[0].topic).or_default().extend(run);
     }
     let mut sealing = Sealing::default();
     put_varint(&mut sealing.groups, groups.len() as u64);
     for (topic, mut rows) in groups {
-        rows.sort_by_key(|message| message.id);
+        rows.sort_by_key(|row| row.id);
         sealing.group(topic, &rows);
     }
     sealing.finish()
 }
 
 #[derive(Default)]
-struct Sealing {
+struct Sealing<'a> {
     publishers: Vec<u8>,
-    publisher_numbers: BTreeMap<(Vec<u8>, u8), u64>,
+    publisher_numbers: BTreeMap<&'a [u8], u64>,
     kinds: Vec<u8>,
     kind_numbers: BTreeMap<(u64, u16, u32, u8), u32>,
     /// The kind that was asked for last: the next message is often of the same.
-    last_kind: Option<(Arc<Publisher>, u16, u32, u8, u32)>,
+    last_kind: Option<(&'a [u8], u16, u32, u8, u32)>,
     groups: Vec<u8>,
     arrived: Vec<u64>,
     kind_column: Vec<u32>,
@@ -89,8 +89,8 @@ struct Sealing {
     texts: Vec<u8>,
 }
 
-impl Sealing {
-    fn group(&mut self, topic: &str, rows: &[&Arc<Message>]) {
+impl<'a> Sealing<'a> {
+    fn group(&mut self, topic: &str, rows: &[&Row<'a>]) {
         put_bytes(&mut self.groups, topic.as_bytes());
         put_varint(&mut self.groups, rows.len() as u64);
         let mut bits = vec![0_u8; rows.len().div_ceil(8)];
@@ -100,8 +100,8 @@ impl Sealing {
             self.arrived.push(message.id.arrived.0);
             let kind = self.kind(message);
             self.kind_column.push(kind);
-            let bare = message.properties().is_empty() && message.expires.is_none();
-            if let Some(value) = number::canonical(message.payload()).filter(|_| bare) {
+            let bare = message.properties.is_empty() && message.expires.is_none();
+            if let Some(value) = number::canonical(message.payload).filter(|_| bare) {
                 self.plain.push(value);
                 bits[row as usize / 8] |= 1 << (row % 8);
                 plain += 1;
@@ -118,9 +118,9 @@ impl Sealing {
                     column.1.push(value);
                 }
             };
-            match number::plain(message.payload()) {
+            match number::plain(message.payload) {
                 Some(value) => note("", value),
-                None => number::fields(message.payload(), note),
+                None => number::fields(message.payload, note),
             }
         }
         match plain {
@@ -140,34 +140,26 @@ impl Sealing {
         }
     }
 
-    fn kind(&mut self, message: &Message) -> u32 {
-        let (flags, MessageId { shard, epoch, .. }) = (wire::flags_of(message), message.id);
-        if let Some((by, last_shard, last_epoch, last_flags, kind)) = &self.last_kind
-            && Arc::ptr_eq(by, &message.publisher)
-            && (*last_shard, *last_epoch, *last_flags) == (shard, epoch, flags)
+    fn kind(&mut self, row: &Row<'a>) -> u32 {
+        let (flags, MessageId { shard, epoch, .. }) = (wire::flags_of(row), row.id);
+        if let Some((by, last_shard, last_epoch, last_flags, kind)) = self.last_kind
+            && (last_shard, last_epoch, last_flags) == (shard, epoch, flags)
+            && (by.as_ptr() == row.author.as_ptr() || by == row.author)
         {
-            return *kind;
+            return kind;
         }
-        let kind = self.kind_of(message, flags);
-        self.last_kind = Some((Arc::clone(&message.publisher), shard, epoch, flags, kind));
+        let kind = self.kind_of(row, flags);
+        self.last_kind = Some((row.author, shard, epoch, flags, kind));
         kind
     }
 
-    fn kind_of(&mut self, message: &Message, flags: u8) -> u32 {
-        let mut publisher = Vec::new();
-        put_publisher(&mut publisher, &message.publisher);
+    fn kind_of(&mut self, row: &Row<'a>, flags: u8) -> u32 {
         let next = self.publisher_numbers.len() as u64;
-        let of_user = flags & !0b111;
-        let by = match self.publisher_numbers.get(&(publisher.clone(), of_user)) {
-            Some(number) => *number,
-            None => {
-                self.publishers.push(of_user);
-                self.publishers.extend_from_slice(&publisher);
-                self.publisher_numbers.insert((publisher, of_user), next);
-                next
-            }
-        };
-        let key = (by, message.id.shard, message.id.epoch, flags);
+        let by = *self.publisher_numbers.entry(row.author).or_insert_with(|| {
+            self.publishers.extend_from_slice(row.author);
+            next
+        });
+        let key = (by, row.id.shard, row.id.epoch, flags);
         let next = u32::try_from(self.kind_numbers.len()).unwrap_or(u32::MAX);
         *self.kind_numbers.entry(key).or_insert_with(|| {
             put_varint(&mut self.kinds, by);
@@ -178,10 +170,10 @@ impl Sealing {
         })
     }
 
-    fn text(&mut self, message: &Message) {
-        put_varint(&mut self.texts, message.expires.map_or(0, |at| at.0));
-        put_bytes(&mut self.texts, message.properties());
-        put_bytes(&mut self.texts, message.payload());
+    fn text(&mut self, row: &Row<'_>) {
+        put_varint(&mut self.texts, row.expires.map_or(0, |at| at.0));
+        put_bytes(&mut self.texts, row.properties);
+        put_bytes(&mut self.texts, row.payload);
     }
 
     fn finish(self) -> Vec<u8> {
@@ -292,8 +284,7 @@ impl<'a> Block<'a> {
         let mut from = Cursor(&tables);
         let mut publishers = Vec::new();
         for _ in 0..from.length()? {
-            let flags = from.u8()?;
-            publishers.push(Arc::new(wire::publisher(&mut from, flags)?));
+            publishers.push(Arc::new(wire::publisher(&mut from)?));
         }
         let mut kinds = Vec::new();
         for _ in 0..from.length()? {
@@ -433,7 +424,7 @@ impl<'a> Block<'a> {
 #[cfg(test)]
 mod tests {
     use cork_packet::QoS;
-    use cork_store::Proof;
+    use cork_store::{Proof, Rows};
     use proptest::prelude::*;
 
     use super::*;
@@ -473,13 +464,19 @@ mod tests {
         )
     }
 
+    fn sealed(messages: &[Arc<Message>]) -> Vec<u8> {
+        let mut rows = Rows::default();
+        messages.iter().for_each(|message| rows.push_by(&Row::of(message), &message.publisher));
+        seal(&rows.iter().collect::<Vec<_>>())
+    }
+
     proptest! {
         #[test]
         fn what_is_sealed_comes_back(messages in proptest::collection::vec(any_message(), 1..60)) {
             let mut messages = messages;
             messages.sort_by_key(|message| message.id);
             messages.dedup_by_key(|message| message.id);
-            let bytes = seal(&messages);
+            let bytes = sealed(&messages);
             let block = Block::open(&bytes).unwrap();
             prop_assert_eq!(block.messages().unwrap(), messages.clone());
             let (arrived, plain) = (block.arrived().unwrap(), block.plain().unwrap());
@@ -511,7 +508,7 @@ mod tests {
         #[test]
         fn damaged_bytes_are_refused_or_read(messages in proptest::collection::vec(any_message(), 1..20),
             at in any::<prop::sample::Index>(), bit in 0..8_u8) {
-            let mut bytes = seal(&messages);
+            let mut bytes = sealed(&messages);
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             if let Ok(block) = Block::open(&bytes) {
@@ -532,7 +529,7 @@ mod tests {
                 Arc::new(Message::new(id, "t", &[], text.as_bytes(), Arc::clone(&publisher)))
             })
             .collect();
-        let bytes = seal(&messages).len();
+        let bytes = sealed(&messages).len();
         assert!(bytes < 2 * messages.len(), "{bytes} bytes");
     }
 }

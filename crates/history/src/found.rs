@@ -10,7 +10,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use cork_store::Message;
+use cork_store::Rows;
 
 use crate::{
     open_part::{open_number, read_rows},
@@ -148,10 +148,10 @@ impl Found {
     }
 
     /// Rows that are in no block, which end before row `sealed`; and the number of the next row.
-    pub(crate) fn rows(&mut self, sealed: u64) -> Result<(Vec<Arc<Message>>, u64), OpenError> {
-        let (mut next, mut unsealed) = (sealed, Vec::new());
+    pub(crate) fn rows(&mut self, sealed: u64) -> Result<(Rows, u64), OpenError> {
+        let (mut next, mut unsealed) = (sealed, Rows::default());
         if self.numbered_rows.is_empty() && self.damaged_end {
-            next += ROWS_SKIPPED; // those of the block that cannot be read, of which nobody says how many it has
+            next = next.saturating_add(ROWS_SKIPPED); // those of the block that cannot be read, of which nobody says how many it has
         }
         for (first, path) in std::mem::take(&mut self.numbered_rows) {
             let at = || OpenError::at(&path);
@@ -159,7 +159,7 @@ impl Found {
             let end = first.saturating_add(read.rows.len() as u64);
             let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
             let empty = read.rows.is_empty();
-            unsealed.extend(read.rows.into_iter().skip(known));
+            read.rows.iter().skip(known).for_each(|row| unsealed.push(&row));
             next = next.max(end);
             self.left.cut_bytes += read.torn;
             for (from, bytes) in &read.damaged {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cork_packet::matches;
-use cork_store::{Message, MessageId, Replay, ReplayFrom, Replayed, WallTime};
+use cork_store::{Message, MessageId, Replay, ReplayFrom, Replayed, Row, WallTime};
 
 use crate::{
     block::Block,
@@ -65,6 +65,12 @@ impl Vault {
     /// A page of messages.
     #[must_use]
     pub fn page(&self, replay: &Replay, now: WallTime, cache: &Cache) -> Replayed {
+        self.catch_up();
+        self.page_of_written(replay, now, cache)
+    }
+
+    /// The same of what was taken in already.
+    pub(crate) fn page_of_written(&self, replay: &Replay, now: WallTime, cache: &Cache) -> Replayed {
         let since = match replay.from {
             ReplayFrom::Since(at) => at.0,
             ReplayFrom::After(id) => id.arrived.0,
@@ -99,8 +105,8 @@ fn nth_from_the_end(
     };
     let mut places = Vec::new();
     for snapshot in snapshots {
-        let rows = snapshot.rows.iter().filter(|message| wanted(snapshot, replay, message));
-        ids.extend(rows.map(|message| message.id));
+        let rows = snapshot.rows().filter(|row| wanted(snapshot, replay, row.id, row.topic));
+        ids.extend(rows.map(|row| row.id));
         places.extend(snapshot.places.iter().map(|place| (place, snapshot.cutoff)));
     }
     places.sort_by_key(|(place, _)| std::cmp::Reverse(place.head.last));
@@ -124,8 +130,8 @@ fn nth_from_the_end(
     ids.last().copied()
 }
 
-fn wanted(snapshot: &Snapshot, replay: &Replay, message: &Message) -> bool {
-    message.id.arrived.0 >= snapshot.cutoff && replay.counts(message.id) && is_for(replay, &message.topic)
+fn wanted(snapshot: &Snapshot, replay: &Replay, id: MessageId, topic: &str) -> bool {
+    id.arrived.0 >= snapshot.cutoff && replay.counts(id) && is_for(replay, topic)
 }
 
 fn is_for(replay: &Replay, topic: &str) -> bool {
@@ -141,13 +147,17 @@ fn page_after(
 ) -> Replayed {
     let most = replay.messages_max.max(1) as usize;
     let mut found: Vec<Arc<Message>> = Vec::new();
-    let mut places = Vec::new();
+    let (mut places, mut rows) = (Vec::new(), Vec::<Row<'_>>::new());
     for snapshot in snapshots {
-        let rows = snapshot.rows.iter().filter(|message| message.id > after);
-        found.extend(rows.filter(|message| wanted(snapshot, replay, message)).cloned());
+        let behind = snapshot.rows().filter(|row| row.id > after);
+        rows.extend(behind.filter(|row| wanted(snapshot, replay, row.id, row.topic)));
         let these = snapshot.places.iter().filter(|place| place.head.last > after);
         places.extend(these.map(|place| (place, snapshot)));
     }
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    let mut like = Arc::default();
+    found.extend(rows.iter().take(most + 1).filter_map(|row| row.message(&mut like)).map(Arc::new));
     places.sort_by_key(|(place, _)| place.head.first);
     let mut end = None;
     for (looked, (place, snapshot)) in places.into_iter().enumerate() {
@@ -164,7 +174,8 @@ fn page_after(
         }
         let messages = cache.get(vault, place, replay);
         let from = messages.partition_point(|message| message.id <= after);
-        let rest = messages[from..].iter().filter(|message| wanted(snapshot, replay, message));
+        let rest = messages[from..].iter();
+        let rest = rest.filter(|message| wanted(snapshot, replay, message.id, &message.topic));
         found.extend(rest.take(most + 1).cloned());
     }
     found.sort_by_key(|message| message.id);

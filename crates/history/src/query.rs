@@ -124,6 +124,7 @@ impl Vault {
     /// The numbers of a time, of topics that `may` be read.
     #[must_use]
     pub fn series(&self, query: &SeriesQuery, now: WallTime, may: impl Fn(&str) -> bool) -> SeriesAnswer {
+        self.catch_up();
         let mut all =
             Collecting { query, found: BTreeMap::new(), points: 0, answer: SeriesAnswer::default() };
         for snapshot in self.snapshots(query.since, query.until, now) {
@@ -143,22 +144,22 @@ impl Collecting<'_> {
                 self.answer.damaged += 1;
             }
         }
-        for message in &snapshot.rows {
-            let at = message.id.arrived.0;
-            if at < since || at >= self.query.until || !matches(&self.query.filter, &message.topic) {
+        for row in snapshot.rows() {
+            let at = row.id.arrived.0;
+            if at < since || at >= self.query.until || !matches(&self.query.filter, row.topic) {
                 continue;
             }
-            if !may(&message.topic) {
+            if !may(row.topic) {
                 continue;
             }
             let field = self.query.field.clone();
             let wanted = |path: &str| field.as_deref().is_none_or(|field| field == path);
-            match number::plain(message.payload()) {
-                Some(value) if wanted("") => self.add(&message.topic, "", &[(at, value)], since),
+            match number::plain(row.payload) {
+                Some(value) if wanted("") => self.add(row.topic, "", &[(at, value)], since),
                 Some(_) => {}
-                None => number::fields(message.payload(), |path, value| {
+                None => number::fields(row.payload, |path, value| {
                     if wanted(path) {
-                        self.add(&message.topic, path, &[(at, value)], since);
+                        self.add(row.topic, path, &[(at, value)], since);
                     }
                 }),
             }

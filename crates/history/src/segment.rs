@@ -144,7 +144,7 @@ impl Segment {
 
     /// Number of the row behind its last block.
     pub(crate) fn next_row(&self) -> Option<u64> {
-        self.blocks.last().map(|block| block.first_row + u64::from(block.rows))
+        self.blocks.last().map(|block| block.first_row.saturating_add(u64::from(block.rows)))
     }
 
     /// Whether the last block's body is what was written.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cork_store::{Message, MessageId, WallTime};
+use cork_store::{MessageId, Row, WallTime, rows};
 
 use crate::{
     block::{self, Block},
@@ -51,10 +51,17 @@ pub(crate) struct Place {
 pub(crate) struct Snapshot {
     /// Blocks that overlap the time in question, oldest first.
     pub(crate) places: Vec<Place>,
-    /// Of the open part.
-    pub(crate) rows: Vec<Arc<Message>>,
+    /// Of the open part, as bytes.
+    open: Vec<u8>,
     /// What arrived before is not kept any more.
     pub(crate) cutoff: u64,
+}
+
+impl Snapshot {
+    /// What is in no block.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        rows(&self.open).flatten()
+    }
 }
 
 impl Shelf {
@@ -66,7 +73,7 @@ impl Shelf {
         let sealed = segments.iter().filter_map(Segment::next_row).max().unwrap_or(0);
         let (unsealed, next) = found.rows(sealed)?;
         found.make_room_for(next)?;
-        let first = next - unsealed.len() as u64;
+        let first = next.saturating_sub(unsealed.len() as u64);
         let mut open = OpenPart::create(&folder, next).map_err(at(&folder))?;
         open.rows = unsealed;
         let (next_segment, aside) = (found.next_segment, Vec::new());
@@ -108,7 +115,7 @@ impl Shelf {
     /// Latest arrival in it, in microseconds since 1970.
     pub(crate) fn last_arrival(&self) -> u64 {
         let sealed = self.segments.iter().flat_map(|segment| &segment.blocks).map(|block| block.last);
-        let open = self.open.rows.iter().map(|message| message.id);
+        let open = self.open.rows.iter().map(|row| row.id);
         sealed.chain(open).map(|id| id.arrived.0).max().unwrap_or(0)
     }
 
@@ -116,24 +123,24 @@ impl Shelf {
         usize::try_from((self.rule.max_bytes / (2 * PARTS)).clamp(16 << 10, 2 << 20)).unwrap_or(2 << 20)
     }
 
-    /// Takes messages in.
-    pub(crate) fn append(&mut self, messages: &[Arc<Message>]) -> io::Result<()> {
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let (most, mut weight, mut count) = (self.block_weight_max(), self.open_weight, 0);
-            let room = BLOCK_ROWS_MAX.saturating_sub(self.open.rows.len()).max(1);
-            while count < rest.len().min(room) && (weight < most || count == 0) {
-                weight += rest[count].cost_bytes();
-                count += 1;
-            }
-            self.open.append(&rest[..count])?;
-            self.open_weight = weight;
-            rest = &rest[count..];
-            if self.open.rows.len() >= BLOCK_ROWS_MAX || weight >= most {
-                self.seal()?;
-            }
+    /// Takes a row in. It is there, and in the file, behind the next [`Shelf::flush`].
+    pub(crate) fn push(&mut self, row: &Row<'_>) -> io::Result<()> {
+        self.open.push(row);
+        self.open_weight += row.cost_bytes();
+        if self.open.rows.len() >= BLOCK_ROWS_MAX || self.open_weight >= self.block_weight_max() {
+            self.flush()?;
+            self.seal()?;
         }
         Ok(())
+    }
+
+    /// Writes what was taken in.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.open.flush();
+        if flushed.is_err() {
+            self.open_weight = self.open.rows.iter().map(|row| row.cost_bytes()).sum();
+        }
+        flushed
     }
 
     /// Makes a block of the open part and begins another one.
@@ -141,26 +148,28 @@ impl Shelf {
         if self.open.rows.is_empty() {
             return Ok(());
         }
-        let next = self.open.first_row + self.open.rows.len() as u64;
+        let next = self.open.first_row.saturating_add(self.open.rows.len() as u64);
         self.seal_rows(self.open.first_row)?;
         self.open.first_row = next; // also if there can be no new file: this one has what is sealed, too
-        let next = OpenPart::create(&self.folder, next)?;
+        let mut next = OpenPart::create(&self.folder, next)?;
         if self.syncs {
             File::open(&self.folder)?.sync_all()?; // the new file's name, before the old one goes
         }
+        std::mem::swap(&mut next.rows, &mut self.open.rows); // its memory; it is empty
         std::mem::replace(&mut self.open, next).remove()
     }
 
     /// Makes a block of the rows of the open part. If that fails they stay where they are, in memory and in their file.
     fn seal_rows(&mut self, first_row: u64) -> io::Result<()> {
-        let rows = &self.open.rows;
+        let rows: Vec<Row<'_>> = self.open.rows.iter().collect();
         if rows.is_empty() {
             return Ok(());
         }
-        let ids = || rows.iter().map(|message| message.id);
+        let ids = || rows.iter().map(|row| row.id);
         let range = (ids().min().unwrap_or_default(), ids().max().unwrap_or_default());
         let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
-        let body = block::seal(rows);
+        let body = block::seal(&rows);
+        drop(rows);
         if self.needs_segment(range.1) {
             let number = self.next_segment;
             self.next_segment = number.saturating_add(1);
@@ -177,7 +186,7 @@ impl Shelf {
             segment.drop_last();
             return Err(error);
         }
-        self.open.rows.clear();
+        self.open.clear();
         self.open_weight = 0;
         Ok(())
     }
@@ -194,7 +203,7 @@ impl Shelf {
     /// Lets go of what is too old or too much. A part goes as a whole: nothing is copied, nobody waits.
     pub(crate) fn retain(&mut self, now: WallTime) -> io::Result<()> {
         let cutoff = self.cutoff(now);
-        let oldest = self.open.rows.first().map_or(u64::MAX, |message| message.id.arrived.0);
+        let oldest = self.open.rows.iter().next().map_or(u64::MAX, |row| row.id.arrived.0);
         if now.0.saturating_sub(oldest.min(now.0)) > micros(self.rule.keep) / PARTS {
             self.seal()?;
         }
@@ -241,7 +250,7 @@ impl Shelf {
         });
         let places =
             blocks.filter(|place| place.head.last.arrived.0 >= from && place.head.first.arrived.0 < until);
-        Snapshot { places: places.collect(), rows: self.open.rows.clone(), cutoff }
+        Snapshot { places: places.collect(), open: self.open.rows.as_bytes().to_vec(), cutoff }
     }
 
     /// Whether a message that a crash may have kept from here is missing; `known` remembers the block looked at last.

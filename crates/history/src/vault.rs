@@ -4,10 +4,10 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use cork_store::{Message, MessageId, WallTime};
+use cork_store::{Message, MessageId, Row, Rows, WallTime, rows};
 
 use crate::{
     found::Left,
@@ -20,6 +20,8 @@ pub struct Vault {
     folder: PathBuf,
     shelves: Mutex<Shelves>,
     damage: Mutex<Damage>,
+    /// Has what is on its way taken in, where something is.
+    catch_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Places that were found damaged, each said and counted once.
@@ -94,8 +96,12 @@ impl Vault {
     /// The folder cannot be read or written.
     pub fn open(folder: &Path, rules: &Rules, syncs: bool) -> Result<(Self, Report), OpenError> {
         let shelves = Shelves { configured: Vec::new(), retained: None, retired: Vec::new(), syncs };
-        let vault =
-            Self { folder: folder.to_owned(), shelves: Mutex::new(shelves), damage: Mutex::default() };
+        let vault = Self {
+            folder: folder.to_owned(),
+            shelves: Mutex::new(shelves),
+            damage: Mutex::default(),
+            catch_up: OnceLock::new(),
+        };
         let mut report = Report::default();
         let found = vault.find(rules, &mut report)?;
         let mut shelves = vault.shelves();
@@ -165,25 +171,51 @@ impl Vault {
         Ok(report)
     }
 
+    /// Before each question from now on: has what is on its way taken in.
+    pub(crate) fn set_catch_up(&self, catch_up: impl Fn() + Send + Sync + 'static) {
+        let _ = self.catch_up.set(Box::new(catch_up)); // once, by who writes
+    }
+
+    /// Has what is on its way taken in.
+    pub(crate) fn catch_up(&self) {
+        if let Some(catch_up) = self.catch_up.get() {
+            catch_up();
+        }
+    }
+
     /// Takes messages in, in their order.
     ///
     /// # Errors
     /// The disk does not take them; those of other rules may be in.
     pub fn append(&self, messages: &[Arc<Message>]) -> io::Result<()> {
+        let mut all = Rows::default();
+        messages.iter().for_each(|message| all.push_by(&Row::of(message), &message.publisher));
+        self.append_rows(all.as_bytes())
+    }
+
+    /// Takes [`Rows`] in, as bytes.
+    ///
+    /// # Errors
+    /// As [`Vault::append`].
+    pub fn append_rows(&self, bytes: &[u8]) -> io::Result<()> {
         let mut shelves = self.shelves();
-        let mut rest = messages;
         let mut result = Ok(());
-        while let Some(first) = rest.first() {
-            let place = shelves.place_of(first);
-            let many = 1 + rest[1..].iter().take_while(|message| shelves.place_of(message) == place).count();
-            let (these, others) = rest.split_at(many);
-            rest = others;
-            if let Some(shelf) = place.and_then(|place| shelves.at(place)) {
-                let appended = shelf.append(these);
-                result = result.and(appended);
+        let (mut place, mut full) = (None, None);
+        let mut before: Option<Row<'_>> = None;
+        for row in rows(bytes).flatten() {
+            // One behind the other of the same topic needs no search.
+            let same = before
+                .is_some_and(|last| last.topic.as_ptr() == row.topic.as_ptr() && last.retain == row.retain);
+            if !same || row.topic.is_empty() {
+                place = shelves.place_of(row.topic, row.retain);
+            }
+            before = Some(row);
+            let Some(place) = place.filter(|place| full != Some(*place)) else { continue };
+            if let Some(Err(error)) = shelves.at(place).map(|shelf| shelf.push(&row)) {
+                (full, result) = (Some(place), Err(error));
             }
         }
-        result
+        shelves.taking_mut().map(Shelf::flush).fold(result, Result::and)
     }
 
     /// Takes in what a crash kept from here, of messages that the store has: those that are missing. How many those were.
@@ -208,7 +240,7 @@ impl Vault {
 
     fn misses(&self, message: &Message, now: WallTime, known: &mut Known) -> bool {
         let mut shelves = self.shelves();
-        let place = shelves.place_of(message);
+        let place = shelves.place_of(&message.topic, message.retain);
         place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id, now, known))
     }
 
@@ -344,9 +376,14 @@ impl Shelves {
         self.configured.iter_mut().chain(&mut self.retained).chain(&mut self.retired)
     }
 
-    fn place_of(&self, message: &Message) -> Option<PlaceOf> {
-        let place = self.configured.iter().position(|shelf| shelf.rule.wants(&message.topic));
-        let retained = (message.retain && self.retained.is_some()).then_some(PlaceOf::Retained);
+    /// Those that may have taken something in.
+    fn taking_mut(&mut self) -> impl Iterator<Item = &mut Shelf> {
+        self.configured.iter_mut().chain(&mut self.retained)
+    }
+
+    fn place_of(&self, topic: &str, retain: bool) -> Option<PlaceOf> {
+        let place = self.configured.iter().position(|shelf| shelf.rule.wants(topic));
+        let retained = (retain && self.retained.is_some()).then_some(PlaceOf::Retained);
         place.map(PlaceOf::Rule).or(retained)
     }
 

@@ -1,9 +1,8 @@
-//! Numbers and texts as bytes: little-endian, or seven bits a byte where small numbers are the rule; one message.
-
-use std::sync::Arc;
+//! Numbers and texts as bytes: little-endian, or seven bits a byte where small numbers are the rule; what a message says of
+//! itself in one byte.
 
 use cork_packet::QoS;
-use cork_store::{Message, MessageId, Proof, Publisher, WallTime};
+use cork_store::{Message, MessageId, Publisher, Row, WallTime};
 
 /// Bytes that do not read as what they should be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -96,40 +95,24 @@ pub(crate) fn put_id(into: &mut Vec<u8>, id: MessageId) {
 
 const RETAIN: u8 = 1 << 2;
 const USER: u8 = 1 << 4;
-const PROOF_SHIFT: u8 = 5;
+/// Bits of what a message's publisher says: whether there is a User Name, and who vouches for it.
+const AUTHOR: u8 = !0b1111;
 
 /// QoS, RETAIN and whether there is a User Name, with who vouches for it.
-pub(crate) fn flags_of(message: &Message) -> u8 {
-    let proof = match message.publisher.proof {
-        Proof::Nobody => 0,
-        Proof::Users => 1,
-        Proof::Connection => 2,
-        Proof::Inside => 3,
-    };
-    let retain = if message.retain { RETAIN } else { 0 };
-    let user = if message.publisher.user_name.is_some() { USER } else { 0 };
-    message.qos.bits() | retain | user | proof << PROOF_SHIFT
+pub(crate) fn flags_of(row: &Row<'_>) -> u8 {
+    let retain = if row.retain { RETAIN } else { 0 };
+    row.qos.bits() | retain | row.author.first().map_or(0, |author| author & AUTHOR)
 }
 
-/// Reads what [`put_publisher`] wrote.
-pub(crate) fn publisher(from: &mut Cursor<'_>, flags: u8) -> Result<Publisher, Malformed> {
-    let client_id = from.text()?.into();
-    let user_name = if flags & USER == 0 { None } else { Some(from.text()?.into()) };
-    let proof = match flags >> PROOF_SHIFT {
-        0 => Proof::Nobody,
-        1 => Proof::Users,
-        2 => Proof::Connection,
-        3 => Proof::Inside,
-        _ => return Err(Malformed),
-    };
-    Ok(Publisher { client_id, user_name, proof })
-}
-
-pub(crate) fn put_publisher(into: &mut Vec<u8>, publisher: &Publisher) {
-    put_bytes(into, publisher.client_id.as_bytes());
-    if let Some(user) = &publisher.user_name {
-        put_bytes(into, user.as_bytes());
+/// Reads one author, as [`cork_store::put_author`] writes it.
+pub(crate) fn publisher(from: &mut Cursor<'_>) -> Result<Publisher, Malformed> {
+    let mut behind = *from;
+    let flags = behind.u8()?;
+    for _ in 0..if flags & USER == 0 { 1 } else { 2 } {
+        behind.bytes()?;
     }
+    let author = from.take(from.0.len() - behind.0.len())?;
+    cork_store::publisher(author).ok_or(Malformed)
 }
 
 /// Puts what flags say into a message.
@@ -137,47 +120,4 @@ pub(crate) fn set_flags(message: &mut Message, flags: u8) -> Result<(), Malforme
     message.qos = QoS::from_bits(flags & 0b11).ok_or(Malformed)?;
     message.retain = flags & RETAIN != 0;
     Ok(())
-}
-
-/// A message as it stands in the open part of a shelf.
-pub(crate) fn put_message(into: &mut Vec<u8>, message: &Message) {
-    into.push(flags_of(message));
-    put_id(into, message.id);
-    put_varint(into, message.expires.map_or(0, |at| at.0));
-    put_bytes(into, message.topic.as_bytes());
-    put_publisher(into, &message.publisher);
-    put_bytes(into, message.properties());
-    put_bytes(into, message.payload());
-}
-
-/// Reads it again; `like` is a publisher that it may share.
-pub(crate) fn message(from: &mut Cursor<'_>, like: &mut Arc<Publisher>) -> Result<Message, Malformed> {
-    let flags = from.u8()?;
-    let id = from.id()?;
-    let expires = Some(WallTime(from.varint()?)).filter(|at| at.0 > 0);
-    let topic = from.text()?;
-    let by = publisher(from, flags)?;
-    if **like != by {
-        *like = Arc::new(by);
-    }
-    let (properties, payload) = (from.bytes()?, from.bytes()?);
-    let mut message = Message::new(id, topic, properties, payload, Arc::clone(like));
-    set_flags(&mut message, flags)?;
-    message.expires = expires;
-    Ok(message)
-}
-
-/// Whether bytes have the shape of what [`put_message`] writes; cheaper than reading it.
-pub(crate) fn is_message(bytes: &[u8]) -> bool {
-    let mut from = Cursor(bytes);
-    let mut shape = || {
-        let flags = from.u8()?;
-        let padding = from.take(16)?.ends_with(&[0; 2]);
-        from.varint()?;
-        for _ in 0..if flags & USER == 0 { 4 } else { 5 } {
-            from.bytes()?;
-        }
-        Ok::<_, Malformed>(padding && flags & 0b11 != 0b11 && flags & 0b1000 == 0)
-    };
-    shape().unwrap_or(false) && from.0.is_empty()
 }

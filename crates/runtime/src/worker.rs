@@ -611,7 +611,7 @@ impl Worker {
                     self.store.fetch(fetch);
                     self.take_stored(now);
                 }
-                Output::Remember(messages) => self.history.remember(messages),
+                Output::Remember(rows) => self.shard.reuse(self.history.empty(rows)),
                 Output::Replay(replay) => {
                     self.history.replay(replay);
                     self.take_replayed(now);

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use crate::{Message, MessageId, WallTime};
+use crate::{Message, MessageId, Rows, WallTime};
 
 /// Where a replay begins.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -82,8 +82,14 @@ pub struct Replayed {
 
 /// A place where messages are kept beyond their delivery: one shard's end of it.
 pub trait History: Send {
-    /// Takes messages. Returns at once.
-    fn remember(&mut self, messages: Vec<Arc<Message>>);
+    /// Takes messages, and leaves `rows` empty. Returns at once.
+    fn remember(&mut self, rows: &mut Rows);
+
+    /// The same, for who hands the memory on.
+    fn empty(&mut self, mut rows: Box<Rows>) -> Box<Rows> {
+        self.remember(&mut rows);
+        rows
+    }
 
     /// Asks for a page. What any shard handed over before is in it. Returns at once.
     fn replay(&mut self, replay: Replay);
@@ -99,8 +105,8 @@ pub struct Forgetful {
 }
 
 impl History for Forgetful {
-    fn remember(&mut self, messages: Vec<Arc<Message>>) {
-        drop(messages);
+    fn remember(&mut self, rows: &mut Rows) {
+        rows.clear();
     }
 
     fn replay(&mut self, replay: Replay) {

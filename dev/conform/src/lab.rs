@@ -633,7 +633,7 @@ impl Lab {
                 let claim = (self.claim)(&client_id);
                 self.input(shard, Input::Claimed { conn, claim });
             }
-            Output::Remember(messages) => self.history.extend(messages),
+            Output::Remember(rows) => self.history.extend(rows.messages().map(Arc::new)),
             Output::Replay(replay) => {
                 let replayed = self.page(&replay);
                 self.replayed.push_back((shard, replayed));

@@ -173,7 +173,9 @@ fn what_a_crash_left_of_a_block_is_cut_off_and_its_rows_are_there() {
 #[test]
 fn a_damaged_row_takes_nothing_with_it() {
     let folder = Folder::new();
-    open(&folder.0).0.append(&texts(0, 200)).unwrap();
+    let (vault, _) = open(&folder.0);
+    texts(0, 200).chunks(1).for_each(|text| vault.append(text).unwrap()); // each written by itself
+    drop(vault);
     let path = files(&folder.0, "rows").remove(0);
     let sound = fs::read(&path).unwrap();
     for at in (0..sound.len()).step_by(sound.len() / 37) {
@@ -196,7 +198,9 @@ fn a_damaged_row_takes_nothing_with_it() {
 #[test]
 fn what_was_set_aside_goes_with_its_time() {
     let folder = Folder::new();
-    open(&folder.0).0.append(&texts(0, 20)).unwrap();
+    let (vault, _) = open(&folder.0);
+    texts(0, 20).chunks(5).for_each(|four| vault.append(four).unwrap());
+    drop(vault);
     flip(&files(&folder.0, "rows")[0], 30);
     let (vault, _) = open(&folder.0);
     let bytes = vault.sizes().1;
@@ -256,4 +260,21 @@ fn a_block_that_cannot_be_read_is_said_and_counted_once() {
     assert_eq!(vault.damaged(), 1);
     let said = vault.damaged_blocks();
     assert!(said[0].ends_with(&format!("a block of 10 messages at offset {}", ends[1] + 60)), "{said:?}");
+}
+
+#[test]
+fn a_damaged_frame_takes_only_its_rows_with_it() {
+    let folder = Folder::new();
+    let (vault, _) = open(&folder.0);
+    vault.append(&texts(0, 4000)).unwrap(); // some frames in one write
+    drop(vault);
+    let path = files(&folder.0, "rows").remove(0);
+    let length = fs::metadata(&path).unwrap().len();
+    assert!(length > 128 << 10, "{length} bytes");
+    flip(&path, 1000);
+    let (vault, report) = open(&folder.0);
+    let left = there(&vault);
+    assert!(left.len() > 500 && left.len() < 4000, "{} left", left.len());
+    assert_eq!(left, (left[0]..4000).collect::<Vec<_>>());
+    assert_eq!((report.damaged.len(), report.cut_bytes), (1, 0));
 }
