@@ -118,7 +118,7 @@ pub(crate) struct Moved<'a> {
     pub(crate) whole: bool,
     /// To the client: there is more.
     pub(crate) left: bool,
-    /// From the client: its Topic Aliases before these bytes, if [`Taps::begins`] said so.
+    /// From the client: its Topic Aliases before these bytes, see [`Taps::known`].
     pub(crate) known: &'a [(u16, Box<str>)],
 }
 
@@ -155,9 +155,11 @@ impl Taps {
         }
     }
 
-    /// Whether somebody has not got what this client sent before: then its Topic Aliases are told with what comes.
-    pub(crate) fn begins(&self, conn: ConnId) -> bool {
-        self.0.iter().any(|one| one.conns.get(&conn).is_some_and(|step| !step.from_client))
+    /// The Topic Aliases of a client if somebody has not got what it sent before: as they are before the bytes that come
+    /// now, which may point them elsewhere.
+    pub(crate) fn known(&self, shard: &Shard, conn: ConnId) -> Vec<(u16, Box<str>)> {
+        let begins = self.0.iter().any(|one| one.conns.get(&conn).is_some_and(|step| !step.from_client));
+        if begins { shard.aliases_of(conn, true) } else { Vec::new() }
     }
 
     /// Bytes went in or out.

@@ -554,9 +554,9 @@ impl Worker {
             });
             if let Some(bytes) = copy.filter(|copy| !copy.is_empty()) {
                 let left = self.shard.waiting_bytes(id) > 0;
-                let (number, whole) = (self.number, false);
+                let (number, bytes) = (self.number, &bytes[..]);
                 let moved =
-                    Moved { number, conn: id, sent_by_client: false, bytes: &bytes, whole, left, known: &[] };
+                    Moved { number, conn: id, sent_by_client: false, bytes, whole: false, left, known: &[] };
                 self.taps.give(&self.shard, moved);
             }
             match written {
@@ -759,9 +759,7 @@ fn micros(time: Duration) -> u64 {
 /// are.
 fn handle_tapped(shard: &mut Shard, taps: &mut Taps, number: u16, now: Time, conn: ConnId, bytes: &[u8]) {
     taps.notice(shard, conn);
-    let whole = shard.is_between_packets(conn);
-    // As they were before these bytes, which may point them elsewhere.
-    let known = if taps.begins(conn) { shard.aliases_of(conn, true) } else { Vec::new() };
+    let (whole, known) = (shard.is_between_packets(conn), taps.known(shard, conn));
     shard.handle(now, Input::Bytes { conn, bytes });
     taps.notice(shard, conn);
     taps.give(shard, Moved { number, conn, sent_by_client: true, bytes, whole, left: false, known: &known });
