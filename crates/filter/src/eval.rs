@@ -390,8 +390,8 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             _ => {
                 let (one, other) = (self.count(left)?, self.count(right)?);
                 match (self.is_a_list(left), self.is_a_list(right)) {
-                    _ if one.is_none() || one != other => false,
-                    (true, true) => self.equal_lists(left, right)?,
+                    _ if one.is_none() || other.is_none() => false,
+                    (true, true) => one == other && self.equal_lists(left, right)?,
                     (false, false) => self.equal_maps(left, right)?,
                     _ => false,
                 }
@@ -421,20 +421,18 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
         missed.map_or(Ok(true), Err)
     }
 
+    /// Two maps with the same keys. Of pairs with one key the last counts, as everywhere.
     fn equal_maps(&mut self, left: &Value<'e>, right: &Value<'e>) -> Result<bool> {
-        let (Some(a), Some(b)) = (self.pairs(left)?, self.pairs(right)?) else { return Ok(false) };
+        let (Some(a), Some(b)) = (self.by_key(left)?, self.by_key(right)?) else { return Ok(false) };
+        if a.len() != b.len() {
+            return Ok(false);
+        }
         let mut missed = None;
-        for (key, value) in &a {
-            let mut found = None;
-            for (other, value) in &b {
-                self.step(1)?;
-                if self.same_key(key, other)? {
-                    found = Some(value);
-                    break;
-                }
+        for ((key, value), (other, against)) in a.iter().zip(&b) {
+            if !self.same_key(key, other)? {
+                return Ok(false);
             }
-            let Some(other) = found else { return Ok(false) };
-            match self.equal(value, other) {
+            match self.equal(value, against) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(Miss::Cost) => return Err(Miss::Cost),
@@ -442,6 +440,24 @@ impl<'e, 'm: 'e> Eval<'e, 'm> {
             }
         }
         missed.map_or(Ok(true), Err)
+    }
+
+    /// The pairs of a map by their keys, each key once. `None` too if a key equals nothing, not even itself, such as NaN.
+    fn by_key(&mut self, map: &Value<'e>) -> Result<Option<Vec<(Value<'e>, Value<'e>)>>> {
+        let Some(mut pairs) = self.pairs(map)? else { return Ok(None) };
+        if !pairs.iter().all(|(key, _)| key.order(key).is_ok()) {
+            return Ok(None);
+        }
+        let rounds = pairs.len().checked_ilog2().unwrap_or(0) as usize + 1;
+        self.step(pairs.len() * rounds / 4)?;
+        for (key, _) in &pairs {
+            self.reads(key.len() * rounds)?;
+        }
+        // Stable, and turned round before: of pairs with one key the last comes first.
+        pairs.reverse();
+        pairs.sort_by(|(a, _), (b, _)| a.order(b).unwrap_or_else(|_| a.kind().cmp(&b.kind())));
+        pairs.dedup_by(|(a, _), (b, _)| matches!(a.order(b), Ok(Ordering::Equal)));
+        Ok(Some(pairs))
     }
 
     /// The elements of a list; `None` for what is none.

@@ -88,6 +88,26 @@ impl Value<'_> {
             _ => Err(Miss::Absent),
         }
     }
+
+    /// A number for each kind of those that have an order, so that scalars of different kinds can be sorted.
+    pub(crate) const fn kind(&self) -> u8 {
+        match self {
+            Self::Bool(_) => 0,
+            Self::Number(_) => 1,
+            Self::Text(_) => 2,
+            Self::Bytes(_) => 3,
+            _ => 4,
+        }
+    }
+
+    /// Bytes of a text or of bytes; 0 for anything else.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// The value of a literal, if an expression is one.

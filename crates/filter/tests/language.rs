@@ -424,3 +424,22 @@ fn a_number_of_the_payload_is_divided_the_same_whole_or_not() {
         assert_eq!(test(expression, payload.as_bytes()), expected, "{expression}: {payload}");
     }
 }
+
+#[test]
+fn maps_are_equal_by_what_counts_of_them() {
+    const TWICE: &[u8] = br#"{"a": 1, "b": {"c": "x"}, "a": "last"}"#;
+    let cases = [
+        ("payload == payload", Passes),
+        ("payload == {'a': 'last', 'b': {'c': 'x'}}", Passes),
+        ("payload == {'b': {'c': 'x'}, 'a': 'last'}", Passes),
+        ("payload == {'a': 1, 'b': {'c': 'x'}}", Fails),
+        ("payload == {'a': 'last', 'b': {'c': 'y'}}", Fails),
+        ("payload == {'a': 'last'}", Fails),
+        ("payload == {'a': 'last', 'b': {'c': 'x'}, 'd': 1}", Fails),
+        ("payload == {'a': 'last', 1: {'c': 'x'}}", Fails),
+        ("payload != [1]", Passes),
+    ];
+    for (expression, outcome) in cases {
+        assert_eq!(test(expression, TWICE), outcome, "{expression}");
+    }
+}
