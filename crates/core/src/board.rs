@@ -30,7 +30,7 @@ use crate::{
     lanes::Insides,
     outbuf::Pool,
     pressure::{Pressure, Sweep},
-    retained::{Publishers, Retained},
+    retained::Retained,
     session::Session,
     share::Shares,
     stats::Stats,
@@ -126,8 +126,6 @@ pub(crate) struct Board {
     pub(crate) kept_sessions: u64,
     /// Every retained message.
     pub(crate) retained: RetainedSet<Retained>,
-    /// Who published those of them that are packed.
-    pub(crate) publishers: Publishers,
     /// Bytes of those whose content is here.
     pub(crate) retained_bytes: u64,
     /// Topics whose retained message the store does not have.
@@ -207,7 +205,6 @@ impl Board {
             elsewhere: Elsewhere::default(),
             kept_sessions: 0,
             retained: RetainedSet::new(config.seed),
-            publishers: Publishers::default(),
             retained_bytes: 0,
             unkept: BTreeSet::new(),
             unwritten: BTreeSet::new(),

@@ -20,7 +20,7 @@ pub(crate) struct RetainedCursor {
     /// Its place among the subscriptions with filters.
     pub(crate) filtered: Option<u32>,
     /// The last topic that was looked at.
-    pub(crate) after: Option<String>,
+    pub(crate) after: Option<Box<str>>,
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) sub_id: u32,
@@ -75,11 +75,9 @@ impl Cursors {
     }
 
     /// Notes the last topic the first cursor looked at.
-    pub(crate) fn advance(&mut self, after: &str) {
+    pub(crate) fn advance(&mut self, after: Box<str>) {
         if let Some(mut first) = self.waiting.first_entry() {
-            let place = first.get_mut().after.get_or_insert_default();
-            place.clear();
-            place.push_str(after);
+            first.get_mut().after = Some(after);
         }
     }
 
@@ -149,7 +147,7 @@ mod tests {
     fn a_second_subscribe_of_a_filter_starts_again() {
         let mut cursors = Cursors::default();
         cursors.push(cursor("a", 1));
-        cursors.advance("a");
+        cursors.advance("a".into());
         cursors.push(cursor("b", 2));
         cursors.push(cursor("a", 3));
         assert!(cursors.waiting.values().all(|cursor| cursor.after.is_none()));

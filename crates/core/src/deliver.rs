@@ -15,7 +15,7 @@ use crate::{
     hooks::Delivery as Shown,
     io::Waiter,
     outbuf::SHARE_FROM_BYTES,
-    retained::Taken,
+    retained::Retained,
     router::ShardSet,
     session::{Delivery, Kept, NO_GROUP, Queued, Session},
 };
@@ -109,14 +109,6 @@ impl<'a> Publication<'a> {
             ..Self::new(&message.topic, message.payload(), &message.publisher)
         }
     }
-
-    /// A message of these parts.
-    pub(crate) fn to_message(&self, id: MessageId) -> Message {
-        let publisher = Arc::clone(self.publisher);
-        let mut message = Message::new(id, self.topic, self.properties, self.payload, publisher);
-        (message.qos, message.retain, message.expires) = (self.qos, self.retain, self.expires);
-        message
-    }
 }
 
 /// How one Session gets a publication.
@@ -164,7 +156,17 @@ impl Board {
             return Arc::clone(message);
         }
         let id = *publication.id.get_or_insert_with(|| self.next_message_id());
-        let message = Arc::new(publication.to_message(id));
+        let mut message = Message::new(
+            id,
+            publication.topic,
+            publication.properties,
+            publication.payload,
+            Arc::clone(publication.publisher),
+        );
+        message.qos = publication.qos;
+        message.retain = publication.retain;
+        message.expires = publication.expires;
+        let message = Arc::new(message);
         publication.message = Some(Arc::clone(&message));
         message
     }
@@ -568,68 +570,63 @@ impl Board {
             return false;
         }
         let (qos, no_local, sub_id, filtered) = (cursor.qos, cursor.no_local, cursor.sub_id, cursor.filtered);
-        let found = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX) {
-            Scan::Found(entry) => match self.publishers.take(entry) {
-                Some(taken) => taken,
-                None => {
-                    let (topic, id): (Box<str>, _) = (entry.topic().into(), entry.id());
-                    let outgoing = self.sessions[six as usize].outgoing();
-                    if outgoing.cursors.damaged.contains(&topic) {
-                        outgoing.cursors.advance(&topic);
-                        self.count_drops(six, Dropped::Damaged, 1);
-                        return true;
-                    }
-                    let Some(message) = outgoing.cursors.take_fetched(&topic, id) else {
-                        self.fetch_retained(six);
-                        return false;
-                    };
-                    Taken::Shared(message)
-                }
-            },
-            Scan::Pause(topic) => {
-                self.sessions[six as usize].outgoing().cursors.advance(topic);
-                self.again.push_back(six); // a long search goes on at the next turn, after everybody else
-                return false;
-            }
-            Scan::Done => {
-                self.sessions[six as usize].outgoing().cursors.finish_first();
-                self.sessions[six as usize].forget_unused();
-                return true;
-            }
-        };
-        let mut publication = found.publication();
-        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
-        let older_waits = qos.min(publication.qos) == QoS::AtMostOnce
-            && outgoing.queue.head.front().is_some_and(|front| Some(front.message.id) < publication.id);
-        if older_waits {
-            return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
-        }
-        outgoing.cursors.advance(publication.topic);
-        let own =
-            no_local && *publication.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
-        let is_expired = publication.expires.is_some_and(|at| at <= now);
-        if own || is_expired || !self.may_read(six, publication.topic) {
-            return true;
-        }
-        if let Some(key) = filtered {
-            let message = self.message(&mut publication);
-            if !self.passes_retained(key, &message) {
-                if !self.filters.has_looked_long() {
+        let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
+        {
+            Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(entry) => {
+                let (topic, id): (Box<str>, _) = (entry.topic().into(), entry.id());
+                let outgoing = self.sessions[six as usize].outgoing();
+                if outgoing.cursors.damaged.contains(&topic) {
+                    outgoing.cursors.advance(topic);
+                    self.count_drops(six, Dropped::Damaged, 1);
                     return true;
                 }
-                self.again.push_back(six); // others first
-                return false;
+                let Some(message) = outgoing.cursors.take_fetched(&topic, id) else {
+                    self.fetch_retained(six);
+                    return false;
+                };
+                (Some(message), Some(topic))
             }
+            Scan::Pause(topic) => (None, Some(topic.into())),
+            Scan::Done => (None, None),
+        };
+        let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
+        let Some(after) = after else {
+            outgoing.cursors.finish_first();
+            self.sessions[six as usize].forget_unused();
+            return true;
+        };
+        let older_waits = |message: &Arc<Message>| {
+            qos.min(message.qos) == QoS::AtMostOnce
+                && outgoing.queue.head.front().is_some_and(|front| front.message.id < message.id)
+        };
+        if found.as_ref().is_some_and(older_waits) {
+            return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
+        }
+        outgoing.cursors.advance(after);
+        let Some(message) = found else {
+            self.again.push_back(six); // a long search goes on at the next turn, after everybody else
+            return false;
+        };
+        let own =
+            no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
+        if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
+            return true;
+        }
+        if filtered.is_some_and(|key| !self.passes_retained(key, &message)) {
+            if !self.filters.has_looked_long() {
+                return true;
+            }
+            self.again.push_back(six); // others first
+            return false;
         }
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.
-        let how = How { qos: qos.min(publication.qos), retain: true, group: NO_GROUP, share: None, sub_ids };
+        let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, share: None, sub_ids };
+        let mut publication = Publication::of(&message);
         if how.qos == QoS::AtMostOnce {
             if !self.is_withheld(six, || how.shown(&publication)) {
-                if self.conn_at(index).is_some_and(|conn| conn.facts) {
-                    self.message(&mut publication); // its identity is among the facts
-                }
-                let frame = Frame::of_publication(&publication, publication.message.as_ref(), how);
+                let frame = Frame::of_publication(&publication, Some(&message), how);
                 self.write(index, &frame, None);
             }
         } else {

@@ -23,7 +23,6 @@ use crate::{
     board::Timer,
     conn::SessionIx,
     connect::broker_publisher,
-    deliver::Publication,
     event::Ended,
     io::ConnId,
     retained::Retained,
@@ -308,8 +307,9 @@ impl Shard {
         let (mut found, mut online) = (false, Vec::new());
         self.board.retained.for_each_match(&format!("{ROOT}/#"), None, |retained| {
             found = true;
-            let taken = self.board.publishers.take(retained);
-            online.extend(taken.and_then(|taken| was_online(&taken.publication())));
+            if let Retained::Here(message) = retained {
+                online.extend(was_online(message));
+            }
             ControlFlow::Continue(())
         });
         online.retain(|(client_id, _)| home_shard(client_id, shards, seed) == shard);
@@ -351,9 +351,9 @@ type Online = (String, (Box<str>, &'static str));
 
 /// A client with its last address and protocol, if this says that it is online. What is read here, this file has
 /// written.
-fn was_online(presence: &Publication<'_>) -> Option<Online> {
-    let client_id = presence.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
-    let json = std::str::from_utf8(presence.payload).ok()?;
+fn was_online(message: &Message) -> Option<Online> {
+    let client_id = message.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let json = std::str::from_utf8(message.payload()).ok()?;
     json.strip_prefix("{\"state\":\"online\"")?;
     let text = |name: &str| {
         let after = json.split_once(&format!("\"{name}\":\""))?.1;

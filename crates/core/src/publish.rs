@@ -376,7 +376,7 @@ impl Shard {
             self.board.insert_retained(&message, !publication.unkept)
         };
         // The timer goes with its message: it could be set to a time decades away, anew with each publication.
-        if let Some(at) = replaced.and_then(|replaced| replaced.expires) {
+        if let Some(at) = replaced.and_then(|replaced| replaced.expires()) {
             let when = self.board.time_of(at);
             self.board.timers.remove(&(when, Timer::Retained(publication.topic.into())));
         }
@@ -400,9 +400,10 @@ impl Shard {
         {
             bytes += topic.len();
             // Whatever came later, to another shard, that one writes down.
-            let Some(message) = self.board.retained_message(&topic) else { continue };
+            let Some(Retained::Here(message)) = self.board.retained.get(&topic) else { continue };
             if message.id.shard == shard {
                 bytes += message.cost_bytes();
+                let message = Arc::clone(message);
                 self.board.record(Record::Retained { message });
             }
         }
@@ -457,11 +458,14 @@ impl Shard {
         let wall = self.board.wall();
         if self.board.retained.get(topic).is_some_and(|kept| kept.is_expired(wall)) {
             if let Some(expired) = self.board.remove_retained(topic) {
-                self.remember_gone(topic, expired.id);
+                self.remember_gone(topic, expired.id());
                 if self.board.config.shard == 0 {
                     // Under its own identity: a newer one may be on its way here from another shard.
-                    let id = expired.id;
-                    let publisher = expired.publisher.unwrap_or_else(broker_publisher);
+                    let id = expired.id();
+                    let publisher = match expired {
+                        Retained::Here(message) => Arc::clone(&message.publisher),
+                        Retained::Away(_) => broker_publisher(),
+                    };
                     let message = Arc::new(cork_store::Message::new(id, topic, &[], &[], publisher));
                     self.board.record(Record::Retained { message }); // its space is free
                 }

@@ -17,6 +17,7 @@ use crate::{
     carrier::Carrier,
     conn::{SessionIx, Stage, is_inside},
     io::ConnId,
+    retained::Retained,
     session::{GROUP_BIT, NO_GROUP, Session, SubValue, Subscription},
     shard::Shard,
 };
@@ -474,9 +475,9 @@ impl Shard {
                     last = Some(topic.clone());
                     if may && !found.is_expired(now) {
                         bytes += usize::try_from(found.bytes_here()).unwrap_or(usize::MAX);
-                        items.push(match self.board.publishers.take(found) {
-                            Some(taken) => RetainedView::Here(taken.into_message()),
-                            None => RetainedView::Away { topic, id: found.id() },
+                        items.push(match found {
+                            Retained::Here(message) => RetainedView::Here(Arc::clone(message)),
+                            Retained::Away(_) => RetainedView::Away { topic, id: found.id() },
                         });
                     }
                 }

@@ -44,8 +44,7 @@ impl Shard {
         self.begin_presence();
         let records = self.board.records.len();
         for message in recovered.retained {
-            let entry = self.board.entry_of(&message);
-            self.restore_retained(entry);
+            self.restore_retained(Retained::Here(message));
         }
         for stub in recovered.stubs {
             self.restore_retained(stub.into());

@@ -3,13 +3,11 @@
 //! When memory is short the content of a retained message is only in the store; what stays here says that it is there.
 //! A new subscription's cursor then asks the store for what it meets, some messages at a time, and waits for them.
 
-mod entry;
-
 use std::sync::Arc;
 
 use cork_packet::QoS;
-use cork_store::{Fetch, Fetched, Message, MessageId, Publisher, WallTime};
-use cork_topic::Retained as _;
+use cork_store::{Fetch, Fetched, Message, MessageId, RetainedStub, WallTime};
+use cork_topic::Retained as HasTopic;
 
 use crate::{
     board::{Board, Timer},
@@ -19,8 +17,6 @@ use crate::{
     shard::Shard,
 };
 
-pub(crate) use entry::{Publishers, Retained, Taken};
-
 /// Messages asked for in one go.
 const FETCH_MESSAGES_MAX: usize = 256;
 /// No more once so many bytes are reached.
@@ -28,13 +24,118 @@ const FETCH_BYTES_MAX: u64 = 64 << 10;
 /// The first pause before the store is asked again for what it does not have yet.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(5);
 
-/// A message that is no longer retained.
-#[derive(Debug)]
-pub(crate) struct Former {
-    pub(crate) id: MessageId,
-    pub(crate) expires: Option<WallTime>,
-    /// `None`: only the store knew.
-    pub(crate) publisher: Option<Arc<Publisher>>,
+/// A retained message in the set.
+#[derive(Clone, Debug)]
+pub(crate) enum Retained {
+    Here(Arc<Message>),
+    /// Only the store has it.
+    Away(Away),
+}
+
+/// All that is known of a message that is not here, in one piece of memory: arrival, shard, epoch, cost, whether it
+/// expires, then when if it does, topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Away(Box<[u8]>);
+
+const HEAD: usize = 8 + 2 + 4 + 4 + 1;
+const EXPIRY: usize = 8;
+
+impl Away {
+    fn new(topic: &str, id: MessageId, expires: Option<WallTime>, cost: u32) -> Self {
+        let expiry = if expires.is_some() { EXPIRY } else { 0 };
+        let mut bytes = Vec::with_capacity(HEAD + expiry + topic.len());
+        bytes.extend_from_slice(&id.arrived.0.to_le_bytes());
+        bytes.extend_from_slice(&id.shard.to_le_bytes());
+        bytes.extend_from_slice(&id.epoch.to_le_bytes());
+        bytes.extend_from_slice(&cost.to_le_bytes());
+        bytes.push(expires.is_some().into());
+        bytes.extend(expires.map(|at| at.0.to_le_bytes()).into_iter().flatten());
+        bytes.extend_from_slice(topic.as_bytes());
+        Self(bytes.into_boxed_slice())
+    }
+
+    fn of(message: &Message) -> Self {
+        let cost = u32::try_from(message.cost_bytes()).unwrap_or(u32::MAX);
+        Self::new(&message.topic, message.id, message.expires, cost)
+    }
+
+    /// `N` bytes of the head, or of what follows it; all of them are always there.
+    fn head<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&self.0[at..at + N]);
+        bytes
+    }
+
+    fn id(&self) -> MessageId {
+        MessageId {
+            arrived: WallTime(u64::from_le_bytes(self.head(0))),
+            shard: u16::from_le_bytes(self.head(8)),
+            epoch: u32::from_le_bytes(self.head(10)),
+        }
+    }
+
+    fn expires(&self) -> Option<WallTime> {
+        self.does_expire().then(|| WallTime(u64::from_le_bytes(self.head(HEAD))))
+    }
+
+    fn cost_bytes(&self) -> u64 {
+        u32::from_le_bytes(self.head(14)).into()
+    }
+
+    fn does_expire(&self) -> bool {
+        self.0[HEAD - 1] != 0
+    }
+
+    fn topic(&self) -> &str {
+        let expiry = if self.does_expire() { EXPIRY } else { 0 };
+        // It was made of text.
+        std::str::from_utf8(&self.0[HEAD + expiry..]).unwrap_or_default()
+    }
+}
+
+impl HasTopic for Retained {
+    fn topic(&self) -> &str {
+        match self {
+            Self::Here(message) => &message.topic,
+            Self::Away(away) => away.topic(),
+        }
+    }
+}
+
+impl From<RetainedStub> for Retained {
+    fn from(stub: RetainedStub) -> Self {
+        Self::Away(Away::new(&stub.topic, stub.id, stub.expires, stub.cost_bytes))
+    }
+}
+
+impl Retained {
+    /// Which message it is.
+    pub(crate) fn id(&self) -> MessageId {
+        match self {
+            Self::Here(message) => message.id,
+            Self::Away(away) => away.id(),
+        }
+    }
+
+    /// When it expires.
+    pub(crate) fn expires(&self) -> Option<WallTime> {
+        match self {
+            Self::Here(message) => message.expires,
+            Self::Away(away) => away.expires(),
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: WallTime) -> bool {
+        self.expires().is_some_and(|at| at <= now)
+    }
+
+    /// Bytes it takes beyond its place in the set.
+    pub(crate) fn bytes_here(&self) -> u64 {
+        match self {
+            Self::Here(message) => message.cost_bytes() as u64,
+            Self::Away(_) => 0,
+        }
+    }
 }
 
 impl Board {
@@ -45,7 +146,7 @@ impl Board {
 
     /// Keeps the retained message of a topic; gives back the one it takes the place of. `kept`: the store has it, or
     /// soon will.
-    pub(crate) fn insert_retained(&mut self, message: &Arc<Message>, kept: bool) -> Option<Former> {
+    pub(crate) fn insert_retained(&mut self, message: &Arc<Message>, kept: bool) -> Option<Retained> {
         let kept = kept && self.config.loads;
         if !kept && self.config.loads {
             self.unkept.insert(message.topic.clone());
@@ -58,68 +159,53 @@ impl Board {
         } else {
             self.retained.get(&message.topic).map_or(0, Retained::bytes_here)
         };
-        let entry = self.entry_of(message);
-        let fits = self.retained_bytes - before + entry.bytes_here() <= most;
+        let fits = self.retained_bytes - before + message.cost_bytes() as u64 <= most;
         // What the broker says of itself it must be able to read.
-        if fits || !kept || message.topic.starts_with('$') {
-            return self.put_retained(entry);
-        }
-        let away = entry.to_away();
-        self.publishers.give_back(&entry);
-        self.put_retained(away.unwrap_or(entry))
-    }
-
-    /// The entry of a message with its content. Several shards share it; the only one makes it small.
-    pub(crate) fn entry_of(&mut self, message: &Arc<Message>) -> Retained {
-        if self.config.shards == 1 {
-            self.publishers.pack(message)
-        } else {
+        let entry = if fits || !kept || message.topic.starts_with('$') {
             Retained::Here(Arc::clone(message))
-        }
+        } else {
+            Retained::Away(Away::of(message))
+        };
+        self.put_retained(entry)
     }
 
-    /// Puts an entry in; what it takes the place of.
-    pub(crate) fn put_retained(&mut self, entry: Retained) -> Option<Former> {
+    pub(crate) fn put_retained(&mut self, entry: Retained) -> Option<Retained> {
         self.retained_bytes += entry.bytes_here();
-        let replaced = self.retained.insert(entry)?;
-        Some(self.let_go(&replaced))
-    }
-
-    /// An entry is no longer in the set.
-    fn let_go(&mut self, entry: &Retained) -> Former {
-        self.retained_bytes -= entry.bytes_here();
-        Former { id: entry.id(), expires: entry.expires(), publisher: self.publishers.give_back(entry) }
+        let replaced = self.retained.insert(entry);
+        self.retained_bytes -= replaced.as_ref().map_or(0, Retained::bytes_here);
+        replaced
     }
 
     /// Takes the retained message of a topic away.
-    pub(crate) fn remove_retained(&mut self, topic: &str) -> Option<Former> {
+    pub(crate) fn remove_retained(&mut self, topic: &str) -> Option<Retained> {
         self.unkept.remove(topic);
         self.unwritten.remove(topic);
         let removed = self.retained.remove(topic)?;
-        Some(self.let_go(&removed))
-    }
-
-    /// The retained message of a topic, if its content is here.
-    pub(crate) fn retained_message(&self, topic: &str) -> Option<Arc<Message>> {
-        Some(self.publishers.take(self.retained.get(topic)?)?.into_message())
+        self.retained_bytes -= removed.bytes_here();
+        Some(removed)
     }
 
     /// Lets the content of retained messages go that the store has, so many topics from the one after `after` on. Where
     /// to go on.
     pub(crate) fn let_retained_go(&mut self, after: &str, topics: usize) -> Option<Box<str>> {
-        let (mut going, mut found, mut last) = (Vec::new(), 0, None);
+        let (mut seen, mut found) = (Vec::new(), 0);
         let from = Some(after).filter(|after| !after.is_empty());
         self.retained.for_each_match("#", from, |entry| {
             found += 1;
-            going.extend(entry.to_away().filter(|away| !self.unkept.contains(away.topic())));
+            seen.push(entry.clone());
             if found < topics {
-                return std::ops::ControlFlow::Continue(());
+                std::ops::ControlFlow::Continue(())
+            } else {
+                std::ops::ControlFlow::Break(())
             }
-            last = Some(entry.topic().into());
-            std::ops::ControlFlow::Break(())
         });
-        for away in going {
-            self.put_retained(away);
+        let last = (found == topics).then(|| seen.last().map(|entry| entry.topic().into())).flatten();
+        for entry in seen {
+            if let Retained::Here(message) = entry
+                && !self.unkept.contains(&message.topic)
+            {
+                self.put_retained(Retained::Away(Away::of(&message)));
+            }
         }
         last
     }
@@ -136,9 +222,9 @@ impl Board {
         };
         let (mut topics, mut bytes, mut steps) = (Vec::new(), 0, 0);
         self.retained.for_each_match(&cursor.filter, cursor.after.as_deref(), |entry| {
-            if entry.is_away() {
+            if let Retained::Away(away) = entry {
                 topics.push(entry.topic().into());
-                bytes += entry.bytes_away();
+                bytes += away.cost_bytes();
             }
             steps += 1;
             if topics.len() < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX && steps < 4 * FETCH_MESSAGES_MAX
@@ -183,7 +269,7 @@ impl Shard {
         // Otherwise what was fetched is of before, or after, what has come here by mail so far.
         let damaged = fetched.damaged.iter().any(|(topic, _)| *topic == first);
         let useful = match self.board.retained.get(&first) {
-            Some(entry) if entry.is_away() && !damaged => Some(entry.id()) == came,
+            Some(entry @ Retained::Away(_)) if !damaged => Some(entry.id()) == came,
             _ => true, // it cannot be read, or is not wanted any more, and the next one gets an answer of its own
         };
         let cursors = &mut session.outgoing().cursors;
@@ -213,4 +299,25 @@ impl Shard {
 /// Whether the store keeps a retained message of this QoS.
 pub(crate) fn is_kept(board: &Board, qos: QoS) -> bool {
     qos != QoS::AtMostOnce || !board.refuses_new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_away_is_known_by_topic_identity_and_expiry() {
+        let id = MessageId { arrived: WallTime(1_795_108_972_295_166), shard: 3, epoch: 77 };
+        for expires in [None, Some(WallTime(5))] {
+            let stub = RetainedStub { topic: "größe/1".into(), id, expires, cost_bytes: 1234 };
+            let entry = Retained::from(stub);
+            assert_eq!((entry.topic(), entry.id(), entry.expires()), ("größe/1", id, expires));
+            assert_eq!((entry.bytes_here(), entry.is_expired(WallTime(5))), (0, expires.is_some()));
+        }
+    }
+
+    #[test]
+    fn an_entry_is_two_words() {
+        assert_eq!(size_of::<Retained>(), 2 * size_of::<usize>());
+    }
 }
