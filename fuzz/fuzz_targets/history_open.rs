@@ -51,7 +51,8 @@ fn message(n: u64) -> Arc<Message> {
         user_name: (n % 4 == 0).then(|| "ann".into()),
         proof: Proof::Users,
     };
-    let id = MessageId { arrived: WallTime(BEGIN + n / BLOCK * 70 * SECOND + n), shard: (n % 2) as u16, epoch: 3 };
+    let id =
+        MessageId { arrived: WallTime(BEGIN + n / BLOCK * 70 * SECOND + n), shard: (n % 2) as u16, epoch: 3 };
     let payload = match n % 4 {
         0 => format!("{n}.5"),
         1 => format!("{{\"t\": {n}, \"in\": {{\"x\": 1.25}}}}"),
@@ -84,7 +85,8 @@ fn shelf(folder: &Path) -> PathBuf {
 }
 
 fn read(folder: &Path) -> Files {
-    let entries = fs::read_dir(shelf(folder)).expect("it was made").map(|entry| entry.expect("an entry").path());
+    let entries =
+        fs::read_dir(shelf(folder)).expect("it was made").map(|entry| entry.expect("an entry").path());
     let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
     entries.map(|path| (name(&path), fs::read(&path).expect("a file"))).collect()
 }
@@ -142,7 +144,9 @@ fn changed(changes: &[Change]) -> Files {
                 content[start..end].copy_from_slice(&bytes[..end - start]);
             }
             Change::Cut { file, at } => files.get_mut(&nth(file)).expect("its name").truncate((*at).into()),
-            Change::Grow { file, bytes } => files.get_mut(&nth(file)).expect("its name").extend_from_slice(bytes),
+            Change::Grow { file, bytes } => {
+                files.get_mut(&nth(file)).expect("its name").extend_from_slice(bytes)
+            }
             Change::Remove { file } => drop(files.remove(&nth(file))),
             Change::Renumber { file, number } => {
                 let name = nth(file);
@@ -250,7 +254,11 @@ fuzz_target!(|input: (bool, Vec<Change>)| {
     check(&files, &report, &found, &changes);
     assert!(appended.is_ok());
     let again = again.expect("what was opened once");
-    assert_eq!(again.iter().filter(|message| **message == new).count(), 1, "what was taken in is there, once");
+    assert_eq!(
+        again.iter().filter(|message| **message == new).count(),
+        1,
+        "what was taken in is there, once"
+    );
     assert_eq!(again.len(), found.len() + 1, "and so is what was there before");
     kept(&files, &read(&folder), &report);
 });
