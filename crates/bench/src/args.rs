@@ -73,8 +73,8 @@ pub(crate) struct TargetArgs {
     /// TLS: believe any certificate.
     #[arg(long, conflicts_with = "ca")]
     pub(crate) insecure: bool,
-    /// Keep alive of each connection in seconds; 0 for none.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    /// Keep alive of each connection in seconds; 0 for none, which some brokers refuse.
+    #[arg(long, value_name = "SECONDS", default_value_t = u16::MAX)]
     pub(crate) keep_alive: u16,
     /// Addresses to connect from, for more connections than one address has ports: 127.0.0.2,127.0.0.10-127.0.0.20.
     /// Without it as many of 127.0.0.0/8 as needed, if the broker is on 127.0.0.1.
