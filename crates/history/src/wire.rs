@@ -4,6 +4,8 @@
 use cork_packet::QoS;
 use cork_store::{Message, MessageId, Publisher, Row, WallTime};
 
+pub(crate) use cork_store::{put_bytes, put_varint};
+
 /// Bytes that do not read as what they should be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -70,19 +72,6 @@ impl<'a> Cursor<'a> {
         let epoch = u32::from_le_bytes([epoch[0], epoch[1], epoch[2], epoch[3]]);
         Ok(MessageId { arrived, shard: u16::from_le_bytes([a, b]), epoch })
     }
-}
-
-pub(crate) fn put_varint(into: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        into.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    into.push(value.to_le_bytes()[0]);
-}
-
-pub(crate) fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(into, bytes.len() as u64);
-    into.extend_from_slice(bytes);
 }
 
 /// 16 bytes.

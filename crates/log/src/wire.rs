@@ -1,5 +1,7 @@
 //! Numbers and texts as bytes: little-endian, or seven bits a byte where small numbers are the rule.
 
+pub(crate) use cork_store::{put_bytes, put_varint};
+
 /// Bytes that passed their checksum, yet do not read as what they should be: written by something else.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -81,19 +83,6 @@ impl<'a> Cursor<'a> {
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed)
     }
-}
-
-pub(crate) fn put_varint(into: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        into.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    into.push(value.to_le_bytes()[0]);
-}
-
-pub(crate) fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(into, bytes.len() as u64);
-    into.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

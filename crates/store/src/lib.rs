@@ -39,7 +39,7 @@ pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 pub use model::ModelStore;
 pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
 pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
-pub use rows::{NoRows, Row, Rows, publisher, put_author, rows};
+pub use rows::{NoRows, Row, Rows, publisher, put_author, put_bytes, put_varint, rows};
 pub use stubs::{IntoStubs, RetainedStub, RetainedStubs};
 
 use std::{collections::VecDeque, fmt, sync::Arc};

@@ -375,8 +375,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Writes a number seven bits a byte, low ones first, where small numbers are the rule.
 #[inline]
-fn put_varint(into: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(into: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         into.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -392,8 +393,9 @@ const fn varint_len(value: usize) -> usize {
     length
 }
 
+/// Writes bytes behind their length, which is a [varint](put_varint).
 #[inline]
-fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(into, bytes.len() as u64);
     into.extend_from_slice(bytes);
 }
