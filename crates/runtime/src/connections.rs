@@ -73,6 +73,9 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// The socket took nothing; a writable event comes.
     pub(crate) blocked: bool,
+    /// The socket takes nothing any more. What the peer sent before stands in it still, and counts: acknowledgements, and
+    /// a DISCONNECT that takes the Will back.
+    pub(crate) deaf: bool,
     pub(crate) ending: Ending,
     /// Alive as long as somebody waits for the access threads' answer.
     pub(crate) asking: Option<Arc<()>>,
@@ -109,6 +112,7 @@ impl Connections {
             inside: false,
             paused: false,
             blocked: false,
+            deaf: false,
             ending: Ending::No,
             asking: None,
             deadline: Time::NEVER,
@@ -167,7 +171,7 @@ impl Connections {
         if !connection.queued && !connection.paused {
             connection.queued = true;
             let line = match connection {
-                Connection { hung_up: true, .. } => Line::Leaving,
+                Connection { hung_up: true, .. } | Connection { deaf: true, .. } => Line::Leaving,
                 Connection { inside: true, .. } => Line::Inside,
                 _ => Line::Outside,
             };

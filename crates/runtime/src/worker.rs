@@ -456,6 +456,11 @@ impl Worker {
         let Some(connection) = self.connections.at(slot) else { return };
         connection.queued = false;
         if connection.paused && connection.ending == Ending::No {
+            if connection.deaf {
+                // Nothing it could take would change what the shard waits for.
+                let id = connection.id;
+                self.drop_connection(id);
+            }
             return;
         }
         let (id, ending) = (connection.id, connection.ending);
@@ -488,7 +493,7 @@ impl Worker {
                 if connection.stream.wants_write() {
                     let _ = connection.stream.flush_control(); // an error shows at the next read
                 }
-                if outcome.eof {
+                if outcome.eof || (connection.deaf && !outcome.more) {
                     self.on_eof(id, now);
                 } else if outcome.more || connection.hung_up {
                     // After a hang-up there is no other event: the end comes behind what was read now.
@@ -537,7 +542,7 @@ impl Worker {
         let now = self.now();
         for _ in 0..WRITES_PER_TURN {
             let Some(connection) = self.connections.get(id) else { return };
-            if connection.blocked {
+            if connection.blocked || connection.deaf {
                 return;
             }
             let stream = &mut connection.stream;
@@ -567,10 +572,11 @@ impl Worker {
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.shard.handle(now, Input::Closed { conn: id });
-                    return self.drop_connection(id);
+                Err(_) if connection.ending == Ending::No && !connection.paused => {
+                    connection.deaf = true;
+                    return self.connections.mark_readable(id.index as usize);
                 }
+                Err(_) => return self.drop_connection(id),
             }
         }
         self.after_flush(id, now);
