@@ -16,6 +16,7 @@ mod gate;
 mod listeners;
 mod log;
 mod mail;
+mod peer;
 mod probe;
 mod runtime;
 mod tap;

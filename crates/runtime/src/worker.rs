@@ -9,9 +9,9 @@ use std::{
 };
 
 use cork_access::{Acl, Exchange};
-use cork_core::{Claim, ConnId, Event, Input, Output, Peer, Shard, ShardConfig, TurnedAway, Users};
+use cork_core::{Claim, ConnId, Event, Input, Output, Shard, ShardConfig, TurnedAway, Users};
 use cork_mesh::{Alone, Mesh};
-use cork_net::{ProxyError, Stream, TlsError, Transport, Wrap};
+use cork_net::{Stream, Transport, Wrap};
 use cork_proto::Time;
 use cork_store::{Answer, Forgetful, History, Recovered, Store, Ticket, Volatile};
 use mio::{Events, Interest, Poll, Token};
@@ -24,6 +24,7 @@ use crate::{
     gate::{Entry, Gate, Site},
     log::log,
     mail::{Mail, Mailbox, Post},
+    peer::{broken_rule, peer_of},
     probe::Times,
     tap::{Listening, Moved, Taps},
 };
@@ -780,27 +781,4 @@ fn may_enter(gate: &Gate, shard: &mut Shard, from: Option<IpAddr>, now: Time) ->
     };
     shard.handle(now, Input::TurnedAway(why));
     false
-}
-
-/// Who is at the other end, for the log and for limits per address.
-fn peer_of(stream: &Stream) -> Peer {
-    match stream.peer() {
-        // A balancer's address is not the client's.
-        peer if stream.is_behind_balancer() => format!("proxy {peer}").into(),
-        cork_net::Peer::Net(address) => address.into(),
-        peer => peer.to_string().into(),
-    }
-}
-
-/// What a peer broke below MQTT, for the log.
-fn broken_rule(error: &io::Error) -> Box<str> {
-    let inner = error.get_ref();
-    match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
-        Some(tls) if tls.is_handshake() => format!("TLS handshake failed: {tls}").into(),
-        Some(tls) => format!("TLS: {tls}").into(),
-        None if inner.is_some_and(|inner| inner.is::<ProxyError>()) => {
-            format!("PROXY header refused: {error}").into()
-        }
-        None => error.to_string().into(),
-    }
 }
