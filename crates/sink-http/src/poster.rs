@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use cork_net::TlsFailure;
 use cork_sink::{Fault, Secret};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -176,7 +177,8 @@ impl Poster {
             Some(config) => {
                 let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(&error))?;
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-                let stream = TokioIo::new(stream.map_err(|error| failed(&error))?);
+                let stream = stream.map_err(|error| failed(&TlsFailure::of_handshake(&error)))?;
+                let stream = TokioIo::new(stream);
                 let (sender, connection) = handshake(stream).await.map_err(|error| failed(&error))?;
                 tokio::spawn(connection);
                 sender
@@ -308,6 +310,22 @@ mod tests {
             let poster = new(url).unwrap();
             assert_eq!((&*poster.host, poster.port), (host, port), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_tls_is_said_in_plain_words() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = server.local_addr().unwrap();
+        let answering = async {
+            use tokio::io::AsyncWriteExt as _;
+            let (mut stream, _) = server.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            stream
+        };
+        let mut poster = new(&format!("https://{at}/")).unwrap();
+        let (connected, _stream) = tokio::join!(poster.connect(), answering);
+        let said = connected.unwrap_err().to_string();
+        assert!(said.contains(&format!("{at}: the server does not speak TLS there")), "{said}");
     }
 
     #[test]

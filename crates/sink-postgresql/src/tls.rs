@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use cork_net::TlsFailure;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -43,9 +44,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for ToHos
     type Future = Pin<Box<dyn Future<Output = Result<Encrypted<S>, io::Error>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(
-            async move { TlsConnector::from(self.config).connect(self.name, stream).await.map(Encrypted) },
-        )
+        Box::pin(async move {
+            let stream = TlsConnector::from(self.config).connect(self.name, stream).await;
+            stream
+                .map(Encrypted)
+                .map_err(|error| io::Error::other(TlsFailure::of_handshake(&error).to_string()))
+        })
     }
 }
 
