@@ -508,6 +508,26 @@ fn retained_messages_are_asked_for_only_where_they_are_missing() {
 }
 
 #[test]
+fn what_is_retained_is_asked_for_once_while_connections_end_at_messages() {
+    let mut suspects = Suspects::default();
+    for (asked, owed) in [(1, 0), (0, 1), (0, 1)] {
+        let mut pair = Pair::new(plan(), Opening { suspects, ..opening(ProtocolVersion::V311) });
+        pair.remote_says(&connack(V311, false, &[]));
+        pair.relay.local_opened(pair.now);
+        pair.local();
+        pair.local_says(&connack(V5, true, &[]));
+        let subscribes = pair.local().iter().filter(|packet| packet[0] == 0x82).count();
+        assert_eq!((subscribes, pair.relay.take_owed_filters().len()), (asked, owed));
+        if asked > 0 {
+            pair.local_says(&suback(V5, &[2]));
+        }
+        pair.remote();
+        pair.local_says(&wire::publish(V5, 2, "a", Some(1), b"bad"));
+        (_, suspects) = pair.relay.conclude(true);
+    }
+}
+
+#[test]
 fn a_broker_of_3_1_1_is_not_subscribed_twice_in_a_row() {
     for (present, asked) in [(true, 0), (false, 1)] {
         let again = Opening { subscribed: true, ..opening(ProtocolVersion::V311) };
@@ -652,12 +672,44 @@ fn a_broker_that_does_not_answer_pings_is_left() {
     assert_eq!(pair.remote(), [] as [Vec<u8>; 0]);
     pair.later(Duration::from_secs(1));
     assert_eq!(pair.remote(), [wire::pingreq()]);
-    pair.relay.wrote_remote(pair.now);
+    pair.relay.wrote_remote(pair.now, false);
     pair.remote_says(&[0xD0, 0]);
     pair.later(Duration::from_secs(60));
     assert_eq!(pair.remote(), [wire::pingreq()]);
     pair.later(Duration::from_secs(10));
     assert_eq!(pair.relay.ended(), Some(&End::Silent(Duration::from_secs(10))));
+}
+
+#[test]
+fn a_slow_link_is_not_a_dead_one() {
+    // A long message on its way there: what is written gets through now and then, and nothing can be answered before.
+    let mut pair = Pair::online(ProtocolVersion::V5);
+    pair.local_says(&wire::publish(V5, 2, "a", Some(1), b"x"));
+    for _ in 0..20 {
+        pair.later(Duration::from_secs(9));
+        pair.relay.wrote_remote(pair.now, true);
+    }
+    assert_eq!(pair.relay.ended(), None);
+    for _ in 0..4 {
+        // That goes into a buffer of this system.
+        pair.relay.wrote_remote(pair.now, false);
+        pair.later(Duration::from_secs(9));
+    }
+    assert!(pair.relay.ended().is_some(), "now it is");
+
+    // A long message on its way here: answers come behind it.
+    let large = Plan { packet_bytes_max: 1_000_000, ..plan() };
+    let mut pair = Pair::open(large, ProtocolVersion::V5, true, true, &[]);
+    pair.remote_says(&suback(V5, &[2]));
+    pair.remote();
+    pair.local_says(&wire::publish(V5, 2, "a", Some(1), b"x"));
+    for part in wire::publish(V5, 2, "down/a", Some(1), &[0; 500_000]).chunks(20_000) {
+        pair.later(Duration::from_secs(9));
+        pair.remote_says(part);
+    }
+    assert_eq!((pair.relay.ended(), pair.relay.counters().into), (None, 1));
+    pair.later(Duration::from_secs(30));
+    assert!(pair.relay.ended().is_some(), "it sends, and answers nothing");
 }
 
 #[test]
