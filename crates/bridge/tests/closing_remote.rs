@@ -242,39 +242,45 @@ fn suspects_are_found_again_after_a_restart_of_the_link() {
     broker.shutdown();
 }
 
-/// Answers all that came by one read with one write, and what is bad with `last`, and closes. Nothing is read before `begin`.
-fn answers_in_one_breath(door: TcpListener, last: &[u8], begin: mpsc::Receiver<()>, came: mpsc::Sender<String>) {
-    begin.recv().unwrap();
-    for caller in door.incoming() {
-        let (mut caller, mut kept, mut buffer) = (caller.unwrap(), Inbound::default(), vec![0; 64 << 10]);
-        let mut open = true;
-        while open {
-            let count = caller.read(&mut buffer).unwrap_or_default();
-            open = count > 0;
-            kept.keep(&buffer[..count]);
-            let bytes = kept.take();
-            let (mut input, mut answers) = (bytes.as_slice(), Vec::new());
-            while let Ok(Some(packet)) = split_packet(&mut input, usize::MAX) {
-                match decode(ProtocolVersion::V5, Receiver::Server, packet).unwrap() {
-                    Packet::Connect(_) => answers.extend([0x20, 3, 1, 0, 0]),
-                    Packet::PingReq => answers.extend([0xD0, 0]),
-                    Packet::Publish(publish) if publish.payload == b"bad" => {
-                        answers.extend(last);
-                        open = false;
-                        break;
-                    }
-                    Packet::Publish(publish) => {
-                        let _ = came.send(String::from_utf8_lossy(publish.payload).into_owned());
-                        let [high, low] = publish.packet_id.unwrap().get().to_be_bytes();
-                        answers.extend([0x40, 2, high, low]);
-                    }
-                    _ => {}
-                }
+/// A broker that answers all that came by one read with one write, what is bad with `last`, and closes. It reads nothing
+/// before `begin`.
+fn answers_in_one_breath(
+    door: TcpListener,
+    last: &'static [u8],
+    begin: mpsc::Receiver<()>,
+    came: mpsc::Sender<String>,
+) {
+    thread::spawn(move || {
+        begin.recv().unwrap();
+        for caller in door.incoming() {
+            let (mut caller, came) = (caller.unwrap(), came.clone());
+            thread::spawn(move || while answers_one_read(&mut caller, last, &came) {});
+        }
+    });
+}
+
+/// Whether the connection goes on. What comes by one read ends with a packet: the link writes no halves of small ones.
+fn answers_one_read(caller: &mut TcpStream, last: &[u8], came: &mpsc::Sender<String>) -> bool {
+    let mut buffer = vec![0; 64 << 10];
+    let count = caller.read(&mut buffer).unwrap_or_default();
+    let (mut input, mut answers, mut open) = (&buffer[..count], Vec::new(), count > 0);
+    while let (true, Ok(Some(packet))) = (open, split_packet(&mut input, usize::MAX)) {
+        match decode(ProtocolVersion::V5, Receiver::Server, packet).unwrap() {
+            Packet::Connect(_) => answers.extend([0x20, 3, 1, 0, 0]),
+            Packet::PingReq => answers.extend([0xD0, 0]),
+            Packet::Publish(publish) if publish.payload == b"bad" => {
+                answers.extend(last);
+                open = false;
             }
-            kept.keep(input);
-            let _ = caller.write_all(&answers);
+            Packet::Publish(publish) => {
+                let _ = came.send(String::from_utf8_lossy(publish.payload).into_owned());
+                let [high, low] = publish.packet_id.unwrap().get().to_be_bytes();
+                answers.extend([0x40, 2, high, low]);
+            }
+            _ => {}
         }
     }
+    caller.write_all(&answers).is_ok() && open
 }
 
 /// One bad message of twenty, at which the broker says `last` behind its acknowledgements of those before it.
@@ -282,7 +288,7 @@ fn answered_in_one_breath(last: &'static [u8]) {
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = door.local_addr().unwrap().port();
     let ((begin, begins), (came, comes)) = (mpsc::channel(), mpsc::channel());
-    thread::spawn(move || answers_in_one_breath(door, last, begins, came));
+    answers_in_one_breath(door, last, begins, came);
     let (broker, bridges, here) = local_to(port, "5", 1);
     send(&here, 20);
     begin.send(()).unwrap();
