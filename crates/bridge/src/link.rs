@@ -199,7 +199,8 @@ impl Attempts {
     }
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
-        let failed = |why: String| Tried { why, online: Duration::ZERO, again: false, provoked: false, soon: false };
+        let failed =
+            |why: String| Tried { why, online: Duration::ZERO, again: false, provoked: false, soon: false };
         let connect_timeout = CONNECT_TIMEOUT.min(self.patience);
         let transport = match timeout(connect_timeout, link.judged.connector.connect(server)).await {
             Ok(Ok(transport)) => transport,

@@ -609,7 +609,11 @@ impl Relay {
             Some(pinged) if self.suspects.trial() != Trial::None => {
                 pinged.max(self.moved).min(pinged + self.plan.ack_timeout) + self.ping_timeout()
             }
-            Some(pinged) => pinged.max(self.moved) + self.ping_timeout(),
+            Some(pinged) => {
+                let answered = pinged.max(self.moved) + self.ping_timeout();
+                // It may stand behind a long message of which the last bytes are in buffers of this system.
+                if self.awaiting > 0 { answered.max(self.ack_due()) } else { answered }
+            }
             None if self.keep_alive.is_zero() || self.phase == Phase::Remote => Time::NEVER,
             None => self.sent.min(self.received) + self.keep_alive,
         }

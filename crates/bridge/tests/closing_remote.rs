@@ -299,7 +299,8 @@ fn answered_in_one_breath(last: &'static [u8]) {
     told(&here, "messages/dropped/disconnected", "1");
     told(&here, "backlog/messages", "0");
     all.sort_by_key(|number| number.parse::<u32>().unwrap());
-    let wanted: Vec<String> = (0..20).filter(|number| *number != 2).map(|number| number.to_string()).collect();
+    let wanted: Vec<String> =
+        (0..20).filter(|number| *number != 2).map(|number| number.to_string()).collect();
     assert_eq!(all, wanted, "each of them once");
     bridges.stop();
     broker.shutdown();

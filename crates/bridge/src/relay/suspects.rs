@@ -190,6 +190,9 @@ pub(crate) struct Suspects {
     strays: u32,
     /// Trials in a row that failed without enough witnesses. At every other one these are called.
     lonely: u32,
+    /// Where connections end for other reasons, too, every other trial is made after one witness: it shows nothing if it
+    /// fails, but so many as would be needed may seldom be taken in a row.
+    early: bool,
     /// Trials in a row that ended without a word, or late.
     unproven: u32,
     /// The last connection ended at a witness that was called, or it was refused.
@@ -312,7 +315,8 @@ impl Suspects {
         }
         let doubled = |times: u32, max| (IDLE * (1_u32 << times.min(8))).min(max);
         let calm = if self.unproven == 0 { Duration::ZERO } else { doubled(self.unproven, UNPROVEN_MAX) };
-        let ready = here.witnesses >= self.witnesses_needed() || self.calls_at_once();
+        let enough = if self.early { 1 } else { self.witnesses_needed() };
+        let ready = here.witnesses >= enough || self.calls_at_once();
         let idle = if ready { Duration::ZERO } else { doubled(self.lonely, IDLE_MAX) };
         here.since + calm.max(idle)
     }
@@ -404,6 +408,9 @@ impl Suspects {
         if !by_remote {
             return Found::Nothing;
         }
+        if found == Found::Nothing {
+            self.early = self.strays > 0;
+        }
         match here.under_way {
             _ if found != Found::Nothing => found,
             Some(_) if self.one_by_one && here.muddied => Found::Nothing,
@@ -419,11 +426,12 @@ impl Suspects {
     fn failed(&mut self, witnesses: u32) {
         if witnesses < self.witnesses_needed() {
             self.lonely += 1;
+            self.early = false;
             // Another one may be taken.
             return self.aside.rotate_left(usize::from(!self.aside.is_empty()));
         }
         // The next witnesses are called without another trial that shows nothing.
-        (self.lonely, self.unproven) = (1, 0);
+        (self.lonely, self.unproven, self.early) = (1, 0, self.strays > 0);
         let Some(suspect) = self.aside.front_mut() else { return };
         suspect.trials += 1;
         let known = self.topics.contains(&suspect.case.topic);

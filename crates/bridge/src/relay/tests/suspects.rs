@@ -164,7 +164,10 @@ impl Game {
     fn answer(&mut self, packet: &Packet<'_>, under_way: &mut BTreeSet<u16>) -> Vec<u8> {
         match packet {
             Packet::Publish(Publish { topic, packet_id: Some(id), .. }) if topic.contains("cork-probe-") => {
-                assert!(self.queue.iter().all(|waiting| waiting.id != id.get()), "an identifier that is in use");
+                assert!(
+                    self.queue.iter().all(|waiting| waiting.id != id.get()),
+                    "an identifier that is in use"
+                );
                 under_way.remove(&id.get());
                 self.probes += 1;
                 wire::ack(0x40, id.get())
@@ -366,7 +369,9 @@ fn who_takes_no_witness_shows_with_the_next_message_what_it_is() {
         // What is good passes even if nothing else comes.
         game.publish("a", "good", qos);
         for _ in 0..20 {
-            game.connect(&mut |packet| if matches!(packet, Packet::Publish(_)) { Does::Close } else { Does::Answer });
+            game.connect(&mut |packet| {
+                if matches!(packet, Packet::Publish(_)) { Does::Close } else { Does::Answer }
+            });
         }
         game.drain(3, &mut closes_at_probes);
         assert_eq!(game.arrived.last().unwrap(), "good");
@@ -449,6 +454,22 @@ fn who_takes_so_many_in_a_time_and_then_closes_has_nothing_against_a_message() {
             });
         }
         assert_eq!(game.counters.disconnected, 0, "seed {seed}, size {size}, fill {fill}");
+    }
+}
+
+#[test]
+fn who_closes_at_every_other_message_gets_them_all_the_same() {
+    for seed in 0..20 {
+        let mut random = random(seed);
+        let mut game = Game::new(VERSIONS[usize::from(seed % 2 == 0)]);
+        for number in 0..100 {
+            game.publish("a", &number.to_string(), 1 + u8::from(seed % 4 < 2));
+        }
+        game.drain(600, &mut |packet| match packet {
+            Packet::Publish(_) if random(5) < 2 => Does::Close,
+            _ => Does::Answer,
+        });
+        assert_eq!((game.counters.disconnected, game.arrived.len()), (0, 100), "seed {seed}");
     }
 }
 
