@@ -418,12 +418,21 @@ fn say_found(link: &Link, server: &Server, found: &Found) {
                 false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
             }
         }
-        Found::All => {
-            tracing::warn!(target: "bridge", bridge = name, "{server} ends the connection at every message; all of them wait");
+        Found::All(news) => {
+            let text = format!("{server} ends the connection at every message; all of them wait");
+            match news {
+                true => tracing::warn!(target: "bridge", bridge = name, "{text}"),
+                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+            }
         }
-        Found::Taken(case) => tracing::info!(
-            target: "bridge", bridge = name, "a message of `{}` that was set aside passes after all", case.topic.escape_debug()
-        ),
+        Found::Taken(case, news) => {
+            let text =
+                format!("a message of `{}` that was set aside passes after all", case.topic.escape_debug());
+            match news {
+                true => tracing::info!(target: "bridge", bridge = name, "{text}"),
+                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+            }
+        }
         Found::Nothing | Found::Trial | Found::NoWitness => {}
     }
 }

@@ -116,14 +116,14 @@ pub(crate) enum Found {
     Nothing,
     /// A message is set aside; whether that is news for the log.
     Aside(Case, bool),
-    /// The other broker ends the connection at every message.
-    All,
+    /// The other broker ends the connection at every message; likewise.
+    All(bool),
     /// The end is that of a trial.
     Trial,
     /// It came when the link sent a message of its own before one.
     NoWitness,
-    /// This one was taken at its trial.
-    Taken(Case),
+    /// This one was taken at its trial; likewise.
+    Taken(Case, bool),
 }
 
 /// What becomes of a message before it is sent.
@@ -149,6 +149,15 @@ pub(super) enum Trial {
     Sent(Time),
     /// The suspect was taken. Everything else begins anew with another connection.
     Over(Time),
+}
+
+/// What was news once, and is none until messages have passed for a while: connections that end at random would bring a
+/// line for the log each time.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    aside: bool,
+    all: bool,
+    taken: bool,
 }
 
 /// What a connection has seen.
@@ -197,6 +206,7 @@ pub(crate) struct Suspects {
     unproven: u32,
     /// The last connection ended at a witness that was called, or it was refused.
     in_vain: bool,
+    said: Said,
     here: Here,
 }
 
@@ -289,7 +299,7 @@ impl Suspects {
             self.here.trial = Trial::Over(now);
             self.here.acquitted = taken.then_some(case);
         } else if self.aside.is_empty() && self.here.answered >= ONE_BY_ONE {
-            (self.one_by_one, self.strays) = (false, 0);
+            (self.one_by_one, self.strays, self.said) = (false, 0, Said::default());
             self.topics.clear();
         }
     }
@@ -388,7 +398,7 @@ impl Suspects {
             self.aside.retain(|suspect| suspect.seen);
         }
         if let Some(case) = here.acquitted {
-            return Found::Taken(case);
+            return Found::Taken(case, !std::mem::replace(&mut self.said.taken, true));
         }
         let found = match here.trial {
             Trial::Sent(at) => {
@@ -463,9 +473,9 @@ impl Suspects {
         }
         if self.aside.len() >= SUSPECTS_MAX {
             self.free_all();
-            return Found::All;
+            return Found::All(!std::mem::replace(&mut self.said.all, true));
         }
-        let news = self.aside.is_empty() && !known;
+        let news = self.aside.is_empty() && !known && !std::mem::replace(&mut self.said.aside, true);
         self.aside.push_back(Suspect { case: case.clone(), trials: 0, seen: false });
         Found::Aside(case, news)
     }
