@@ -273,9 +273,11 @@ impl Keeper {
         if self.links.get(&name).is_some_and(|running| running.judged.is_as(&judged)) {
             return;
         }
+        let mut status = Status::default();
         let before = match self.links.remove(&name) {
             Some(running) => {
                 let filters = (running.judged.filters_out(), running.judged.filters_in());
+                status.go_on_from(&running.status.borrow());
                 running.stop().await;
                 Some(filters)
             }
@@ -288,7 +290,7 @@ impl Keeper {
         };
         judged.plan.mark.clone_from(&self.mark);
         judged.plan.remote_mark = hops::new_mark();
-        let status: Shared = Rc::new(RefCell::new(Status::default()));
+        let status: Shared = Rc::new(RefCell::new(status));
         let first = name.strip_suffix(LANE_SUFFIX).and_then(|first| self.links.get(first));
         let found = first.map_or_else(Rc::default, |running| Rc::clone(&running.found));
         let mut link = Link {

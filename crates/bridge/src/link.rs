@@ -80,7 +80,7 @@ impl Link {
                 let tried = attempts.one(&mut self, &server).await;
                 self.status.borrow_mut().settle();
                 self.report(&server, &tried);
-                failures = if tried.online >= STEADY || tried.provoked { 1 } else { failures + 1 };
+                failures = if tried.online >= STEADY || tried.soon { 1 } else { failures + 1 };
                 if tried.online > Duration::ZERO || tried.again {
                     break;
                 }
@@ -153,6 +153,8 @@ struct Tried {
     again: bool,
     /// The end came of a message that was sent to see whether it does.
     provoked: bool,
+    /// That showed something, so there is no reason to wait.
+    soon: bool,
 }
 
 /// What is learned from one attempt at a server for the next.
@@ -197,7 +199,8 @@ impl Attempts {
     }
 
     async fn one(&mut self, link: &mut Link, server: &Server) -> Tried {
-        let failed = |why: String| Tried { why, online: Duration::ZERO, again: false, provoked: false };
+        let failed =
+            |why: String| Tried { why, online: Duration::ZERO, again: false, provoked: false, soon: false };
         let connect_timeout = CONNECT_TIMEOUT.min(self.patience);
         let transport = match timeout(connect_timeout, link.judged.connector.connect(server)).await {
             Ok(Ok(transport)) => transport,
@@ -221,6 +224,7 @@ impl Attempts {
         let relay = Relay::new(Arc::clone(&self.plan), opening, Time::ZERO);
         let mut wire = Wire::new(relay, transport, Instant::now());
         let (why, online) = self.relay(link, server, &mut wire).await;
+        wire.pass_last_words().await;
         self.probe_pause = wire.relay.probe_pause();
         let again = online.is_zero() && self.next_version(link, &wire, &why);
         let (found, suspects) = wire.relay.conclude(why.may_be_for_a_message());
@@ -233,8 +237,8 @@ impl Attempts {
             self.verdict.clone_from(&why);
         }
         say_found(link, server, &found);
-        let provoked = acquitted || found == Found::Trial;
-        Tried { why, online, again, provoked }
+        let soon = acquitted || found == Found::Trial;
+        Tried { why, online, again, provoked: soon || found == Found::NoWitness, soon }
     }
 
     /// Until the connection ends: why, and how long it was online.
@@ -266,7 +270,7 @@ impl Attempts {
                 }
                 Step::Online => {
                     online = Some(Instant::now());
-                    self.online(link, server);
+                    self.online(link, server, wire);
                 }
                 Step::Deadline if online.is_some() => {
                     if lasted(online) >= STEADY && std::mem::take(&mut link.told.flaps) {
@@ -295,14 +299,14 @@ impl Attempts {
         }
     }
 
-    fn online(&mut self, link: &mut Link, server: &Server) {
+    fn online(&mut self, link: &mut Link, server: &Server, wire: &mut Wire) {
         (self.proven, self.subscribed, self.fresh) = (true, true, false);
         if link.judged.servers.len() > 1 {
             self.patience = ANSWER_TIMEOUT;
         }
         link.found.notify_waiters();
         link.old_remote.clear();
-        link.new_local.clear();
+        link.new_local = wire.relay.take_owed_filters();
         let mut status = link.status.borrow_mut();
         status.set_state(State::Online);
         if !std::mem::take(&mut link.told.hushed) && !link.told.flaps {
@@ -414,13 +418,22 @@ fn say_found(link: &Link, server: &Server, found: &Found) {
                 false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
             }
         }
-        Found::All => {
-            tracing::warn!(target: "bridge", bridge = name, "{server} ends the connection at every message; all of them wait");
+        Found::All(news) => {
+            let text = format!("{server} ends the connection at every message; all of them wait");
+            match news {
+                true => tracing::warn!(target: "bridge", bridge = name, "{text}"),
+                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+            }
         }
-        Found::Taken(case) => tracing::info!(
-            target: "bridge", bridge = name, "a message of `{}` that was set aside passes after all", case.topic.escape_debug()
-        ),
-        Found::Nothing | Found::Trial => {}
+        Found::Taken(case, news) => {
+            let text =
+                format!("a message of `{}` that was set aside passes after all", case.topic.escape_debug());
+            match news {
+                true => tracing::info!(target: "bridge", bridge = name, "{text}"),
+                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+            }
+        }
+        Found::Nothing | Found::Trial | Found::NoWitness => {}
     }
 }
 

@@ -37,7 +37,7 @@ use cork_packet::{
 use cork_proto::{Inbound, PeerError, Time, split_packet};
 use cork_store::{LANE_ASKED_BY, QUEUE_BYTES_ASKED_BY};
 
-use self::breaker::Breaker;
+use self::{breaker::Breaker, suspects::Trial};
 use crate::{
     ids::Ids,
     map::{Map, Rule},
@@ -179,7 +179,12 @@ pub(crate) enum End {
 impl End {
     /// Whether it may be the answer to a message.
     pub(crate) fn may_be_for_a_message(&self) -> bool {
-        let Self::Disconnected(reason, _) = self else { return false };
+        let reason = match self {
+            Self::Disconnected(reason, _) => reason,
+            // With a Reason Code that PUBACK cannot have, for example.
+            Self::Broken(_) => return true,
+            _ => return false,
+        };
         matches!(
             *reason,
             ReasonCode::UNSPECIFIED_ERROR
@@ -318,6 +323,8 @@ pub(crate) struct Relay {
     /// Identifiers that were released because nobody knows whether they are in use; their PUBCOMPs are nobody's.
     swept_local: Ids,
     swept_remote: Ids,
+    /// Filters here whose retained messages the other broker will be sent another time.
+    owed_filters: Vec<String>,
     /// QoS 2 messages that went out at a lower one, as the other broker or the rule wants it; not finished.
     lowered_out: Ids,
     /// Likewise what came in.
@@ -336,11 +343,15 @@ pub(crate) struct Relay {
     subacks: Subacks,
     /// When the next message may go out, at so many a second.
     paced: Time,
+    /// From the other broker.
+    packets: u64,
     /// Sent to the other broker and not answered.
     awaiting: u64,
     progress: Time,
     sent: Time,
     received: Time,
+    /// The last sign of life that is no packet: bytes of a long one, of either side, got through.
+    moved: Time,
     pinged: Option<Time>,
     topic: String,
     properties: Vec<u8>,
@@ -419,6 +430,11 @@ impl Relay {
         self.breaker_out.pause().max(self.breaker_in.pause())
     }
 
+    /// What [`Opening::new_filters`] is to be once this connection was online.
+    pub(crate) fn take_owed_filters(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.owed_filters)
+    }
+
     pub(crate) fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
@@ -429,8 +445,17 @@ impl Relay {
         if side == Side::Remote {
             self.received = now;
         }
+        let before = self.packets;
         self.feed(side, bytes);
+        if side == Side::Remote && self.packets == before && self.is_in_a_long_packet() {
+            // What the other broker has to answer stands behind it.
+            (self.moved, self.progress) = (now, now);
+        }
         self.go_on();
+    }
+
+    fn is_in_a_long_packet(&self) -> bool {
+        self.skipping > 0 || self.remote.inbound.len() >= LONG_BYTES
     }
 
     fn feed(&mut self, side: Side, bytes: &[u8]) {
@@ -514,6 +539,7 @@ impl Relay {
     }
 
     fn packet(&mut self, side: Side, bytes: &[u8]) -> Result<(), PeerError> {
+        self.packets += u64::from(side == Side::Remote);
         if let (Phase::Remote, Side::Remote, ProtocolVersion::V5, [0x20, 2, _, code @ 1..=255]) =
             (self.phase, side, self.opening.version, bytes)
         {
@@ -579,7 +605,15 @@ impl Relay {
     /// When it is to be asked for a sign of life, or must have given one.
     fn ping_due(&self) -> Time {
         match self.pinged {
-            Some(pinged) => pinged + self.ping_timeout(),
+            // Behind the answer all messages are held, so it is not waited for without an end.
+            Some(pinged) if self.suspects.trial() != Trial::None => {
+                pinged.max(self.moved).min(pinged + self.plan.ack_timeout) + self.ping_timeout()
+            }
+            Some(pinged) => {
+                let answered = pinged.max(self.moved) + self.ping_timeout();
+                // It may stand behind a long message of which the last bytes are in buffers of this system.
+                if self.awaiting > 0 { answered.max(self.ack_due()) } else { answered }
+            }
             None if self.keep_alive.is_zero() || self.phase == Phase::Remote => Time::NEVER,
             None => self.sent.min(self.received) + self.keep_alive,
         }
@@ -589,9 +623,12 @@ impl Relay {
         self.keep_alive.clamp(Duration::from_secs(1), PING_TIMEOUT_MAX)
     }
 
-    /// Bytes of the remote side's output were written.
-    pub(crate) const fn wrote_remote(&mut self, now: Time) {
+    /// Bytes of the remote side's output were written; whether there had been no room for them before.
+    pub(crate) fn wrote_remote(&mut self, now: Time, drained: bool) {
         self.sent = now;
+        if drained {
+            (self.moved, self.progress) = (now, now);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
@@ -632,6 +669,9 @@ impl Relay {
         }
     }
 }
+
+/// A packet of which so much is there, and not all, is a long one.
+const LONG_BYTES: usize = 16 << 10;
 
 /// Longest wait for PINGRESP.
 const PING_TIMEOUT_MAX: Duration = Duration::from_secs(10);

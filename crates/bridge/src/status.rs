@@ -66,6 +66,11 @@ impl Status {
         self.state = state;
     }
 
+    /// The link was changed; what is counted since the broker's start goes on.
+    pub(crate) fn go_on_from(&mut self, earlier: &Self) {
+        (self.before, self.reconnects) = (earlier.sum(None), earlier.reconnects);
+    }
+
     /// Something went wrong.
     pub(crate) fn failed(&mut self, why: String) {
         (self.last_error, self.last_error_at) = (why, now());

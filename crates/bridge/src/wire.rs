@@ -47,6 +47,16 @@ struct Socket {
     written: usize,
     /// Written bytes may still stand in a buffer of the transport.
     flush: bool,
+    /// The last write found no room.
+    full: bool,
+}
+
+/// How a write went.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+struct Wrote {
+    any: bool,
+    /// There was room again: the other end has taken something.
+    drained: bool,
 }
 
 /// See the [module](self).
@@ -156,15 +166,15 @@ impl Wire {
             Ok(wrote) => wrote,
             Err(error) => return self.last_words(side, error, cx),
         };
-        if wrote && side == Side::Remote {
-            self.relay.wrote_remote(time_since(self.began));
+        if wrote.any && side == Side::Remote {
+            self.relay.wrote_remote(time_since(self.began), wrote.drained);
         }
         if !self.relay.reads(side, OUTPUT_BYTES_MAX) {
-            return Ok(wrote);
+            return Ok(wrote.any);
         }
         let mut buffer = ReadBuf::new(&mut self.buffer);
         match Pin::new(&mut socket.transport).poll_read(cx, &mut buffer) {
-            Poll::Pending => Ok(wrote),
+            Poll::Pending => Ok(wrote.any),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok(())) => {
@@ -188,6 +198,15 @@ impl Wire {
         if self.relay.ended().is_some() { Ok(true) } else { Err(error) }
     }
 
+    /// What the other broker acknowledged just before the end, in one breath with it perhaps, is for this broker to know:
+    /// sent again, those messages would stand before the one at which the connection ends, each time.
+    pub(crate) async fn pass_last_words(&mut self) {
+        let Some(local) = &mut self.local else { return };
+        let output = self.relay.output(Side::Local);
+        // What does not fit at once is sent again, and nothing is wrong with that.
+        let _ = poll_fn(|cx| Poll::Ready(local.write(output, cx))).await;
+    }
+
     /// Says goodbye, if the other broker listens.
     pub(crate) async fn close(mut self) {
         self.relay.disconnect();
@@ -209,22 +228,25 @@ impl Wire {
 
 impl Socket {
     fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, written: 0, flush: false }
+        Self { transport, written: 0, flush: false, full: false }
     }
 
-    /// Whether anything was written.
-    fn write(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> io::Result<bool> {
-        let before = self.written;
+    fn write(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) -> io::Result<Wrote> {
+        let (before, was_full) = (self.written, self.full);
         while self.written < output.len() {
             match Pin::new(&mut self.transport).poll_write(cx, &output[self.written..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => self.written += count,
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.full = true;
+                    break;
+                }
             }
         }
-        let wrote = self.written > before;
-        self.flush |= wrote;
+        let any = self.written > before;
+        self.full &= self.written < output.len();
+        self.flush |= any;
         if self.flush && Pin::new(&mut self.transport).poll_flush(cx)?.is_ready() {
             self.flush = false;
         }
@@ -232,7 +254,7 @@ impl Socket {
             output.clear();
             self.written = 0;
         }
-        Ok(wrote)
+        Ok(Wrote { any, drained: any && was_full })
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU32, Ordering},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use std::{
 use cork_bridge::Bridges;
 use cork_broker::{Broker, Config, TestBroker};
 use cork_client::{Options, Publish, QoS, blocking::Client};
+use cork_packet::{Packet, ProtocolVersion, Receiver, decode};
 use cork_proto::{Inbound, split_packet};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,10 +107,14 @@ fn passes_on(caller: &mut TcpStream, mut server: &TcpStream, closes_at: &AtomicU
 }
 
 fn local(front: &Front, version: &str, qos: u8) -> (Broker, Bridges, Client) {
+    local_to(front.port, version, qos)
+}
+
+fn local_to(port: u16, version: &str, qos: u8) -> (Broker, Bridges, Client) {
     let link = format!(
         "[limits]\nsys_interval = '1s'\n[[bridge]]\nname = 'a'\nurl = 'mqtt://127.0.0.1:{}'\nversion = '{version}'\n\
          reconnect_max = '1s'\n[[bridge.topic]]\nqos = {qos}\nfilter = 'data/#'\n",
-        front.port
+        port
     );
     let mut config = Config::from_toml(&link, "cork.toml").unwrap();
     config.in_memory = true;
@@ -234,4 +240,79 @@ fn suspects_are_found_again_after_a_restart_of_the_link() {
     told(&here, "backlog/messages", "0");
     bridges.stop();
     broker.shutdown();
+}
+
+/// A broker that answers all that came by one read with one write, what is bad with `last`, and closes. It reads nothing
+/// before `begin`.
+fn answers_in_one_breath(
+    door: TcpListener,
+    last: &'static [u8],
+    begin: mpsc::Receiver<()>,
+    came: mpsc::Sender<String>,
+) {
+    thread::spawn(move || {
+        begin.recv().unwrap();
+        for caller in door.incoming() {
+            let (mut caller, came) = (caller.unwrap(), came.clone());
+            thread::spawn(move || while answers_one_read(&mut caller, last, &came) {});
+        }
+    });
+}
+
+/// Whether the connection goes on. What comes by one read ends with a packet: the link writes no halves of small ones.
+fn answers_one_read(caller: &mut TcpStream, last: &[u8], came: &mpsc::Sender<String>) -> bool {
+    let mut buffer = vec![0; 64 << 10];
+    let count = caller.read(&mut buffer).unwrap_or_default();
+    let (mut input, mut answers, mut open) = (&buffer[..count], Vec::new(), count > 0);
+    while let (true, Ok(Some(packet))) = (open, split_packet(&mut input, usize::MAX)) {
+        match decode(ProtocolVersion::V5, Receiver::Server, packet).unwrap() {
+            Packet::Connect(_) => answers.extend([0x20, 3, 1, 0, 0]),
+            Packet::PingReq => answers.extend([0xD0, 0]),
+            Packet::Publish(publish) if publish.payload == b"bad" => {
+                answers.extend(last);
+                open = false;
+            }
+            Packet::Publish(publish) => {
+                let _ = came.send(String::from_utf8_lossy(publish.payload).into_owned());
+                let [high, low] = publish.packet_id.unwrap().get().to_be_bytes();
+                answers.extend([0x40, 2, high, low]);
+            }
+            _ => {}
+        }
+    }
+    caller.write_all(&answers).is_ok() && open
+}
+
+/// One bad message of twenty, at which the broker says `last` behind its acknowledgements of those before it.
+fn answered_in_one_breath(last: &'static [u8]) {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    let ((begin, begins), (came, comes)) = (mpsc::channel(), mpsc::channel());
+    answers_in_one_breath(door, last, begins, came);
+    let (broker, bridges, here) = local_to(port, "5", 1);
+    send(&here, 20);
+    begin.send(()).unwrap();
+    let mut all: Vec<String> = Vec::new();
+    while all.last().is_none_or(|last| last != "19") {
+        all.push(comes.recv_timeout(PATIENCE).expect("the rest"));
+    }
+    told(&here, "messages/dropped/disconnected", "1");
+    told(&here, "backlog/messages", "0");
+    all.sort_by_key(|number| number.parse::<u32>().unwrap());
+    let wanted: Vec<String> =
+        (0..20).filter(|number| *number != 2).map(|number| number.to_string()).collect();
+    assert_eq!(all, wanted, "each of them once");
+    bridges.stop();
+    broker.shutdown();
+}
+
+#[test]
+fn what_is_acknowledged_in_one_breath_with_the_end_counts() {
+    answered_in_one_breath(&[0xE0, 1, 0x83]);
+}
+
+#[test]
+fn what_breaks_the_protocol_at_a_message_does_not_block_the_rest() {
+    // Packet too large, which PUBACK cannot say.
+    answered_in_one_breath(&[0x40, 3, 0, 3, 0x95]);
 }

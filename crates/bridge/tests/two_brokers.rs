@@ -202,6 +202,7 @@ fn each_url_has_its_own_version() {
 fn a_reload_takes_links_over_and_keeps_what_waits() {
     let remote = TestBroker::start();
     let url = remote.url();
+    let link = |url: &str, topics: &str| format!("[limits]\nsys_interval = '1s'\n{}", link(url, topics));
     let before = link("mqtt://127.0.0.1:1", &topic("filter = 'a'"));
     let (broker, mut bridges, here) = local(&before);
     send(&here, "a", "waits");
@@ -212,6 +213,13 @@ fn a_reload_takes_links_over_and_keeps_what_waits() {
     assert_eq!(bridges.reload(&config(&after)).unwrap(), ["bridge a: changed"]);
     send(&here, "b", "new");
     assert_eq!([next(&mut all), next(&mut all)], [pair("a", "waits"), pair("b", "new")]);
+    // What is counted goes on.
+    let mut out = here.subscribe("$SYS/broker/bridge/a/messages/out").unwrap();
+    while next(&mut out).1 != "2" {}
+    let slower = after.replace("reconnect_max = '1s'", "reconnect_max = '2s'");
+    assert_eq!(bridges.reload(&config(&slower)).unwrap(), ["bridge a: changed"]);
+    send(&here, "b", "newer");
+    assert_eq!((next(&mut all), next(&mut out).1.as_str()), (pair("b", "newer"), "3"));
     let gone = bridges.reload(&config("durability = 'always'")).unwrap();
     assert_eq!(gone, ["bridge a: gone, with what waited for it"]);
     send(&here, "b", "nobody's");

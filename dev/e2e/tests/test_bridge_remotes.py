@@ -221,3 +221,29 @@ def test_a_message_at_which_mosquitto_hangs_up_does_not_stop_the_rest(workdir, r
     assert len(dropped) == 1 and "`b` (4000 bytes)" in dropped[0] and "WARN" in dropped[0].upper(), dropped
     # It closes with what it did not read.
     assert str(mosquitto.port) in dropped[0] and ("closed" in dropped[0] or "reset" in dropped[0]), dropped
+
+
+def test_a_bad_message_that_the_second_session_waits_for_does_not_stop_it(workdir, running):
+    mosquitto = running(BridgedMosquitto(workdir / "mosquitto", "max_packet_size 2000\n"))
+    mosquitto.start()
+    local = running(Node(workdir / "local", link("cloud", mosquitto.port, {**OUT, "qos": 2}, version="3.1.1")))
+    local.start()
+    watcher = watch(local, running)
+    until(lambda: told(watcher, "cloud/second", "state") == "online", what="the second session")
+    reader = running(client(mosquitto, "reader", version=311, clean=False))
+    reader.subscribe("#", qos=2)
+    sender = running(client(local, "sender"))
+    # Only a second session that was there once is given anything.
+    sender.publish("a", "first", qos=2)
+    reader.wait_for(1)
+    mosquitto.stop()
+    until(lambda: told(watcher, "cloud", "state") != "online", what="the outage")
+    # The first session takes 65 messages of a topic that has a backlog: its last one is bad.
+    for number in range(200):
+        sender.publish("a", "x" * 4000 if number == 64 else str(number), qos=2)
+    mosquitto.start()
+    reader.connect()
+    # There is nothing else that would show that mosquitto takes others.
+    until(lambda: told(watcher, "cloud", "messages/dropped/disconnected") == "1", 90, "the counter")
+    reader.until(lambda: "199" in reader.payloads("a"), "the rest", 20)
+    assert reader.payloads("a") == ["first"] + [str(number) for number in range(200) if number != 64]

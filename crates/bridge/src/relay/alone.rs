@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cork_packet::{Packet, ProtocolVersion, Publish, QoS, ReasonCode, Receiver, decode};
+use cork_packet::{Packet, Properties, ProtocolVersion, Publish, QoS, ReasonCode, Receiver, decode};
 use cork_proto::Time;
 
 use super::{
@@ -65,11 +65,14 @@ impl Relay {
         if self.end.is_some() || !matches!(self.phase, Phase::Settling | Phase::Online) {
             return;
         }
-        if self.suspects.may_try(self.now) {
+        if self.now >= self.suspects.trial_from() {
             self.suspects.set_trial(Trial::Waiting);
         }
         let ready = self.awaiting == 0 && self.pinged.is_none() && !self.waits_for_release();
         if self.suspects.trial() == Trial::Waiting && ready {
+            if self.suspects.wants_witness() && self.call_witness() {
+                return;
+            }
             self.ping();
             self.suspects.set_trial(Trial::Asked);
         } else if self.suspects.trial() == Trial::Asked && self.pinged.is_none() {
@@ -80,6 +83,39 @@ impl Relay {
     /// A broker that takes one message at a time must have finished it before the trial. Others may do so afterwards.
     pub(super) fn waits_for_release(&self) -> bool {
         self.suspects.trial() == Trial::Waiting && self.opening.inflight == 1 && self.unreleased > 0
+    }
+
+    /// Sends a message of the link's own beside the suspect's topic, to see whether the other broker takes any; false if it
+    /// cannot be sent.
+    fn call_witness(&mut self) -> bool {
+        let plan = Arc::clone(&self.plan);
+        let Some((topic, id)) = self.suspects.witness() else { return false };
+        let Some(((add, rest), _)) = plan.out.rename(topic) else { return false };
+        let topic = self.breaker_out.beside(&format!("{add}{rest}"));
+        let message = Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: &topic,
+            packet_id: Some(id),
+            properties: Properties::EMPTY,
+            payload: b"",
+        };
+        let sent = self.qos_max > QoS::AtMostOnce
+            && self.write(Side::Remote, &message, (message.qos, &[]), ("", &topic)).is_ok();
+        if sent {
+            self.suspects.set_trial(Trial::Called(id));
+            self.awaits();
+        } else {
+            self.suspects.witnessed(false);
+        }
+        sent
+    }
+
+    /// The other broker answered that message.
+    pub(super) fn witnessed(&mut self, reason: ReasonCode) {
+        self.answered();
+        self.suspects.witnessed(!reason.is_error());
     }
 
     fn try_suspect(&mut self) {
@@ -96,7 +132,7 @@ impl Relay {
     /// When a trial wants to go on by itself.
     pub(super) fn trial_due(&self) -> Time {
         match self.suspects.trial() {
-            Trial::None if self.suspects.one_by_one() && !self.suspects.hold() => self.suspects.idle_until(),
+            Trial::None if self.suspects.one_by_one() => self.suspects.trial_from(),
             Trial::Over(at) => at + FAREWELL,
             _ => Time::NEVER,
         }

@@ -106,9 +106,7 @@ impl Breaker {
 
     /// The topic of a new probe, where the message `like` came from. Nothing for a rule whose filter leaves no room for one.
     pub(super) fn begin(&mut self, now: Time, rule: &Rule, like: &str) -> Option<String> {
-        if self.name.is_empty() {
-            self.name = format!("cork-probe-{}", hops::new_mark());
-        }
+        self.take_name();
         if let Some(at) = self.circle(like) {
             return self.ask_again(now, at);
         }
@@ -120,6 +118,19 @@ impl Breaker {
         self.beside = !self.beside;
         let probes = places.into_iter().flatten().map(|place| format!("{place}{}", self.name));
         probes.into_iter().find(|probe| matches(&rule.filter, probe))
+    }
+
+    fn take_name(&mut self) {
+        if self.name.is_empty() {
+            self.name = format!("cork-probe-{}", hops::new_mark());
+        }
+    }
+
+    /// The topic of a probe at the level of another topic. Whoever sends it finds out as well whether it comes back.
+    pub(super) fn beside(&mut self, topic: &str) -> String {
+        self.take_name();
+        let parent = topic.rfind('/').map_or("", |slash| &topic[..=slash]);
+        format!("{parent}{}", self.name)
     }
 
     /// A circle that is known is looked at from time to time: it may be gone.

@@ -37,6 +37,7 @@ impl Relay {
             keep_alive,
             swept_local: Ids::default(),
             swept_remote: Ids::default(),
+            owed_filters: Vec::new(),
             lowered_out: Ids::default(),
             lowered_in: Ids::default(),
             taken: Ids::default(),
@@ -48,10 +49,12 @@ impl Relay {
             skipping: 0,
             subacks: Subacks::default(),
             paced: Time::ZERO,
+            packets: 0,
             awaiting: 0,
             progress: now,
             sent: now,
             received: now,
+            moved: now,
             pinged: None,
             topic: String::new(),
             properties: Vec::new(),
@@ -177,6 +180,12 @@ impl Relay {
         for rule in plan.subscribed() {
             let filter = rule.subscription();
             if !self.remote.present || self.opening.new_filters.contains(&filter) {
+                // Each connection of a search ends, and a broker that keeps no sessions would get all of it each time, what it
+                // hangs up at as well.
+                if self.suspects.is_searching() {
+                    self.owed_filters.push(filter);
+                    continue;
+                }
                 any |=
                     filters.push(&filter, local_options(rule.qos, RetainHandling::SendAtSubscribe)).is_ok();
             }

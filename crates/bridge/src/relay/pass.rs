@@ -9,7 +9,7 @@ use cork_packet::{
 
 use cork_store::Facts;
 
-use super::{End, HELD_BYTES_MAX, Note, Relay, Side, breaker::Verdict};
+use super::{End, HELD_BYTES_MAX, Note, Relay, Side, breaker::Verdict, suspects::Trial};
 use crate::hops;
 
 /// Kinds of notes, each written once a connection.
@@ -68,6 +68,9 @@ impl Relay {
                 }
                 self.publish_in(publish);
             }
+            Packet::PubAck(ack) if self.suspects.trial() == Trial::Called(ack.packet_id) => {
+                self.witnessed(ack.reason);
+            }
             Packet::PubAck(ack) if self.passes(Side::Remote, ack.reason) => {
                 self.answered();
                 self.suspects.answered(self.now, ack.packet_id, !ack.reason.is_error());
@@ -108,12 +111,12 @@ impl Relay {
     }
 
     /// The other broker does something with what it was sent.
-    fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.awaiting = self.awaiting.saturating_sub(1);
         self.progress = self.now;
     }
 
-    fn awaits(&mut self) {
+    pub(super) fn awaits(&mut self) {
         if self.awaiting == 0 {
             self.progress = self.now;
         }
@@ -324,7 +327,7 @@ impl Relay {
     }
 
     /// Appends a publication under the name it has on that side, with the mark of where it comes from.
-    fn write(
+    pub(super) fn write(
         &mut self,
         side: Side,
         publish: &Publish<'_>,

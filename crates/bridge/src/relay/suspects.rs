@@ -7,14 +7,17 @@
 //!   -> one by one: each message is sent when the one before it is answered
 //! the same message was under way alone at two ends in a row
 //!   -> a suspect: set aside, unanswered in its session in this broker; the rest goes on
-//! another message was taken on this connection, and PINGREQ answered behind it
+//! other messages were taken on this connection, and PINGREQ answered behind them
 //!   -> the trial: the suspect alone. Taken: all suspects go free. The end, three times: it is dropped
 //! ```
 //!
-//! Connections that end for other reasons, at messages that are taken later or at none, make more trials necessary.
+//! The first trial needs one such witness, the second two, the third three: who takes a certain number and then closes, or
+//! so many in a time, closes at another place each time, and not at the suspect. Connections that end for other reasons, at
+//! messages that are taken later or at none, make more trials necessary, with more witnesses before each.
 //!
-//! So a broker that closes at every message is never a reason to drop one: none is taken there. What is known is kept in
-//! memory only. After a restart all begins anew, with every message where it was.
+//! So a broker that closes at every message is never a reason to drop one: none is taken there. Where there is nothing
+//! else to be sent, the link calls witnesses: messages of its own. What is known is kept in memory only. After a restart
+//! all begins anew, with every message where it was.
 
 use std::{
     collections::VecDeque,
@@ -35,6 +38,14 @@ const TRIALS: u32 = 3;
 const TRIALS_MORE: u32 = 3;
 const STRAYS_MAX: u32 = 5;
 
+/// What must have been taken on the connection before a trial: one message before the first, two before the second and so
+/// on, twice as many from the second on for each end that had another reason, up to a number of ends; and at most this.
+const WITNESSES_MAX: u32 = 32;
+const WITNESSES_TWICE_MAX: u32 = 3;
+
+/// With so many aside, and nothing taken, it is time to see whether anything is.
+const CROWD: usize = 8;
+
 /// After so many messages one by one there is no reason for it any more.
 const ONE_BY_ONE: u32 = 100;
 
@@ -47,10 +58,16 @@ const TOPICS_MAX: usize = 64;
 /// An end that comes later after the suspect than this was not its doing.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// Where nothing else is there to send, a suspect is tried again after so long online: twice as long each time. Nothing
-/// follows if it fails.
+/// Where nothing else is there to send, a suspect is tried again after so long online: twice as long each time it shows
+/// nothing.
 const IDLE: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// The same after trials at whose end nobody knew anything: it came late, or by a timeout. They hold up all else.
+const UNPROVEN_MAX: Duration = Duration::from_secs(600);
+
+/// More than a client may have under way, and less than there are identifiers without that.
+const FAR_AWAY: u32 = 30_000;
 
 /// What is looked at of a payload to tell one message from another.
 const HASHED_BYTES_MAX: usize = 1024;
@@ -99,12 +116,14 @@ pub(crate) enum Found {
     Nothing,
     /// A message is set aside; whether that is news for the log.
     Aside(Case, bool),
-    /// The other broker ends the connection at every message.
-    All,
+    /// The other broker ends the connection at every message; likewise.
+    All(bool),
     /// The end is that of a trial.
     Trial,
-    /// This one was taken at its trial.
-    Taken(Case),
+    /// It came when the link sent a message of its own before one.
+    NoWitness,
+    /// This one was taken at its trial; likewise.
+    Taken(Case, bool),
 }
 
 /// What becomes of a message before it is sent.
@@ -123,11 +142,22 @@ pub(super) enum Trial {
     None,
     /// Nothing more is sent until all is answered.
     Waiting,
+    /// A message of the link's own was sent, for want of another witness.
+    Called(PacketId),
     /// PINGREQ was sent: its answer is behind those to all that was sent before.
     Asked,
     Sent(Time),
     /// The suspect was taken. Everything else begins anew with another connection.
     Over(Time),
+}
+
+/// What was news once, and is none until messages have passed for a while: connections that end at random would bring a
+/// line for the log each time.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    aside: bool,
+    all: bool,
+    taken: bool,
 }
 
 /// What a connection has seen.
@@ -141,9 +171,13 @@ struct Here {
     under_way: Option<Case>,
     /// Something that is never answered was sent since the last answer.
     muddied: bool,
-    /// Another message was taken.
-    witness: bool,
+    /// Other messages that were taken.
+    witnesses: u32,
     answered: u32,
+    /// The other broker does not want the link's own messages.
+    unwanted: bool,
+    /// The last identifier this broker sent something with.
+    last: Option<PacketId>,
     /// The first suspect, as this broker sent it.
     defendant: Option<Vec<u8>>,
     trial: Trial,
@@ -163,8 +197,16 @@ pub(crate) struct Suspects {
     topics: VecDeque<String>,
     /// Ends that had no message for a reason.
     strays: u32,
-    /// Trials in a row that failed without a witness.
+    /// Trials in a row that failed without enough witnesses. At every other one these are called.
     lonely: u32,
+    /// Where connections end for other reasons, too, every other trial is made after one witness: it shows nothing if it
+    /// fails, but so many as would be needed may seldom be taken in a row.
+    early: bool,
+    /// Trials in a row that ended without a word, or late.
+    unproven: u32,
+    /// The last connection ended at a witness that was called, or it was refused.
+    in_vain: bool,
+    said: Said,
     here: Here,
 }
 
@@ -175,6 +217,11 @@ impl Suspects {
         for suspect in &mut self.aside {
             suspect.seen = false;
         }
+    }
+
+    /// Whether connections have ended lately at messages, and will again.
+    pub(super) fn is_searching(&self) -> bool {
+        self.one_by_one || self.blamed.is_some()
     }
 
     /// Messages that are set aside.
@@ -194,11 +241,13 @@ impl Suspects {
 
     /// Whether no message may be sent now.
     pub(super) fn hold(&self) -> bool {
-        self.one_by_one && (self.here.under_way.is_some() || self.here.trial != Trial::None)
+        let tries_first = self.calls_at_once() && self.here.defendant.is_some();
+        self.one_by_one && (self.here.under_way.is_some() || self.here.trial != Trial::None || tries_first)
     }
 
     /// What becomes of a message that came as `packet`.
     pub(super) fn fate(&mut self, publish: &Publish<'_>, packet: &[u8]) -> Fate {
+        self.here.last = publish.packet_id.or(self.here.last);
         if self.aside.is_empty() && self.convicted.is_none() {
             return Fate::Sent;
         }
@@ -242,15 +291,15 @@ impl Suspects {
         self.here.muddied = false;
         self.here.answered += 1;
         if taken {
-            (self.here.witness, self.lonely) = (true, 0);
+            self.here.witnesses += 1;
             self.topics.retain(|topic| *topic != case.topic);
         }
         if tried {
-            self.aside.clear();
+            self.free_all();
             self.here.trial = Trial::Over(now);
             self.here.acquitted = taken.then_some(case);
         } else if self.aside.is_empty() && self.here.answered >= ONE_BY_ONE {
-            (self.one_by_one, self.strays) = (false, 0);
+            (self.one_by_one, self.strays, self.said) = (false, 0, Said::default());
             self.topics.clear();
         }
     }
@@ -268,20 +317,63 @@ impl Suspects {
         self.here.trial = trial;
     }
 
-    /// Whether a trial may begin.
-    pub(super) fn may_try(&self, now: Time) -> bool {
-        self.here.trial == Trial::None
-            && self.here.defendant.is_some()
-            && self.here.under_way.is_none()
-            && (self.here.witness || now >= self.idle_until())
+    /// When a trial may begin, as things are.
+    pub(super) fn trial_from(&self) -> Time {
+        let here = &self.here;
+        if here.trial != Trial::None || here.defendant.is_none() || here.under_way.is_some() {
+            return Time::NEVER;
+        }
+        let doubled = |times: u32, max| (IDLE * (1_u32 << times.min(8))).min(max);
+        let calm = if self.unproven == 0 { Duration::ZERO } else { doubled(self.unproven, UNPROVEN_MAX) };
+        let enough = if self.early { 1 } else { self.witnesses_needed() };
+        let ready = here.witnesses >= enough || self.calls_at_once();
+        let idle = if ready { Duration::ZERO } else { doubled(self.lonely, IDLE_MAX) };
+        here.since + calm.max(idle)
     }
 
-    /// When one may begin without a witness.
-    pub(super) fn idle_until(&self) -> Time {
-        match self.here.defendant {
-            Some(_) => self.here.since + (IDLE * (1_u32 << self.lonely.min(8))).min(IDLE_MAX),
-            None => Time::NEVER,
+    /// What must have been taken before the next trial of the first suspect for it to show something.
+    fn witnesses_needed(&self) -> u32 {
+        match self.aside.front().map_or(0, |suspect| suspect.trials) {
+            0 => 1,
+            trials => ((trials + 1) << self.strays.min(WITNESSES_TWICE_MAX)).min(WITNESSES_MAX),
         }
+    }
+
+    /// Whether it is not waited for others to be witnesses.
+    fn calls_at_once(&self) -> bool {
+        self.aside.len() >= CROWD && self.unproven == 0 && !self.in_vain && !self.here.unwanted
+    }
+
+    /// Whether the link has to send something of its own before the suspect.
+    pub(super) fn wants_witness(&self) -> bool {
+        let here = &self.here;
+        let wanted = here.witnesses < self.witnesses_needed() && !here.unwanted;
+        wanted && (self.lonely % 2 == 1 || self.calls_at_once())
+    }
+
+    /// The first suspect's topic, and an identifier that this broker does not use: what it has under way is near the last
+    /// one it used, or aside.
+    pub(super) fn witness(&self) -> Option<(&str, PacketId)> {
+        let last = u32::from(self.here.last?.get());
+        let is_free = |id: &PacketId| !self.aside.iter().any(|suspect| suspect.case.id == *id);
+        let ids = (0..u32::from(u16::MAX)).map(|n| (last + FAR_AWAY + n) % u32::from(u16::MAX) + 1);
+        let id = ids.filter_map(|id| PacketId::new(u16::try_from(id).ok()?)).find(is_free)?;
+        Some((&self.aside.front()?.case.topic, id))
+    }
+
+    /// The witness that was called was answered, or could not be sent.
+    pub(super) fn witnessed(&mut self, taken: bool) {
+        self.here.trial = Trial::Waiting;
+        if taken {
+            self.here.witnesses += 1;
+        } else {
+            (self.here.unwanted, self.in_vain) = (true, true);
+        }
+    }
+
+    fn free_all(&mut self) {
+        self.aside.clear();
+        (self.lonely, self.unproven) = (0, 0);
     }
 
     /// The suspect, to be sent now.
@@ -300,23 +392,37 @@ impl Suspects {
     /// The connection is over; whether it was the other broker that ended it, so that a message may be the reason.
     pub(crate) fn ended(&mut self, now: Time, by_remote: bool) -> Found {
         let here = std::mem::take(&mut self.here);
-        if here.began {
-            // It is gone without this: it would have come.
+        if here.began && now.since(here.since) >= PROMPT {
+            // They are gone without this: they would have come.
             self.convicted = None;
-            let long = now.since(here.since) >= PROMPT;
-            self.aside.retain(|suspect| suspect.seen || !long);
+            self.aside.retain(|suspect| suspect.seen);
         }
         if let Some(case) = here.acquitted {
-            return Found::Taken(case);
+            return Found::Taken(case, !std::mem::replace(&mut self.said.taken, true));
         }
+        let found = match here.trial {
+            Trial::Sent(at) => {
+                match by_remote && now.since(at) < PROMPT {
+                    true => self.failed(here.witnesses),
+                    false => self.unproven += 1,
+                }
+                Found::Trial
+            }
+            Trial::Called(_) => {
+                self.in_vain = true;
+                self.failed(0);
+                Found::NoWitness
+            }
+            _ => Found::Nothing,
+        };
         if !by_remote {
             return Found::Nothing;
         }
-        if let Trial::Sent(at) = here.trial {
-            self.failed(here.witness, now.since(at) < PROMPT);
-            return Found::Trial;
+        if found == Found::Nothing {
+            self.early = self.strays > 0;
         }
         match here.under_way {
+            _ if found != Found::Nothing => found,
             Some(_) if self.one_by_one && here.muddied => Found::Nothing,
             Some(case) => self.blame(case),
             None => {
@@ -326,13 +432,17 @@ impl Suspects {
         }
     }
 
-    fn failed(&mut self, witness: bool, prompt: bool) {
-        if !witness {
+    /// The connection ended at a trial, before which so many messages were taken.
+    fn failed(&mut self, witnesses: u32) {
+        if witnesses < self.witnesses_needed() {
             self.lonely += 1;
-            // Another one may be taken, and be the witness.
+            self.early = false;
+            // Another one may be taken.
             return self.aside.rotate_left(usize::from(!self.aside.is_empty()));
         }
-        let Some(suspect) = self.aside.front_mut().filter(|_| prompt) else { return };
+        // The next witnesses are called without another trial that shows nothing.
+        (self.lonely, self.unproven, self.early) = (1, 0, self.strays > 0);
+        let Some(suspect) = self.aside.front_mut() else { return };
         suspect.trials += 1;
         let known = self.topics.contains(&suspect.case.topic);
         if suspect.trials + u32::from(known) < TRIALS + TRIALS_MORE * self.strays.min(STRAYS_MAX) {
@@ -349,6 +459,7 @@ impl Suspects {
     }
 
     fn blame(&mut self, case: Case) -> Found {
+        self.in_vain = false;
         let before = self.blamed.take().filter(|(blamed, _)| blamed.is(case.id, case.digest));
         let ends = before.map_or(1, |(_, ends)| ends + 1);
         let known = self.topics.contains(&case.topic);
@@ -361,10 +472,10 @@ impl Suspects {
             return Found::Nothing;
         }
         if self.aside.len() >= SUSPECTS_MAX {
-            self.aside.clear();
-            return Found::All;
+            self.free_all();
+            return Found::All(!std::mem::replace(&mut self.said.all, true));
         }
-        let news = self.aside.is_empty() && !known;
+        let news = self.aside.is_empty() && !known && !std::mem::replace(&mut self.said.aside, true);
         self.aside.push_back(Suspect { case: case.clone(), trials: 0, seen: false });
         Found::Aside(case, news)
     }

@@ -6,6 +6,7 @@ use cork_packet::FixedHeader;
 use super::*;
 use crate::map::Rule;
 
+mod silent;
 mod suspects;
 
 const START: Time = Time::from_micros(1_000_000);
@@ -508,6 +509,26 @@ fn retained_messages_are_asked_for_only_where_they_are_missing() {
 }
 
 #[test]
+fn what_is_retained_is_asked_for_once_while_connections_end_at_messages() {
+    let mut suspects = Suspects::default();
+    for (asked, owed) in [(1, 0), (0, 1), (0, 1)] {
+        let mut pair = Pair::new(plan(), Opening { suspects, ..opening(ProtocolVersion::V311) });
+        pair.remote_says(&connack(V311, false, &[]));
+        pair.relay.local_opened(pair.now);
+        pair.local();
+        pair.local_says(&connack(V5, true, &[]));
+        let subscribes = pair.local().iter().filter(|packet| packet[0] == 0x82).count();
+        assert_eq!((subscribes, pair.relay.take_owed_filters().len()), (asked, owed));
+        if asked > 0 {
+            pair.local_says(&suback(V5, &[2]));
+        }
+        pair.remote();
+        pair.local_says(&wire::publish(V5, 2, "a", Some(1), b"bad"));
+        (_, suspects) = pair.relay.conclude(true);
+    }
+}
+
+#[test]
 fn a_broker_of_3_1_1_is_not_subscribed_twice_in_a_row() {
     for (present, asked) in [(true, 0), (false, 1)] {
         let again = Opening { subscribed: true, ..opening(ProtocolVersion::V311) };
@@ -627,46 +648,6 @@ fn the_first_rule_says_the_qos_both_ways() {
         pair.remote_says(&wire::ack(0x62, 9));
         assert_eq!(pair.local(), [wire::ack(0x62, 9)]);
     }
-}
-
-// (j) brokers that are silent
-
-#[test]
-fn a_broker_that_acknowledges_nothing_is_left() {
-    let mut pair = Pair::online(ProtocolVersion::V5);
-    for id in 1..=3 {
-        pair.local_says(&wire::publish(V5, 2, "a", Some(id), b"x"));
-    }
-    pair.later(Duration::from_secs(20));
-    pair.remote_says(&wire::ack(0x40, 1));
-    pair.later(Duration::from_secs(29));
-    assert_eq!(pair.relay.ended(), None, "it does something");
-    pair.later(Duration::from_secs(1));
-    assert_eq!(pair.relay.ended(), Some(&End::Unacknowledged(Duration::from_secs(30))));
-}
-
-#[test]
-fn a_broker_that_does_not_answer_pings_is_left() {
-    let mut pair = Pair::online(ProtocolVersion::V5);
-    pair.later(Duration::from_secs(59));
-    assert_eq!(pair.remote(), [] as [Vec<u8>; 0]);
-    pair.later(Duration::from_secs(1));
-    assert_eq!(pair.remote(), [wire::pingreq()]);
-    pair.relay.wrote_remote(pair.now);
-    pair.remote_says(&[0xD0, 0]);
-    pair.later(Duration::from_secs(60));
-    assert_eq!(pair.remote(), [wire::pingreq()]);
-    pair.later(Duration::from_secs(10));
-    assert_eq!(pair.relay.ended(), Some(&End::Silent(Duration::from_secs(10))));
-}
-
-#[test]
-fn the_other_broker_sets_the_keep_alive() {
-    let mut pair = Pair::open(plan(), ProtocolVersion::V5, true, true, &[0x13, 0, 5]);
-    pair.remote_says(&suback(V5, &[2]));
-    pair.remote();
-    pair.later(Duration::from_secs(5));
-    assert_eq!(pair.remote(), [wire::pingreq()]);
 }
 
 // Bounds

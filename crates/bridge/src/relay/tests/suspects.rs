@@ -21,6 +21,8 @@ struct Waiting {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Does {
     Answer,
+    /// As if it had not come.
+    Nothing,
     Close,
     /// With everything it has not said yet.
     CloseMute,
@@ -38,6 +40,8 @@ struct Game {
     taken: BTreeSet<u16>,
     /// Payloads, as they came there.
     arrived: Vec<String>,
+    /// Messages of the link's own.
+    probes: u32,
     connections: u32,
     counters: Counters,
     found: Vec<Found>,
@@ -54,6 +58,7 @@ impl Game {
             next_id: 1,
             taken: BTreeSet::new(),
             arrived: Vec::new(),
+            probes: 0,
             connections: 0,
             counters: Counters::default(),
             found: Vec::new(),
@@ -107,7 +112,7 @@ impl Game {
             let (packets, mut answers) = (pair.remote(), Vec::new());
             let idle = packets.is_empty();
             if !idle {
-                pair.relay.wrote_remote(pair.now);
+                pair.relay.wrote_remote(pair.now, false);
             }
             for bytes in packets {
                 let packet = decode(self.version, Receiver::Server, &bytes).unwrap();
@@ -116,6 +121,7 @@ impl Game {
                     assert!(under_way.len() <= usize::from(self.receive_maximum), "more than it takes");
                 }
                 match does(&packet) {
+                    Does::Nothing => {}
                     Does::Answer => answers.extend(self.answer(&packet, &mut under_way)),
                     Does::Close => {
                         pair.remote_says(&answers);
@@ -157,6 +163,15 @@ impl Game {
     /// What the other broker says to a packet.
     fn answer(&mut self, packet: &Packet<'_>, under_way: &mut BTreeSet<u16>) -> Vec<u8> {
         match packet {
+            Packet::Publish(Publish { topic, packet_id: Some(id), .. }) if topic.contains("cork-probe-") => {
+                assert!(
+                    self.queue.iter().all(|waiting| waiting.id != id.get()),
+                    "an identifier that is in use"
+                );
+                under_way.remove(&id.get());
+                self.probes += 1;
+                wire::ack(0x40, id.get())
+            }
             Packet::Publish(Publish { qos, packet_id: Some(id), payload, .. }) => {
                 let twice = *qos == QoS::ExactlyOnce && !self.taken.insert(id.get());
                 if !twice {
@@ -311,26 +326,179 @@ fn what_is_taken_after_all_is_overtaken_by_one_message_at_most() {
         }
         game.drain(4, &mut |_| Does::Answer);
         assert_eq!(game.arrived, ["3", "0", "1", "2", "4"]);
-        assert!(matches!(game.found.last(), Some(Found::Taken(case)) if case.topic == "a"));
+        assert!(matches!(game.found.last(), Some(Found::Taken(case, true)) if case.topic == "a"));
+    }
+}
+
+/// A broker of rights: at what it does not know it ends the connection.
+fn closes_at_probes(packet: &Packet<'_>) -> Does {
+    match packet {
+        Packet::Publish(publish) if publish.topic.contains("cork-probe-") => Does::Close,
+        _ => closes_at_bad(packet),
     }
 }
 
 #[test]
-fn alone_a_message_is_never_dropped_and_the_next_one_shows_what_it_is() {
+fn alone_a_message_is_known_by_witnesses_of_the_links_own() {
+    for version in VERSIONS {
+        for qos in [1, 2] {
+            let mut game = Game::new(version);
+            game.publish("a", "bad", qos);
+            game.drain(12, &mut closes_at_bad);
+            assert_eq!((game.counters.disconnected, game.probes), (1, 1 + 2 + 3), "{:?}", game.found);
+            assert!(game.arrived.is_empty());
+        }
+    }
+}
+
+#[test]
+fn who_takes_no_witness_shows_with_the_next_message_what_it_is() {
     for qos in [1, 2] {
         let mut game = Game::new(ProtocolVersion::V311);
         game.publish("a", "bad", qos);
         for _ in 0..100 {
-            game.connect(&mut closes_at_bad);
+            game.connect(&mut closes_at_probes);
         }
         assert_eq!((game.counters.disconnected, game.queue.len(), game.suspects.len()), (0, 1, 1));
-        for number in 0..3 {
+        for number in 0..6 {
             game.publish("a", &number.to_string(), qos);
+        }
+        game.drain(12, &mut closes_at_probes);
+        assert_eq!(game.counters.disconnected, 1);
+        assert_eq!(game.arrived, ["0", "1", "2", "3", "4", "5"]);
+        // What is good passes even if nothing else comes.
+        game.publish("a", "good", qos);
+        for _ in 0..20 {
+            game.connect(&mut |packet| {
+                if matches!(packet, Packet::Publish(_)) { Does::Close } else { Does::Answer }
+            });
+        }
+        game.drain(3, &mut closes_at_probes);
+        assert_eq!(game.arrived.last().unwrap(), "good");
+    }
+}
+
+#[test]
+fn any_number_of_bad_ones_in_a_row_is_passed_by() {
+    for (qos, count) in [(1, 33), (2, 70)] {
+        let mut game = Game::new(ProtocolVersion::V311);
+        for number in 0..count {
+            game.publish("pictures", &format!("bad {number}"), qos);
+        }
+        game.publish("pictures", "good", qos);
+        game.drain(10 * count, &mut closes_at_bad);
+        assert_eq!((game.counters.disconnected, game.arrived), (u64::from(count), vec!["good".to_owned()]));
+        assert!(!game.found.iter().any(|found| matches!(found, Found::All(_))));
+    }
+}
+
+#[test]
+fn who_takes_so_many_and_then_closes_has_nothing_against_a_message() {
+    for qos in [1, 2] {
+        for aside in [1, 5, 12] {
+            for takes in 0..12 {
+                let mut game = Game::new(ProtocolVersion::V311);
+                for number in 0..60 {
+                    game.publish("a", &number.to_string(), qos);
+                }
+                // It is away, but for its door.
+                while game.suspects.len() < aside {
+                    game.connect(&mut |packet| match packet {
+                        Packet::Publish(_) => Does::Close,
+                        _ => Does::Answer,
+                    });
+                }
+                // It comes back, busy: so many messages a connection, or one each second connection.
+                for round in 0..200 {
+                    let mut left = if takes == 0 { round % 2 } else { takes };
+                    game.connect(&mut |packet| match packet {
+                        Packet::Publish(_) if left == 0 => Does::Close,
+                        Packet::Publish(_) => {
+                            left -= 1;
+                            Does::Answer
+                        }
+                        _ => Does::Answer,
+                    });
+                }
+                assert_eq!(game.counters.disconnected, 0, "qos {qos}, {aside} aside, takes {takes}");
+                game.drain(10, &mut |_| Does::Answer);
+                game.arrived.sort_by_key(|one| one.parse::<u32>().unwrap());
+                game.arrived.dedup();
+                assert_eq!(game.arrived.len(), 60);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_takes_so_many_in_a_time_and_then_closes_has_nothing_against_a_message() {
+    for seed in 0..40 {
+        let mut random = random(seed);
+        let mut game = Game::new(VERSIONS[usize::from(seed % 2 == 0)]);
+        let qos = if seed % 4 < 2 { 1 } else { 2 };
+        for number in 0..150 {
+            game.publish("a", &number.to_string(), qos);
+        }
+        // A bucket of tokens that fills while the link waits.
+        let (size, fill) = (1 + random(8), 1 + random(20));
+        let mut tenths = 0;
+        while !game.queue.is_empty() && game.connections < 1500 {
+            tenths = (tenths + random(2 * fill)).min(size * 10);
+            game.connect(&mut |packet| match packet {
+                Packet::Publish(_) if tenths < 10 => Does::Close,
+                Packet::Publish(_) => {
+                    tenths -= 10;
+                    Does::Answer
+                }
+                _ => Does::Answer,
+            });
+        }
+        assert_eq!(game.counters.disconnected, 0, "seed {seed}, size {size}, fill {fill}");
+    }
+}
+
+#[test]
+fn who_closes_at_every_other_message_gets_them_all_the_same() {
+    for seed in 0..20 {
+        let mut random = random(seed);
+        let mut game = Game::new(VERSIONS[usize::from(seed % 2 == 0)]);
+        for number in 0..100 {
+            game.publish("a", &number.to_string(), 1 + u8::from(seed % 4 < 2));
+        }
+        game.drain(600, &mut |packet| match packet {
+            Packet::Publish(_) if random(5) < 2 => Does::Close,
+            _ => Does::Answer,
+        });
+        assert_eq!((game.counters.disconnected, game.arrived.len()), (0, 100), "seed {seed}");
+        let news = |found: &&Found| {
+            matches!(found, Found::Aside(_, true) | Found::All(true) | Found::Taken(_, true))
+        };
+        assert!(game.found.iter().filter(news).count() <= 3, "it is said once: {:?}", game.found);
+    }
+}
+
+#[test]
+fn trials_that_end_without_a_word_do_not_hold_up_the_rest() {
+    for qos in [1, 2] {
+        let mut game = Game::new(ProtocolVersion::V311);
+        game.publish("a", "bad", qos);
+        while game.suspects.len() == 0 {
             game.connect(&mut closes_at_bad);
         }
-        game.connect(&mut closes_at_bad);
-        assert_eq!((game.counters.disconnected, game.queue.len()), (1, 0));
-        assert_eq!(game.arrived, ["0", "1", "2"]);
+        for number in 0..1000 {
+            game.publish("b", &number.to_string(), qos);
+        }
+        // From now on it swallows what it does not like.
+        let before = game.connections;
+        while game.queue.len() > 1 {
+            game.connect(&mut |packet| match closes_at_bad(packet) {
+                Does::Close => Does::Nothing,
+                other => other,
+            });
+            assert!(game.connections < before + 5, "{} wait", game.queue.len());
+        }
+        game.drain(2, &mut |_| Does::Answer);
+        assert_eq!((game.arrived.len(), game.counters.disconnected), (1001, 0));
     }
 }
 
