@@ -16,6 +16,7 @@ use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
+    absent::Absent,
     accounts::Accounts,
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Holds, SessionIx, Stage},
@@ -52,6 +53,8 @@ pub(crate) enum Timer {
     Sys,
     /// Changes of who is there are due.
     Presence,
+    /// The store is told of Sessions that left.
+    Absent,
     /// The store is asked again for retained messages.
     Fetch(SessionKey, SessionIx),
     /// A client that was too fast has rested.
@@ -115,6 +118,8 @@ pub(crate) struct Board {
     pub(crate) insides: Insides,
     /// Bytes that wait for each user, while that has a limit.
     pub(crate) accounts: Accounts,
+    /// Sessions that lost their connection and of which the store is not told yet.
+    pub(crate) absent: Absent,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -199,6 +204,7 @@ impl Board {
             droppers: Droppers::default(),
             insides: Insides::new(),
             accounts: Accounts::new(config.limits.user_queue_bytes_max),
+            absent: Absent::new(),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),

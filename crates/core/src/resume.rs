@@ -109,8 +109,11 @@ impl Shard {
         self.note_wishes(id, six, connect);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
-        // Also when all there is to know of a new Session is that the old one is gone, with its Will.
-        let durable = self.board.records.len() > records;
+        // Also when all there is to know of a new Session is that the old one is gone, with its Will; and what was told
+        // of this one before must be stored, too.
+        let unstored = self.board.last_ticket() > self.board.stored;
+        let durable = self.board.records.len() > records
+            || (unstored && self.board.sessions[six as usize].is_persistent());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
         if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
@@ -202,6 +205,8 @@ impl Shard {
         let changes_hands = *session.publisher != publisher;
         let before = changes_hands.then(|| std::mem::replace(&mut session.publisher, Arc::new(publisher)));
         let was_persistent = session.is_persistent();
+        // Coming back soon, to the same Session, is no news for the store.
+        let known = session.told.is_online() && session.expiry_seconds == expiry && !changes_hands;
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
@@ -211,7 +216,7 @@ impl Shard {
         }
         self.board.timers.remove(&(expires, Timer::Expire(key, six)));
         self.set_expiry(six, expiry);
-        if expiry != 0 || was_persistent {
+        if (expiry != 0 || was_persistent) && !known {
             self.record_session(six);
         }
         let inside = self.is_inside(&self.board.sessions[six as usize]);
@@ -250,6 +255,7 @@ impl Shard {
         if first {
             session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
         }
+        session.told.set_online(session.is_online());
         let record = session.to_record();
         self.board.record(record);
         if first {
@@ -343,7 +349,8 @@ impl Shard {
         if durable {
             self.board.hold(id.index, Holds::CONNECT);
         }
-        self.board.answer(id.index, durable, 0, Answer::ConnAck(bytes.into()));
+        let relies_on = durable.then(|| self.board.last_ticket());
+        self.board.answer_after(id.index, relies_on, 0, Answer::ConnAck(bytes.into()));
     }
 
     fn event_connected(&mut self, id: ConnId, six: SessionIx, session_present: bool) {

@@ -572,6 +572,7 @@ impl Shard {
                 Timer::Fetch(key, session) => self.on_fetch_timer(key, session),
                 Timer::Sys => self.on_sys_timer(),
                 Timer::Presence => self.on_presence_timer(),
+                Timer::Absent => self.on_absent_timer(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
                 Timer::Held(key, topic) => self.on_held_timer(key, &topic.0),
