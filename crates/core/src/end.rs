@@ -229,7 +229,7 @@ impl Shard {
         let will = session.will.take()?;
         let (key, at) = (session.key, std::mem::replace(&mut session.will_at, Time::NEVER));
         let recorded = session.recorded;
-        self.board.timers.remove(&(at, Timer::Will(key, six)));
+        self.board.cancel(at, Timer::Will(key, six));
         self.board.record(Record::WillDisarmed { session: key });
         if !recorded {
             self.note_ending(six, Record::WillDisarmed { session: key }); // nothing else of it is known
@@ -412,7 +412,7 @@ impl Shard {
         let session = self.board.sessions.remove(six as usize);
         self.board.droppers.forget(six, &session);
         self.board.forget_inside(six, &session);
-        self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
+        self.board.cancel(session.expires, Timer::Expire(session.key, six));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&session, &outgoing.queue);
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
