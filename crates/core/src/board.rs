@@ -16,6 +16,7 @@ use cork_topic::RetainedSet;
 use slab::Slab;
 
 use crate::{
+    absent::Absent,
     accounts::Accounts,
     config::{ShardConfig, Users},
     conn::{Answer, Conn, Dirty, Holds, SessionIx, Stage},
@@ -52,6 +53,8 @@ pub(crate) enum Timer {
     Sys,
     /// Changes of who is there are due.
     Presence,
+    /// The store is told of Sessions that left.
+    Absent,
     /// The store is asked again for retained messages.
     Fetch(SessionKey, SessionIx),
     /// A client that was too fast has rested.
@@ -115,6 +118,8 @@ pub(crate) struct Board {
     pub(crate) insides: Insides,
     /// Bytes that wait for each user, while that has a limit.
     pub(crate) accounts: Accounts,
+    /// Sessions that lost their connection and of which the store is not told yet.
+    pub(crate) absent: Absent,
     /// Bytes of all queues, and of their parts in memory.
     pub(crate) queue_bytes: u64,
     pub(crate) heads_bytes: u64,
@@ -199,6 +204,7 @@ impl Board {
             droppers: Droppers::default(),
             insides: Insides::new(),
             accounts: Accounts::new(config.limits.user_queue_bytes_max),
+            absent: Absent::new(),
             queue_bytes: 0,
             heads_bytes: 0,
             delayed: VecDeque::new(),
@@ -334,12 +340,15 @@ impl Board {
         match answer {
             Answer::Ack { kind, id, reason } => self.send_ack(index, kind, id, reason),
             Answer::Packet(bytes) => self.send(index, |out| out.extend_from_slice(&bytes)),
-            Answer::ConnAck(bytes) => {
-                self.send(index, |out| out.extend_from_slice(&bytes));
-                if let Some(conn) = self.conn_at(index) {
-                    conn.stage = Stage::Connected { connack_sent: true };
-                }
-            }
+            Answer::ConnAck(bytes) => self.give_connack(index, &bytes),
+        }
+    }
+
+    /// Sends CONNACK: from now on others may send something, too.
+    pub(crate) fn give_connack(&mut self, index: u32, bytes: &[u8]) {
+        self.send(index, |out| out.extend_from_slice(bytes));
+        if let Some(conn) = self.conn_at(index) {
+            conn.stage = Stage::Connected { connack_sent: true };
         }
     }
 
@@ -538,8 +547,22 @@ impl Board {
     pub(crate) fn set_conn_timer(&mut self, id: ConnId, when: Time) {
         let Some(conn) = self.conn(id) else { return };
         let before = std::mem::replace(&mut conn.timer, when);
-        self.timers.remove(&(before, Timer::Conn(id)));
+        self.cancel(before, Timer::Conn(id));
         self.at(when, Timer::Conn(id));
+    }
+
+    /// Has a connection's timer go off then at the latest. Sooner does no harm: it sees what is due, and is set anew.
+    pub(crate) fn bring_conn_timer_forward(&mut self, id: ConnId, when: Time) {
+        if self.conn(id).is_some_and(|conn| when < conn.timer) {
+            self.set_conn_timer(id, when);
+        }
+    }
+
+    /// Takes a timer back that was set for then.
+    pub(crate) fn cancel(&mut self, when: Time, timer: Timer) {
+        if when != Time::NEVER {
+            self.timers.remove(&(when, timer));
+        }
     }
 
     pub(crate) fn in_seconds(&mut self, seconds: u32, timer: Timer) -> Time {

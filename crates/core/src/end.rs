@@ -42,6 +42,7 @@ impl Shard {
         let before = std::mem::replace(&mut conn.stage, Stage::Closing);
         let (session, peer) = (std::mem::replace(&mut conn.session, NO_SESSION), conn.peer.clone());
         let (address, version) = (peer.clone(), conn.version);
+        let greeted = matches!(before, Stage::Connected { connack_sent: true });
         let opened = conn.opened;
         conn.drop_answers();
         conn.take_list();
@@ -72,6 +73,10 @@ impl Shard {
         // After the event: an address that is banned for this is banned before its client hears of it and comes again.
         self.board.outputs.push_back(Output::Close { conn: id, farewell });
         if session != NO_SESSION {
+            if !greeted {
+                // What says that it has a connection may be in this very batch.
+                self.board.sessions[session as usize].told.set_online(false);
+            }
             if let Some(hooks) = &self.board.hooks {
                 let publisher = &self.board.sessions[session as usize].publisher;
                 hooks.disconnect(&Client::new(publisher, Some(&address)), &cause);
@@ -134,6 +139,7 @@ impl Shard {
             if before != expiry.min(most) {
                 self.set_expiry(six, expiry.min(most));
                 self.record_session(six);
+                self.board.sessions[six as usize].told.set_online(false); // it leaves with the same batch
             }
         }
         let with_will = disconnect.reason != ReasonCode::NORMAL_DISCONNECTION;
@@ -155,7 +161,7 @@ impl Shard {
         session.since = wall;
         let (key, expiry) = (session.key, session.expiry_seconds);
         if session.is_persistent() {
-            self.record_session(six);
+            self.record_absence(six, cause);
         }
         self.left(six, address, version, cause);
         let session = &self.board.sessions[six as usize];
@@ -223,7 +229,7 @@ impl Shard {
         let will = session.will.take()?;
         let (key, at) = (session.key, std::mem::replace(&mut session.will_at, Time::NEVER));
         let recorded = session.recorded;
-        self.board.timers.remove(&(at, Timer::Will(key, six)));
+        self.board.cancel(at, Timer::Will(key, six));
         self.board.record(Record::WillDisarmed { session: key });
         if !recorded {
             self.note_ending(six, Record::WillDisarmed { session: key }); // nothing else of it is known
@@ -406,7 +412,7 @@ impl Shard {
         let session = self.board.sessions.remove(six as usize);
         self.board.droppers.forget(six, &session);
         self.board.forget_inside(six, &session);
-        self.board.timers.remove(&(session.expires, Timer::Expire(session.key, six)));
+        self.board.cancel(session.expires, Timer::Expire(session.key, six));
         if let Some(outgoing) = &session.outgoing {
             self.board.drop_queue(&session, &outgoing.queue);
             self.board.stats.inflight -= outgoing.inflight.len() as u64;
@@ -505,6 +511,7 @@ impl Shard {
     /// The operator ends the broker: everybody is told (5.0 0x8B) and closed. Sessions stay.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
+        self.record_absent();
         let ids: Vec<ConnId> = self.board.conns.iter().flatten().map(|conn| conn.id).collect();
         for id in ids {
             self.end(id, Ended::Shutdown);

@@ -31,6 +31,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod absent;
 mod accounts;
 mod acknowledge;
 mod backlog;

@@ -17,6 +17,8 @@ use std::{
 use cork_packet::{ProtocolVersion, QoS};
 use cork_proto::PeerError;
 use cork_store::{Message, Proof, Record, Ticket, WallTime};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::{
     Peer,
@@ -41,7 +43,7 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 struct Facts {
     online: bool,
     since: WallTime,
-    address: Box<str>,
+    address: Peer,
     protocol: &'static str,
     reason: &'static str,
     session_expiry: u32,
@@ -67,7 +69,7 @@ struct Unsaid {
 pub(crate) struct Presence {
     pending: BTreeMap<Box<str>, Facts>,
     /// Clients that left before anybody asked: the last ones, and those before.
-    left: [BTreeMap<Box<str>, Facts>; 2],
+    left: [HashMap<Box<str>, Facts, FixedState>; 2],
     /// Somebody has asked: the retained messages are there.
     asked: bool,
     /// What was recovered is being taken up: nothing is published yet.
@@ -81,10 +83,17 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
+    /// Nobody was there yet. `seed`: of the tables of those that left.
+    pub(crate) fn new(seed: u64) -> Self {
+        let left = [(); 2].map(|()| HashMap::with_hasher(FixedState::with_seed(seed)));
+        Self { left, ..Self::default() }
+    }
+
     /// Remembers a client that left while nobody asks.
     fn note_left(&mut self, client_id: Box<str>, facts: Facts) {
         if self.left[0].len() >= LEFT_MAX / 2 {
-            self.left[1] = std::mem::take(&mut self.left[0]);
+            self.left.swap(0, 1);
+            self.left[0].clear();
         }
         self.left[0].insert(client_id, facts);
     }
@@ -155,7 +164,7 @@ impl Shard {
             let mut facts = Facts {
                 online: session.is_online(),
                 since: session.since,
-                address: Box::default(),
+                address: Peer::default(),
                 protocol: "",
                 reason: "connected",
                 session_expiry: session.expiry_seconds,
@@ -163,7 +172,7 @@ impl Shard {
                 expires: None,
             };
             if let Some(conn) = self.board.conn_at(conn) {
-                facts.address = conn.peer.to_string().into();
+                facts.address = conn.peer.clone();
                 facts.protocol = name_of(conn.version);
             } else if self.presence.pending.contains_key(&client_id) {
                 continue; // how it left is known
@@ -189,11 +198,12 @@ impl Shard {
 
     /// A client is in.
     pub(crate) fn arrived(&mut self, id: ConnId, six: SessionIx) {
-        if !self.board.config.presence {
+        // While nobody asks, that it is there is seen by its Session.
+        if !self.board.config.presence || !(self.presence.asked || self.presence.is_watched()) {
             return;
         }
         let Some(conn) = self.board.conn(id) else { return };
-        let (address, protocol) = (conn.peer.to_string().into(), name_of(conn.version));
+        let (address, protocol) = (conn.peer.clone(), name_of(conn.version));
         let session = &self.board.sessions[six as usize];
         let (since, session_expiry) = (session.since, session.expiry_seconds);
         let reason = "connected";
@@ -212,7 +222,7 @@ impl Shard {
         let (since, session_expiry) = (session.since, session.expiry_seconds);
         let (protocol, reason) = (name_of(version), reason_of(cause));
         let expires = self.presence_expiry(six);
-        let address = address.to_string().into();
+        let address = address.clone();
         let facts =
             Facts { online: false, since, address, protocol, reason, session_expiry, epoch: 0, expires };
         self.change_presence(six, facts);
@@ -325,6 +335,7 @@ impl Shard {
             let session_expiry = session.map_or(0, |session| session.expiry_seconds);
             let (expires, reason) = (self.expiry_of(since, session_expiry), "broker restarted");
             let epoch = self.board.next_message_id().arrived.0;
+            let address = Peer::from(&*address);
             let facts =
                 Facts { online: false, since, address, protocol, reason, session_expiry, epoch, expires };
             self.presence.pending.insert(client_id.into(), facts);
@@ -336,7 +347,7 @@ impl Facts {
     fn to_json(&self) -> String {
         let state = if self.online { "online" } else { "offline" };
         let mut json = format!("{{\"state\":\"{state}\",\"since\":\"{}\",\"address\":", time(self.since));
-        quote(&self.address, &mut json);
+        quote(&self.address.to_string(), &mut json);
         let Self { protocol, reason, session_expiry, epoch, .. } = self;
         let _ = write!(
             json,

@@ -148,6 +148,7 @@ impl Board {
         how: How<'_>,
         tail: bool,
     ) -> u64 {
+        self.tell_before_message(six);
         let session = &mut self.sessions[six as usize];
         let (key, persistent) = (session.key, session.is_persistent());
         if tail && !persistent && !std::mem::replace(&mut session.spilled, true) {

@@ -47,7 +47,8 @@ impl Shard {
         admission: &Admission,
     ) {
         let Admission { user, proof, .. } = admission;
-        let publisher = Publisher { client_id: client_id.into(), user_name: user.clone(), proof: *proof };
+        let publisher =
+            Arc::new(Publisher { client_id: client_id.into(), user_name: user.clone(), proof: *proof });
         if !self.board.users.may_stay(&publisher) {
             let refused = Refused::publisher(&publisher, ReasonCode::NOT_AUTHORIZED);
             return self.refuse(id, refused.saying("the users changed while this one was being checked"));
@@ -103,14 +104,17 @@ impl Shard {
             self.board.end_again(self.hasher.hash_one(client_id));
         }
         let session_present = existing.is_some();
-        let six = existing.unwrap_or_else(|| self.new_session(client_id));
         let expiry = self.session_expiry(connect, publisher.proof);
+        let six = existing.unwrap_or_else(|| self.new_session(&publisher));
         self.attach(id, six, connect, publisher, expiry);
         self.note_wishes(id, six, connect);
         let keep_alive = self.board.conn(id).map_or(0, |conn| conn.keep_alive);
         self.arm_will(six, connect, keep_alive);
-        // Also when all there is to know of a new Session is that the old one is gone, with its Will.
-        let durable = self.board.records.len() > records;
+        // Also when all there is to know of a new Session is that the old one is gone, with its Will; and what was told
+        // of this one before must be stored, too.
+        let unstored = self.board.last_ticket() > self.board.stored;
+        let durable = self.board.records.len() > records
+            || (unstored && self.board.sessions[six as usize].is_persistent());
         self.send_connack(id, connect, client_id, assigned, session_present, expiry, admission, durable);
         self.event_connected(id, six, session_present);
         if self.board.sessions.get(six as usize).is_some_and(|session| session.conn == id.index) {
@@ -118,10 +122,9 @@ impl Shard {
         }
     }
 
-    fn new_session(&mut self, client_id: &str) -> SessionIx {
-        let publisher = Arc::new(Publisher { client_id: client_id.into(), ..Publisher::default() });
+    fn new_session(&mut self, publisher: &Arc<Publisher>) -> SessionIx {
         let key = self.board.next_session_key();
-        self.insert_session(key, publisher)
+        self.insert_session(key, Arc::clone(publisher))
     }
 
     /// Adds a Session that has nothing yet, and that nobody will find by its client.
@@ -162,7 +165,7 @@ impl Shard {
         id: ConnId,
         six: SessionIx,
         connect: &Connect<'_>,
-        publisher: Publisher,
+        publisher: Arc<Publisher>,
         expiry: u32,
     ) {
         let limits = &self.board.config.limits;
@@ -189,7 +192,7 @@ impl Shard {
             .filter(|maximum| *maximum > 0)
             .map(|maximum| Box::new(AliasOut::new(maximum.min(ALIASES_OUT_MAX))));
         let timer = if keep_alive == 0 { Time::NEVER } else { now + keep_alive_grace(keep_alive) };
-        self.board.set_conn_timer(id, timer);
+        self.board.bring_conn_timer_forward(id, timer);
 
         let wall = self.board.wall();
         let session = &mut self.board.sessions[six as usize];
@@ -199,9 +202,11 @@ impl Shard {
         if std::mem::take(&mut session.handing_over) {
             session.outgoing().queue.forget_question();
         }
-        let changes_hands = *session.publisher != publisher;
-        let before = changes_hands.then(|| std::mem::replace(&mut session.publisher, Arc::new(publisher)));
+        let changes_hands = session.publisher != publisher;
+        let before = changes_hands.then(|| std::mem::replace(&mut session.publisher, publisher));
         let was_persistent = session.is_persistent();
+        // Coming back soon, to the same Session, is no news for the store.
+        let known = session.told.is_online() && session.expiry_seconds == expiry && !changes_hands;
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
@@ -209,9 +214,9 @@ impl Shard {
         if session.filtered.values().any(|own| reaches_back(&own.record)) {
             session.outgoing().seen = Some(Box::default());
         }
-        self.board.timers.remove(&(expires, Timer::Expire(key, six)));
+        self.board.cancel(expires, Timer::Expire(key, six));
         self.set_expiry(six, expiry);
-        if expiry != 0 || was_persistent {
+        if (expiry != 0 || was_persistent) && !known {
             self.record_session(six);
         }
         let inside = self.is_inside(&self.board.sessions[six as usize]);
@@ -250,6 +255,7 @@ impl Shard {
         if first {
             session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
         }
+        session.told.set_online(session.is_online());
         let record = session.to_record();
         self.board.record(record);
         if first {
@@ -340,10 +346,12 @@ impl Shard {
             let refused = refused.saying("CONNACK is longer than its Maximum Packet Size");
             return self.end(id, Ended::Refused(Box::new(refused)));
         };
-        if durable {
-            self.board.hold(id.index, Holds::CONNECT);
+        if !durable {
+            return self.board.give_connack(id.index, &bytes); // no other answer stands before it
         }
-        self.board.answer(id.index, durable, 0, Answer::ConnAck(bytes.into()));
+        self.board.hold(id.index, Holds::CONNECT);
+        let relies_on = Some(self.board.last_ticket());
+        self.board.answer_after(id.index, relies_on, 0, Answer::ConnAck(bytes.into()));
     }
 
     fn event_connected(&mut self, id: ConnId, six: SessionIx, session_present: bool) {

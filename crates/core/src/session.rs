@@ -10,6 +10,7 @@ use cork_store::{
 use cork_topic::FilterId;
 
 use crate::{
+    absent::Told,
     conn::NO_SESSION,
     cursors::Cursors,
     drops::Drops,
@@ -164,6 +165,8 @@ pub(crate) struct Session {
     pub(crate) expiry_seconds: u32,
     /// The store knows it.
     pub(crate) recorded: bool,
+    /// Whether it has a connection, as far as the store knows.
+    pub(crate) told: Told,
     /// Deliveries beyond this one are all in the store.
     pub(crate) kept_from: u64,
     /// The store knows it although it ends with its connection: its queue has, or had, a tail.
@@ -202,6 +205,7 @@ impl Session {
             conn: NO_CONN,
             expiry_seconds: 0,
             recorded: false,
+            told: Told::default(),
             kept_from: 0,
             spilled: false,
             expires: Time::NEVER,
@@ -230,7 +234,7 @@ impl Session {
         self.filtered.contains_key(text)
     }
 
-    pub(crate) fn is_online(&self) -> bool {
+    pub(crate) const fn is_online(&self) -> bool {
         self.conn != NO_CONN
     }
 

@@ -98,7 +98,7 @@ impl Shard {
             quarrels: Quarrels::default(),
             gathers: Gathers::default(),
             leavers: BTreeMap::new(),
-            presence: Presence::default(),
+            presence: Presence::new(config.seed),
             publishing: None,
             watchers: None,
             board: Board::new(config),
@@ -305,8 +305,8 @@ impl Shard {
             self.board.output_bytes -= conn.out.len();
             self.board.strange_bytes -= conn.strange_bytes;
             let (rests_until, half_until) = conn.further_timers();
-            self.board.timers.remove(&(half_until, Timer::HalfPacket(id)));
-            self.board.timers.remove(&(rests_until, Timer::Rate(id)));
+            self.board.cancel(half_until, Timer::HalfPacket(id));
+            self.board.cancel(rests_until, Timer::Rate(id));
             self.board.stats.sockets -= 1;
         }
     }
@@ -572,6 +572,7 @@ impl Shard {
                 Timer::Fetch(key, session) => self.on_fetch_timer(key, session),
                 Timer::Sys => self.on_sys_timer(),
                 Timer::Presence => self.on_presence_timer(),
+                Timer::Absent => self.on_absent_timer(),
                 Timer::Rate(id) => self.on_rate_timer(id),
                 Timer::HalfPacket(id) => self.on_half_packet_timer(id),
                 Timer::Held(key, topic) => self.on_held_timer(key, &topic.0),

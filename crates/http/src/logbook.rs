@@ -36,18 +36,39 @@ fn as_map<S: Serializer>(fields: &[(&'static str, Value)], to: S) -> Result<S::O
     to.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
-/// A line as its writer keeps it. Thousands may be written in a second, and few are ever looked at: only those are made
-/// into words.
+/// Lines as their writer keeps them. Thousands may be written in a second, and few are ever looked at: only those are
+/// made into words.
 pub trait Keep: fmt::Debug + Send + Sync {
-    /// The line.
-    fn to_line(&self) -> LogLine;
+    /// How many they are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them, counted from 0.
+    fn to_line(&self, at: usize) -> LogLine;
+}
+
+/// One line of those that were written together.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptLine {
+    lines: Arc<dyn Keep>,
+    at: usize,
+}
+
+impl KeptLine {
+    pub(crate) fn to_line(&self) -> LogLine {
+        self.lines.to_line(self.at)
+    }
 }
 
 /// The last lines. Clones are handles of the same one.
 #[derive(Clone, Debug)]
 pub struct LogBook {
-    lines: Arc<Mutex<VecDeque<Arc<dyn Keep>>>>,
-    fresh: broadcast::Sender<Arc<dyn Keep>>,
+    lines: Arc<Mutex<VecDeque<KeptLine>>>,
+    fresh: broadcast::Sender<KeptLine>,
 }
 
 impl Default for LogBook {
@@ -60,17 +81,23 @@ impl LogBook {
     /// How many lines it keeps: of more that come at once, the last ones will do.
     pub const LINES_MAX: usize = 1000;
 
-    /// Notes a line. Never waits for a reader.
-    pub fn push(&self, line: Arc<dyn Keep>) {
+    /// Notes lines that were written together. Never waits for a reader.
+    #[expect(clippy::needless_pass_by_value, reason = "they are kept")]
+    pub fn push(&self, fresh: Arc<dyn Keep>) {
         let mut lines = self.lines();
-        if lines.len() == Self::LINES_MAX {
-            lines.pop_front();
+        let too_many = (lines.len() + fresh.len()).saturating_sub(Self::LINES_MAX).min(lines.len());
+        lines.drain(..too_many);
+        let looked_at = self.fresh.receiver_count() > 0;
+        for at in 0..fresh.len() {
+            let line = KeptLine { lines: Arc::clone(&fresh), at };
+            if looked_at {
+                let _ = self.fresh.send(line.clone()); // nobody may be looking any more
+            }
+            lines.push_back(line);
         }
-        lines.push_back(Arc::clone(&line));
-        let _ = self.fresh.send(line); // nobody may be looking
     }
 
-    fn lines(&self) -> MutexGuard<'_, VecDeque<Arc<dyn Keep>>> {
+    fn lines(&self) -> MutexGuard<'_, VecDeque<KeptLine>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +111,7 @@ impl LogBook {
     }
 
     /// What is written from now on.
-    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<dyn Keep>> {
+    pub(crate) fn follow(&self) -> broadcast::Receiver<KeptLine> {
         self.fresh.subscribe()
     }
 }

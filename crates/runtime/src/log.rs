@@ -153,6 +153,9 @@ fn user_of(user_name: &Option<Box<str>>) -> Cow<'_, str> {
 
 /// What a client chose, cut to what a log line takes; that something was cut, and how long it is, is said.
 fn short(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN_CHARS_MAX {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => Cow::Borrowed(text),
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),

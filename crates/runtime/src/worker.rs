@@ -49,6 +49,8 @@ const CROWD: usize = 8;
 const SLICE: Duration = Duration::from_millis(2);
 /// The same for reading those who are inside.
 const SLICE_INSIDE: Duration = Duration::from_millis(5);
+/// Short steps between two looks at the clock: accepting, writing, reading a CONNECT.
+const FEW: usize = 8;
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 128;
 /// Events taken from the system at once.
@@ -177,7 +179,7 @@ impl Worker {
             }
             let now = self.now();
             for event in &events {
-                self.on_event(event);
+                self.on_event(event, now);
             }
             self.turn(now);
             self.times.turns.record(micros(self.now().since(now)));
@@ -202,7 +204,7 @@ impl Worker {
         Some(if wait.is_zero() { wait } else { wait + Duration::from_micros(500) })
     }
 
-    fn on_event(&mut self, event: &mio::event::Event) {
+    fn on_event(&mut self, event: &mio::event::Event, now: Time) {
         let token = event.token().0;
         if token == WAKE.0 {
             return; // the mailbox is opened in every turn
@@ -214,7 +216,7 @@ impl Worker {
             {
                 connection.blocked = false;
                 let id = connection.id;
-                self.flush(id);
+                self.flush(id, now);
             }
             if event.is_read_closed()
                 && let Some(connection) = self.connections.at(slot)
@@ -249,7 +251,7 @@ impl Worker {
         self.gate.pass_time(now);
         self.arrivals.pass_time(now);
         while let Some(id) = self.connections.overdue(now) {
-            self.drop_connection(id);
+            self.drop_connection(id, now);
         }
         if self.draining && self.connections.len() == 0 {
             self.stopped = true;
@@ -264,11 +266,11 @@ impl Worker {
             let inside = line == Line::Inside;
             let (bytes, slice) = if inside { (bytes, SLICE_INSIDE) } else { (READ_BYTES_IN_CROWD, SLICE) };
             let begun = Instant::now();
-            for _ in 0..self.connections.ready_in(line) {
+            for number in 1..=self.connections.ready_in(line) {
                 if let Some(slot) = self.connections.next_in(line) {
                     self.read(slot, bytes, now);
                 }
-                if begun.elapsed() >= slice {
+                if (inside || number % FEW == 0) && begun.elapsed() >= slice {
                     break;
                 }
             }
@@ -277,13 +279,17 @@ impl Worker {
 
     /// Writes to each connection that has something to send; when that takes long, to the others in the next turn.
     fn flush_all(&mut self) {
-        let begun = Instant::now();
-        for _ in 0..self.shard.transmits() {
+        let begun = self.now();
+        let mut now = begun;
+        for number in 1..=self.shard.transmits() {
             if let Some(id) = self.shard.poll_transmit() {
-                self.flush(id);
+                self.flush(id, now);
             }
-            if begun.elapsed() >= SLICE {
-                break;
+            if number % FEW == 0 {
+                now = self.now();
+                if now.since(begun) >= SLICE {
+                    break;
+                }
             }
         }
     }
@@ -350,8 +356,8 @@ impl Worker {
         self.accept_rests_until = None;
         let begun = Instant::now();
         for at in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                if begun.elapsed() >= SLICE {
+            for number in 1..=ACCEPTS_PER_TURN {
+                if number % FEW == 0 && begun.elapsed() >= SLICE {
                     break; // the listener stays ready
                 }
                 let listener = &mut self.listeners[at];
@@ -460,7 +466,7 @@ impl Worker {
             if connection.deaf {
                 // Nothing it could take would change what the shard waits for.
                 let id = connection.id;
-                self.drop_connection(id);
+                self.drop_connection(id, now);
             }
             return;
         }
@@ -483,7 +489,7 @@ impl Worker {
                 if awaited_origin && !connection.stream.awaits_origin() {
                     let origin = connection.stream.origin();
                     if !may_enter(&self.gate, &mut self.shard, origin, now) {
-                        return self.drop_connection(id);
+                        return self.drop_connection(id, now);
                     }
                 }
                 if !was_settled && connection.stream.is_settled() {
@@ -509,7 +515,7 @@ impl Worker {
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
                     self.shard.handle(now, Input::Closed { conn: id });
-                    self.drop_connection(id);
+                    self.drop_connection(id, now);
                 }
             }
         }
@@ -519,19 +525,18 @@ impl Worker {
     fn on_eof(&mut self, id: ConnId, now: Time) {
         if self.connections.get(id).is_some_and(|connection| connection.ending == Ending::No) {
             self.carry_out(now);
-            self.flush(id);
+            self.flush(id, now);
         }
         self.shard.handle(now, Input::Closed { conn: id });
-        self.drop_connection(id);
+        self.drop_connection(id, now);
     }
 
-    fn drop_connection(&mut self, id: ConnId) {
+    fn drop_connection(&mut self, id: ConnId, now: Time) {
         self.exchanges.remove(&id);
         self.taps.forget(id);
         if let Some(connection) = self.connections.remove(id) {
             // Closing the descriptor takes it out of the poll as well.
             if connection.ending != Ending::Lingering {
-                let now = self.now();
                 self.shard.handle(now, Input::Closed { conn: id });
             }
         }
@@ -539,8 +544,7 @@ impl Worker {
 
     // ---- sockets out ---------------------------------------------------------------------------------------------
 
-    fn flush(&mut self, id: ConnId) {
-        let now = self.now();
+    fn flush(&mut self, id: ConnId, now: Time) {
         for _ in 0..WRITES_PER_TURN {
             let Some(connection) = self.connections.get(id) else { return };
             if connection.blocked || connection.deaf {
@@ -577,7 +581,7 @@ impl Worker {
                     connection.deaf = true;
                     return self.connections.mark_readable(id.index as usize);
                 }
-                Err(_) => return self.drop_connection(id),
+                Err(_) => return self.drop_connection(id, now),
             }
         }
         self.after_flush(id, now);
@@ -717,14 +721,14 @@ impl Worker {
         // A WebSocket has a closing handshake of its own.
         if farewell || connection.stream.transport() == Transport::WebSocket {
             self.connections.set_ending(id, Ending::Flushing, now);
-            self.flush(id);
+            self.flush(id, now);
         } else {
-            self.flush(id);
+            self.flush(id, now);
             // TLS has a farewell too, but nobody waits for its answer.
             if let Some(connection) = self.connections.get(id).filter(|at| at.stream.is_encrypted()) {
                 connection.stream.close(None);
             }
-            self.drop_connection(id);
+            self.drop_connection(id, now);
         }
     }
 

@@ -68,9 +68,9 @@ pub struct SessionState {
     pub proof: Proof,
     /// Seconds it lives without a connection; `u32::MAX`: for ever.
     pub expiry_seconds: u32,
-    /// It has a connection.
+    /// It has a connection, or lost it so short a time before that nobody was told.
     pub online: bool,
-    /// Since when it has, or has not, a connection.
+    /// Since when it has, or has not, a connection; of one that is online perhaps an earlier one.
     pub since: WallTime,
     /// Deliveries up to this number were sent at least once. Known when the connection ended; while it lasts any
     /// delivery may have been.

@@ -1,6 +1,8 @@
 //! What waits for the store, and that nothing else does. The store of these tests keeps its answers back.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use cork_conform::{
     ClientIx, Lab, Received,
     wire::{self, Connect, V5, V311, Version},
@@ -143,6 +145,84 @@ fn a_persistent_session_is_stored_before_its_connack_and_suback() {
         lab.store_answers();
         assert_eq!(firsts(&mut lab, client), [0xB0], "version {version}");
     }
+}
+
+/// The flags of the CONNACK that came, if one did: 1 is Session Present.
+fn connack(lab: &mut Lab, client: ClientIx) -> Option<u8> {
+    match lab.take_one(client)? {
+        Received::ConnAck { flags, code: 0, .. } => Some(flags),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_client_that_is_back_soon_waits_for_nothing() {
+    for version in BOTH {
+        for farewell in [Some(vec![0xE0, 0]), None] {
+            let (mut lab, mut keeper, ..) = lab(version);
+            let back = |lab: &mut Lab, keeper: &mut ClientIx, away| {
+                match &farewell {
+                    Some(farewell) => lab.send(*keeper, farewell),
+                    None => lab.cut(*keeper),
+                }
+                lab.advance(Duration::from_secs(away));
+                lab.pause_store();
+                *keeper = lab.open(version);
+                lab.send(*keeper, &Connect::persistent(version, "keeper").bytes());
+                let at_once = connack(lab, *keeper);
+                lab.store_answers();
+                (at_once, at_once.or_else(|| connack(lab, *keeper)))
+            };
+            for away in [0, 1, 29, 20] {
+                assert_eq!(back(&mut lab, &mut keeper, away), (Some(1), Some(1)), "{version}, {away} s");
+                lab.advance(Duration::from_secs(7));
+            }
+            // By then the store knows that it left, so it has to know that it is back.
+            for away in [61, 31, 3000] {
+                assert_eq!(back(&mut lab, &mut keeper, away), (None, Some(1)), "{version}, {away} s");
+            }
+            assert_eq!(back(&mut lab, &mut keeper, 5), (Some(1), Some(1)), "{version}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_back_waits_for_what_its_session_consists_of() {
+    for version in BOTH {
+        let mut lab = Lab::new();
+        lab.pause_store();
+        for _ in 0..3 {
+            let client = lab.open(version);
+            lab.send(client, &Connect::persistent(version, "keeper").bytes());
+            assert_eq!(connack(&mut lab, client), None, "version {version}");
+            lab.cut(client);
+        }
+        let client = lab.open(version);
+        lab.send(client, &Connect::persistent(version, "keeper").bytes());
+        lab.store_answers();
+        assert_eq!(connack(&mut lab, client), Some(1), "version {version}");
+        lab.pause_store();
+        lab.send(client, &wire::subscribe(version, 1, &[("t", 1)]));
+        lab.cut(client);
+        let client = lab.open(version);
+        lab.send(client, &Connect::persistent(version, "keeper").bytes());
+        assert_eq!(connack(&mut lab, client), None, "version {version}: the subscription is not stored");
+        lab.store_answers();
+        assert_eq!(connack(&mut lab, client), Some(1), "version {version}");
+    }
+}
+
+#[test]
+fn another_expiry_is_stored_before_the_connack_however_soon_the_client_is_back() {
+    let (mut lab, keeper, ..) = lab(V5);
+    lab.cut(keeper);
+    lab.pause_store();
+    let keeper = lab.open(V5);
+    let connect = Connect { properties: vec![0x11, 0, 0, 0x0E, 0x11], ..Connect::persistent(V5, "keeper") };
+    lab.send(keeper, &connect.bytes());
+    assert_eq!(connack(&mut lab, keeper), None);
+    lab.store_answers();
+    assert_eq!(connack(&mut lab, keeper), Some(1));
 }
 
 #[test]

@@ -174,6 +174,34 @@ fn retained_messages_outlive_the_broker_and_deleted_ones_stay_deleted() {
     }
 }
 
+/// Says whether the Session of who left is there still, so many seconds after a restart that came so many after.
+fn is_there(away: u64, down: u64, after: u64, crash: bool) -> bool {
+    let mut lab = Lab::new();
+    let (client, _) = come_back(&mut lab, V5, "a"); // it expires after an hour
+    lab.cut(client);
+    lab.advance(Duration::from_secs(away));
+    if !crash {
+        lab.drain();
+    }
+    lab.crash(Duration::from_secs(down));
+    lab.advance(Duration::from_secs(after));
+    come_back(&mut lab, V5, "a").1
+}
+
+#[test]
+fn the_time_of_a_session_counts_from_its_connection_s_end() {
+    let long = 3600 - 60;
+    for crash in [false, true] {
+        assert!(is_there(40, 10, long, crash), "crash: {crash}");
+        assert!(!is_there(40, 30, long, crash), "crash: {crash}");
+        assert!(!is_there(40, 3600, 0, crash), "crash: {crash}");
+    }
+    assert!(!is_there(5, 3600, 0, false), "the broker ended with all care");
+    // It may have been there when the broker died, as far as the store knows.
+    assert!(is_there(5, 3600, 3599, true));
+    assert!(!is_there(5, 3600, 3601, true));
+}
+
 #[test]
 fn an_armed_will_fires_once_after_a_crash_unless_its_client_returns() {
     for version in BOTH {

@@ -1,10 +1,17 @@
 //! A shard without sockets, and with a log if it is to keep what it promises.
 
-use std::{fs, io::IoSlice, path::PathBuf};
+use std::{
+    fs,
+    io::IoSlice,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use cork_core::{ConnId, Input, Output, Shard, ShardConfig};
 use cork_log::{Log, Op, Options, RealDisk};
 use cork_proto::Time;
+
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 17), 51234));
 
 /// Drives one shard.
 pub(crate) struct Bench {
@@ -34,12 +41,17 @@ impl Bench {
     /// A client of 3.1.1.
     pub(crate) fn connect(&mut self, index: u32, clean: bool) -> ConnId {
         let conn = ConnId { index, generation: 0 };
-        self.shard.handle(Time::ZERO, Input::Opened { conn, peer: "bench".into() });
+        self.shard.handle(Time::ZERO, Input::Opened { conn, peer: PEER.into() });
         let name = format!("client-{index}");
         let flags = if clean { 2 } else { 0 };
         let body = [&b"\0\x04MQTT\x04"[..], &[flags, 0, 0], &string(&name)].concat();
         self.feed(conn, &packet(0x10, &body));
         conn
+    }
+
+    /// The socket of a client is closed.
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        self.shard.handle(Time::ZERO, Input::Closed { conn });
     }
 
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {

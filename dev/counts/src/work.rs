@@ -20,6 +20,8 @@ pub(crate) struct Work {
 
 /// Publications handed over in one read, as a busy socket does.
 const BURST: usize = 64;
+/// Clients that come together, and go together.
+const CROWD: u32 = 64;
 const TOPIC: &str = "plant/7/temperature";
 const PAYLOAD: [u8; 32] = [b'x'; 32];
 
@@ -37,6 +39,9 @@ pub(crate) const WORKS: &[Work] = &[
     // One PUBLISH of QoS 1 in a burst of 64 to one Session that is kept, through the shard and the log, with both
     // acknowledgements.
     Work { name: "durable", times: 100, units: BURST as u64, run: durable },
+    // A client that comes and goes: a clean one, and one that finds its Session, through the shard and the log.
+    Work { name: "connect", times: 100, units: CROWD as u64, run: |times| come_and_go(true, times) },
+    Work { name: "resume", times: 100, units: CROWD as u64, run: |times| come_and_go(false, times) },
 ];
 
 fn publish(first: u8, identifier: &[u8]) -> Vec<u8> {
@@ -124,5 +129,18 @@ fn durable(times: usize) {
         assert_eq!(bench.sent - before, burst.len() + 4 * BURST, "delivered, and acknowledged");
         let acks: Vec<u8> = taken.iter().flat_map(|id| packet(0x40, id)).collect();
         bench.feed(keeper, &acks);
+    }
+}
+
+fn come_and_go(clean: bool, times: usize) {
+    let mut bench = Bench::durable();
+    for _ in 0..=times {
+        let before = bench.sent;
+        let crowd: Vec<ConnId> = (0..CROWD).map(|index| bench.connect(index, clean)).collect();
+        assert_eq!(bench.sent - before, 4 * crowd.len(), "each has its CONNACK");
+        for conn in crowd {
+            bench.feed(conn, &[0xE0, 0]);
+            bench.close(conn);
+        }
     }
 }

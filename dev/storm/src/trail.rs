@@ -1,7 +1,10 @@
 //! What the store may give back of each client after a crash: one of the states its Session was in since the last one
 //! that is known to be durable. And what follows from the one that it gives back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use cork_core::Ended;
 use cork_proto::Time;
@@ -11,6 +14,10 @@ use crate::{
     ledger::{Delayed, Fate, Ledger},
     link::{Link, LinkIx},
 };
+
+/// How long the store may take a Session for connected that is not any more, if its client was back for a moment
+/// meanwhile; and a second in which the broker is busy.
+const TOLD_AFTER_MAX: Duration = Duration::from_secs(2 * 30 + 1);
 
 /// A Session that outlives its connection, as the store would know it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -62,11 +69,14 @@ pub(crate) struct Found {
 
 impl Point {
     /// Whether the store may have been in this state when it gave this back.
-    fn fits(&self, found: &Found, now: Time) -> bool {
+    fn fits(&self, found: &Found, now: Time, died: Time) -> bool {
+        // Of who left a moment ago the store may not know it yet.
+        let online_until = |kept: &Kept| kept.offline.map_or(Time::NEVER, |left| left + TOLD_AFTER_MAX);
         let session = match (self.session, found.session) {
             (None, None) => true,
             (Some(kept), Some((incarnation, expiry, online))) => {
-                kept.incarnation == incarnation && kept.expiry == expiry && kept.offline.is_none() == online
+                let fits = if online { died <= online_until(&kept) } else { kept.offline.is_some() };
+                kept.incarnation == incarnation && kept.expiry == expiry && fits
             }
             (Some(kept), None) => kept.ends <= now,
             (None, Some(_)) => false,
@@ -109,7 +119,7 @@ impl Ledger {
         for client in 0..self.trails.len() {
             let found = found.get(&client).cloned().unwrap_or_default();
             let trail = std::mem::take(&mut self.trails[client]);
-            if !trail.points.iter().any(|point| point.fits(&found, now)) {
+            if !trail.points.iter().any(|point| point.fits(&found, now, died)) {
                 return Err(format!(
                     "of client {client} the store gave back {found:?}; it may have been one of {:?}",
                     trail.points

@@ -45,7 +45,12 @@ impl Clock {
             self.text = wall(since).to_rfc3339();
         }
         self.text.truncate(self.text.len() - FRACTION);
-        let _ = write!(self.text, "{:06}Z", since.subsec_micros());
+        let (micros, mut place) = (since.subsec_micros(), 100_000);
+        while place > 0 {
+            self.text.extend(char::from_digit(micros / place % 10, 10));
+            place /= 10;
+        }
+        self.text.push('Z');
         &self.text
     }
 }
@@ -117,6 +122,7 @@ fn put_text(out: &mut String, line: Line<'_>, clock: Option<&mut Clock>, colours
     for (name, kind, text) in line.fields() {
         put(out, &[" ", italic, name, plain, dim, "=", plain]);
         match kind {
+            Kind::Text if is_plain(text) => put(out, &["\"", text, "\""]),
             Kind::Text => {
                 let _ = write!(out, "{text:?}");
             }
@@ -130,9 +136,14 @@ fn put(out: &mut String, parts: &[&str]) {
     parts.iter().for_each(|part| out.push_str(part));
 }
 
+/// Whether there is nothing in it that would be written in another way, quoted or not: as in nearly every line.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\' && byte != b'\'')
+}
+
 /// A line break or a terminal's command in what somebody else said must not look like ours.
 fn put_escaped(out: &mut String, text: &str) {
-    if !text.chars().any(char::is_control) {
+    if is_plain(text) || !text.chars().any(char::is_control) {
         return out.push_str(text);
     }
     for char in text.chars() {

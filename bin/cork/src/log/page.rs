@@ -105,24 +105,41 @@ impl Page {
     }
 
     pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = Line<'_>> + ExactSizeIterator {
-        self.heads.iter().enumerate().map(|(at, head)| {
-            let before = at.checked_sub(1).map(|before| self.heads[before]);
-            let (text, values) = before.map_or((0, 0), |before| (before.text_end, before.values_end));
-            Line {
-                at: head.at,
-                level: head.level,
-                target: head.target,
-                text: &self.text[text..head.text_end],
-                values: &self.values[values..head.values_end],
-            }
-        })
+        (0..self.len()).map(|at| self.line(at))
     }
 
-    /// A page with nothing but this line, in memory that just suffices.
-    pub(super) fn of_line(line: Line<'_>) -> Self {
-        let (text_end, values_end) = (line.text.len(), line.values.len());
-        let head = Head { at: line.at, level: line.level, target: line.target, text_end, values_end };
-        Self { text: line.text.to_owned(), values: line.values.to_vec(), heads: vec![head] }
+    /// The line at this position, which must be there.
+    pub(super) fn line(&self, at: usize) -> Line<'_> {
+        let (head, (text, values)) = (self.heads[at], self.begin_of(at));
+        Line {
+            at: head.at,
+            level: head.level,
+            target: head.target,
+            text: &self.text[text..head.text_end],
+            values: &self.values[values..head.values_end],
+        }
+    }
+
+    /// Where the text and the values of a line begin.
+    fn begin_of(&self, line: usize) -> (usize, usize) {
+        let before = line.checked_sub(1).map(|before| self.heads[before]);
+        before.map_or((0, 0), |before| (before.text_end, before.values_end))
+    }
+
+    /// A page with the last lines, at most so many, in memory that just suffices.
+    pub(super) fn last(&self, most: usize) -> Self {
+        let from = self.len().saturating_sub(most);
+        let (text, values) = self.begin_of(from);
+        let cut = |head: &Head| Head {
+            text_end: head.text_end - text,
+            values_end: head.values_end - values,
+            ..*head
+        };
+        Self {
+            text: self.text[text..].to_owned(),
+            values: self.values[values..].to_vec(),
+            heads: self.heads[from..].iter().map(cut).collect(),
+        }
     }
 
     pub(super) fn put(&mut self, name: &'static str, kind: Kind, value: fmt::Arguments<'_>) {
@@ -224,8 +241,13 @@ mod tests {
         let said: Vec<_> =
             all.lines().map(|line| (line.message(), line.fields().next().unwrap().2)).collect();
         assert_eq!(said, [("line 0", "0"), ("line 1", "1"), ("line 2", "2")]);
-        let last = Page::of_line(all.lines().next_back().unwrap());
-        assert_eq!((last.len(), last.lines().next().unwrap().message()), (1, "line 2"));
+        for most in 0..5 {
+            let last = all.last(most);
+            let said: Vec<_> =
+                last.lines().map(|line| (line.message(), line.fields().next().unwrap().2)).collect();
+            let expected = [("line 0", "0"), ("line 1", "1"), ("line 2", "2")];
+            assert_eq!(said, expected[3 - most.min(3)..]);
+        }
         all.clear();
         assert!(all.is_empty() && all.bytes() == 0 && all.capacity() > 0);
     }

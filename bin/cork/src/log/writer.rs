@@ -202,13 +202,17 @@ struct Desk {
     text: String,
 }
 
-/// A line as the book keeps it.
+/// Lines as the book keeps them.
 #[derive(Debug)]
 struct Kept(Page);
 
 impl Keep for Kept {
-    fn to_line(&self) -> LogLine {
-        let Some(line) = self.0.lines().next() else { unreachable!("made of a line") };
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn to_line(&self, at: usize) -> LogLine {
+        let line = self.0.line(at);
         LogLine {
             time: Clock::default().text(line.at).to_owned(),
             level: name_of(line.level),
@@ -273,8 +277,8 @@ impl Desk {
         if !written.is_empty() {
             self.output.put(&self.text, &written);
         }
-        for line in page.lines().skip(page.len().saturating_sub(LogBook::LINES_MAX)) {
-            self.book.push(Arc::new(Kept(Page::of_line(line))));
+        if !page.is_empty() {
+            self.book.push(Arc::new(Kept(page.last(LogBook::LINES_MAX))));
         }
         self.text.shrink_to(PAGE_BYTES_KEPT);
     }
