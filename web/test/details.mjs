@@ -63,6 +63,35 @@ await run([
     await leave(page);
   }],
 
+  ['what is true or false has a chart that says so', async (browser) => {
+    const page = await topicPage(browser, 'lab/pump');
+    await page.waitForTimeout(800);
+    for (const on of [false, true]) await publish('lab/pump', `{"on":${on},"level":3}`);
+    const names = page.locator('.fields figcaption');
+    await until('a chart of the number, and of the yes', async () => (await names.allTextContents()).map((name) => name.replace(/\s+/g, ' ').trim()).join() === 'level 3,on true');
+    await leave(page);
+  }],
+
+  ['the time since when a value is kept is that of its message', async (browser) => {
+    await publish('lab/kept', 'old', { retain: true, qos: 1 });
+    await new Promise((done) => setTimeout(done, 2100));
+    const page = await topicPage(browser, 'lab/kept');
+    const said = async () => {
+      const text = await page.locator('main').textContent();
+      return [/Retained since (\d+:\d+:\d+)/.exec(text)?.[1], /(\d+:\d+:\d+).*QoS/.exec(await page.locator('.about').textContent())?.[1]];
+    };
+    const { items } = await api('GET', 'retained?filter=lab/kept');
+    const since = new Date(items[0].time).toTimeString().slice(0, 8);
+    await until('both are when it came', async () => (await said()).every((time) => time === since));
+    for (let at = 0; at < 4; at += 1) {
+      await publish('lab/kept', at, { retain: true, qos: 1 });
+      await page.waitForTimeout(1100);
+      const [kept, came] = await said();
+      must(kept === came, `the message came at ${came}, and is kept since ${kept}`);
+    }
+    await leave(page);
+  }],
+
   ['the publishing box sets QoS and properties', async (browser) => {
     const page = await topicPage(browser, 'lab/box');
     const box = page.locator('section.card', { hasText: 'Publish' }).last();

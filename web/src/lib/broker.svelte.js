@@ -2,11 +2,14 @@
 // page is hidden, and fills what was missed from the broker's own history when it is seen again.
 
 import { get } from './api.js';
+import { recentMean } from './series.js';
 import { openInSight } from './stream.js';
 
 const NAMES = ['messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'dropped', 'clients', 'sessions',
   'queued_messages', 'cpu', 'memory_bytes', 'subscriptions', 'retained'];
 const LONGEST = 86400;
+/** Seconds that a figure is the mean of: one second's count jumps about where bursts come. */
+const FIGURE = 10;
 
 export const broker = $state({
   // Whether the broker answers: `connecting` at first, then `open` or `lost`.
@@ -65,6 +68,12 @@ export function columns(names, seconds) {
     last = time;
   }
   return [times, ...lists];
+}
+
+/** `name` as a figure to be read: the mean of the last seconds. Its chart shows each of them. */
+export function figure(name) {
+  const at = NAMES.indexOf(name);
+  return recentMean(points.slice(-FIGURE * 2).map(([time, values]) => [time, values[at]]), FIGURE);
 }
 
 /** Makes sure that the last `seconds` are there as far as the broker remembers. */
