@@ -2,7 +2,7 @@
 // comes, and knows how much of what passed the broker it was not shown.
 
 import { get } from '../../lib/api.js';
-import { matches } from '../../lib/filter.js';
+import { matcher } from '../../lib/filter.js';
 import { open } from '../../lib/stream.js';
 import { Tree } from '../../lib/tree.js';
 import { Sight } from './sight.js';
@@ -174,8 +174,9 @@ export class Feed {
   }
 
   #sweep() {
+    const fits = matcher(this.#plain);
     for (const [topic, node] of this.tree.index) {
-      if (node.retained && node.markedIn !== this.#generation && matches(this.#plain, topic)) node.retained = false;
+      if (node.retained && node.markedIn !== this.#generation && fits(topic)) node.retained = false;
     }
   }
 }
