@@ -5,11 +5,11 @@
 //   LEAST     frames per second below which it fails (default 30; a machine that does other things may not reach it)
 //
 // While they are open, somebody uses them: scrolls, types into the search, chooses a topic by mouse and by keyboard, another
-// time span. Prints once a minute (a shorter run: ten times), for each page: frames per second and the longest pause between two; tasks
-// of more than 50 ms; how long from an input to the frame after it (median and longest); what is alive on the heap after its
-// garbage was collected; nodes in the document; listeners. And the memory of Chromium's processes that draw pages: of answers
-// to requests it keeps up to 200 MB for the tool that drives it, which no person's browser does. Fails below LEAST, and if heap or
-// nodes still grow in the second half.
+// time span. Prints for each page once a minute (a shorter run: ten times): frames per second and the longest pause between two;
+// processor time of the page's own thread; tasks of more than 50 ms; how long from an input to the frame after it (median and
+// longest); what is alive on the heap after its garbage was collected; nodes in the document; listeners. Then the memory of
+// Chromium's processes that draw pages: of answers to requests it keeps up to 200 MB for the tool that drives it, which no
+// person's browser does. Fails below LEAST, and if heap or nodes still grow in the second half.
 import { readFileSync } from 'node:fs';
 import { leave, must, run, visit } from './harness.mjs';
 
@@ -72,6 +72,12 @@ const median = (list) => [...list].sort((one, other) => one - other)[Math.floor(
 const most = (list) => Math.max(0, ...list);
 const sum = (list) => list.reduce((all, one) => all + one, 0);
 
+/** Seconds of processor time that the page's own thread has used: the same beside other work. */
+async function used(session) {
+  const { metrics } = await session.send('Performance.getMetrics');
+  return metrics.find(({ name }) => name === 'TaskDuration').value;
+}
+
 /** Megabytes that are alive, nodes, listeners. */
 async function counts(session) {
   await session.send('HeapProfiler.collectGarbage');
@@ -91,12 +97,14 @@ async function renderers(browser) {
 
 async function look(one, passed) {
   const felt = await one.page.evaluate(() => window.felt());
+  const busy = await used(one.session) - one.used;
   const alive = await counts(one.session);
   await one.page.evaluate(() => window.felt());
+  one.used = await used(one.session);
   one.alive.push(alive);
   const rate = felt.frames / felt.seconds;
   const status = one.hash === 'topics' ? `; ${(await one.page.locator('main .foot').textContent()).replace(/\s+/g, ' ').trim()}` : '';
-  console.log(`${passed.toFixed(0)} s, ${one.hash}: ${rate.toFixed(0)} frames/s, longest pause ${felt.longest.toFixed(0)} ms; `
+  console.log(`${passed.toFixed(0)} s, ${one.hash}: ${rate.toFixed(0)} frames/s, longest pause ${felt.longest.toFixed(0)} ms; ${((busy / felt.seconds) * 100).toFixed(0)} % of a core; `
     + `${felt.tasks.length} long tasks, ${sum(felt.tasks).toFixed(0)} ms, longest ${most(felt.tasks).toFixed(0)}; `
     + `${felt.inputs.length} inputs, ${median(felt.inputs).toFixed(0)} ms, longest ${most(felt.inputs).toFixed(0)}; `
     + `heap ${alive.heap.toFixed(1)} MB, ${alive.nodes} nodes, ${alive.listeners} listeners${status}`);
@@ -125,10 +133,14 @@ async function together(browser) {
   for (const hash of PAGES) {
     const page = await visit(browser, hash);
     const session = await page.context().newCDPSession(page);
-    open.push({ hash, page, session, alive: [] });
+    await session.send('Performance.enable', { timeDomain: 'threadTicks' });
+    open.push({ hash, page, session, alive: [], used: 0 });
   }
   await open.at(-1).page.waitForTimeout(5000);
-  for (const { page } of open) await page.evaluate(feel);
+  for (const one of open) {
+    await one.page.evaluate(feel);
+    one.used = await used(one.session);
+  }
   const from = Date.now();
   const users = open.map((one) => use(one, from + SECONDS * 1000));
   for (let turn = 1; turn * PERIOD <= SECONDS + 0.01; turn += 1) {

@@ -52,7 +52,10 @@ function merge(filled, step) {
 /** The columns `names` of the last `seconds`, times first; a break of more than 5 s is a gap. */
 export function columns(names, seconds) {
   const to = points.at(-1)?.[0] ?? 0;
-  const shown = points.filter(([time]) => time >= to - seconds);
+  // From the end: a day has 86,400 of them, and each chart asks for its own every second.
+  let from = points.length;
+  while (from > 0 && points[from - 1][0] >= to - seconds) from -= 1;
+  const shown = points.slice(from);
   const wanted = names.map((name) => NAMES.indexOf(name));
   const gap = Math.max(5, seconds > 3600 ? 150 : 0);
   const times = [];
