@@ -58,8 +58,37 @@ await run([
     await publish('lab/dots', '{"a.b":1,"a":{"b":2},"c":3}', { retain: true });
     await until('a chart of each path', async () => (await page.locator('.fields canvas').count()) === 2);
     await visit(browser, `topics?t=${encodeURIComponent('lab/other')}`, { page });
-    await publish('lab/other', '7');
+    await publish('lab/other', '7', { retain: true });
     await page.locator('[data-test=payload]', { hasText: '7' }).waitFor();
+    await leave(page);
+  }],
+
+  ['what is true or false has a chart that says so', async (browser) => {
+    const page = await topicPage(browser, 'lab/pump');
+    await page.waitForTimeout(800);
+    for (const on of [false, true]) await publish('lab/pump', `{"on":${on},"level":3}`);
+    const names = page.locator('.fields figcaption');
+    await until('a chart of the number, and of the yes', async () => (await names.allTextContents()).map((name) => name.replace(/\s+/g, ' ').trim()).join() === 'level 3,on true');
+    await leave(page);
+  }],
+
+  ['the time since when a value is kept is that of its message', async (browser) => {
+    await publish('lab/kept', 'old', { retain: true, qos: 1 });
+    await new Promise((done) => setTimeout(done, 2100));
+    const page = await topicPage(browser, 'lab/kept');
+    const said = async () => {
+      const text = await page.locator('main').textContent();
+      return [/Retained since (\d+:\d+:\d+)/.exec(text)?.[1], /(\d+:\d+:\d+).*QoS/.exec(await page.locator('.about').textContent())?.[1]];
+    };
+    const { items } = await api('GET', 'retained?filter=lab/kept');
+    const since = new Date(items[0].time).toTimeString().slice(0, 8);
+    await until('both are when it came', async () => (await said()).every((time) => time === since));
+    for (let at = 0; at < 4; at += 1) {
+      await publish('lab/kept', at, { retain: true, qos: 1 });
+      await page.waitForTimeout(1100);
+      const [kept, came] = await said();
+      must(kept === came, `the message came at ${came}, and is kept since ${kept}`);
+    }
     await leave(page);
   }],
 
@@ -97,7 +126,8 @@ await run([
       await Promise.all(Array.from({ length: 40 }, (_, number) => publish('lab/tree/fast', number)));
       return /sampled.*in between not shown/.test(await page.locator('[data-test=sampling]').textContent());
     });
-    must(/[\d.,k]+\/s/.test(await line('lab/tree/fast').locator('.rate').textContent()), 'no rate');
+    // A message weighs nothing in the moment when it comes: the rate is there with the next picture.
+    await until('a rate', async () => /[\d.,k]+\/s/.test(await line('lab/tree/fast').locator('.rate').textContent()));
     must(await line('lab/tree/fast').locator('.mark[title=retained]').count() === 0, 'what is not kept is marked');
     await until('every message is shown again', async () => (await page.locator('[data-test=sampling]').textContent()).includes('no sampling'));
     await leave(page);

@@ -2,6 +2,7 @@
 //
 //   CORK_HTTP   address of the dashboard
 //   SHOTS       folder for the pictures
+//   ADMIN, PASSWORD   who looks
 //
 // Says `speak` when the device that is to be traced should speak.
 import { existsSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { chromium } from 'playwright-core';
 import { must } from './harness.mjs';
 import { looks } from './looks.mjs';
 
-const { CORK_HTTP: base, SHOTS: folder } = process.env;
+const { CORK_HTTP: base, SHOTS: folder, ADMIN, PASSWORD } = process.env;
 const executablePath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync);
 const DESK = { width: 1440, height: 900 };
 const PHONE = { width: 390, height: 844 };
@@ -20,18 +21,33 @@ async function visit(hash, viewport = DESK) {
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.faults = [];
+  page.still = false;
   page.on('pageerror', (error) => page.faults.push(error.stack));
+  // So that time can be stopped between two pictures: what comes later is not let through, timers do not fire.
+  await page.clock.install();
+  await page.routeWebSocket(/\/api\//, (socket) => {
+    const server = socket.connectToServer();
+    server.onMessage((message) => { if (!page.still) socket.send(message); });
+  });
+  await page.route('**/api/**', (route) => (page.still ? undefined : route.continue()));
   await page.goto(`${base}/#/${hash}`);
+  await page.getByLabel('User').fill(ADMIN);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
   await page.locator('main').waitFor();
   return page;
 }
 
-async function shoot(page, name, dark = true) {
+/** `calm`, in the page: whether what was asked for after the last message is there. */
+async function shoot(page, name, dark = true, calm = () => true) {
   // Nobody points at anything, nothing has the focus.
   await page.mouse.move(0, 0);
   await page.evaluate(() => document.activeElement?.blur());
   await page.waitForTimeout(300);
   await looks(page, name);
+  while (!await page.evaluate(calm)) await page.waitForTimeout(20);
+  page.still = true;
+  await page.clock.pauseAt(new Date(await page.evaluate(() => Date.now()) + 100));
   await page.screenshot({ path: join(folder, `${name}.png`) });
   if (dark) {
     await page.emulateMedia({ colorScheme: 'dark' });
@@ -54,7 +70,11 @@ async function topics() {
   await page.locator('.fields canvas').first().waitFor();
   // The small lines need some values.
   await page.waitForTimeout(22_000);
-  await shoot(page, 'topics');
+  await shoot(page, 'topics', true, () => {
+    const text = (selector) => document.querySelector(selector).textContent;
+    const [came, kept] = [/\d+:\d+:\d+/.exec(text('.about'))[0], /\d+:\d+:\d+/.exec(text('.kept'))[0]];
+    return came === kept && text('.line.selected').includes(/"power": (\d+)/.exec(text('[data-test=payload]'))[1]);
+  });
 }
 
 async function boards() {

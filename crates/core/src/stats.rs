@@ -54,6 +54,8 @@ pub struct Stats {
     pub denied_publish: u64,
     /// Deliveries refused by the rights.
     pub denied_delivery: u64,
+    /// Topic Filters of SUBSCRIBE refused by the rights, or by a hook.
+    pub denied_subscribe: u64,
     /// Connections that ended because the peer broke a rule.
     pub peer_errors: u64,
     /// Connections closed because their address connects too often.
@@ -132,7 +134,7 @@ impl Stats {
             publish_bytes_received publish_bytes_sent connects sockets clients_connected clients_inside sessions
             clients_connected_max sessions_expired subscriptions shared_subscriptions queued_messages queued_bytes queue_users
             output_bytes inflight dropped_slow_reader dropped_queue_full dropped_user_queue_full dropped_expired dropped_too_large
-            lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate refused_banned refused_http refused_busy refused_login bans
+            lost_damaged refused_full denied_publish denied_delivery denied_subscribe peer_errors refused_rate refused_banned refused_http refused_busy refused_login bans
             closed_connect_timeout closed_packet_timeout closed_keep_alive closed_login_memory slowed filter_passed filter_suppressed filter_not_understood);
         self.retained = self.retained.max(other.retained); // every shard keeps all of them
     }

@@ -160,6 +160,7 @@ impl Shard {
         let inside = publisher.proof == Proof::Inside;
         if !inside && !self.board.rights.allows_filter(self.board.subject(publisher), parsed.filter) {
             let publisher = Arc::clone(publisher);
+            self.board.stats.denied_subscribe += 1;
             self.board.report_denied(index, &publisher, denied);
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
@@ -167,6 +168,7 @@ impl Shard {
         let client = Client::new(publisher, self.board.peer_of(index));
         let Err(refusal) = hooks.subscribe(&client, parsed.text, options) else { return Ok(()) };
         let publisher = Arc::clone(publisher);
+        self.board.stats.denied_subscribe += 1;
         self.board.report_refused(index, &publisher, denied, &refusal);
         Err(refusal.code())
     }

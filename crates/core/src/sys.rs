@@ -38,7 +38,7 @@ const LOADED: [(&str, Counter); 9] = [
 ];
 
 /// Plain numbers: topic below `$SYS/broker/` and counter.
-const PLAIN: [(&str, Counter); 54] = [
+const PLAIN: [(&str, Counter); 55] = [
     ("clients/total", |s| s.sessions),
     ("clients/connected", |s| s.clients_connected),
     ("clients/active", |s| s.clients_connected),
@@ -61,6 +61,7 @@ const PLAIN: [(&str, Counter); 54] = [
     ("messages/refused/store_full", |s| s.refused_full),
     ("messages/denied/publish", |s| s.denied_publish),
     ("messages/denied/delivery", |s| s.denied_delivery),
+    ("subscriptions/denied", |s| s.denied_subscribe),
     ("connections/peer_errors", |s| s.peer_errors),
     ("connections/refused/rate", |s| s.refused_rate),
     ("connections/refused/banned", |s| s.refused_banned),

@@ -214,7 +214,11 @@ fn families(stats: &Stats) -> [Family; 4] {
             "cork_denied",
             "What the rights refused",
             "action",
-            vec![("publish", stats.denied_publish), ("delivery", stats.denied_delivery)],
+            vec![
+                ("publish", stats.denied_publish),
+                ("delivery", stats.denied_delivery),
+                ("subscribe", stats.denied_subscribe),
+            ],
         ),
         (
             "cork_connections_refused",

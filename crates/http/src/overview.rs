@@ -119,6 +119,7 @@ impl Overview {
         self.refused = BTreeMap::from([
             ("publish", stats.denied_publish),
             ("delivery", stats.denied_delivery),
+            ("subscribe", stats.denied_subscribe),
             ("login", stats.refused_login),
             ("rate", stats.refused_rate),
             ("banned", stats.refused_banned),
@@ -134,7 +135,7 @@ fn counters(stats: &Stats) -> BTreeMap<&'static str, u64> {
     macro_rules! of { ($($field:ident)*) => { BTreeMap::from([$( (stringify!($field), stats.$field) ),*]) }; }
     of!(bytes_received bytes_sent packets_received packets_sent publish_received publish_sent publish_bytes_received
         publish_bytes_sent connects sessions_expired dropped_slow_reader dropped_queue_full
-        dropped_user_queue_full dropped_expired dropped_too_large lost_damaged refused_full denied_publish denied_delivery peer_errors refused_rate
+        dropped_user_queue_full dropped_expired dropped_too_large lost_damaged refused_full denied_publish denied_delivery denied_subscribe peer_errors refused_rate
         refused_banned refused_http refused_busy refused_login bans closed_connect_timeout closed_packet_timeout closed_keep_alive
         closed_login_memory slowed)
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    process::{Resource, getrlimit},
+    time::{ClockId, clock_gettime},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,12 +31,13 @@ impl Process {
         // The name may have spaces; what follows its bracket has none.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        let (user, system, pages) = (number(11), number(12), number(21));
-        let (ticks, page) = (rustix::param::clock_ticks_per_second(), rustix::param::page_size());
+        let (pages, page) = (number(21), rustix::param::page_size());
+        // The same file counts processor time in hundredths of a second: a broker with little to do would use none, or 1 %.
+        let used = clock_gettime(ClockId::ProcessCPUTime);
         Self {
             cpu: 0.0,
-            #[expect(clippy::cast_precision_loss, reason = "ticks of centuries fit")]
-            cpu_seconds: (user + system) as f64 / ticks.max(1) as f64,
+            #[expect(clippy::cast_precision_loss, reason = "seconds of centuries fit")]
+            cpu_seconds: used.tv_sec as f64 + used.tv_nsec as f64 / 1e9,
             memory_bytes: pages * page as u64,
             open_files: fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
             open_files_max: getrlimit(Resource::Nofile).current,

@@ -2,11 +2,14 @@
 // page is hidden, and fills what was missed from the broker's own history when it is seen again.
 
 import { get } from './api.js';
+import { recentMean } from './series.js';
 import { openInSight } from './stream.js';
 
 const NAMES = ['messages_in', 'messages_out', 'bytes_in', 'bytes_out', 'dropped', 'clients', 'sessions',
   'queued_messages', 'cpu', 'memory_bytes', 'subscriptions', 'retained'];
 const LONGEST = 86400;
+/** Seconds that a figure is the mean of: one second's count jumps about where bursts come. */
+const FIGURE = 10;
 
 export const broker = $state({
   // Whether the broker answers: `connecting` at first, then `open` or `lost`.
@@ -49,7 +52,10 @@ function merge(filled, step) {
 /** The columns `names` of the last `seconds`, times first; a break of more than 5 s is a gap. */
 export function columns(names, seconds) {
   const to = points.at(-1)?.[0] ?? 0;
-  const shown = points.filter(([time]) => time >= to - seconds);
+  // From the end: a day has 86,400 of them, and each chart asks for its own every second.
+  let from = points.length;
+  while (from > 0 && points[from - 1][0] >= to - seconds) from -= 1;
+  const shown = points.slice(from);
   const wanted = names.map((name) => NAMES.indexOf(name));
   const gap = Math.max(5, seconds > 3600 ? 150 : 0);
   const times = [];
@@ -65,6 +71,12 @@ export function columns(names, seconds) {
     last = time;
   }
   return [times, ...lists];
+}
+
+/** `name` as a figure to be read: the mean of the last seconds. Its chart shows each of them. */
+export function figure(name) {
+  const at = NAMES.indexOf(name);
+  return recentMean(points.slice(-FIGURE * 2).map(([time, values]) => [time, values[at]]), FIGURE);
 }
 
 /** Makes sure that the last `seconds` are there as far as the broker remembers. */

@@ -1,16 +1,22 @@
 // Topic Names and Topic Filters, by the rules of MQTT 5.0 section 4.7.
 
 /** Whether `topic` matches `filter`; wildcards at the start do not match topics that begin with `$`. */
-export function matches(filter, topic) {
+export const matches = (filter, topic) => matcher(filter)(topic);
+
+/** The same as a predicate, for many topics. */
+export function matcher(filter) {
   const wanted = filter.split('/');
-  const levels = topic.split('/');
-  if (topic.startsWith('$') && (wanted[0] === '+' || wanted[0] === '#')) return false;
-  for (let at = 0; at < wanted.length; at += 1) {
-    if (wanted[at] === '#') return true;
-    if (at >= levels.length) return false;
-    if (wanted[at] !== '+' && wanted[at] !== levels[at]) return false;
-  }
-  return wanted.length === levels.length;
+  const wild = wanted[0] === '+' || wanted[0] === '#';
+  return (topic) => {
+    if (wild && topic.startsWith('$')) return false;
+    const levels = topic.split('/');
+    for (let at = 0; at < wanted.length; at += 1) {
+      if (wanted[at] === '#') return true;
+      if (at >= levels.length) return false;
+      if (wanted[at] !== '+' && wanted[at] !== levels[at]) return false;
+    }
+    return wanted.length === levels.length;
+  };
 }
 
 /** Why `filter` is no Topic Filter, or null. */
@@ -43,7 +49,7 @@ export function search(text) {
   if (wanted === '') return () => true;
   if (/[+#]/.test(wanted)) {
     if (filterFault(wanted) !== null) return () => false;
-    return (topic) => matches(wanted, topic);
+    return matcher(wanted);
   }
   const folded = wanted.toLowerCase();
   return (topic) => topic.toLowerCase().includes(folded);

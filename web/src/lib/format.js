@@ -39,10 +39,16 @@ export function steady(perSecond) {
   return perSecond < 100 ? perSecond.toFixed(1) : number(perSecond);
 }
 
+/** A rate for a column whose points stand below each other: two decimals, whatever it is, as far as they say something. */
+export function column(perSecond) {
+  if (perSecond === null || perSecond === undefined) return NONE;
+  return perSecond < 1000 ? perSecond.toFixed(2) : number(perSecond);
+}
+
 /** A share as per cent: one decimal below ten. */
 export function percent(part) {
   if (part === null || part === undefined) return NONE;
-  return `${(part * 100).toFixed(part < 0.0995 && part !== 0 ? 1 : 0)} %`;
+  return `${(part * 100).toFixed(part < 0.0995 ? 1 : 0)} %`;
 }
 
 /** A size in the units of 1024. */

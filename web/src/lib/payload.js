@@ -109,12 +109,18 @@ export function numberOf(raw) {
 }
 
 /** Every number in a payload as `[path, number]`; the path of a plain number is the empty text. */
-export function numericFields(known) {
+export const numericFields = (known) => fieldsThat(known, (value) => typeof value === 'number' && Number.isFinite(value));
+
+/** What of a payload a chart can show, as paths: its numbers, then what is true or false. */
+export const chartable = (known) => [...numericFields(known), ...fieldsThat(known, (value) => typeof value === 'boolean')]
+  .map(([path]) => path).slice(0, FIELDS_MAX);
+
+function fieldsThat(known, fit) {
   const found = new Map();
   const walk = (value, path, depth) => {
     if (found.size >= FIELDS_MAX || depth > 8) return;
-    // Keys that hold dots may give two numbers one path: it stands for the one that `field` finds.
-    if (typeof value === 'number' && Number.isFinite(value)) { if (field(known, path) === value) found.set(path, value); }
+    // Keys that hold dots may give two values one path: it stands for the one that `field` finds.
+    if (fit(value)) { if (field(known, path) === value) found.set(path, value); }
     else if (typeof value === 'object' && value !== null) {
       for (const [key, inner] of Object.entries(value)) walk(inner, path === '' ? key : `${path}.${key}`, depth + 1);
     }

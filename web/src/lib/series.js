@@ -48,3 +48,16 @@ export class Series {
 
   last(at = 0) { return this.columns[at]?.at(-1); }
 }
+
+/** The mean of the numbers among `[time, number]` that are at most `seconds` older than the last; null if there are none. */
+export function recentMean(points, seconds) {
+  const end = points.at(-1)?.[0];
+  let [sum, count] = [0, 0];
+  for (let at = points.length - 1; at >= 0 && points[at][0] > end - seconds; at -= 1) {
+    const value = points[at][1];
+    if (value === null || value === undefined) continue;
+    sum += value;
+    count += 1;
+  }
+  return count === 0 ? null : sum / count;
+}

@@ -2,9 +2,12 @@
 // messages; the page asks for the rows it shows. Nothing here is reactive, and no payload is decoded before it is seen.
 
 import { fromBase64, numberOf, preview, recognise } from './payload.js';
+import { Rate } from './rate.js';
 
 const TRACE_LENGTH = 40;
-const RATE_HALF_LIFE = 3;
+const NONE = Object.freeze([]);
+const order = new Intl.Collator('en', { numeric: true });
+const byName = (one, other) => order.compare(one.name, other.name);
 
 class Node {
   constructor(name, path, parent) {
@@ -13,37 +16,29 @@ class Node {
     this.parent = parent;
     this.depth = parent === null ? -1 : parent.depth + 1;
     this.children = new Map();
-    this.sorted = null;
+    // The children in order, and those that came since somebody asked for it.
+    this.sorted = NONE;
+    this.late = NONE;
     this.open = false;
     this.message = null;
     this.bytes = null;
     this.known = null;
     this.retained = false;
     this.trace = null;
-    // Messages and topics at or below this node.
-    this.count = 0;
+    // Of this node and all below it.
     this.topics = 0;
-    this.rate = 0;
-    this.rateAt = 0;
+    this.rate = new Rate();
     this.changed = 0;
   }
 
   /** The children in the order of their names; numbers in names count as numbers. */
   ordered() {
-    this.sorted ??= [...this.children.values()].sort((one, other) => order.compare(one.name, other.name));
+    if (this.late.length > 0) {
+      // Tens of thousands come some hundred at a time: sorting them all each time would take longer than a frame.
+      this.sorted = merged(this.sorted, this.late.sort(byName));
+      this.late = NONE;
+    }
     return this.sorted;
-  }
-
-  /** Messages per second, fading with a half-life of some seconds. */
-  rateNow(now) {
-    return this.rate * 0.5 ** ((now - this.rateAt) / 1000 / RATE_HALF_LIFE);
-  }
-
-  add(count, now) {
-    // A message adds what, faded over all time to come, integrates to one.
-    this.rate = this.rateNow(now) + (count * Math.LN2) / RATE_HALF_LIFE;
-    this.rateAt = now;
-    this.count += count;
   }
 
   /** What the last message holds, decoded when asked for the first time. */
@@ -61,7 +56,26 @@ class Node {
   }
 }
 
-const order = new Intl.Collator('en', { numeric: true });
+
+// A list in order with others, in order too, put in their places. Comparing is what costs.
+function merged(some, others) {
+  if (some.length === 0) return others;
+  const all = [];
+  let from = 0;
+  for (const one of others) {
+    let [low, high] = [from, some.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (byName(some[middle], one) <= 0) low = middle + 1;
+      else high = middle;
+    }
+    for (; from < low; from += 1) all.push(some[from]);
+    all.push(one);
+  }
+  for (; from < some.length; from += 1) all.push(some[from]);
+  return all;
+}
+
 const encoder = new TextEncoder();
 
 /** The payload of a message of the API as bytes. */
@@ -78,7 +92,14 @@ export class Tree {
     this.index = new Map();
     // Grows when rows come or go; not when values change.
     this.shape = 0;
+    this.since = 0;
   }
+
+  /** Messages are counted from now on: what came before has a gap behind it, or there was nothing. */
+  begin(now) { this.since = now; }
+
+  /** Messages per second at or below a node. */
+  rate(node, now) { return node.rate.now(now, this.since); }
 
   get size() { return this.index.size; }
 
@@ -110,7 +131,7 @@ export class Tree {
     if (message.retain) node.retained = message.size > 0;
     trace(node, message, now);
     // What was retained when the page came says nothing about the rate.
-    if (!message.retain) for (let at = node; at !== null; at = at.parent) at.add(count, now);
+    if (!message.retain) for (let at = node; at !== null; at = at.parent) at.rate.add(count, now, this.since);
   }
 
   grow(topic) {
@@ -120,7 +141,8 @@ export class Tree {
       if (child === undefined) {
         child = new Node(name, at === this.root ? name : `${at.path}/${name}`, at);
         at.children.set(name, child);
-        at.sorted = null;
+        if (at.late === NONE) at.late = [];
+        at.late.push(child);
       }
       at = child;
     }

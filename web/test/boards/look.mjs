@@ -180,6 +180,9 @@ async function phone(browser) {
   await sleep(500);
   assert.deepEqual(await layoutFaults(page), []);
   assert.deepEqual(await axeFaults(page), []);
+  assert.ok((await page.locator('.page-head').boundingBox()).height < 50, 'the boards and what can be done with one stand in one row');
+  const [chart, bar] = [await page.locator('.tile.show-chart').first().boundingBox(), await page.locator('nav.bar').boundingBox()];
+  assert.ok(chart.y + chart.height <= bar.y, `the chart ends at ${chart.y + chart.height}, the screen at ${bar.y}`);
   await page.context().close();
 }
 

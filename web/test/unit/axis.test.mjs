@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { beginning, INCREMENTS, range } from '../../src/lib/axis.js';
-import { bytes, percent, steady } from '../../src/lib/format.js';
+import { bytes, column, percent, steady } from '../../src/lib/format.js';
 
 test('a scale of nothing but zeros has room, and no 1e-9', () => {
   assert.deepEqual(range(0, 0, { min: 0, least: 5 }), [0, 5]);
@@ -42,5 +42,6 @@ test('bytes are at multiples of powers of two, counts at whole numbers', () => {
 
 test('columns of rates and per cents stand below each other', () => {
   assert.deepEqual([0.2, 1.371, 42, 1234].map(steady), ['0.20', '1.37', '42.0', '1234']);
-  assert.deepEqual([0, 0.0042, 0.034, 0.0996, 0.5, 1.2, null].map(percent), ['0 %', '0.4 %', '3.4 %', '10 %', '50 %', '120 %', '–']);
+  assert.deepEqual([0, 0.0042, 0.034, 0.0996, 0.5, 1.2, null].map(percent), ['0.0 %', '0.4 %', '3.4 %', '10 %', '50 %', '120 %', '–']);
+  assert.deepEqual([0, 0.333, 12.3, 999, 4321, null].map(column), ['0.00', '0.33', '12.30', '999.00', '4321', '–']);
 });

@@ -2,7 +2,7 @@
 // comes, and knows how much of what passed the broker it was not shown.
 
 import { get } from '../../lib/api.js';
-import { matches } from '../../lib/filter.js';
+import { matcher } from '../../lib/filter.js';
 import { open } from '../../lib/stream.js';
 import { Tree } from '../../lib/tree.js';
 import { Sight } from './sight.js';
@@ -47,6 +47,8 @@ export class Feed {
   // The filter of the retained messages: without a condition on the content.
   #plain = '#';
   #last = null;
+  // Whether messages passed that were not counted.
+  #gap = true;
   #sight = new Sight(({ items }) => this.#queued(items));
 
   /** Subscribes to `filters` on condition `where` instead of what was before; `fresh` forgets the tree. */
@@ -61,7 +63,10 @@ export class Feed {
     const query = { interval: INTERVAL, topics_max: TOPICS_MAX, payload_max: PAYLOAD_MAX };
     this.#sight.begin(query, (topic) => subscription(topic, where));
     this.#close = open('messages', { filter: filters.map((filter) => subscription(filter, where)), ...query }, {
-      ready: ({ filters: told }) => { this.partly = told.some(({ granted }) => !granted); },
+      ready: ({ filters: told }) => {
+        this.partly = told.some(({ granted }) => !granted);
+        this.#gap = true;
+      },
       batch: (batch) => this.#take(batch),
     }, {
       silence: 5000,
@@ -112,7 +117,14 @@ export class Feed {
   }
 
   #queued(items) {
-    if (this.paused) return;
+    if (this.paused) {
+      this.#gap = true;
+      return;
+    }
+    if (this.#gap) {
+      this.#gap = false;
+      this.tree.begin(Date.now() - INTERVAL);
+    }
     for (const item of items) this.#queue.push(item);
     // A hidden page draws no frames: only the newest is kept until it is seen again.
     if (document.hidden) this.#drain(Infinity);
@@ -162,8 +174,9 @@ export class Feed {
   }
 
   #sweep() {
+    const fits = matcher(this.#plain);
     for (const [topic, node] of this.tree.index) {
-      if (node.retained && node.markedIn !== this.#generation && matches(this.#plain, topic)) node.retained = false;
+      if (node.retained && node.markedIn !== this.#generation && fits(topic)) node.retained = false;
     }
   }
 }
