@@ -38,16 +38,16 @@ pub struct Sampled<'a> {
     pub count: u64,
 }
 
-/// How much of the memory is an item's.
+/// How much of the memory is an item's. Small, as there are thousands a second.
 #[derive(Copy, Clone, Debug)]
 struct Item {
-    topic: usize,
-    properties: usize,
-    payload: usize,
-    size: usize,
-    qos: QoS,
     at: WallTime,
     count: u64,
+    payload: u32,
+    size: u32,
+    topic: u16,
+    properties: u16,
+    qos: QoS,
 }
 
 impl Sample {
@@ -56,8 +56,9 @@ impl Sample {
         self.bytes.extend_from_slice(one.properties);
         self.bytes.extend_from_slice(one.payload);
         let Sampled { topic, properties, payload, size, qos, at, count } = *one;
-        let (topic, properties, payload) = (topic.len(), properties.len(), payload.len());
-        self.items.push(Item { topic, properties, payload, size, qos, at, count });
+        let (topic, properties) = (short_len(topic.len()), short_len(properties.len()));
+        let (payload, size) = (len(payload.len()), len(size));
+        self.items.push(Item { at, count, payload, size, topic, properties, qos });
     }
 
     /// Makes room for so many items of the size usual for values.
@@ -65,15 +66,6 @@ impl Sample {
         self.items.reserve(items);
         self.topics.reserve(items * 32);
         self.bytes.reserve(items * 16);
-    }
-
-    /// Forgets what is in it, and memory beyond so many bytes.
-    pub(crate) fn clear(&mut self, bytes_max: usize) {
-        self.topics.clear();
-        self.bytes.clear();
-        self.items.clear();
-        self.topics.shrink_to(bytes_max);
-        self.bytes.shrink_to(bytes_max);
     }
 
     /// Bytes of topics, properties and payloads.
@@ -98,12 +90,25 @@ impl Sample {
     pub fn iter(&self) -> impl Iterator<Item = Sampled<'_>> {
         let (mut topics, mut bytes) = (&*self.topics, &*self.bytes);
         self.items.iter().map(move |item| {
-            let topic = topics.split_at(item.topic);
-            let properties = bytes.split_at(item.properties);
-            let payload = properties.1.split_at(item.payload);
+            let topic = topics.split_at(usize::from(item.topic));
+            let properties = bytes.split_at(usize::from(item.properties));
+            let payload = properties.1.split_at(item.payload as usize);
             (topics, bytes) = (topic.1, payload.1);
             let Item { size, qos, at, count, .. } = *item;
+            let size = size as usize;
             Sampled { topic: topic.0, properties: properties.0, payload: payload.0, size, qos, at, count }
         })
     }
+}
+
+/// A length in few bytes; no packet is longer.
+#[inline]
+pub(crate) fn len(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The same of a topic, or of properties that are noted.
+#[inline]
+pub(crate) fn short_len(bytes: usize) -> u16 {
+    u16::try_from(bytes).unwrap_or(u16::MAX)
 }

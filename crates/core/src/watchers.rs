@@ -8,8 +8,9 @@
 //! what was noted before and may not be seen any more is left out when the sample is taken.
 
 mod notes;
+mod said;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hint::black_box};
 
 use cork_access::{Acl, Action};
 use cork_packet::matches;
@@ -17,13 +18,15 @@ use cork_store::WallTime;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use self::notes::Entry;
+use self::{notes::Jotted, said::Entry};
 use crate::{deliver::Publication, query::Reader, sample::Sample, shard::Shard};
 
 /// Pages that watch at once, at most: bits of a mask.
 const WATCHERS_MAX: usize = 64;
 /// Bytes in one sample, at most (one message more).
 const SAMPLE_BYTES_MAX: usize = 4 << 20;
+/// Topics that are fetched at once for a sample.
+const LOOKED_AHEAD: usize = 32;
 /// Topics that are looked at for one sample, at most.
 const STEPS_MAX: usize = 8192;
 
@@ -55,14 +58,14 @@ struct Change {
     slot: u32,
     at: WallTime,
     /// Messages it had before.
-    before: u64,
+    before: u32,
 }
 
 /// All pages of a shard.
 pub(crate) struct Watchers {
     pages: Vec<Option<Watcher>>,
     /// What came since all was looked through.
-    jotted: Sample,
+    jotted: Jotted,
     slots: HashTable<u32>,
     entries: Vec<Entry>,
     /// A topic came or went, so that what was found before may be elsewhere.
@@ -74,7 +77,7 @@ pub(crate) struct Watchers {
     /// The most that a page wants.
     payload_max: usize,
     /// Grows with each change of pages or rights.
-    epoch: u64,
+    epoch: u32,
     hasher: FixedState,
 }
 
@@ -121,7 +124,7 @@ impl Watchers {
     fn new(seed: u64) -> Self {
         Self {
             pages: Vec::new(),
-            jotted: Sample::default(),
+            jotted: Jotted::default(),
             slots: HashTable::new(),
             entries: Vec::new(),
             moved: false,
@@ -199,6 +202,12 @@ impl Watchers {
         })
     }
 
+    /// Has the processor fetch some of the topics that are to be told next, at once instead of one after the other.
+    fn fetch(&self, queue: &VecDeque<Change>) {
+        let next = queue.iter().take(LOOKED_AHEAD);
+        black_box(next.fold(0, |all, change| all ^ self.entries[change.slot as usize].changed));
+    }
+
     fn sample(&mut self, watch: u64, topics_max: usize, rights: &Acl) -> Sample {
         self.look_through(rights);
         let mut sample = Sample::default();
@@ -207,11 +216,14 @@ impl Watchers {
         sample.reserve(topics_max.min(page.queue.len()));
         let mut steps = 0;
         while sample.len() < topics_max && sample.bytes() < SAMPLE_BYTES_MAX && steps < STEPS_MAX {
+            if steps % LOOKED_AHEAD == 0 {
+                self.fetch(&page.queue);
+            }
             let Some(Change { slot, before, .. }) = page.queue.pop_front() else { break };
             steps += 1;
             self.was_told(slot, 1 << place);
             let entry = &self.entries[slot as usize];
-            let count = entry.count - before;
+            let count = u64::from(entry.count.wrapping_sub(before));
             // Since it was noted, the rights may have changed.
             let subject = page.watch.reader.subject();
             if subject.is_some_and(|subject| !rights.allows(subject, Action::Read, entry.name())) {

@@ -3,6 +3,7 @@
 
 mod batch;
 mod watch;
+mod written;
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,18 +4,16 @@
 use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::{
+    body::{Body, Bytes},
     extract::{
         FromRequestParts,
         ws::{Message as Frame, WebSocket, WebSocketUpgrade},
     },
     http::{header, request::Parts},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
-use futures_util::{Stream, StreamExt};
-use tokio::time::sleep;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::time::{sleep, timeout};
 
 use crate::problem::Problem;
 
@@ -25,7 +23,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// What a client may send in one go: nothing but pings is expected. The default is to put together 64 MiB.
 const CLIENT_BYTES_MAX: usize = 4096;
 
-/// An event: its name, and JSON.
+/// A longer event is not copied once more so that it is in one piece.
+const COPIED_MAX: usize = 16 << 10;
+
+/// An event: its name, and JSON, which is one line.
 pub(crate) type Told = (&'static str, String);
 
 /// Which way the caller wants the events.
@@ -55,12 +56,28 @@ impl Way {
                 .max_message_size(CLIENT_BYTES_MAX)
                 .on_upgrade(move |socket| over_websocket(socket, events)),
             None => {
-                let events =
-                    events.map(|(name, text)| Ok::<_, Infallible>(Event::default().event(name).data(text)));
-                Sse::new(events).keep_alive(KeepAlive::new().interval(SILENCE_MAX)).into_response()
+                let told = stream::unfold(Box::pin(events), |mut events| async move {
+                    let pieces = match timeout(SILENCE_MAX, events.next()).await {
+                        Ok(told) => server_sent(told?),
+                        Err(_) => vec![Bytes::from_static(b":\n\n")], // a comment
+                    };
+                    Some((stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)), events))
+                });
+                let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+                (head, Body::from_stream(told.flatten())).into_response()
             }
         }
     }
+}
+
+/// A Server-Sent Event.
+fn server_sent((name, text): Told) -> Vec<Bytes> {
+    let head = format!("event: {name}\ndata: ");
+    let end = "\n\n";
+    if text.len() > COPIED_MAX {
+        return vec![head.into(), text.into(), Bytes::from_static(end.as_bytes())];
+    }
+    vec![[&*head, &*text, end].concat().into()]
 }
 
 async fn over_websocket(mut socket: WebSocket, events: impl Stream<Item = Told>) {
@@ -69,7 +86,7 @@ async fn over_websocket(mut socket: WebSocket, events: impl Stream<Item = Told>)
         tokio::select! {
             told = events.next() => {
                 let Some((name, text)) = told else { break };
-                let frame = format!("{{\"event\":\"{name}\",\"data\":{text}}}");
+                let frame = ["{\"event\":\"", name, "\",\"data\":", &text, "}"].concat();
                 if socket.send(Frame::Text(frame.into())).await.is_err() {
                     return;
                 }

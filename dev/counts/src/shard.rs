@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use cork_core::{ConnId, Input, Output, Shard, ShardConfig};
+use cork_core::{ConnId, Input, Output, Reader, Shard, ShardConfig, Watch};
 use cork_log::{Log, Op, Options, RealDisk};
 use cork_proto::Time;
 
@@ -52,6 +52,17 @@ impl Bench {
     /// The socket of a client is closed.
     pub(crate) fn close(&mut self, conn: ConnId) {
         self.shard.handle(Time::ZERO, Input::Closed { conn });
+    }
+
+    /// A page watches everything.
+    pub(crate) fn watch(&mut self) {
+        let watch = Watch { id: 1, filters: vec!["#".into()], reader: Reader::Anybody, payload_max: 512 };
+        assert!(self.shard.watch(watch));
+    }
+
+    /// What it gets; returns how many messages it has seen.
+    pub(crate) fn sample(&mut self, topics_max: usize) -> u64 {
+        self.shard.sample(1, topics_max).seen
     }
 
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: &[u8]) {

@@ -36,6 +36,9 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "publish-1", times: 200, units: BURST as u64, run: |times| fan_out(1, times) },
     Work { name: "publish-10", times: 50, units: 10 * BURST as u64, run: |times| fan_out(10, times) },
     Work { name: "publish-1000", times: 3, units: 1000 * BURST as u64, run: |times| fan_out(1000, times) },
+    // One PUBLISH of QoS 0 that nobody subscribed, of 2,048 topics, while a page watches all of them, and while none does.
+    Work { name: "watched", times: 200, units: BURST as u64, run: |times| watched(true, times) },
+    Work { name: "unwatched", times: 200, units: BURST as u64, run: |times| watched(false, times) },
     // One PUBLISH of QoS 1 in a burst of 64 to one Session that is kept, through the shard and the log, with both
     // acknowledgements.
     Work { name: "durable", times: 100, units: BURST as u64, run: durable },
@@ -112,6 +115,31 @@ fn fan_out(receivers: u32, times: usize) {
         bench.feed(publisher, &burst);
     }
     assert_eq!(bench.sent - before, times * receivers as usize * burst.len());
+}
+
+fn watched(watches: bool, times: usize) {
+    const TOPICS: usize = 32 * BURST;
+    let mut bench = Bench::new();
+    let publisher = bench.connect(0, true);
+    if watches {
+        bench.watch();
+    }
+    let topics: Vec<String> = (0..TOPICS).map(|number| format!("plant/{number:04}/temperature")).collect();
+    let bursts: Vec<Vec<u8>> = topics
+        .chunks(BURST)
+        .map(|topics| {
+            topics.iter().flat_map(|topic| packet(0x30, &[&string(topic)[..], b"21.5"].concat())).collect()
+        })
+        .collect();
+    let mut seen = 0;
+    for number in 0..times {
+        bench.feed(publisher, &bursts[number % bursts.len()]);
+        // As often as with 50,000 messages a second and two and a half looks.
+        if watches && (number % 300 == 299 || number + 1 == times) {
+            seen += bench.sample(1000);
+        }
+    }
+    assert_eq!(seen, if watches { (times * BURST) as u64 } else { 0 });
 }
 
 fn durable(times: usize) {

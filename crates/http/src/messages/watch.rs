@@ -2,7 +2,6 @@
 //! some times a second. So a page that shows everything costs the broker no packet for each message.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -10,19 +9,18 @@ use std::{
 use cork_broker::{Answer, Probe, Query, Reader, RetainedView, Sample, Watch};
 use cork_client::{QoS, Subscribe, SubscriptionOptions};
 use cork_store::WallTime;
-use serde::Serialize;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Sampled, Wanted, no_longer, over};
+use super::{Sampled, Wanted, no_longer, over, written::Batch};
 use crate::{
     app::{App, PATIENCE},
     guard::Caller,
-    message::{Encoding, MessageView, PropertiesView, shown},
+    message::MessageView,
     problem::Problem,
-    time::{self, Writer, Written},
+    time,
     told::Told,
 };
 
@@ -47,39 +45,6 @@ struct Past {
     filters: Vec<String>,
     after: Option<Box<str>>,
     reader: Reader,
-}
-
-/// What a page gets.
-#[derive(Serialize)]
-struct Batch<'a> {
-    time: String,
-    items: Vec<One<'a>>,
-    seen: u64,
-    skipped: u64,
-    waiting: usize,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum One<'a> {
-    Live(Live<'a>),
-    Retained(Box<MessageView>),
-}
-
-/// A [`MessageView`] that borrows.
-#[derive(Serialize)]
-struct Live<'a> {
-    topic: &'a str,
-    payload: Cow<'a, str>,
-    encoding: Encoding,
-    size: usize,
-    truncated: bool,
-    qos: u8,
-    retain: bool,
-    time: Written,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    properties: Option<PropertiesView>,
-    count: u64,
 }
 
 /// Whether a stream for pages can be collected from the shards: it is for topics that are not named one by one, of what
@@ -135,18 +100,14 @@ impl Watching {
         Some(samples)
     }
 
-    /// Takes what is to be shown out of samples. Of a topic that came to several shards the last message is: what is
-    /// older than what was told before is only counted.
-    fn batch<'a>(&mut self, samples: &'a [Sample], qos: QoS, remember: bool) -> Batch<'a> {
-        let (mut clock, several) = (Writer::default(), samples.len() > 1 || remember);
+    /// Puts what is to be shown of samples into a batch. Of a topic that came to several shards the last message is: what
+    /// is older than what was told before is only counted.
+    fn fill(&mut self, batch: &mut Batch, samples: &[Sample], qos: QoS, remember: bool) {
+        let several = samples.len() > 1 || remember;
         let sum = |of: fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>();
-        let mut batch = Batch {
-            time: time::text(time::now()),
-            items: Vec::with_capacity(samples.iter().map(Sample::len).sum()),
-            seen: sum(|sample| sample.seen),
-            skipped: sum(|sample| sample.skipped),
-            waiting: samples.iter().map(|sample| sample.waiting).sum(),
-        };
+        batch.seen += sum(|sample| sample.seen);
+        batch.skipped += sum(|sample| sample.skipped);
+        batch.waiting += samples.iter().map(|sample| sample.waiting).sum::<usize>();
         for one in samples.iter().flat_map(Sample::iter) {
             if several {
                 match self.latest.get_mut(one.topic) {
@@ -158,27 +119,13 @@ impl Watching {
                     None => drop(self.latest.insert(one.topic.into(), one.at)),
                 }
             }
-            let truncated = one.size > one.payload.len();
-            let (payload, encoding) = shown(one.payload, truncated);
-            batch.items.push(One::Live(Live {
-                topic: one.topic,
-                payload,
-                encoding,
-                size: one.size,
-                truncated,
-                qos: one.qos.min(qos) as u8,
-                retain: false,
-                time: clock.write(one.at),
-                properties: PropertiesView::of_forwarded(one.properties),
-                count: one.count,
-            }));
+            batch.live(&one, qos);
         }
         if !remember {
             // What waits changed after this; what was told before cannot be older than it.
             let since = samples.iter().filter_map(|sample| sample.waiting_since).min();
             self.latest.retain(|_, latest| since.is_some_and(|since| *latest >= since));
         }
-        batch
     }
 }
 
@@ -238,14 +185,6 @@ async fn fetch(app: &App, topics: &[&str], payload_max: usize, views: &mut Vec<M
     }
 }
 
-/// A batch in JSON. `length`: of the one before it, which this one is about as long as.
-fn written(batch: &Batch<'_>, length: &mut usize) -> String {
-    let mut json = Vec::with_capacity(*length + *length / 8);
-    let done = serde_json::to_writer(&mut json, batch).is_ok();
-    *length = json.len();
-    if done { String::from_utf8(json).unwrap_or_default() } else { String::new() }
-}
-
 /// Tells a batch each interval. None: the reader is gone.
 pub(super) async fn run(
     app: &Arc<App>,
@@ -275,7 +214,8 @@ pub(super) async fn run(
             Err(mpsc::error::TrySendError::Closed(())) => return None,
         };
         let Some(samples) = watching.collect(topics_max).await else { return over() };
-        let mut batch = watching.batch(&samples, wanted.qos, past.is_some());
+        let mut batch = Batch::new(time::now(), length);
+        watching.fill(&mut batch, &samples, wanted.qos, past.is_some());
         if let Some(those) = &mut past {
             let (items, done) = those.tell(app, RETAINED_MAX, wanted.payload_max).await;
             batch.seen += items.len() as u64;
@@ -285,13 +225,15 @@ pub(super) async fn run(
                     batch.skipped += 1;
                 } else {
                     item.count = Some(1);
-                    batch.items.push(One::Retained(Box::new(item)));
+                    batch.view(&item);
                 }
             }
             if done || watching.latest.len() > TOLD_MAX {
                 past = None;
             }
         }
-        place.send(("batch", written(&batch, &mut length)));
+        let text = batch.finish();
+        length = text.len();
+        place.send(("batch", text));
     }
 }
