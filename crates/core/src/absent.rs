@@ -21,8 +21,8 @@ use crate::{
 
 /// How long the store is not told that a Session lost its connection.
 const TOLD_AFTER: Duration = Duration::from_secs(30);
-/// Of a Session that expires sooner than so many seconds the store is told at once.
-const EXPIRY_SECONDS_MIN: u32 = 600;
+/// Of a Session that expires sooner the store is told at once.
+const EXPIRY_MIN: Duration = Duration::from_secs(600);
 /// Sessions of which it is told at once when their time has come; more of them go on in the next turn.
 const TOLD_PER_TURN: usize = 256;
 /// When that is.
@@ -70,7 +70,7 @@ impl Session {
     /// Whether the store need not know yet that it lost its connection.
     fn may_be_back(&self) -> bool {
         self.told.is_online()
-            && self.expiry_seconds >= EXPIRY_SECONDS_MIN
+            && Duration::from_secs(self.expiry_seconds.into()) >= EXPIRY_MIN
             && self.will.is_none()
             && self.outgoing.as_ref().is_none_or(|outgoing| {
                 outgoing.inflight.is_empty() && outgoing.queue.is_empty() && outgoing.cursors.is_empty()
