@@ -268,7 +268,13 @@ fn entries(cx: &Context, reading: &Reading) -> Result<Vec<Entry>, String> {
         ));
     }
     entries.sort_by_key(|(id, _)| *id);
-    entries.dedup_by_key(|(id, _)| *id);
+    // A Will that was published once more after a crash: who had it from the past may get it again.
+    let mut before = None;
+    for (id, entry) in &mut entries {
+        if before.replace(*id) == Some(*id) {
+            (entry.before, entry.optional) = (false, true);
+        }
+    }
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
