@@ -57,8 +57,8 @@ pub(crate) struct Peers {
     pub(crate) chosen: Vec<Chosen>,
     /// Those with Sessions that outlive their connections, by shard.
     keeps: Vec<bool>,
-    /// Who is told that a batch is stored, in the order of batches.
-    owed: VecDeque<(Ticket, u16, Waiter, Tally, u64)>,
+    /// Who is told that a batch is stored, in the order of batches; and whether also where this shard's present begins.
+    owed: VecDeque<(Ticket, u16, Waiter, Tally, bool)>,
     /// Their last counters, by shard.
     pub(crate) stats: Vec<Stats>,
     /// What named filters did there, by shard.
@@ -304,11 +304,10 @@ impl Shard {
                 Item::Account { user, before, now } => self.on_account(&user, before, now),
                 Item::Ask(waiter) => {
                     self.start_presence(); // somebody subscribes: all know of each other by now
-                    let last = self.board.last_arrival();
                     let tally = Tally::default();
                     match self.presence_waits_for() {
-                        Some(ticket) => self.peers.owed.push_back((ticket, from, waiter, tally, last)),
-                        None => self.peers.tell(from, Item::Noted { waiter, tally, last }),
+                        Some(ticket) => self.peers.owed.push_back((ticket, from, waiter, tally, true)),
+                        None => self.tell_present(from, waiter, tally),
                     }
                 }
                 Item::Noted { waiter, tally, last } => self.on_noted(from, waiter, tally, last),
@@ -339,7 +338,7 @@ impl Shard {
             if let Ask::Stored(waiter) = ask {
                 if relies {
                     let tally = Tally::default();
-                    self.peers.owed.push_back((self.board.ticket, from, waiter, tally, 0));
+                    self.peers.owed.push_back((self.board.ticket, from, waiter, tally, false));
                 } else {
                     self.peers.tell_noted(from, waiter);
                 }
@@ -404,7 +403,7 @@ impl Shard {
         }
         if let Some(waiter) = answer {
             if self.board.records.len() > mark {
-                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally, 0));
+                self.peers.owed.push_back((self.board.ticket, asks, waiter, tally, false));
             } else {
                 self.peers.tell(asks, Item::Noted { waiter, tally, last: 0 });
             }
@@ -413,15 +412,24 @@ impl Shard {
 
     /// Tells others that what they asked about is stored.
     pub(crate) fn answer_others(&mut self) {
-        while let Some((_, shard, waiter, tally, last)) =
+        while let Some((_, shard, waiter, tally, present)) =
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
-            if tally == Tally::default() && last == 0 {
+            if present {
+                self.tell_present(shard, waiter, tally);
+            } else if tally == Tally::default() {
                 self.peers.tell_noted(shard, waiter);
             } else {
-                self.peers.tell(shard, Item::Noted { waiter, tally, last });
+                self.peers.tell(shard, Item::Noted { waiter, tally, last: 0 });
             }
         }
+    }
+
+    /// Tells a shard that its routes are known, and where the present begins: what it was sent up to now is the past, for
+    /// until it hears this it takes it for that.
+    fn tell_present(&mut self, shard: u16, waiter: Waiter, tally: Tally) {
+        let last = self.board.last_arrival();
+        self.peers.tell(shard, Item::Noted { waiter, tally, last });
     }
 
     /// Counts Sessions that outlive their connection, and says so when there is a first or no more.

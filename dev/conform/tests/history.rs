@@ -167,6 +167,34 @@ fn what_may_not_be_read_is_not_replayed() {
     assert_eq!(got(&mut lab, client), ["yes"]);
 }
 
+/// A shard that still has to store who came says later that it knows of the subscription. What it takes meanwhile must not
+/// fall between past and present.
+#[test]
+fn what_comes_while_a_shard_cannot_answer_yet_is_not_left_out() {
+    let mut lab = Lab::with(|config| {
+        config.shards = 3;
+        config.presence = true;
+        config.history = Arc::new(HistoryTable { filters: vec!["#".into()], retained: false });
+    });
+    let watcher = lab.connect(V311, "watcher");
+    lab.send(watcher, &wire::subscribe(V311, 1, &[("$presence/+", 0)]));
+    let sensors: Vec<_> = (0..6).map(|n| lab.connect(V311, &format!("sensor-{n}"))).collect();
+    let reader = lab.connect(V311, "reader");
+    lab.pause_store();
+    for n in 0..6 {
+        let kept = lab.open(V311);
+        lab.send(kept, &Connect::persistent(V311, &format!("kept-{n}")).bytes());
+    }
+    lab.send(reader, &wire::subscribe(V311, 1, &[("$history/last=100/t/#", 0)]));
+    for (n, sensor) in sensors.iter().enumerate() {
+        publish(&mut lab, *sensor, &format!("t/{n}"), &n.to_string());
+    }
+    lab.store_answers();
+    let mut came = got(&mut lab, reader);
+    came.sort();
+    assert_eq!(came, ["0", "1", "2", "3", "4", "5"]);
+}
+
 #[test]
 fn the_last_messages_are_the_last_that_may_be_read() {
     for shards in [1, 2] {

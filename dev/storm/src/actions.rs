@@ -63,6 +63,8 @@ impl Client {
             (Role::Watcher { .. }, _) if cx.rng.chance(70) => cx.send(link, &Packet::PingReq),
             (Role::Watcher { .. }, _) if cx.rng.chance(80) => self.subscribe(cx),
             (Role::Watcher { .. }, _) => self.unsubscribe(cx),
+            (Role::LooksBack, _) if self.wants_past(cx) => self.ask_for_past(cx),
+            (Role::LooksBack, _) => cx.send(link, &Packet::PingReq),
             (Role::Late { .. }, _) => {}
         }
     }
@@ -247,6 +249,7 @@ impl Client {
             }
             Role::Worker { share, filter } => chosen.push((filter, Some(share))),
             Role::Watcher { filter, .. } => chosen.push((filter, None)),
+            Role::LooksBack => return,
             Role::Late { .. } => {
                 chosen.extend([("#", None), ("$x/#", None)]);
                 chosen.extend(cx.options.presence.then_some(("$presence/+", None)));

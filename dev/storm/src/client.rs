@@ -23,6 +23,8 @@ pub(crate) enum Role {
     Worker { share: usize, filter: &'static str },
     /// Looks who is there, at this QoS.
     Watcher { filter: &'static str, qos: QoS },
+    /// Has the past delivered to it, and then what comes, on each connection anew.
+    LooksBack,
     /// Comes at the end and looks at what is retained.
     Late { found: Vec<(String, Vec<u8>)> },
 }
@@ -49,6 +51,7 @@ pub(crate) struct Flight {
 pub(crate) enum Request {
     Subscribe(Vec<usize>),
     Unsubscribe(Vec<usize>),
+    Past,
 }
 
 /// Connected, or on the way there.
@@ -185,6 +188,8 @@ impl Client {
     }
 
     fn greeting(&mut self, cx: &mut Context, calm: Option<bool>) -> Greeting {
+        // A replay ends with its connection, and so does the Session of who looks back.
+        let calm = if matches!(self.role, Role::LooksBack) { Some(true) } else { calm };
         let (rng, options) = (&mut cx.rng, &cx.options);
         let version = match rng.pick(options.versions) {
             3 => ProtocolVersion::V31,

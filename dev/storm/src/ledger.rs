@@ -12,6 +12,7 @@ use cork_store::SessionKey;
 use crate::{
     link::{Link, LinkIx},
     net::Notice,
+    past::Reading,
     presence::{Known, reason_of},
     trail::{Point, Trail},
 };
@@ -110,6 +111,7 @@ pub(crate) struct Ledger {
     pub(crate) incarnations: Vec<Incarnation>,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) readings: Vec<Reading>,
     /// By client: its Session as the broker has it.
     pub(crate) current: Vec<Option<usize>>,
     pub(crate) delayed: Vec<Option<Delayed>>,

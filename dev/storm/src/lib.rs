@@ -29,6 +29,7 @@ mod link;
 mod net;
 mod node;
 mod options;
+mod past;
 mod plant;
 mod presence;
 mod receive;

@@ -17,6 +17,7 @@ use crate::{
     link::{Greeting, Link, LinkIx, take_front},
     node::Node,
     options::{Options, StoreKind},
+    past::Past,
     plant::Saboteur,
     rng::Rng,
     store::{Death, Engine, Keeper},
@@ -52,6 +53,7 @@ pub(crate) struct Net {
     asked: Vec<(usize, ConnId)>,
     pub(crate) notices: VecDeque<(Time, Notice)>,
     pub(crate) keeper: Keeper,
+    pub(crate) past: Past,
     /// Sessions the store was told of.
     known: BTreeSet<SessionKey>,
     /// Hash of everything that went over any connection, in order.
@@ -77,6 +79,7 @@ impl Net {
             asked: Vec::new(),
             notices: VecDeque::new(),
             keeper: Keeper::new(engine, options.shards, saboteur),
+            past: Past::new(options.plant),
             known: BTreeSet::new(),
             trace: 0xCBF2_9CE4_8422_2325,
         }
@@ -254,6 +257,13 @@ impl Net {
         true
     }
 
+    /// One question for the past is answered.
+    pub(crate) fn answer_past(&mut self, now: Time, which: usize) -> bool {
+        let Some((shard, replayed)) = self.past.answer(which) else { return false };
+        self.nodes[shard].handle(now, Input::Replayed(replayed));
+        true
+    }
+
     /// Pairs of shards with mail under way.
     pub(crate) fn posts(&self) -> Vec<(usize, usize)> {
         self.mail.iter().filter(|(_, batches)| !batches.is_empty()).map(|(pair, _)| *pair).collect()
@@ -284,6 +294,7 @@ impl Net {
         self.asked.is_empty()
             && self.posts().is_empty()
             && self.keeper.is_idle()
+            && self.past.is_idle()
             && self.nodes.iter().all(|node| node.next_timeout().is_none_or(|when| when > now))
     }
 
@@ -354,12 +365,8 @@ impl Net {
                 }
             }
             Output::Event(event) => self.on_event(now, event),
-            // Nothing is kept in the storm; whoever asks is told so.
-            Output::Remember(_) => {}
-            Output::Replay(asked) => {
-                let replayed = cork_store::Replayed { token: asked.token, ..Default::default() };
-                self.nodes[shard].handle(now, Input::Replayed(replayed));
-            }
+            Output::Remember(rows) => self.past.take(&rows),
+            Output::Replay(asked) => self.past.ask(shard, asked),
             Output::Announce { .. } | Output::Claim { .. } => {}
         }
     }
@@ -402,11 +409,13 @@ impl Net {
         self.by_conn.clear();
         self.mail.clear();
         self.asked.clear();
+        self.past.crash();
         self.nodes.clear();
     }
 
     /// The broker starts again with what the store gives back.
-    pub(crate) fn restart(&mut self, now: Time, options: &Options, recovered: Recovered) {
+    pub(crate) fn restart(&mut self, now: Time, options: &Options, mut recovered: Recovered) {
+        recovered.last_arrival = recovered.last_arrival.max(self.past.last_arrival());
         // A start of which nothing got to the disk may have used this epoch, too.
         self.known.retain(|key| key.0 >> 40 < u64::from(recovered.epoch));
         let config = |number| options.config(number, now, &recovered);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cork_core::{Door, ShardConfig};
+use cork_core::{Door, HistoryTable, ShardConfig};
 use cork_packet::QoS;
 use cork_proto::Time;
 use cork_store::{Recovered, WallTime};
@@ -122,6 +122,8 @@ pub struct Options {
     pub watchers: usize,
     /// Bytes that all clients' Sessions may queue together: they are one user's. 0: each is its own user, without limit.
     pub user_queue_bytes_max: u64,
+    /// Clients that have the past delivered to them. 0: nothing is kept.
+    pub looks_back: usize,
     /// What is wrong on purpose.
     pub plant: Option<Plant>,
 }
@@ -221,6 +223,7 @@ impl Options {
             presence: false,
             watchers: 0,
             user_queue_bytes_max: 0,
+            looks_back: 0,
             plant: None,
         };
         // One storm in four is short of memory, by a chance of its own: the others are what they always were.
@@ -236,7 +239,10 @@ impl Options {
         let (presence, watchers) = (seed % 3 == 2, own.between(0, 2));
         let user_queue_bytes_max = if seed % 5 == 3 { own.pick(&[600, 2000, 10_000, 100_000]) } else { 0 };
         let watchers = if presence { watchers } else { 0 };
-        (Self { presence, watchers, user_queue_bytes_max, ..options }, rng)
+        // And in one in four everything is kept.
+        let mut own = Rng::new(!seed ^ 0x0068_6973_746F);
+        let looks_back = if seed % 4 == 2 { own.between(1, 3) } else { 0 };
+        (Self { presence, watchers, user_queue_bytes_max, looks_back, ..options }, rng)
     }
 
     /// Whose client this is.
@@ -267,6 +273,10 @@ impl Options {
         config.limits.queue_bytes_max = self.queue_bytes_max;
         config.limits.user_queue_bytes_max = self.user_queue_bytes_max;
         config.presence = self.presence;
+        if self.looks_back > 0 {
+            let filters = vec!["#".into(), "$x/#".into()];
+            config.history = HistoryTable { filters, retained: false }.into();
+        }
         config.limits.queue_head_bytes_max = self.queue_head_bytes;
         config.limits.retained_bytes_max = self.retained_bytes;
         config.limits.output_bytes_max = self.output_bytes_max;

@@ -41,11 +41,13 @@ pub enum Plant {
     PresenceTurnedRound,
     PresenceNotRestored,
     AccountsNotTold,
+    PastHasPresent,
+    PastSkipsOne,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::AnswersBeforeWriting,
         Self::AnswersBeforeSync,
         Self::FailedSyncTriedAgain,
@@ -76,6 +78,8 @@ impl Plant {
         Self::PresenceTurnedRound,
         Self::PresenceNotRestored,
         Self::AccountsNotTold,
+        Self::PastHasPresent,
+        Self::PastSkipsOne,
     ];
 
     /// The one with this name.

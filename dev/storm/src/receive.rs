@@ -9,7 +9,7 @@ use crate::{
     context::{Context, describe},
     ledger::{Delivery, Fate},
     link::LinkIx,
-    presence,
+    past, presence,
 };
 
 impl Client {
@@ -159,6 +159,9 @@ impl Client {
             return self.on_presence(cx, &topic, publish);
         }
         match number {
+            Some(number) if matches!(self.role, Role::LooksBack) => {
+                past::came(cx, link, number, publish.retain)
+            }
             Some(number) => self.deliver(cx, link, number, publish),
             None => Ok(()),
         }
@@ -259,8 +262,10 @@ impl Client {
 
     fn on_suback(&mut self, cx: &mut Context, id: PacketId, codes: &[u8]) -> Result<(), String> {
         let line = self.line.as_mut().ok_or("SUBACK without a connection")?;
-        let Some(Request::Subscribe(made)) = line.requests.remove(&id) else {
-            return Err("SUBACK for nothing".into());
+        let made = match line.requests.remove(&id) {
+            Some(Request::Subscribe(made)) => made,
+            Some(Request::Past) => return past::granted(cx, line.link, codes),
+            _ => return Err("SUBACK for nothing".into()),
         };
         if made.len() != codes.len() {
             return Err("SUBACK with another number of codes than filters".into());

@@ -14,6 +14,7 @@ use crate::{
     link::{LinkIx, take_front},
     net::Net,
     options::Options,
+    past,
     plant::Plant,
     presence,
 };
@@ -93,6 +94,9 @@ impl World {
         }
         for _ in 0..world.cx.options.watchers {
             world.add_watcher();
+        }
+        for _ in 0..world.cx.options.looks_back {
+            world.add_client(format!("client-{}", world.clients.len()), Role::LooksBack);
         }
         world
     }
@@ -279,6 +283,11 @@ impl World {
                 self.cx.net.deliver_mail(self.cx.now, pair);
                 self.maybe_drain();
             }
+        }
+        if !self.cx.net.past.is_idle() && self.cx.rng.chance(self.cx.options.store) {
+            let which = self.cx.rng.below(100);
+            self.cx.net.answer_past(self.cx.now, which);
+            self.maybe_drain();
         }
         self.memory_moment();
         if self.cx.rng.chance(self.cx.options.access) {
@@ -468,6 +477,7 @@ impl World {
                 client.connect(&mut self.cx, back);
             }
             client.resend_if_open(&mut self.cx);
+            client.ask_for_past(&mut self.cx);
             while client.line.as_ref().is_some_and(|line| !line.owed.is_empty()) {
                 client.acknowledge(&mut self.cx);
             }
@@ -496,6 +506,9 @@ impl World {
             self.cx.net.deliver_mail(now, pair);
         }
         while self.cx.net.answer_access(now, 0) {}
+        while self.cx.net.answer_past(now, 0) {
+            self.cx.net.drain_all(now);
+        }
     }
 
     // ---- the end -----------------------------------------------------------------------------------------------
@@ -506,6 +519,7 @@ impl World {
         let fired: Vec<Time> = (0..self.cx.net.shards()).map(|shard| self.cx.net.fired(now, shard)).collect();
         self.cx.ledger.close(&|client| homes[client], &|shard| fired[shard]);
         checks::at_rest(&mut self.cx, &self.clients)?;
+        past::is_the_log(&mut self.cx, &self.clients)?;
         self.look_at_retained()
     }
 
