@@ -405,35 +405,29 @@ const fn closes(kind: ErrorKind) -> bool {
 /// What the end of a connection showed of messages.
 fn say_found(link: &Link, server: &Server, found: &Found) {
     let name = &link.judged.bridge.name;
-    match found {
-        Found::Aside(case, news) => {
-            let text = format!(
+    let (news, text) = match found {
+        Found::Aside(case, news) => (
+            *news,
+            format!(
                 "a message of `{}` ({} bytes) is set aside, messages behind it pass: {server} ended the connection each \
                  time it was sent",
                 case.topic.escape_debug(),
                 case.bytes
-            );
-            match news {
-                true => tracing::warn!(target: "bridge", bridge = name, "{text}"),
-                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
-            }
-        }
+            ),
+        ),
         Found::All(news) => {
-            let text = format!("{server} ends the connection at every message; all of them wait");
-            match news {
-                true => tracing::warn!(target: "bridge", bridge = name, "{text}"),
-                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
-            }
+            (*news, format!("{server} ends the connection at every message; all of them wait"))
         }
-        Found::Taken(case, news) => {
-            let text =
-                format!("a message of `{}` that was set aside passes after all", case.topic.escape_debug());
-            match news {
-                true => tracing::info!(target: "bridge", bridge = name, "{text}"),
-                false => tracing::debug!(target: "bridge", bridge = name, "{text}"),
-            }
-        }
-        Found::Nothing | Found::Trial | Found::NoWitness => {}
+        Found::Taken(case, news) => (
+            *news,
+            format!("a message of `{}` that was set aside passes after all", case.topic.escape_debug()),
+        ),
+        Found::Nothing | Found::Trial | Found::NoWitness => return,
+    };
+    match (news, found) {
+        (false, _) => tracing::debug!(target: "bridge", bridge = name, "{text}"),
+        (true, Found::Taken(..)) => tracing::info!(target: "bridge", bridge = name, "{text}"),
+        (true, _) => tracing::warn!(target: "bridge", bridge = name, "{text}"),
     }
 }
 

@@ -33,43 +33,17 @@ pub(crate) type Absent = VecDeque<(Time, SessionIx, SessionKey)>;
 
 /// What the store knows of whether a Session has a connection.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told(u8);
-
-impl Told {
-    const ONLINE: u8 = 1;
-    const LISTED: u8 = 2;
-
+pub(crate) struct Told {
     /// By the last record of it the Session has a connection.
-    pub(crate) const fn is_online(self) -> bool {
-        self.0 & Self::ONLINE != 0
-    }
-
-    pub(crate) const fn set_online(&mut self, online: bool) {
-        self.set(Self::ONLINE, online);
-    }
-
-    const fn set(&mut self, flag: u8, on: bool) {
-        if on {
-            self.0 |= flag;
-        } else {
-            self.0 &= !flag;
-        }
-    }
-
+    pub(crate) online: bool,
     /// It stands in the list of those that left.
-    const fn is_listed(self) -> bool {
-        self.0 & Self::LISTED != 0
-    }
-
-    const fn set_listed(&mut self, listed: bool) {
-        self.set(Self::LISTED, listed);
-    }
+    listed: bool,
 }
 
 impl Session {
     /// Whether the store need not know yet that it lost its connection.
     fn may_be_back(&self) -> bool {
-        self.told.is_online()
+        self.told.online
             && Duration::from_secs(self.expiry_seconds.into()) >= EXPIRY_MIN
             && self.will.is_none()
             && self.outgoing.as_ref().is_none_or(|outgoing| {
@@ -79,7 +53,7 @@ impl Session {
 
     /// Whether the store does not know yet that it lost its connection.
     const fn left_untold(&self) -> bool {
-        self.told.is_listed() && self.told.is_online() && !self.is_online()
+        self.told.listed && self.told.online && !self.is_online()
     }
 }
 
@@ -88,7 +62,7 @@ impl Board {
     pub(crate) fn tell_before_message(&mut self, six: SessionIx) {
         let session = &mut self.sessions[six as usize];
         if session.left_untold() {
-            session.told.set_online(false);
+            session.told.online = false;
             let record = session.to_record();
             self.begun.push(record); // not with what several shards store together, which may be stored later
         }
@@ -96,7 +70,7 @@ impl Board {
 
     fn list_absent(&mut self, six: SessionIx) {
         let session = &mut self.sessions[six as usize];
-        session.told.set_listed(true);
+        session.told.listed = true;
         let (due, key) = (self.now + TOLD_AFTER, session.key);
         if self.absent.is_empty() {
             self.at(due, Timer::Absent);
@@ -111,7 +85,7 @@ impl Shard {
         let session = &self.board.sessions[six as usize];
         if matches!(cause, Ended::Shutdown) || !session.may_be_back() {
             self.record_session(six);
-        } else if !session.told.is_listed() {
+        } else if !session.told.listed {
             self.board.list_absent(six);
         }
     }
@@ -127,7 +101,7 @@ impl Shard {
                 continue;
             };
             let untold = session.left_untold();
-            session.told.set_listed(false);
+            session.told.listed = false;
             let away_micros = wall.0.saturating_sub(session.since.0);
             if untold && u128::from(away_micros) < TOLD_AFTER.as_micros() {
                 self.board.list_absent(six); // it was back meanwhile

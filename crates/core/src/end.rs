@@ -75,7 +75,7 @@ impl Shard {
         if session != NO_SESSION {
             if !greeted {
                 // What says that it has a connection may be in this very batch.
-                self.board.sessions[session as usize].told.set_online(false);
+                self.board.sessions[session as usize].told.online = false;
             }
             if let Some(hooks) = &self.board.hooks {
                 let publisher = &self.board.sessions[session as usize].publisher;
@@ -139,7 +139,7 @@ impl Shard {
             if before != expiry.min(most) {
                 self.set_expiry(six, expiry.min(most));
                 self.record_session(six);
-                self.board.sessions[six as usize].told.set_online(false); // it leaves with the same batch
+                self.board.sessions[six as usize].told.online = false; // it leaves with the same batch
             }
         }
         let with_will = disconnect.reason != ReasonCode::NORMAL_DISCONNECTION;

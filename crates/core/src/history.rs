@@ -2,8 +2,8 @@
 //!
 //! A shard hands what the configuration asks for to its driver, in order, and asks for pages of it. A page has whatever
 //! any shard handed over before it was asked for. So the cut between past and present is a number for each shard: the
-//! last message it had taken when it said that it knows of the subscription. What came up to there is replayed, what comes behind
-//! is delivered live, and nothing is compared.
+//! last message it had taken when it said that it knows of the subscription. What came up to there is replayed, what
+//! comes behind is delivered live, and nothing is compared.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -384,8 +384,8 @@ impl Shard {
         }
     }
 
-    /// Another shard says which message was its last when it said that it knows of a subscription: what it sends from now on is
-    /// the present.
+    /// Another shard knows of a subscription, and says which message was its last up to now: what it sends from now on
+    /// is the present.
     pub(crate) fn note_present(&mut self, six: SessionIx, number: u64, from: u16, last: u64) {
         let Some(session) = self.board.sessions.get_mut(six as usize) else { return };
         let Some(replays) = session.outgoing.as_deref_mut().and_then(|it| it.replays.as_deref_mut()) else {

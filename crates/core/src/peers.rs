@@ -304,10 +304,11 @@ impl Shard {
                 Item::Account { user, before, now } => self.on_account(&user, before, now),
                 Item::Ask(waiter) => {
                     self.start_presence(); // somebody subscribes: all know of each other by now
-                    let tally = Tally::default();
                     match self.presence_waits_for() {
-                        Some(ticket) => self.peers.owed.push_back((ticket, from, waiter, tally, true)),
-                        None => self.tell_present(from, waiter, tally),
+                        Some(ticket) => {
+                            self.peers.owed.push_back((ticket, from, waiter, Tally::default(), true));
+                        }
+                        None => self.tell_present(from, waiter),
                     }
                 }
                 Item::Noted { waiter, tally, last } => self.on_noted(from, waiter, tally, last),
@@ -416,7 +417,7 @@ impl Shard {
             self.peers.owed.pop_front_if(|(ticket, ..)| *ticket <= self.board.stored)
         {
             if present {
-                self.tell_present(shard, waiter, tally);
+                self.tell_present(shard, waiter);
             } else if tally == Tally::default() {
                 self.peers.tell_noted(shard, waiter);
             } else {
@@ -427,8 +428,8 @@ impl Shard {
 
     /// Tells a shard that its routes are known, and where the present begins: what it was sent up to now is the past, for
     /// until it hears this it takes it for that.
-    fn tell_present(&mut self, shard: u16, waiter: Waiter, tally: Tally) {
-        let last = self.board.last_arrival();
+    fn tell_present(&mut self, shard: u16, waiter: Waiter) {
+        let (tally, last) = (Tally::default(), self.board.last_arrival());
         self.peers.tell(shard, Item::Noted { waiter, tally, last });
     }
 

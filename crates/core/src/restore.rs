@@ -106,7 +106,7 @@ impl Shard {
         let session = &mut self.board.sessions[six as usize];
         if let Some(state) = &recovered.state {
             session.recorded = true;
-            session.told.set_online(state.online);
+            session.told.online = state.online;
             session.expiry_seconds = state.expiry_seconds;
             session.since = state.since;
         }

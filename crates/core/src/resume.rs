@@ -206,7 +206,7 @@ impl Shard {
         let before = changes_hands.then(|| std::mem::replace(&mut session.publisher, publisher));
         let was_persistent = session.is_persistent();
         // Coming back soon, to the same Session, is no news for the store.
-        let known = session.told.is_online() && session.expiry_seconds == expiry && !changes_hands;
+        let known = session.told.online && session.expiry_seconds == expiry && !changes_hands;
         let (key, expires) = (session.key, std::mem::replace(&mut session.expires, Time::NEVER));
         if let Some(outgoing) = session.outgoing.as_deref_mut() {
             outgoing.inflight.reconnected();
@@ -255,7 +255,7 @@ impl Shard {
         if first {
             session.kept_from = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.numbers);
         }
-        session.told.set_online(session.is_online());
+        session.told.online = session.is_online();
         let record = session.to_record();
         self.board.record(record);
         if first {

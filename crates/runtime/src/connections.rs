@@ -171,7 +171,7 @@ impl Connections {
         if !connection.queued && !connection.paused {
             connection.queued = true;
             let line = match connection {
-                Connection { hung_up: true, .. } | Connection { deaf: true, .. } => Line::Leaving,
+                Connection { hung_up: true, .. } => Line::Leaving,
                 Connection { inside: true, .. } => Line::Inside,
                 _ => Line::Outside,
             };

@@ -514,7 +514,6 @@ impl Worker {
                     self.shard.handle(now, Input::Broken { conn: id, rule });
                     self.connections.set_ending(id, Ending::Lingering, now);
                 } else {
-                    self.shard.handle(now, Input::Closed { conn: id });
                     self.drop_connection(id, now);
                 }
             }
@@ -527,7 +526,6 @@ impl Worker {
             self.carry_out(now);
             self.flush(id, now);
         }
-        self.shard.handle(now, Input::Closed { conn: id });
         self.drop_connection(id, now);
     }
 
@@ -578,7 +576,7 @@ impl Worker {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if connection.ending == Ending::No && !connection.paused => {
-                    connection.deaf = true;
+                    (connection.deaf, connection.hung_up) = (true, true);
                     return self.connections.mark_readable(id.index as usize);
                 }
                 Err(_) => return self.drop_connection(id, now),
