@@ -30,6 +30,11 @@ impl Book {
         let share = u128::from(self.used) * u128::from(self.live) / u128::from(self.total.max(1));
         u64::try_from(share).unwrap_or(u64::MAX)
     }
+
+    /// Bytes that the disk has back once the segment is removed.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.file_bytes.max(self.used)
+    }
 }
 
 /// The accounts of all segments that hold commits, oldest first.

@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use crate::{
+    books::Book,
     disk::DiskFile,
     error::Damage,
     format::{Builder, COMMIT_HEADER_BYTES, LogId, SEGMENT_HEADER_BYTES},
@@ -54,6 +55,8 @@ pub(crate) struct Aim {
     pub(crate) slack_bytes: u64,
     /// So much is gone through with one commit.
     pub(crate) slice_bytes: u64,
+    /// There is no space for new segments: whatever gives back more than it takes is done.
+    pub(crate) short: bool,
 }
 
 /// The log's size is looked at every so many commits.
@@ -83,7 +86,11 @@ impl<F: DiskFile> Cleaner<F> {
     fn look(&mut self, index: &Index, aim: Aim) -> bool {
         let (used, live) = index.books.bytes();
         // Each start begins a segment, however little was written to the last one, and however long that is.
-        self.due = used.max(index.books.held_bytes()) > (2 * live).max(live + aim.slack_bytes);
+        let held = used.max(index.books.held_bytes());
+        // The slack saves work on a disk that has it; on a full one it would keep for ever what nobody needs.
+        let gains = |book: &Book| 2 * book.live_bytes() <= book.held_bytes();
+        self.due = held > (2 * live).max(live + aim.slack_bytes)
+            || aim.short && index.books.oldest().is_some_and(gains);
         self.due
     }
 

@@ -99,6 +99,7 @@ impl Keeper {
             options,
             unsynced_since: None,
             stats_at: Instant::now(),
+            tried_at: Instant::now(),
             at_mark: false,
             stop: false,
         };
@@ -178,6 +179,8 @@ struct Writer {
     options: Options,
     unsynced_since: Option<Instant>,
     stats_at: Instant,
+    /// When a full disk was looked at last.
+    tried_at: Instant,
     /// As much is needed as may be.
     at_mark: bool,
     stop: bool,
@@ -197,8 +200,10 @@ impl Writer {
                 waiting.ops.clear();
                 waiting.sizes.clear();
                 more = true;
-            } else if self.log.is_full() {
+            }
+            if self.log.is_full() && (idle || self.tried_at.elapsed() >= FULL_RETRY) {
                 self.log.retry();
+                self.tried_at = Instant::now();
             }
             if self.until_sync().is_some_and(|left| left.is_zero()) {
                 // A failure shows with the next batch.

@@ -190,9 +190,9 @@ impl<D: Disk> Log<D> {
         self.doomed.last().is_some_and(|(_, commit)| *commit >= self.next)
     }
 
-    const fn aim(&self) -> Aim {
+    fn aim(&self) -> Aim {
         let Options { slack_bytes, clean_slice_bytes, .. } = self.options;
-        Aim { slack_bytes, slice_bytes: clean_slice_bytes }
+        Aim { slack_bytes, slice_bytes: clean_slice_bytes, short: self.is_full() }
     }
 
     /// On a full disk the last space is for those who need it; what is copied must come back soon, with a segment of

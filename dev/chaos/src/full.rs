@@ -20,8 +20,12 @@ use crate::{
     session::{Event, Hello, Outgoing, Session},
 };
 
-/// The disk, and what somebody else has on it at first.
-const DISK_BYTES: usize = 112 << 20;
+/// The disk: so much, and up to so many of the store's segments more. How much of what the store may leave lying
+/// fits on it differs, and so does what it does on it.
+const DISK_BYTES_MIN: usize = 96 << 20;
+const SEGMENT_BYTES: usize = 16 << 20;
+const MORE_SEGMENTS_MAX: usize = 3;
+/// What somebody else has on it at first.
 const BALLAST_BYTES: usize = 32 << 20;
 const PAYLOAD_BYTES: usize = 16 << 10;
 const WINDOW: usize = 8;
@@ -41,7 +45,9 @@ const LET_IN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the scene on a tmpfs with kills, or on our own disk with power cuts; false when something was wrong.
 pub(crate) fn run(mode: Mode, options: &Options, folder: &Path) -> Result<bool, String> {
-    let small = Small::new(mode, &folder.join("disk"))?;
+    let more = Rng::new(options.seed).below(MORE_SEGMENTS_MAX + 1) * SEGMENT_BYTES;
+    println!("  a disk of {} MiB", (DISK_BYTES_MIN + more) >> 20);
+    let small = Small::new(mode, &folder.join("disk"), DISK_BYTES_MIN + more)?;
     let data = small.path().join("data");
     let settings = format!("shards = {}\ndurability = {}", options.shards, options.durability);
     let mut broker = Broker::new(options.broker, &options.binary, folder, &data, &settings)?;
@@ -82,26 +88,26 @@ pub(crate) fn run(mode: Mode, options: &Options, folder: &Path) -> Result<bool, 
 /// A small disk.
 enum Small {
     Tmpfs(Tmpfs),
-    Ours(PathBuf, Disk),
+    Ours { path: PathBuf, disk: Disk, bytes: usize },
 }
 
 impl Small {
-    fn new(mode: Mode, path: &Path) -> Result<Self, String> {
+    fn new(mode: Mode, path: &Path, bytes: usize) -> Result<Self, String> {
         if mode == Mode::Full {
-            let mount = Tmpfs::mount(path)?;
+            let mount = Tmpfs::mount(path, bytes)?;
             let wrong = |error| format!("cannot fill {}: {error}", path.display());
             fs::write(mount.0.join("ballast"), vec![1; BALLAST_BYTES]).map_err(wrong)?;
             return Ok(Self::Tmpfs(mount));
         }
         let disk = Disk::mount(path).map_err(|error| error.to_string())?;
-        disk.set_capacity((DISK_BYTES - BALLAST_BYTES) as u64);
-        Ok(Self::Ours(path.to_owned(), disk))
+        disk.set_capacity((bytes - BALLAST_BYTES) as u64);
+        Ok(Self::Ours { path: path.to_owned(), disk, bytes })
     }
 
     fn path(&self) -> &Path {
         match self {
             Self::Tmpfs(mount) => &mount.0,
-            Self::Ours(path, _) => path,
+            Self::Ours { path, .. } => path,
         }
     }
 
@@ -110,20 +116,20 @@ impl Small {
             Self::Tmpfs(mount) => {
                 fs::remove_file(mount.0.join("ballast")).map_err(|error| error.to_string())?;
             }
-            Self::Ours(_, disk) => disk.set_capacity(DISK_BYTES as u64),
+            Self::Ours { disk, bytes, .. } => disk.set_capacity(*bytes as u64),
         }
         Ok(())
     }
 
     fn disaster(&self, broker: &mut Broker, seed: u64) -> &'static str {
         broker.kill();
-        if let Self::Ours(_, disk) = self {
+        if let Self::Ours { disk, .. } = self {
             disk.cut(Loss::Half, &mut Rng::new(seed));
         }
         broker.kill_and_wait();
         match self {
             Self::Tmpfs(_) => "killed",
-            Self::Ours(_, disk) => {
+            Self::Ours { disk, .. } => {
                 disk.power_on();
                 "power cut, half of the unsynced lost"
             }
@@ -145,9 +151,9 @@ fn files(data: &Path) -> Vec<(String, u64)> {
 struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    fn mount(path: &Path) -> Result<Self, String> {
+    fn mount(path: &Path, bytes: usize) -> Result<Self, String> {
         fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let size = format!("size={DISK_BYTES}");
+        let size = format!("size={bytes}");
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "cork-chaos"]).arg(path).output();
         match done {
             Ok(output) if output.status.success() => Ok(Self(path.to_owned())),

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, thread, time::Duration};
 use cork_store::{Record, SessionKey, StoreError};
 
 use super::basics::{append, load, message, options, queued};
-use crate::{Log, sim::SimDisk};
+use crate::{Log, Options, sim::SimDisk};
 
 fn done(delivery: u64) -> Record {
     Record::Done { session: SessionKey(7), delivery }
@@ -59,6 +59,25 @@ fn the_reserve_is_left_however_fast_the_disk_is_filled() {
             while log.clean_step().unwrap() {}
         }
         assert!(!log.is_full(), "{late:?}");
+    }
+}
+
+/// A small disk is full long before the log has the slack that it may have where there is space; a drained queue gave
+/// nothing back there, for ever.
+#[test]
+fn a_drained_queue_gives_space_back_however_much_slack_the_log_may_have() {
+    for (sleeps_on, expected) in [(0, false), (1, false), (20, true)] {
+        let disk = SimDisk::new(4);
+        let last = filled(&disk, None, 0);
+        let generous = Options { slack_bytes: 1 << 30, ..options() };
+        let (mut log, ..) = Log::open(disk.clone(), generous).unwrap();
+        assert!(log.is_full());
+        for delivery in (1..=last).filter(|delivery| delivery % 20 >= sleeps_on) {
+            log.commit(&append(vec![done(delivery)])).unwrap();
+            log.retry();
+            while log.clean_step().unwrap() {}
+        }
+        assert_eq!(log.is_full(), expected, "{sleeps_on} of 20 still wait");
     }
 }
 
