@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cork_broker::{Broker, Config, Connector, StartError, config::ConfigErrors};
+use cork_broker::{Broker, Config, Connector, InsideSession, StartError, config::ConfigErrors};
 use cork_client::Options;
 use cork_store::LANE_SUFFIX;
 use tokio::{
@@ -38,8 +38,8 @@ pub struct Bridges {
     connector: Connector,
     mark: String,
     links: Vec<Judged>,
-    /// Links that ran before this broker did, and what they had subscribed here.
-    earlier: BTreeMap<String, Vec<String>>,
+    /// Links that ran before this broker did.
+    earlier: BTreeMap<String, InsideSession>,
     thread: Option<(UnboundedSender<Order>, JoinHandle<()>)>,
 }
 
@@ -76,7 +76,7 @@ impl Bridges {
     pub fn start(broker: &Broker) -> Result<Self, StartError> {
         let earlier = broker.inside_sessions().iter().filter_map(|session| {
             let name = session.client_id.strip_prefix(LOCAL_ID)?;
-            Some((name.to_owned(), session.filters.clone()))
+            Some((name.to_owned(), session.clone()))
         });
         let mut bridges = Self {
             connector: broker.connector().inside(),
@@ -188,6 +188,7 @@ struct Running {
     judged: Judged,
     status: Shared,
     found: Rc<Notify>,
+    unasked: Rc<RefCell<Vec<String>>>,
     task: Task<()>,
 }
 
@@ -199,14 +200,14 @@ struct Keeper {
     links: BTreeMap<String, Running>,
     figures_every: Duration,
     /// As in [`Bridges`], as long as nobody has seen to them.
-    earlier: BTreeMap<String, Vec<String>>,
+    earlier: BTreeMap<String, InsideSession>,
 }
 
 impl Keeper {
     fn new(
         connector: &Connector,
         mark: String,
-        earlier: BTreeMap<String, Vec<String>>,
+        earlier: BTreeMap<String, InsideSession>,
     ) -> Result<Self, cork_client::ConnectError> {
         let options = || {
             let connector = connector.clone();
@@ -274,17 +275,16 @@ impl Keeper {
             return;
         }
         let mut status = Status::default();
-        let before = match self.links.remove(&name) {
-            Some(running) => {
-                let filters = (running.judged.filters_out(), running.judged.filters_in());
-                status.go_on_from(&running.status.borrow());
-                running.stop().await;
-                Some(filters)
-            }
-            None => self.earlier.remove(&name).map(|filters| (filters, Vec::new())),
-        };
+        let (mut unasked, mut old_out, mut old_in) = <(Vec<String>, Vec<String>, Vec<String>)>::default();
+        if let Some(running) = self.links.remove(&name) {
+            (old_out, old_in) = (running.judged.filters_out(), running.judged.filters_in());
+            status.go_on_from(&running.status.borrow());
+            unasked.clone_from(&running.unasked.borrow());
+            running.stop().await;
+        } else if let Some(session) = self.earlier.remove(&name) {
+            (old_out, unasked) = (session.filters, session.without_retained);
+        }
         let (out, into) = (judged.filters_out(), judged.filters_in());
-        let (old_out, old_in) = before.unwrap_or_default();
         let missing = |of: &[String], from: &[String]| -> Vec<String> {
             of.iter().filter(|filter| !from.contains(filter)).cloned().collect()
         };
@@ -293,6 +293,9 @@ impl Keeper {
         let status: Shared = Rc::new(RefCell::new(status));
         let first = name.strip_suffix(LANE_SUFFIX).and_then(|first| self.links.get(first));
         let found = first.map_or_else(Rc::default, |running| Rc::clone(&running.found));
+        unasked.retain(|filter| out.contains(filter));
+        unasked.extend(missing(&out, &old_out));
+        let unasked = Rc::new(RefCell::new(unasked));
         let mut link = Link {
             judged: judged.clone(),
             home: self.home.clone(),
@@ -300,12 +303,12 @@ impl Keeper {
             status: Rc::clone(&status),
             old_local: missing(&old_out, &out),
             old_remote: missing(&old_in, &into),
-            new_local: missing(&out, &old_out),
+            unasked: Rc::clone(&unasked),
             told: Told::default(),
         };
         link.prepare().await;
         let task = spawn_local(link.run());
-        self.links.insert(name, Running { judged, status, found, task });
+        self.links.insert(name, Running { judged, status, found, unasked, task });
     }
 
     /// Ends a link and its session.

@@ -1,6 +1,7 @@
 //! The life of one link: prepares the session here, connects, relays, waits, comes again.
 
 use std::{
+    cell::RefCell,
     io::{self, ErrorKind},
     rc::Rc,
     sync::Arc,
@@ -53,8 +54,9 @@ pub(crate) struct Link {
     pub(crate) old_remote: Vec<String>,
     /// Told when a session of the link is online; shared with the other lane's.
     pub(crate) found: Rc<Notify>,
-    /// Filters here whose retained messages the other broker was not sent.
-    pub(crate) new_local: Vec<String>,
+    /// Filters here whose retained messages were not asked for yet. Once they are, the session here knows what it owes the
+    /// other broker, in its next life as well; until then their Retain Handling says so there, see [`session::prepare`].
+    pub(crate) unasked: Rc<RefCell<Vec<String>>>,
     /// What the log says already.
     pub(crate) told: Told,
 }
@@ -99,9 +101,10 @@ impl Link {
     pub(crate) async fn prepare(&mut self) {
         let plan = &self.judged.plan;
         let Home { connector, server } = &self.home;
-        match session::prepare(&**connector, server, plan, &self.old_local).await {
+        let unasked = self.unasked.borrow().clone();
+        match session::prepare(&**connector, server, plan, &self.old_local, &unasked).await {
             Ok(true) => {}
-            Ok(false) => self.new_local = self.judged.filters_out(),
+            Ok(false) => *self.unasked.borrow_mut() = self.judged.filters_out(),
             Err(error) => {
                 // The next connection meets the same and says so again.
                 let name = &self.judged.bridge.name;
@@ -215,7 +218,7 @@ impl Attempts {
             subscribed: self.subscribed,
             doubtful: self.doubtful && self.version > 0,
             fresh: self.fresh,
-            new_filters: link.new_local.clone(),
+            new_filters: link.unasked.borrow().clone(),
             old_filters: link.old_remote.clone(),
             inflight: 0,
             probe_pause: self.probe_pause,
@@ -306,7 +309,7 @@ impl Attempts {
         }
         link.found.notify_waiters();
         link.old_remote.clear();
-        link.new_local = wire.relay.take_owed_filters();
+        *link.unasked.borrow_mut() = wire.relay.take_owed_filters();
         let mut status = link.status.borrow_mut();
         status.set_state(State::Online);
         if !std::mem::take(&mut link.told.hushed) && !link.told.flaps {

@@ -9,28 +9,36 @@ use cork_packet::{
     Receiver, RetainHandling, SubscribeBuf, UnsubscribeBuf, decode,
 };
 use cork_proto::{Inbound, split_packet};
+use cork_store::ASLEEP_ASKED_BY;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::relay::{Plan, local_connect, local_options};
 
 /// Makes the session of a plan, subscribes what its rules say and unsubscribes `old`. Returns whether it was there.
+///
+/// Nothing comes from here yet, neither what waits nor what is retained. What is retained of `unasked`, and of all if the
+/// session is new, is to be asked for when the other broker is there: a subscription with "do not send" is the note of that,
+/// which survives this broker. The others were asked for, and asking only if they are new changes nothing.
 pub(crate) async fn prepare(
     connector: &dyn Connector,
     server: &Server,
     plan: &Plan,
     old: &[String],
+    unasked: &[String],
 ) -> io::Result<bool> {
     let (client_id, rules) = (plan.local_id.as_str(), plan.subscribed());
     let mut properties = properties(u32::MAX);
+    properties.push(Property::UserProperty(ASLEEP_ASKED_BY, ""));
     plan.wishes(&mut properties);
     let mut pipe = Pipe::open(connector, server).await?;
-    // What waits is not asked for; it would have to be repeated anyway.
     let present = pipe.connect(&local_connect(client_id, properties.as_properties())).await?;
     if !rules.is_empty() {
         let mut filters = SubscribeBuf::new();
         for rule in rules {
-            let options = local_options(rule.qos, RetainHandling::DoNotSend);
-            filters.push(&rule.subscription(), options).map_err(io::Error::other)?;
+            let filter = rule.subscription();
+            let asked = present && !unasked.contains(&filter);
+            let retained = if asked { RetainHandling::SendIfNew } else { RetainHandling::DoNotSend };
+            filters.push(&filter, local_options(rule.qos, retained)).map_err(io::Error::other)?;
         }
         pipe.send(&Packet::Subscribe(filters.subscribe(PacketId::FIRST, Properties::EMPTY))).await?;
         let refused = pipe.wait(|packet| match packet {

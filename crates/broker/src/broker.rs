@@ -13,8 +13,11 @@ use cork_history::Engine;
 use cork_log::{Keeper, OpenError};
 use cork_mesh::Alone;
 use cork_net::Address;
+use cork_packet::{RetainHandling, SubscriptionOptions};
 use cork_runtime::{AddressLimits, Connector, HistoryMaker, Runtime, RuntimeConfig, StoreMaker};
-use cork_store::{Forgetful, Recovered, RecoveredSession, Volatile, WallTime};
+use cork_store::{
+    Forgetful, OWES_RETAINED, Recovered, RecoveredSession, RecoveredSubscription, Volatile, WallTime,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -110,13 +113,21 @@ pub struct InsideSession {
     pub client_id: String,
     /// What it has subscribed.
     pub filters: Vec<String>,
+    /// Of these, those it wanted no retained messages of (Retain Handling 2) when it subscribed last.
+    pub without_retained: Vec<String>,
 }
 
 impl InsideSession {
     fn of(session: &RecoveredSession) -> Option<Self> {
+        let name = |one: &RecoveredSubscription| one.filter.to_string();
+        let without = |one: &&RecoveredSubscription| {
+            let options = SubscriptionOptions::from_bits(one.options & !OWES_RETAINED);
+            options.is_some_and(|options| options.retain_handling == RetainHandling::DoNotSend)
+        };
         session.client_id().starts_with(INSIDE_PREFIX).then(|| Self {
             client_id: session.client_id().to_owned(),
-            filters: session.subscriptions.iter().map(|one| one.filter.to_string()).collect(),
+            filters: session.subscriptions.iter().map(name).collect(),
+            without_retained: session.subscriptions.iter().filter(without).map(name).collect(),
         })
     }
 }

@@ -7,8 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use cork_packet::QoS;
 use cork_store::{Message, MessageId, Ticket};
+
+use crate::session::SubValue;
 
 /// How far one subscription's retained messages have been sent.
 #[derive(Clone, Debug)]
@@ -21,9 +22,9 @@ pub(crate) struct RetainedCursor {
     pub(crate) filtered: Option<u32>,
     /// The last topic that was looked at.
     pub(crate) after: Option<Box<str>>,
-    pub(crate) qos: QoS,
-    pub(crate) no_local: bool,
-    pub(crate) sub_id: u32,
+    pub(crate) value: SubValue,
+    /// The store knows that the subscription was not sent all of them.
+    pub(crate) owed: bool,
     /// Not before this batch is stored: SUBACK goes first.
     pub(crate) ticket: Ticket,
 }
@@ -82,18 +83,24 @@ impl Cursors {
     }
 
     /// The first cursor has come to its end.
-    pub(crate) fn finish_first(&mut self) {
-        if let Some((_, cursor)) = self.waiting.pop_first() {
-            self.numbers.remove(&cursor.name);
-        }
+    pub(crate) fn finish_first(&mut self) -> Option<RetainedCursor> {
+        let (_, cursor) = self.waiting.pop_first()?;
+        self.numbers.remove(&cursor.name);
+        Some(cursor)
+    }
+
+    /// The cursor of a subscription that was replaced and asks for no retained messages now.
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut RetainedCursor> {
+        self.waiting.get_mut(self.numbers.get(name)?)
     }
 
     /// Adds a cursor behind all others; one of the same filter that is on its way starts again with it.
-    pub(crate) fn push(&mut self, cursor: RetainedCursor) {
+    pub(crate) fn push(&mut self, mut cursor: RetainedCursor) {
         let number = self.next;
         self.next += 1;
         if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.name), number) {
-            self.waiting.remove(&earlier);
+            let earlier = self.waiting.remove(&earlier);
+            cursor.owed |= earlier.is_some_and(|earlier| earlier.owed);
         }
         self.waiting.insert(number, cursor);
     }
@@ -116,9 +123,8 @@ mod tests {
             filter: filter.into(),
             filtered: None,
             after: None,
-            qos: QoS::AtMostOnce,
-            no_local: false,
-            sub_id,
+            value: SubValue { options: 0, sub_id },
+            owed: false,
             ticket: Ticket(0),
         }
     }
@@ -127,7 +133,7 @@ mod tests {
     fn drain(mut cursors: Cursors) -> Vec<(String, u32)> {
         let mut order = Vec::new();
         while let Some(first) = cursors.first() {
-            order.push((first.filter.to_string(), first.sub_id));
+            order.push((first.filter.to_string(), first.value.sub_id));
             cursors.finish_first();
         }
         assert!(cursors.is_empty() && cursors.numbers.is_empty());

@@ -258,7 +258,7 @@ impl Board {
         let Some(Some(conn)) = self.conns.get(session.conn as usize) else { return false };
         conn.is_open()
             && conn.out.len() < OUTPUT_HIGH_BYTES
-            && !(session.inside && self.waits_for_lane(six))
+            && !(session.inside && self.is_held(six))
             && session.outgoing.as_ref().is_none_or(|outgoing| {
                 outgoing.queue.is_empty()
                     && outgoing.replays.is_none()
@@ -406,7 +406,7 @@ impl Board {
             if !conn.is_open() || conn.out.len() >= OUTPUT_HIGH_BYTES {
                 return;
             }
-            if session.inside && self.waits_for_lane(six) {
+            if session.inside && self.is_held(six) {
                 return;
             }
             let window = usize::from(conn.window);
@@ -565,11 +565,12 @@ impl Board {
         let Some(cursor) = outgoing.cursors.first() else { return false };
         let queued = outgoing.queue.len();
         let open = if queued == 0 { outgoing.inflight.open() < window } else { queued < QUEUED_RETAINED_MAX };
-        let room = cursor.qos == QoS::AtMostOnce || open;
+        let room = cursor.value.qos() == QoS::AtMostOnce || open;
         if cursor.ticket > stored || !room {
             return false;
         }
-        let (qos, no_local, sub_id, filtered) = (cursor.qos, cursor.no_local, cursor.sub_id, cursor.filtered);
+        let (qos, no_local) = (cursor.value.qos(), cursor.value.no_local());
+        let (sub_id, filtered) = (cursor.value.sub_id, cursor.filtered);
         let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
         {
             Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
@@ -592,8 +593,11 @@ impl Board {
         };
         let Some(outgoing) = self.sessions[six as usize].outgoing.as_deref_mut() else { return false };
         let Some(after) = after else {
-            outgoing.cursors.finish_first();
+            let finished = outgoing.cursors.finish_first();
             self.sessions[six as usize].forget_unused();
+            if let Some(cursor) = finished.filter(|cursor| cursor.owed) {
+                self.record_cursor(six, &cursor, false);
+            }
             return true;
         };
         let older_waits = |message: &Arc<Message>| {

@@ -17,7 +17,9 @@ mod strict;
 use std::collections::BTreeMap;
 
 use cork_packet::Connect;
-use cork_store::{LANE_ASKED_BY, LANE_LIVE_FIRST, QUEUE_BYTES_ASKED_BY, SessionKey, first_lane};
+use cork_store::{
+    ASLEEP_ASKED_BY, LANE_ASKED_BY, LANE_LIVE_FIRST, QUEUE_BYTES_ASKED_BY, SessionKey, first_lane,
+};
 
 use self::strict::{BACKLOG_MIN, Strict, View};
 use crate::{board::Board, conn::SessionIx, io::ConnId, session::Session, shard::Shard};
@@ -29,6 +31,8 @@ pub(crate) type Insides = BTreeMap<SessionIx, Inside>;
 #[derive(Debug, Default)]
 pub(crate) struct Inside {
     queue_bytes_max: Option<u64>,
+    /// Its connection wants nothing.
+    asleep: bool,
     second: Option<Box<Lane>>,
     /// It is the second lane of this one.
     first: Option<SessionIx>,
@@ -60,8 +64,10 @@ impl Shard {
             connect.properties.user_properties().find(|(name, _)| *name == wanted).map(|(_, value)| value)
         };
         let queue_bytes_max = asked(QUEUE_BYTES_ASKED_BY).and_then(|bytes| bytes.parse().ok());
-        if queue_bytes_max.is_some() || self.board.sessions[six as usize].inside {
-            self.board.inside(six).queue_bytes_max = queue_bytes_max;
+        let asleep = asked(ASLEEP_ASKED_BY).is_some();
+        if queue_bytes_max.is_some() || asleep || self.board.sessions[six as usize].inside {
+            let inside = self.board.inside(six);
+            (inside.queue_bytes_max, inside.asleep) = (queue_bytes_max, asleep);
         }
         if let Some(first) = first_lane(connect.client_id).and_then(|first| self.session_of(first)) {
             let live_first = asked(LANE_ASKED_BY).map(|order| order == LANE_LIVE_FIRST);
@@ -157,10 +163,14 @@ impl Board {
         self.lane_view(six).waiting > BACKLOG_MIN
     }
 
-    /// Whether a Session is a second lane that must wait for its first one.
+    /// Whether nothing is sent of what a Session has: it is a second lane that must wait for its first one, or asleep.
     #[cold]
-    pub(crate) fn waits_for_lane(&self, six: SessionIx) -> bool {
-        let first = self.insides.get(&six).and_then(|inside| inside.first);
+    pub(crate) fn is_held(&self, six: SessionIx) -> bool {
+        let own = self.insides.get(&six);
+        if own.is_some_and(|inside| inside.asleep) {
+            return true;
+        }
+        let first = own.and_then(|inside| inside.first);
         let Some((first, inside)) = first.and_then(|first| Some((first, self.insides.get(&first)?))) else {
             return false;
         };

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use cork_packet::QoS;
-use cork_store::{Fetch, Fetched, Message, MessageId, RetainedStub, WallTime};
+use cork_store::{Fetch, Fetched, Message, MessageId, OWES_RETAINED, Record, RetainedStub, WallTime};
 use cork_topic::Retained as HasTopic;
 
 use crate::{
     board::{Board, Timer},
     conn::SessionIx,
+    cursors::RetainedCursor,
     event::Event,
     io::Output,
+    session::SubValue,
     shard::Shard,
 };
 
@@ -241,6 +243,20 @@ impl Board {
             outgoing.cursors.fetch = Some(token);
         }
         self.fetches.push(Fetch { token, topics });
+    }
+
+    /// Tells the store whether a subscription is owed retained messages. What was sent to it is in the store, or over, by
+    /// then: a crash before the store knows that nothing is owed sends some of them again.
+    pub(crate) fn record_cursor(&mut self, six: SessionIx, cursor: &RetainedCursor, owed: bool) {
+        let session = &self.sessions[six as usize];
+        if session.is_persistent() {
+            let filter = session.filtered.get(&*cursor.name).map_or(&*cursor.name, |own| &*own.record).into();
+            let SubValue { options, sub_id } = cursor.value;
+            let options = if owed { options | OWES_RETAINED } else { options };
+            let record =
+                Record::Subscribed { session: session.key, filter, options, subscription_id: sub_id };
+            self.record(record);
+        }
     }
 
     /// Emits what is asked of the store, behind the batch that was just closed.

@@ -8,7 +8,7 @@ use cork_packet::{
     levels,
 };
 use cork_proto::PeerError;
-use cork_store::{Proof, Record};
+use cork_store::{OWES_RETAINED, Proof, Record};
 use cork_topic::Scan;
 
 use crate::{
@@ -93,11 +93,15 @@ impl Shard {
             list.codes.push(match spec {
                 Ok(spec) => {
                     let value = SubValue { options: options.bits(), sub_id };
+                    let from = self.board.records.len();
                     let new = self.insert_subscription(six, &parsed, value, spec);
                     if let Some(wish) = wish_of(&parsed, asked) {
                         self.begin_replay(six, (parsed.text, parsed.filter), wish, value, new);
-                    } else if parsed.group.is_none() && wants_retained(options, new, list.version) {
-                        cursors.push(self.cursor(six, &parsed, value));
+                    } else if parsed.group.is_none() {
+                        let wanted = wants_retained(options, new, list.version);
+                        let cursor =
+                            (wanted && self.has_retained(&parsed)).then(|| self.cursor(six, &parsed, value));
+                        cursors.extend(self.owe(six, (parsed.text, value), cursor, from));
                     }
                     options.qos as u8
                 }
@@ -110,7 +114,7 @@ impl Shard {
             list.ticket = list.ticket.max(self.presence_waits_for());
         }
         let ticket = list.ticket.unwrap_or(self.board.stored);
-        for cursor in cursors.into_iter().flatten() {
+        for cursor in cursors {
             let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
             cursors.push(RetainedCursor { ticket, ..cursor });
         }
@@ -236,27 +240,63 @@ impl Shard {
         }
     }
 
-    /// What begins the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11), if there are any.
-    fn cursor(&self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> Option<RetainedCursor> {
-        // Most have nothing retained, and a cursor's memory would outlive it. With several shards something may still be
-        // on its way here by mail, even if it is the first of all; it is here before SUBACK.
-        if self.board.config.shards == 1
-            && matches!(self.board.retained.scan(parsed.filter, None, CURSOR_STEPS), Scan::Done)
-        {
+    /// Sees to it that a crash does not keep from a Session the retained messages that were not sent to it: the record of its
+    /// subscription, which is among those from `from` on if there is one, says that it is owed them.
+    ///
+    /// Who subscribes once more as before is sent them again, but for that no record is made, and no SUBACK waits: most do so
+    /// whenever they come. Links are sent them once, whatever happens.
+    fn owe(
+        &mut self,
+        six: SessionIx,
+        (name, value): (&str, SubValue),
+        cursor: Option<RetainedCursor>,
+        from: usize,
+    ) -> Option<RetainedCursor> {
+        let session = &mut self.board.sessions[six as usize];
+        let inside = session.publisher.proof == Proof::Inside;
+        let earlier = session.outgoing.as_deref_mut().and_then(|outgoing| outgoing.cursors.get_mut(name));
+        let owed = earlier.is_some_and(|earlier| {
+            earlier.value = value; // one that is on its way goes on with what was asked for last
+            earlier.owed
+        });
+        if cursor.is_none() && !owed {
             return None;
         }
+        let record = self.board.records[from..].iter_mut().rev().find_map(|record| match record {
+            Record::Subscribed { options, .. } => Some(options),
+            _ => None,
+        });
+        let recorded = record.map(|options| *options |= OWES_RETAINED).is_some();
+        let mut cursor = cursor?;
+        cursor.owed = owed || recorded;
+        if inside && !cursor.owed {
+            self.board.record_cursor(six, &cursor, true);
+            cursor.owed = true;
+        }
+        Some(cursor)
+    }
+
+    /// Whether there may be retained messages for a new subscription. Most have none, and a cursor's memory would outlive
+    /// it. With several shards something may still be on its way here by mail, even if it is the first of all; it is here
+    /// before SUBACK.
+    fn has_retained(&self, parsed: &Parsed<'_>) -> bool {
+        self.board.config.shards > 1
+            || !matches!(self.board.retained.scan(parsed.filter, None, CURSOR_STEPS), Scan::Done)
+    }
+
+    /// What begins the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11).
+    pub(crate) fn cursor(&self, six: SessionIx, parsed: &Parsed<'_>, value: SubValue) -> RetainedCursor {
         let own = self.board.sessions[six as usize].filtered.get(parsed.text);
         let filter: Arc<str> = parsed.filter.into();
-        Some(RetainedCursor {
+        RetainedCursor {
             name: if parsed.text == parsed.filter { Arc::clone(&filter) } else { parsed.text.into() },
             filter,
             filtered: own.and_then(|own| own.key),
             after: None,
-            qos: value.qos(),
-            no_local: value.no_local(),
-            sub_id: value.sub_id,
+            value,
+            owed: false,
             ticket: cork_store::Ticket(0),
-        })
+        }
     }
 
     /// A client unsubscribes.

@@ -14,6 +14,9 @@ pub const LANE_STRICT: &str = "strict";
 /// Whatever is published.
 pub const LANE_LIVE_FIRST: &str = "live-first";
 
+/// Nothing is sent on this connection but answers: what waits, and what is retained, waits for the next one.
+pub const ASLEEP_ASKED_BY: &str = "cork-asleep";
+
 /// Bytes that may wait in the Session, in place of the limit for all.
 pub const QUEUE_BYTES_ASKED_BY: &str = "cork-queue-bytes";
 

@@ -31,13 +31,13 @@ pub use facts::{Facts, NoMessageId};
 pub use histogram::{BOUNDS_MICROS, Histogram};
 pub use history::{Forgetful, History, MayRead, Replay, ReplayFrom, Replayed};
 pub use inside::{
-    LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, PACKET_BYTES_ASKED_BY, QUEUE_BYTES_ASKED_BY,
-    first_lane,
+    ASLEEP_ASKED_BY, LANE_ASKED_BY, LANE_LIVE_FIRST, LANE_STRICT, LANE_SUFFIX, PACKET_BYTES_ASKED_BY,
+    QUEUE_BYTES_ASKED_BY, first_lane,
 };
 pub use message::{Message, MessageId, Proof, Publisher, WallTime};
 #[cfg(feature = "model")]
 pub use model::ModelStore;
-pub use record::{QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
+pub use record::{OWES_RETAINED, QueuedDelivery, Record, SessionKey, SessionState, SubscriptionIds, Will};
 pub use recovered::{QueueExtent, Recovered, RecoveredSession, RecoveredSubscription};
 pub use rows::{NoRows, Row, Rows, publisher, put_author, put_bytes, put_varint, rows};
 pub use stubs::{IntoStubs, RetainedStub, RetainedStubs};

@@ -94,6 +94,10 @@ pub struct QueuedDelivery {
     pub subscription_ids: SubscriptionIds,
 }
 
+/// Beside the Subscription Options: retained messages that the subscription asked for may not have been sent yet. They are
+/// sent once more, from the first one on, when the broker has started.
+pub const OWES_RETAINED: u8 = 0x40;
+
 /// One change of what must survive.
 ///
 /// A batch of records holds as a whole or not at all. Of a Session nothing is kept that came before its first
@@ -118,7 +122,7 @@ pub enum Record {
         session: SessionKey,
         /// Topic Filter as the client wrote it, `$share/<group>/` included.
         filter: Box<str>,
-        /// Subscription Options byte (5.0 3.8.3.1).
+        /// Subscription Options byte (5.0 3.8.3.1), and [`OWES_RETAINED`] besides.
         options: u8,
         /// Subscription Identifier, 0 for none.
         subscription_id: u32,

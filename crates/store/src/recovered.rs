@@ -11,7 +11,7 @@ use crate::{Message, RetainedStubs, SessionKey, SessionState, Will};
 pub struct RecoveredSubscription {
     /// Topic Filter as the client wrote it, `$share/<group>/` included.
     pub filter: Box<str>,
-    /// Subscription Options byte (5.0 3.8.3.1).
+    /// Subscription Options byte (5.0 3.8.3.1), and [`OWES_RETAINED`](crate::OWES_RETAINED) besides.
     pub options: u8,
     /// Subscription Identifier, 0 for none.
     pub subscription_id: u32,

@@ -61,11 +61,12 @@ def link(name, port, *topics, **keys):
     """A `[[bridge]]` that finds out soon when something is wrong; each topic is a dictionary."""
     keys = {"keep_alive": "2s", "ack_timeout": "2s", "reconnect_max": "1s", **keys}
     text = f'[[bridge]]\nname = "{name}"\nurl = "mqtt://{HOST}:{port}"\n'
-    text += "".join(f'{key} = "{value}"\n' for key, value in keys.items())
-    for topic in topics:
-        lines = (f'{key} = "{value}"\n' if isinstance(value, str) else f"{key} = {value}\n" for key, value in topic.items())
-        text += "[[bridge.topic]]\n" + "".join(lines)
-    return text
+    return text + _lines(keys) + "".join("[[bridge.topic]]\n" + _lines(topic) for topic in topics)
+
+
+def _lines(values):
+    quoted = {key: f'"{value}"' if isinstance(value, str) else value for key, value in values.items()}
+    return "".join(f"{key} = {value}\n" for key, value in quoted.items())
 
 
 class Wire:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridged import BridgedMosquitto, Node, Reader, Sensors, Wire, judge, link
-from broker import HOST, cork_bin
+from broker import HOST, connect_packet, cork_bin
 from paho_client import PahoClient
 
 pytestmark = pytest.mark.cork_only
@@ -110,6 +110,88 @@ def test_mosquittos_own_bridge_to_here_through_kills_and_cuts(workdir, running):
     sent = sensors.finish()
     reader.wait_for_different(sent)
     judge(reader, sent, 1, prefix="site-7/")
+
+
+# What is retained when a link is new
+
+
+def retain(node, count):
+    """Every second one at QoS 1, each of a thousand bytes."""
+    with socket.create_connection((HOST, node.port), timeout=10) as stream:
+        stream.sendall(connect_packet("publisher", clean=True))
+        packets = stream.makefile("rb")
+        packets.read(4)
+        for number in range(count):
+            topic = f"sensor/{number:04}".encode()
+            head = len(topic).to_bytes(2, "big") + topic + (number + 1).to_bytes(2, "big") * (number % 2)
+            body = head + f"{number:01000}".encode()
+            length = bytes([len(body) & 127 | 128, len(body) >> 7])
+            stream.sendall(bytes([0x31 | number % 2 << 1]) + length + body)
+        packets.read(4 * (count // 2))
+
+
+def retained(node, running, count):
+    """Waits until so much is retained."""
+    reader = running(client(node, "reader"))
+    reader.subscribe("site-7/#", qos=1)
+    reader.until(lambda: len({one.topic for one in reader.all_received}) == count, "all that is retained", timeout=30)
+    return reader
+
+
+def test_all_that_is_retained_gets_through_a_new_link_whoever_is_killed_meanwhile(workdir, running):
+    count = 3000
+    cloud = running(Node(workdir / "cloud"))
+    cloud.start()
+    local = running(Node(workdir / "local"))
+    local.start()
+    retain(local, count)
+    # Three seconds' worth, more than buffers on the way take; kills come in the middle.
+    local.configure(link("cloud", cloud.port, OUT, messages_per_second=1000))
+    local.signal(signal.SIGHUP)
+    time.sleep(0.8)
+    for kills in range(4):
+        (cloud if kills == 1 else local).kill()
+        (cloud if kills == 1 else local).start()
+        time.sleep(0.8)
+    reader = retained(cloud, running, count)
+    # That is the end of it: a start sends nothing once more.
+    state(watch(local, running), "cloud", "backlog/messages", lambda text: text == "0")
+    time.sleep(1)
+    came = len(reader.all_received)
+    local.kill()
+    local.start()
+    state(watch(local, running), "cloud", "state", lambda text: text == "online")
+    time.sleep(1)
+    assert len(reader.all_received) == came
+
+
+@pytest.mark.parametrize("then", ["kill", "reload"])
+def test_what_was_retained_before_the_other_broker_was_there_gets_through(workdir, running, then):
+    """The other broker has a session of an earlier link, so it does not say that all is new."""
+    cloud = running(Node(workdir / "cloud"))
+    cloud.start()
+    config = link("cloud", cloud.port, OUT)
+    local = running(Node(workdir / "local", config))
+    local.start()
+    watcher = watch(local, running)
+    state(watcher, "cloud", "state", lambda text: text == "online")
+    local.configure("")
+    local.signal(signal.SIGHUP)
+    state(watcher, "cloud", "state", lambda text: not text)
+    cloud.stop()
+    retain(local, 100)
+    local.configure(config)
+    local.signal(signal.SIGHUP)
+    state(watcher, "cloud", "state", lambda text: text == "waiting")
+    if then == "reload":
+        local.configure(config.replace('ack_timeout = "2s"', 'ack_timeout = "3s"'))
+        local.signal(signal.SIGHUP)
+        time.sleep(0.5)
+    else:
+        local.kill()
+        local.start()
+    cloud.start()
+    retained(cloud, running, 100)
 
 
 # Circles

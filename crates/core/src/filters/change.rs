@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use cork_filter::Rule;
 use cork_packet::ReasonCode;
-use cork_store::Record;
+use cork_store::{OWES_RETAINED, Record};
 use cork_topic::FilterId;
 
 use super::{Asked, FILTERED_PER_SESSION_MAX, Parsed, Prefix, Refused, RuleIx, parse};
 use crate::{
     conn::SessionIx,
+    cursors::RetainedCursor,
     history::Wish,
     presence,
     session::{GROUP_BIT, NO_GROUP, Own, SubValue, Subscription},
@@ -137,6 +138,8 @@ impl Shard {
         let (text, prefix) =
             record.split_once(MARK).map_or((record, None), |(text, prefix)| (text, Some(prefix)));
         let Ok(parsed) = parse(text) else { return };
+        let owed = value.options & OWES_RETAINED != 0;
+        let value = SubValue { options: value.options & !OWES_RETAINED, ..value };
         let spec = match (prefix, parsed.prefix) {
             (Some(prefix), _) if prefix.starts_with("$history/") => {
                 Some(self.history_spec(record.to_owned()))
@@ -152,6 +155,10 @@ impl Shard {
             },
         };
         self.insert_subscription(six, &parsed, value, spec);
+        if owed {
+            let cursor = RetainedCursor { owed: true, ..self.cursor(six, &parsed, value) };
+            self.board.sessions[six as usize].outgoing().cursors.push(cursor);
+        }
     }
 
     /// Makes or replaces a subscription with a filter. Returns whether it is new to the Session.
