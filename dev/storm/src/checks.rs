@@ -13,7 +13,7 @@ pub(crate) use retained::retained;
 use crate::{
     client::{Client, Role},
     context::Context,
-    ledger::{Delivery, Fate, Ledger, Publication},
+    ledger::{Delivery, Fate, Ledger, Publication, Subscription},
     link::Link,
 };
 
@@ -93,8 +93,11 @@ fn not_too_often(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<()
         if !clients[client].is_plain() || ledger.refused.contains(publication) {
             continue;
         }
-        let retained =
-            ledger.matching(links, *incarnation, message.topic).filter(|sub| sub.wants_retained).count();
+        // Those on their way when the broker died begin anew.
+        let times =
+            |sub: &Subscription| 1 + cx.crashes.iter().filter(|crash| **crash >= sub.requested).count();
+        let subs = ledger.matching(links, *incarnation, message.topic);
+        let retained: usize = subs.filter(|sub| sub.wants_retained).map(times).sum();
         // A publication, or Will, that the broker did not live to acknowledge is sent again; only a receiver at QoS 2 is
         // promised that it has not come before.
         let crashed = cx.last_crash >= message.sent;
@@ -123,7 +126,13 @@ fn not_too_often(cx: &Context, clients: &[Client], book: &Book<'_>) -> Result<()
 /// The QoS a Session surely had for a publication, if it surely was subscribed when it was routed.
 fn surely_granted(cx: &Context, incarnation: usize, message: &Publication) -> Option<QoS> {
     let (ledger, links) = (&cx.ledger, &cx.net.links);
-    let own = ledger.incarnations[incarnation].client == message.client;
+    let session = &ledger.incarnations[incarnation];
+    let in_gap =
+        |(from, to): &(Time, Time)| message.acked.is_none_or(|acked| acked >= *from) && message.sent <= *to;
+    if session.gaps.iter().any(in_gap) {
+        return None;
+    }
+    let own = session.client == message.client;
     let subs: Vec<_> = ledger.matching(links, incarnation, message.topic).collect();
     let mut surely = None;
     for sub in &subs {

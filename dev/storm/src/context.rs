@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) began_calm: Time,
     /// When the broker was last started again.
     pub(crate) last_crash: Time,
+    /// When it was started again, each time.
+    pub(crate) crashes: Vec<Time>,
     pub(crate) story: Story,
 }
 

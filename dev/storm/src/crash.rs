@@ -43,6 +43,7 @@ impl World {
         cx.coverage.many("released flights recovered", released as u64);
         cx.net.restart(cx.now, &cx.options, recovered);
         cx.last_crash = cx.now;
+        cx.crashes.push(cx.now);
         // What shards have for each other at first arrives before anything else.
         cx.net.drain_all(cx.now);
         while let Some(pair) = cx.net.posts().first() {

@@ -63,6 +63,8 @@ pub(crate) struct Incarnation {
     pub(crate) over: Option<Time>,
     /// It ended because the broker died.
     pub(crate) died: bool,
+    /// From when to when it was over, until a crash: the store had not heard of that, so it is there again.
+    pub(crate) gaps: Vec<(Time, Time)>,
 }
 
 /// One SUBSCRIBE of one filter.
@@ -226,6 +228,7 @@ impl Ledger {
                     offline: None,
                     over: None,
                     died: false,
+                    gaps: Vec::new(),
                 });
                 self.incarnations.len() - 1
             }

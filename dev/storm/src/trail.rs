@@ -213,6 +213,7 @@ impl Ledger {
             let ends = offline.unwrap_or(now).plus_seconds(expiry.into());
             Kept { incarnation, expiry, offline, ends }
         });
+        let was_over = kept.and_then(|kept| self.incarnations[kept.incarnation].over);
         for session in self.incarnations.iter_mut().filter(|it| it.client == client && it.over.is_none()) {
             session.over = Some(now);
             session.died = true;
@@ -221,6 +222,9 @@ impl Ledger {
         let ends = kept.map_or(Time::NEVER, |kept| kept.ends);
         if let Some(kept) = kept {
             let session = &mut self.incarnations[kept.incarnation];
+            let timed_out = session.offline.map(|since| since.plus_seconds(session.expiry.into()));
+            let over = [was_over, timed_out].into_iter().flatten().min();
+            session.gaps.extend(over.filter(|over| *over < now).map(|over| (over, now)));
             session.offline = Some(kept.offline.unwrap_or(now));
             (session.over, session.died, session.expiry) = (None, false, kept.expiry);
         }

@@ -78,6 +78,7 @@ impl World {
             coverage: Coverage::default(),
             began_calm: Time::ZERO,
             last_crash: Time::ZERO,
+            crashes: Vec::new(),
             story: Story::new(telling),
             options,
             rng,
