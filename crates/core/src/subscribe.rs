@@ -99,9 +99,12 @@ impl Shard {
                         self.begin_replay(six, (parsed.text, parsed.filter), wish, value, new);
                     } else if parsed.group.is_none() {
                         let wanted = wants_retained(options, new, list.version);
-                        let cursor =
-                            (wanted && self.has_retained(&parsed)).then(|| self.cursor(six, &parsed, value));
-                        cursors.extend(self.owe(six, (parsed.text, value), cursor, from));
+                        let found = wanted && self.has_retained(parsed.filter);
+                        // Most find nothing, and a cursor's memory would outlive it. With several shards something may still
+                        // be on its way here by mail; it is here before SUBACK.
+                        let begins = found || wanted && self.board.config.shards > 1;
+                        let cursor = begins.then(|| self.cursor(six, &parsed, value));
+                        cursors.extend(self.owe(six, (parsed.text, value), cursor, (found, from)));
                     }
                     options.qos as u8
                 }
@@ -241,7 +244,7 @@ impl Shard {
     }
 
     /// Sees to it that a crash does not keep from a Session the retained messages that were not sent to it: the record of its
-    /// subscription, which is among those from `from` on if there is one, says that it is owed them.
+    /// subscription, which is among those from `from` on if there is one, says that it is owed them, if any were `found`.
     ///
     /// Who subscribes once more as before is sent them again, but for that no record is made, and no SUBACK waits: most do so
     /// whenever they come. Links are sent them once, whatever happens.
@@ -250,7 +253,7 @@ impl Shard {
         six: SessionIx,
         (name, value): (&str, SubValue),
         cursor: Option<RetainedCursor>,
-        from: usize,
+        (found, from): (bool, usize),
     ) -> Option<RetainedCursor> {
         let session = &mut self.board.sessions[six as usize];
         let inside = session.publisher.proof == Proof::Inside;
@@ -259,8 +262,8 @@ impl Shard {
             earlier.value = value; // one that is on its way goes on with what was asked for last
             earlier.owed
         });
-        if cursor.is_none() && !owed {
-            return None;
+        if !found && !owed {
+            return cursor;
         }
         let record = self.board.records[from..].iter_mut().rev().find_map(|record| match record {
             Record::Subscribed { options, .. } => Some(options),
@@ -276,12 +279,9 @@ impl Shard {
         Some(cursor)
     }
 
-    /// Whether there may be retained messages for a new subscription. Most have none, and a cursor's memory would outlive
-    /// it. With several shards something may still be on its way here by mail, even if it is the first of all; it is here
-    /// before SUBACK.
-    fn has_retained(&self, parsed: &Parsed<'_>) -> bool {
-        self.board.config.shards > 1
-            || !matches!(self.board.retained.scan(parsed.filter, None, CURSOR_STEPS), Scan::Done)
+    /// Whether there may be retained messages for a filter.
+    fn has_retained(&self, filter: &str) -> bool {
+        !matches!(self.board.retained.scan(filter, None, CURSOR_STEPS), Scan::Done)
     }
 
     /// What begins the delivery of retained messages to a subscription (5.0 [MQTT-3.3.1-9] to -11).

@@ -809,7 +809,7 @@ fn take(lab: &mut Lab, client: ClientIx, most: usize, got: &mut Vec<String>) {
             }
             taken += 1;
             got.push(String::from_utf8_lossy(&one.payload).into_owned());
-            lab.send(client, &wire::ack(0x40, one.id.unwrap()));
+            lab.send(client, &wire::ack(0x40, one.id.expect("QoS 1 has an identifier")));
         }
     }
 }
