@@ -398,6 +398,19 @@ impl Lab {
         client
     }
 
+    /// Connects with a Session that is kept; says whether it was present.
+    ///
+    /// # Panics
+    /// When it is not let in.
+    pub fn come_back(&mut self, version: Version, client_id: &str) -> (ClientIx, bool) {
+        let client = self.open(version);
+        self.send(client, &wire::Connect::persistent(version, client_id).bytes());
+        match self.take_one(client) {
+            Some(Received::ConnAck { flags, code: 0, .. }) => (client, flags == 1),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Sends bytes from a client, as one read of the broker.
     pub fn send(&mut self, client: ClientIx, bytes: &[u8]) {
         if let Some((shard, conn)) = self.clients[client.0].conn {

@@ -11,23 +11,12 @@ use cork_conform::{
 const BOTH: [Version; 2] = [V311, V5];
 const SOON: Duration = Duration::from_secs(1);
 
-/// Connects with a Session that is kept; says whether it was present.
-fn come_back(lab: &mut Lab, version: Version, client_id: &str) -> (ClientIx, bool) {
-    let client = lab.open(version);
-    lab.send(client, &Connect::persistent(version, client_id).bytes());
-    let present = match lab.take_one(client) {
-        Some(Received::ConnAck { flags, code: 0, .. }) => flags == 1,
-        other => panic!("{other:?}"),
-    };
-    (client, present)
-}
-
 /// A subscriber of `t` that went away, and a publisher that is connected.
 fn away(lab: &mut Lab, version: Version, qos: u8) -> ClientIx {
-    let (subscriber, _) = come_back(lab, version, "subscriber");
+    let (subscriber, _) = lab.come_back(version, "subscriber");
     lab.send(subscriber, &wire::subscribe(version, 1, &[("t", qos)]));
     lab.cut(subscriber);
-    let (publisher, _) = come_back(lab, version, "publisher");
+    let (publisher, _) = lab.come_back(version, "publisher");
     publisher
 }
 
@@ -48,7 +37,7 @@ fn a_session_its_subscriptions_and_its_queue_outlive_the_broker() {
             for to in [2, 1, shards] {
                 lab.crash_to(SOON, to);
             }
-            let (subscriber, present) = come_back(&mut lab, version, "subscriber");
+            let (subscriber, present) = lab.come_back(version, "subscriber");
             assert!(present, "version {version}");
             let got = lab.publishes(subscriber);
             assert_eq!(numbers(&got), ["0", "1", "2", "3", "4"], "version {version}, {shards} shards");
@@ -74,7 +63,7 @@ fn what_was_not_stored_was_not_acknowledged() {
         lab.send(publisher, &wire::publish(version, 2, "t", Some(2), b"lost"));
         assert_eq!(lab.acks(publisher).len(), 0, "version {version}");
         lab.crash(SOON);
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         assert_eq!(numbers(&lab.publishes(subscriber)), ["stored"], "version {version}");
     }
 }
@@ -87,7 +76,7 @@ fn a_publication_at_qos_2_is_routed_once_whenever_the_broker_dies() {
             for stored in [false, true] {
                 let mut lab = Lab::with(|config| config.shards = shards);
                 let publisher = away(&mut lab, version, 2);
-                let (online, _) = come_back(&mut lab, version, "online");
+                let (online, _) = lab.come_back(version, "online");
                 lab.send(online, &wire::subscribe(version, 1, &[("t", 2)]));
                 lab.bytes(online);
                 lab.pause_store();
@@ -100,13 +89,13 @@ fn a_publication_at_qos_2_is_routed_once_whenever_the_broker_dies() {
                     assert_eq!(lab.publishes(online).len(), 1);
                 }
                 lab.crash(SOON);
-                let (publisher, present) = come_back(&mut lab, version, "publisher");
+                let (publisher, present) = lab.come_back(version, "publisher");
                 assert!(present);
                 lab.send(publisher, &wire::publish(version, 0x0C, "t", Some(9), b"once"));
                 assert_eq!(lab.acks(publisher).len(), 1);
                 lab.send(publisher, &wire::ack(0x62, 9));
                 for name in ["subscriber", "online"] {
-                    let (client, _) = come_back(&mut lab, version, name);
+                    let (client, _) = lab.come_back(version, name);
                     let got = lab.publishes(client);
                     assert_eq!(numbers(&got), ["once"], "version {version}, {shards} shards, {name}");
                     assert_eq!(got[0].dup, stored && name == "online", "version {version}, {name}");
@@ -120,7 +109,7 @@ fn a_publication_at_qos_2_is_routed_once_whenever_the_broker_dies() {
 fn a_delivery_at_qos_2_goes_on_where_it_stood_under_the_same_identifier() {
     for version in BOTH {
         let mut lab = Lab::new();
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 2)]));
         lab.bytes(subscriber);
         let publisher = lab.connect(version, "publisher");
@@ -134,7 +123,7 @@ fn a_delivery_at_qos_2_goes_on_where_it_stood_under_the_same_identifier() {
         lab.send(subscriber, &wire::ack(0x50, ids[1]));
         for round in 0..3 {
             lab.crash(SOON);
-            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+            let (subscriber, _) = lab.come_back(version, "subscriber");
             let packets = lab.packets(subscriber);
             let Received::Ack(release) = &packets[0] else { panic!("{packets:?}") };
             assert_eq!((release.first, release.id), (0x62, ids[1]), "version {version}, round {round}");
@@ -143,7 +132,7 @@ fn a_delivery_at_qos_2_goes_on_where_it_stood_under_the_same_identifier() {
             assert_eq!(rest.iter().map(|one| one.id.unwrap()).collect::<Vec<_>>(), ids[2..]);
             assert!(rest.iter().all(|one| one.dup), "version {version}, round {round}");
         }
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         lab.send(subscriber, &wire::ack(0x70, ids[1]));
         lab.send(publisher, &wire::publish(version, 4, "t", Some(9), b"new"));
         let publisher = lab.connect(version, "publisher");
@@ -177,7 +166,7 @@ fn retained_messages_outlive_the_broker_and_deleted_ones_stay_deleted() {
 /// Says whether the Session of who left is there still, so many seconds after a restart that came so many after.
 fn is_there(away: u64, down: u64, after: u64, crash: bool) -> bool {
     let mut lab = Lab::new();
-    let (client, _) = come_back(&mut lab, V5, "a"); // it expires after an hour
+    let (client, _) = lab.come_back(V5, "a"); // it expires after an hour
     lab.cut(client);
     lab.advance(Duration::from_secs(away));
     if !crash {
@@ -185,7 +174,7 @@ fn is_there(away: u64, down: u64, after: u64, crash: bool) -> bool {
     }
     lab.crash(Duration::from_secs(down));
     lab.advance(Duration::from_secs(after));
-    come_back(&mut lab, V5, "a").1
+    lab.come_back(V5, "a").1
 }
 
 #[test]
@@ -264,7 +253,7 @@ fn a_clean_session_leaves_nothing_behind() {
         lab.crash(SOON);
         lab.advance(Duration::from_secs(100));
         assert_eq!(lab.stored_sizes(), (0, 0), "version {version}");
-        let (client, present) = come_back(&mut lab, version, "clean");
+        let (client, present) = lab.come_back(version, "clean");
         assert!(!present);
         let publisher = lab.connect(version, "publisher");
         lab.send(publisher, &wire::publish(version, 0, "t", None, b"x"));
@@ -290,7 +279,7 @@ fn a_long_queue_lives_in_the_store_and_comes_in_order() {
             } else if let Some(client) = client.take() {
                 lab.cut(client);
             }
-            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+            let (subscriber, _) = lab.come_back(version, "subscriber");
             let until = if round == 5 { 5001 } else { next + 700 };
             let mut first = true;
             while next < until {
@@ -324,7 +313,7 @@ fn a_long_queue_lives_in_the_store_and_comes_in_order() {
 fn mqtt5_4_8_2_what_a_dead_member_had_goes_to_the_others_also_from_the_store() {
     for shards in [1, 2] {
         let mut lab = Lab::with(|config| config.shards = shards);
-        let (member, _) = come_back(&mut lab, V5, "member");
+        let (member, _) = lab.come_back(V5, "member");
         lab.send(member, &wire::subscribe(V5, 1, &[("$share/g/t", 1)]));
         lab.bytes(member);
         lab.set_window(member, 0); // it never reads
@@ -334,7 +323,7 @@ fn mqtt5_4_8_2_what_a_dead_member_had_goes_to_the_others_also_from_the_store() {
             let payload = format!("{n} {body}");
             lab.send(publisher, &wire::publish(V5, 2, "t", Some(n + 1), payload.as_bytes()));
         }
-        let (other, _) = come_back(&mut lab, V5, "other");
+        let (other, _) = lab.come_back(V5, "other");
         lab.send(other, &wire::subscribe(V5, 1, &[("$share/g/t", 1)]));
         lab.bytes(other);
         lab.cut(member);
@@ -358,7 +347,7 @@ fn mqtt5_4_8_2_what_a_dead_member_had_goes_to_the_others_also_from_the_store() {
 #[test]
 fn identifiers_stay_the_same_when_one_is_never_answered() {
     let mut lab = Lab::with(|config| config.limits.inflight_max = 100);
-    let (subscriber, _) = come_back(&mut lab, V311, "subscriber");
+    let (subscriber, _) = lab.come_back(V311, "subscriber");
     lab.send(subscriber, &wire::subscribe(V311, 1, &[("t", 1)]));
     lab.bytes(subscriber);
     let publisher = lab.connect(V311, "publisher");
@@ -379,7 +368,7 @@ fn identifiers_stay_the_same_when_one_is_never_answered() {
     lab.send(publisher, &wire::publish(V311, 2, "t", Some(1), b"last"));
     let last = lab.publishes(subscriber)[0].id;
     lab.crash(SOON);
-    let (subscriber, _) = come_back(&mut lab, V311, "subscriber");
+    let (subscriber, _) = lab.come_back(V311, "subscriber");
     let again: Vec<_> = lab.publishes(subscriber).into_iter().map(|one| one.id).collect();
     assert_eq!(again, [stuck, last]);
 }
@@ -394,8 +383,8 @@ fn what_is_stored_while_a_queue_is_being_read_back_is_not_taken_for_lost() {
         }
         lab.crash(SOON);
         lab.pause_loads();
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
-        let (publisher, _) = come_back(&mut lab, version, "publisher");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
+        let (publisher, _) = lab.come_back(version, "publisher");
         lab.send(publisher, &wire::publish(version, 2, "t", Some(3), b"2"));
         assert_eq!(lab.acks(publisher).len(), 1, "it is stored");
         lab.loads_arrive();
@@ -408,27 +397,27 @@ fn what_is_stored_while_a_queue_is_being_read_back_is_not_taken_for_lost() {
 fn a_shared_message_of_qos_2_that_went_out_before_a_crash_stays_with_its_member() {
     for version in BOTH {
         let mut lab = Lab::new();
-        let (first, _) = come_back(&mut lab, version, "first");
+        let (first, _) = lab.come_back(version, "first");
         lab.send(first, &wire::subscribe(version, 1, &[("$share/g/t", 2)]));
         lab.bytes(first);
-        let (publisher, _) = come_back(&mut lab, version, "publisher");
+        let (publisher, _) = lab.come_back(version, "publisher");
         lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
         assert_eq!(numbers(&lab.publishes(first)), ["once"], "version {version}");
         lab.crash(SOON);
-        let (second, _) = come_back(&mut lab, version, "second");
+        let (second, _) = lab.come_back(version, "second");
         lab.send(second, &wire::subscribe(version, 1, &[("$share/g/t", 2)]));
         lab.bytes(second);
         for loaded in [false, true] {
             if !loaded {
                 lab.pause_loads();
             }
-            let (first, _) = come_back(&mut lab, version, "first");
+            let (first, _) = lab.come_back(version, "first");
             lab.set_window(first, 0);
             lab.cut(first);
             lab.loads_arrive();
             assert_eq!(numbers(&lab.publishes(second)), [""; 0], "version {version}, loaded {loaded}");
         }
-        let (first, _) = come_back(&mut lab, version, "first");
+        let (first, _) = lab.come_back(version, "first");
         let got = lab.publishes(first);
         assert_eq!(numbers(&got), ["once"], "version {version}");
         assert!(got[0].dup);
@@ -439,14 +428,14 @@ fn a_shared_message_of_qos_2_that_went_out_before_a_crash_stays_with_its_member(
 fn what_is_published_after_a_crash_is_not_a_repetition() {
     for version in BOTH {
         let mut lab = Lab::new();
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 1)]));
         let publisher = lab.connect(version, "publisher");
         lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"before"));
         lab.crash(SOON);
         let publisher = lab.connect(version, "publisher");
         lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"after"));
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         let got: Vec<bool> = lab.publishes(subscriber).iter().map(|one| one.dup).collect();
         assert_eq!(got, [true, false], "version {version}");
     }
@@ -478,7 +467,7 @@ fn a_retained_message_cleared_before_its_shard_knew_of_it_stays_cleared_in_a_cra
 fn a_clean_start_is_not_answered_before_the_old_sessions_end_is_stored() {
     for version in BOTH {
         let mut lab = Lab::new();
-        let (client, _) = come_back(&mut lab, version, "client");
+        let (client, _) = lab.come_back(version, "client");
         lab.cut(client);
         lab.pause_store();
         let client = lab.open(version);
@@ -491,7 +480,7 @@ fn a_clean_start_is_not_answered_before_the_old_sessions_end_is_stored() {
         lab.store_answers();
         assert_eq!(lab.packets(client).len(), 1, "version {version}");
         lab.crash(SOON);
-        assert!(!come_back(&mut lab, version, "client").1, "version {version}");
+        assert!(!lab.come_back(version, "client").1, "version {version}");
     }
 }
 
@@ -500,7 +489,7 @@ fn wills_survive_a_crash_while_another_shard_still_has_one_of_them() {
     for version in BOTH {
         let mut lab = Lab::with(|config| config.shards = 2);
         let watcher = on_shard(1, "watcher");
-        let (watching, _) = come_back(&mut lab, version, &watcher);
+        let (watching, _) = lab.come_back(version, &watcher);
         lab.send(watching, &wire::subscribe(version, 1, &[("will", 2)]));
         lab.bytes(watching);
         let client = on_shard(0, "client");
@@ -512,7 +501,7 @@ fn wills_survive_a_crash_while_another_shard_still_has_one_of_them() {
         lab.send(second, &connect(b"second"));
         lab.crash(SOON);
         lab.mail_arrives();
-        let (watching, _) = come_back(&mut lab, version, &watcher);
+        let (watching, _) = lab.come_back(version, &watcher);
         lab.advance(Duration::from_secs(200));
         let mut wills = numbers(&lab.publishes(watching));
         wills.sort();
@@ -529,7 +518,7 @@ fn a_will_that_is_published_again_after_a_crash_does_not_undo_that_its_topic_was
             config.limits.retained_bytes_max = if short { 0 } else { u64::MAX };
         });
         let watcher = on_shard(1, "watcher");
-        let (watching, _) = come_back(&mut lab, V5, &watcher);
+        let (watching, _) = lab.come_back(V5, &watcher);
         lab.send(watching, &wire::subscribe(V5, 1, &[("t", 1)]));
         let mut connect = Connect::persistent(V5, &on_shard(0, "dies")).with_will("t", b"will");
         connect.will = connect.will.map(|will| wire::Will { qos: 1, retain: true, ..will });
@@ -541,7 +530,7 @@ fn a_will_that_is_published_again_after_a_crash_does_not_undo_that_its_topic_was
             lab.send(clearer, &wire::publish(V5, 3, "t", Some(1), b""));
         }
         lab.crash(SOON);
-        let (watching, _) = come_back(&mut lab, V5, &watcher);
+        let (watching, _) = lab.come_back(V5, &watcher);
         lab.advance(SOON);
         assert_eq!(numbers(&lab.publishes(watching)), ["will"], "{cleared} {short}");
         for shard in 0..2 {
@@ -558,7 +547,7 @@ fn a_will_that_is_published_again_after_a_crash_does_not_undo_that_its_topic_was
 fn what_may_have_been_sent_before_a_crash_says_so_however_far_it_was() {
     for version in BOTH {
         let mut lab = Lab::with(|config| config.limits.inflight_max = 2);
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         lab.send(subscriber, &wire::subscribe(version, 1, &[("t", 1)]));
         lab.bytes(subscriber);
         let publisher = lab.connect(version, "publisher");
@@ -571,7 +560,7 @@ fn what_may_have_been_sent_before_a_crash_says_so_however_far_it_was() {
             lab.send(subscriber, &wire::ack(0x40, taken.unwrap())); // all but the first
         }
         lab.crash(SOON);
-        let (subscriber, _) = come_back(&mut lab, version, "subscriber");
+        let (subscriber, _) = lab.come_back(version, "subscriber");
         let again: Vec<_> = lab.publishes(subscriber).into_iter().map(|one| (one.payload, one.dup)).collect();
         assert_eq!(again, [(b"1".to_vec(), true)], "version {version}");
     }
@@ -582,13 +571,13 @@ fn what_a_publisher_sends_at_qos_2_is_stored_in_its_order_wherever_it_goes() {
     for version in BOTH {
         let mut lab = Lab::with(|config| config.shards = 2);
         let near = on_shard(0, "near");
-        let (nearby, _) = come_back(&mut lab, version, &near);
+        let (nearby, _) = lab.come_back(version, &near);
         lab.send(nearby, &wire::subscribe(version, 1, &[("t", 2)]));
         lab.cut(nearby);
-        let (far, _) = come_back(&mut lab, version, &on_shard(1, "far"));
+        let (far, _) = lab.come_back(version, &on_shard(1, "far"));
         lab.send(far, &wire::subscribe(version, 1, &[("t", 2)]));
         let sender = on_shard(0, "sender");
-        let (publisher, _) = come_back(&mut lab, version, &sender);
+        let (publisher, _) = lab.come_back(version, &sender);
         lab.pause_mail();
         lab.send(far, &wire::unsubscribe(version, 2, &["t"]));
         lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"first")); // both shards store it together
@@ -596,11 +585,11 @@ fn what_a_publisher_sends_at_qos_2_is_stored_in_its_order_wherever_it_goes() {
         lab.send(publisher, &wire::publish(version, 4, "t", Some(2), b"second")); // this one alone
         lab.crash(SOON);
         lab.mail_arrives();
-        let (publisher, _) = come_back(&mut lab, version, &sender);
+        let (publisher, _) = lab.come_back(version, &sender);
         for (id, text) in [(1, "first"), (2, "second")] {
             lab.send(publisher, &wire::publish(version, 12, "t", Some(id), text.as_bytes()));
         }
-        let (nearby, _) = come_back(&mut lab, version, &near);
+        let (nearby, _) = lab.come_back(version, &near);
         assert_eq!(numbers(&lab.publishes(nearby)), ["first", "second"], "version {version}");
     }
 }
@@ -609,13 +598,13 @@ fn what_a_publisher_sends_at_qos_2_is_stored_in_its_order_wherever_it_goes() {
 fn a_repeated_publication_is_not_answered_before_the_first_one_is_stored() {
     for version in BOTH {
         let mut lab = Lab::with(|config| config.shards = 2);
-        let (far, _) = come_back(&mut lab, version, &on_shard(1, "far"));
+        let (far, _) = lab.come_back(version, &on_shard(1, "far"));
         lab.send(far, &wire::subscribe(version, 1, &[("t", 2)]));
         let sender = on_shard(0, "sender");
-        let (publisher, _) = come_back(&mut lab, version, &sender);
+        let (publisher, _) = lab.come_back(version, &sender);
         lab.pause_mail();
         lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
-        let (publisher, _) = come_back(&mut lab, version, &sender);
+        let (publisher, _) = lab.come_back(version, &sender);
         lab.pause_store();
         lab.mail_arrives();
         lab.send(publisher, &wire::publish(version, 12, "t", Some(1), b"once"));
@@ -665,7 +654,7 @@ fn a_full_store_takes_what_clears_a_retained_message() {
         for (id, topic) in [(1, "t/0"), (2, "t/1"), (3, "t/2"), (4, "t/3")] {
             lab.send(publisher, &wire::publish(V5, RETAIN_QOS1, topic, Some(id), b"old"));
         }
-        let (sleeper, _) = come_back(&mut lab, V5, "sleeper");
+        let (sleeper, _) = lab.come_back(V5, "sleeper");
         lab.send(sleeper, &wire::subscribe(V5, 1, &[("t/2", 1)]));
         lab.cut(sleeper);
         lab.acks(publisher);
@@ -688,7 +677,7 @@ fn a_full_store_takes_what_clears_a_retained_message() {
 fn who_publishes_before_it_acknowledges_drains_on_a_full_disk_too() {
     for shards in [1, 3] {
         let mut lab = Lab::with(|config| config.shards = shards);
-        let (worker, _) = come_back(&mut lab, V311, "worker");
+        let (worker, _) = lab.come_back(V311, "worker");
         lab.send(worker, &wire::subscribe(V311, 1, &[("jobs", 1), ("done", 1)]));
         let publisher = lab.connect(V5, "publisher");
         for id in [1, 2] {
@@ -710,7 +699,7 @@ fn who_publishes_before_it_acknowledges_drains_on_a_full_disk_too() {
         );
         lab.store_is_full(false);
         assert!(lab.is_closed(worker), "{shards} shards: else it would not send it again");
-        let (worker, _) = come_back(&mut lab, V311, "worker");
+        let (worker, _) = lab.come_back(V311, "worker");
         for id in [10, 11] {
             lab.send(worker, &wire::publish(V311, 10, "done", Some(id), b"done"));
         }
@@ -728,7 +717,7 @@ fn who_publishes_before_it_acknowledges_drains_on_a_full_disk_too() {
 fn who_needs_a_session_is_told_that_the_store_has_no_space() {
     for (version, code) in [(V311, 3), (V5, 0x97)] {
         let mut lab = Lab::new();
-        let (kept, _) = come_back(&mut lab, version, "kept");
+        let (kept, _) = lab.come_back(version, "kept");
         lab.cut(kept);
         lab.store_is_full(true);
         lab.store_is_stuck(true);
@@ -752,64 +741,7 @@ fn who_needs_a_session_is_told_that_the_store_has_no_space() {
         assert_eq!(told(&mut lab, Connect::new(version, "passing")), 0, "version {version}");
         lab.store_is_stuck(false);
         assert_eq!(told(&mut lab, will()), 0, "version {version}");
-        let (_, present) = come_back(&mut lab, version, "kept");
+        let (_, present) = lab.come_back(version, "kept");
         assert!(present, "version {version}: a refusal changes nothing");
-    }
-}
-
-/// Of 40 retained messages a subscriber has taken some when the broker dies: the others come later, and once all have come
-/// none does any more. So with a filter by its prefix, too.
-#[test]
-fn retained_messages_that_were_not_sent_yet_come_after_a_crash() {
-    for (version, filter) in [(V311, "r/#"), (V5, "r/#"), (V5, "$where/payload.n >= 0/r/#")] {
-        for (shards, taken) in [(1, 0), (1, 7), (2, 0), (2, 7), (3, 30)] {
-            let case = format!("version {version}, {filter}, {shards} shards, {taken} taken");
-            let mut lab = Lab::with(|config| {
-                config.shards = shards;
-                config.limits.inflight_max = 3;
-            });
-            let publisher = lab.connect(version, "publisher");
-            for n in 0..40_u16 {
-                let payload = format!(r#"{{"n":{n}}}"#);
-                let topic = format!("r/{n:02}");
-                lab.send(publisher, &wire::publish(version, 3, &topic, Some(n + 1), payload.as_bytes()));
-                assert_eq!(lab.acks(publisher).len(), 1, "{case}");
-            }
-            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
-            lab.send(subscriber, &wire::subscribe(version, 1, &[(filter, 1)]));
-            let mut got = Vec::new();
-            take(&mut lab, subscriber, taken, &mut got);
-            for to in [shards, 1, 2] {
-                lab.crash_to(SOON, to);
-            }
-            let (subscriber, present) = come_back(&mut lab, version, "subscriber");
-            assert!(present, "{case}");
-            take(&mut lab, subscriber, usize::MAX, &mut got);
-            got.sort();
-            got.dedup();
-            assert_eq!(got.len(), 40, "{case}: {got:?}");
-            lab.crash(SOON);
-            let (subscriber, _) = come_back(&mut lab, version, "subscriber");
-            assert_eq!(numbers(&lab.publishes(subscriber)), [""; 0], "{case}: nothing is owed any more");
-        }
-    }
-}
-
-/// Takes so many messages of QoS 1, or all there are, and notes their payloads.
-fn take(lab: &mut Lab, client: ClientIx, most: usize, got: &mut Vec<String>) {
-    let mut taken = 0;
-    loop {
-        let came = lab.publishes(client);
-        if came.is_empty() {
-            return;
-        }
-        for one in came {
-            if taken == most {
-                return;
-            }
-            taken += 1;
-            got.push(String::from_utf8_lossy(&one.payload).into_owned());
-            lab.send(client, &wire::ack(0x40, one.id.expect("QoS 1 has an identifier")));
-        }
     }
 }

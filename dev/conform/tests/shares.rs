@@ -17,16 +17,6 @@ fn on_shard(shard: u16, shards: u16, name: &str) -> String {
     (0..).map(|n| format!("{name}{n}")).find(lives_there).expect("one of a few lives there")
 }
 
-/// Connects with a Session that is kept.
-fn come_back(lab: &mut Lab, version: Version, client_id: &str) -> ClientIx {
-    let client = lab.open(version);
-    lab.send(client, &Connect::persistent(version, client_id).bytes());
-    match lab.take_one(client) {
-        Some(Received::ConnAck { code: 0, .. }) => client,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Joins the share.
 fn join(lab: &mut Lab, version: Version, client: ClientIx, qos: u8) {
     lab.send(client, &wire::subscribe(version, 1, &[("$share/g/t", qos)]));
@@ -48,7 +38,7 @@ fn what_a_clean_member_had_goes_to_one_that_outlives_the_broker() {
             let at = format!("version {version}, {shards} shards, kept {kept}, clean {clean}");
             let mut lab = Lab::with(|config| config.shards = shards);
             let stays = on_shard(kept, shards, "stays");
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             join(&mut lab, version, staying, 1);
             lab.cut(staying);
             let passing = lab.connect(version, &on_shard(clean, shards, "passes"));
@@ -62,7 +52,7 @@ fn what_a_clean_member_had_goes_to_one_that_outlives_the_broker() {
             assert_eq!(got.len(), 2, "{at}");
             lab.send(passing, &wire::ack(0x40, got[0].id.unwrap()));
             lab.crash(SOON);
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             assert_eq!(payloads(&mut lab, staying), ["not taken"], "{at}");
         }
     }
@@ -98,21 +88,21 @@ fn a_shared_message_of_qos_2_goes_to_others_only_once_it_is_stored_where_it_came
     for version in BOTH {
         let mut lab = Lab::with(|config| config.shards = 2);
         let stays = on_shard(1, 2, "stays");
-        let staying = come_back(&mut lab, version, &stays);
+        let staying = lab.come_back(version, &stays).0;
         join(&mut lab, version, staying, 2);
         lab.cut(staying);
         let passing = lab.connect(version, &on_shard(1, 2, "passes"));
         join(&mut lab, version, passing, 2);
         let sender = on_shard(0, 2, "sender");
-        let publisher = come_back(&mut lab, version, &sender);
+        let publisher = lab.come_back(version, &sender).0;
         lab.pause_mail();
         lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
         lab.mail_arrives_at(1);
         lab.cut(passing); // what it was to get goes to the other, but the publisher's shard has not stored it
         lab.crash(SOON);
-        let publisher = come_back(&mut lab, version, &sender);
+        let publisher = lab.come_back(version, &sender).0;
         lab.send(publisher, &wire::publish(version, 12, "t", Some(1), b"once"));
-        let staying = come_back(&mut lab, version, &stays);
+        let staying = lab.come_back(version, &stays).0;
         assert_eq!(payloads(&mut lab, staying), ["once"], "version {version}");
     }
 }
@@ -123,22 +113,22 @@ fn what_waits_for_another_shard_goes_to_others_when_its_time_has_come() {
         for clean in [true, false] {
             let mut lab = Lab::with(|config| config.shards = 2);
             let stays = on_shard(1, 2, "stays");
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             join(&mut lab, version, staying, 2);
             lab.cut(staying);
             let passes = on_shard(1, 2, "passes");
             let passing =
-                if clean { lab.connect(version, &passes) } else { come_back(&mut lab, version, &passes) };
+                if clean { lab.connect(version, &passes) } else { lab.come_back(version, &passes).0 };
             join(&mut lab, version, passing, 2);
-            let publisher = come_back(&mut lab, version, &on_shard(0, 2, "sender"));
+            let publisher = lab.come_back(version, &on_shard(0, 2, "sender")).0;
             lab.pause_mail();
             lab.send(publisher, &wire::publish(version, 4, "t", Some(1), b"once"));
             lab.mail_arrives_at(1);
             lab.cut(passing);
             // Another share takes the place of the one that is left by its last member.
-            let other = come_back(&mut lab, version, &on_shard(1, 2, "other"));
+            let other = lab.come_back(version, &on_shard(1, 2, "other")).0;
             lab.send(other, &wire::subscribe(version, 1, &[("$share/other/t", 2)]));
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             lab.mail_arrives();
             assert_eq!(payloads(&mut lab, staying), ["once"], "version {version}, clean {clean}");
             assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
@@ -154,13 +144,13 @@ fn who_waits_for_a_shared_message_waits_for_those_it_is_passed_on_to() {
             let at = format!("version {version}, QoS {qos}");
             let mut lab = Lab::with(|config| config.shards = 3);
             let stays = on_shard(2, 3, "stays");
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             join(&mut lab, version, staying, qos);
             lab.cut(staying);
             let passing = lab.connect(version, &on_shard(1, 3, "passes"));
             join(&mut lab, version, passing, qos);
             let sender = on_shard(0, 3, "sender");
-            let publisher = come_back(&mut lab, version, &sender);
+            let publisher = lab.come_back(version, &sender).0;
             lab.pause_mail();
             lab.send(publisher, &wire::publish(version, qos << 1, "t", Some(1), b"once"));
             lab.cut(passing);
@@ -168,10 +158,10 @@ fn who_waits_for_a_shared_message_waits_for_those_it_is_passed_on_to() {
             lab.mail_arrives_at(0);
             assert_eq!(lab.acks(publisher).len(), 0, "{at}");
             lab.crash(SOON);
-            let publisher = come_back(&mut lab, version, &sender);
+            let publisher = lab.come_back(version, &sender).0;
             lab.send(publisher, &wire::publish(version, 8 | qos << 1, "t", Some(1), b"once"));
             assert_eq!(lab.acks(publisher).len(), 1, "{at}");
-            let staying = come_back(&mut lab, version, &stays);
+            let staying = lab.come_back(version, &stays).0;
             assert_eq!(payloads(&mut lab, staying), ["once"], "{at}");
         }
     }
@@ -183,12 +173,12 @@ fn a_message_that_is_handed_over_and_then_passed_on_is_somebodys_all_the_while()
         let mut lab = Lab::with(|config| config.shards = 3);
         let [leaves, passes, stays] =
             [(0, "leaves"), (1, "passes"), (2, "stays")].map(|(shard, name)| on_shard(shard, 3, name));
-        let leaving = come_back(&mut lab, version, &leaves);
+        let leaving = lab.come_back(version, &leaves).0;
         join(&mut lab, version, leaving, 1);
         let publisher = lab.connect(version, "publisher");
         lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"once"));
         assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
-        let staying = come_back(&mut lab, version, &stays);
+        let staying = lab.come_back(version, &stays).0;
         join(&mut lab, version, staying, 1);
         lab.cut(staying);
         let passing = lab.connect(version, &passes);
@@ -201,7 +191,7 @@ fn a_message_that_is_handed_over_and_then_passed_on_is_somebodys_all_the_while()
         let got: Vec<String> = [leaves, stays]
             .iter()
             .flat_map(|id| {
-                let client = come_back(&mut lab, version, id);
+                let client = lab.come_back(version, id).0;
                 payloads(&mut lab, client)
             })
             .collect();
@@ -217,20 +207,20 @@ fn the_end_of_a_session_is_not_stored_before_its_messages_are_others() {
             config.limits.queue_head_bytes_max = 0; // all of it comes back from the store
         });
         let [leaves, stays] = [(0, "leaves"), (1, "stays")].map(|(shard, name)| on_shard(shard, 2, name));
-        let leaving = come_back(&mut lab, version, &leaves);
+        let leaving = lab.come_back(version, &leaves).0;
         join(&mut lab, version, leaving, 1);
         lab.cut(leaving);
         let publisher = lab.connect(version, "publisher");
         lab.send(publisher, &wire::publish(version, 2, "t", Some(1), b"once"));
         assert_eq!(lab.acks(publisher).len(), 1, "version {version}");
-        let staying = come_back(&mut lab, version, &stays);
+        let staying = lab.come_back(version, &stays).0;
         join(&mut lab, version, staying, 1);
         lab.cut(staying);
         lab.pause_mail();
         let anew = Connect { clean: true, ..Connect::persistent(version, &leaves) };
         lab.connect_with(version, &anew);
         lab.crash(SOON); // what the ended Session had was on its way to the other shard
-        let staying = come_back(&mut lab, version, &stays);
+        let staying = lab.come_back(version, &stays).0;
         assert_eq!(payloads(&mut lab, staying), ["once"], "version {version}");
     }
 }
