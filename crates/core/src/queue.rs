@@ -65,6 +65,9 @@ struct Tail {
     asked: Ticket,
     /// Handed to other shards, which write that down: the store may give them back until then.
     passed: BTreeSet<u64>,
+    /// The last delivery that is handed over. What comes while that goes on comes because nobody with a connection can
+    /// have it; handed over in turn, it would go round for ever between those who have none.
+    passes_up_to: u64,
     /// Number of the last question: answers to earlier ones come too late.
     question: u32,
 }
@@ -536,8 +539,10 @@ impl Shard {
         let Some(outgoing) = session.outgoing.as_deref_mut() else { return };
         if shares && outgoing.queue.has_tail() {
             session.handing_over = true;
-            let from = outgoing.queue.tail.from;
-            outgoing.queue.tail.loading = false;
+            let last = outgoing.numbers;
+            let tail = &mut outgoing.queue.tail;
+            (tail.loading, tail.passes_up_to) = (false, last);
+            let from = tail.from;
             self.board.load(six, from);
         }
     }
@@ -546,8 +551,11 @@ impl Shard {
         let (mut messages, mut cost, mut weeds_cost, mut passed) = (0, 0, 0, Vec::new());
         let key = loaded.session;
         let session = &self.board.sessions[six as usize];
-        let begun = session.outgoing.as_ref().map_or(0, |outgoing| outgoing.dup_up_to);
-        for delivery in loaded.deliveries {
+        let (begun, up_to) = session
+            .outgoing
+            .as_ref()
+            .map_or((0, 0), |outgoing| (outgoing.dup_up_to, outgoing.queue.tail.passes_up_to));
+        for delivery in loaded.deliveries.into_iter().take_while(|delivery| delivery.delivery <= up_to) {
             // 5.0 [MQTT-4.8.2-4]: perhaps it was sent before the broker died.
             if delivery.qos == QoS::ExactlyOnce && delivery.delivery <= begun {
                 continue;
@@ -574,7 +582,7 @@ impl Shard {
         for (group, message, delivery) in passed {
             self.pass_on(six, group, message, Record::Done { session: key, delivery });
         }
-        match loaded.next {
+        match loaded.next.filter(|next| *next <= up_to) {
             Some(next) => self.board.load(six, next),
             None => {
                 let session = &mut self.board.sessions[six as usize];

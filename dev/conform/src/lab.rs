@@ -21,6 +21,9 @@ use crate::{
     wire::{self, Version},
 };
 
+/// Things shards want one after another, at most; with more of them they never come to rest.
+const OUTPUTS_MAX: usize = 1_000_000;
+
 /// A client of the lab: which connection it is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientIx(usize);
@@ -537,12 +540,18 @@ impl Lab {
     }
 
     /// Carries out everything the shards want, until they want nothing more.
+    ///
+    /// # Panics
+    /// If there is no end to that.
     fn settle(&mut self) {
+        let mut outputs = 0;
         loop {
             let mut quiet = true;
             for shard in 0..self.shards.len() {
                 while let Some(output) = self.shards[shard].poll_output() {
                     quiet = false;
+                    outputs += 1;
+                    assert!(outputs < OUTPUTS_MAX, "it does not come to rest");
                     self.carry_out(shard, output);
                 }
                 while let Some(conn) = self.shards[shard].poll_transmit() {

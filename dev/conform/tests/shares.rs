@@ -224,3 +224,56 @@ fn the_end_of_a_session_is_not_stored_before_its_messages_are_others() {
         assert_eq!(payloads(&mut lab, staying), ["once"], "version {version}");
     }
 }
+
+/// Two members that were away, with a queue each of which nothing is in memory, come back and leave again before they got
+/// anything of it; `with` somebody who stays meanwhile. Returns what who stays got, and what the two get in the end.
+fn two_leave_at_once(version: Version, qos: u8, with: bool) -> (Vec<String>, Vec<String>) {
+    let mut lab = Lab::with(|config| config.limits.queue_head_bytes_max = 0);
+    for name in ["one", "other"] {
+        let client = lab.come_back(version, name).0;
+        join(&mut lab, version, client, qos);
+        lab.cut(client);
+    }
+    let publisher = lab.come_back(version, "publisher").0;
+    for id in 1..=8 {
+        let text = id.to_string();
+        lab.send(publisher, &wire::publish(version, qos << 1, "t", Some(id), text.as_bytes()));
+    }
+    assert_eq!(lab.acks(publisher).len(), 8);
+    let stays = with.then(|| {
+        let client = lab.come_back(version, "stays").0;
+        join(&mut lab, version, client, qos);
+        client
+    });
+    lab.pause_loads();
+    for name in ["one", "other"] {
+        let client = lab.come_back(version, name).0;
+        lab.cut(client);
+    }
+    lab.loads_arrive();
+    let mut got = stays.map(|client| payloads(&mut lab, client)).unwrap_or_default();
+    let left = ["one", "other"].iter().flat_map(|name| {
+        let client = lab.come_back(version, name).0;
+        payloads(&mut lab, client)
+    });
+    let mut left: Vec<String> = left.collect();
+    got.sort_unstable();
+    left.sort_unstable();
+    (got, left)
+}
+
+#[test]
+fn members_that_leave_at_once_do_not_hand_their_queues_round_for_ever() {
+    let all: Vec<String> = (1..=8).map(|id: u8| id.to_string()).collect();
+    for version in BOTH {
+        for qos in [1, 2] {
+            let at = format!("version {version}, QoS {qos}");
+            assert_eq!(two_leave_at_once(version, qos, false), (vec![], all.clone()), "{at}");
+            assert_eq!(
+                two_leave_at_once(version, qos, true),
+                (all.clone(), vec![]),
+                "{at}, with one who stays"
+            );
+        }
+    }
+}

@@ -139,6 +139,9 @@ pub enum StoreKind {
     Log,
 }
 
+/// What the wall clock says when a storm begins, in microseconds.
+pub(crate) const WALL_MICROS: u64 = 1_700_000_000_000_000;
+
 const TOPICS: [&str; 12] = [
     "a",
     "a/b",
@@ -258,7 +261,7 @@ impl Options {
     pub fn config(&self, shard: u16, started: Time, recovered: &Recovered) -> ShardConfig {
         let mut config =
             ShardConfig { shard, shards: self.shards, seed: self.seed, ..ShardConfig::default() };
-        config.started = WallTime(1_700_000_000_000_000 + started.as_micros() - 1);
+        config.started = WallTime(WALL_MICROS + started.as_micros() - 1);
         config.epoch = recovered.epoch;
         config.last_arrival = recovered.last_arrival;
         config.loads = self.engine != StoreKind::Volatile;

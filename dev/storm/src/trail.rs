@@ -13,6 +13,7 @@ use cork_store::{Recovered, SessionKey};
 use crate::{
     ledger::{Delayed, Fate, Ledger},
     link::{Link, LinkIx},
+    options::WALL_MICROS,
 };
 
 /// How long the store may take a Session for connected that is not any more, if its client was back for a moment
@@ -59,8 +60,8 @@ impl Default for Trail {
 /// What the store gave back of a client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// Incarnation, expiry, whether it was connected.
-    session: Option<(usize, u32, bool)>,
+    /// Incarnation, expiry, since when it had no connection; `None`: it had one.
+    session: Option<(usize, u32, Option<Time>)>,
     /// Publication, Keep Alive, delay.
     will: Option<(usize, u16, u32)>,
     /// Wills that are published at once, whatever their client does.
@@ -74,8 +75,9 @@ impl Point {
         let online_until = |kept: &Kept| kept.offline.map_or(Time::NEVER, |left| left + TOLD_AFTER_MAX);
         let session = match (self.session, found.session) {
             (None, None) => true,
-            (Some(kept), Some((incarnation, expiry, online))) => {
-                let fits = if online { died <= online_until(&kept) } else { kept.offline.is_some() };
+            (Some(kept), Some((incarnation, expiry, offline))) => {
+                let fits =
+                    if offline.is_none() { died <= online_until(&kept) } else { kept.offline == offline };
                 kept.incarnation == incarnation && kept.expiry == expiry && fits
             }
             (Some(kept), None) => kept.ends <= now,
@@ -127,7 +129,7 @@ impl Ledger {
             }
             self.settle_wills(client, now, died, &trail, &found);
             self.known[client] = crate::presence::Known::default();
-            self.trails[client].points[0] = self.take_up(client, now, &trail, &found);
+            self.trails[client].points[0] = self.take_up(client, now, &found);
         }
         Ok(())
     }
@@ -148,7 +150,8 @@ impl Ledger {
             let before = found.clone();
             if let Some(state) = session.state.as_ref().filter(|state| state.expiry_seconds != 0) {
                 let incarnation = self.keys.get(&session.key).ok_or("a Session nobody made is there")?;
-                found.session = Some((*incarnation, state.expiry_seconds, state.online));
+                let since = Time::from_micros(state.since.0.saturating_sub(WALL_MICROS));
+                found.session = Some((*incarnation, state.expiry_seconds, (!state.online).then_some(since)));
             }
             if let Some(will) = &session.will {
                 let number = self.find(&will.message.topic, will.message.payload())?;
@@ -205,11 +208,8 @@ impl Ledger {
     }
 
     /// The client's Session, and what may become of its Will, from now on.
-    fn take_up(&mut self, client: usize, now: Time, trail: &Trail, found: &Found) -> Point {
-        let kept = found.session.map(|(incarnation, expiry, online)| {
-            let known = trail.points.iter().filter_map(|point| point.session);
-            let offline = known.filter(|kept| kept.incarnation == incarnation && kept.expiry == expiry);
-            let offline = offline.filter_map(|kept| kept.offline).next_back().filter(|_| !online);
+    fn take_up(&mut self, client: usize, now: Time, found: &Found) -> Point {
+        let kept = found.session.map(|(incarnation, expiry, offline)| {
             let ends = offline.unwrap_or(now).plus_seconds(expiry.into());
             Kept { incarnation, expiry, offline, ends }
         });
@@ -287,5 +287,65 @@ impl Ledger {
             points.push(Point { session, will, due: session.and(kept.offline), link: None });
         }
         points.push(Point { session, will: will.filter(|_| !fires), due: delayed, link: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cork_store::{Proof, RecoveredSession, SessionState, WallTime};
+
+    use super::*;
+    use crate::ledger::Incarnation;
+
+    const KEY: SessionKey = SessionKey(6);
+
+    fn after(seconds: u64) -> Time {
+        Time::ZERO.plus_seconds(seconds)
+    }
+
+    /// A Session with an expiry of eight seconds that was left after 15, taken up again, and left once more after 20.
+    fn left_twice() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.add_client();
+        let kept = |offline: Option<Time>| {
+            let ends = offline.map_or(Time::NEVER, |offline| offline.plus_seconds(8));
+            Point { session: Some(Kept { incarnation: 0, expiry: 8, offline, ends }), ..Point::default() }
+        };
+        let last = Some(after(20));
+        let (link, gaps) = (1, Vec::new());
+        ledger.incarnations =
+            vec![Incarnation { client: 0, expiry: 8, link, offline: last, over: None, died: false, gaps }];
+        ledger.current[0] = Some(0);
+        ledger.keys.insert(KEY, 0);
+        ledger.trails[0].points = vec![kept(Some(after(15))), kept(None), kept(last)];
+        ledger
+    }
+
+    /// What the store gives back, and when the Session ends by that.
+    fn ends(offline: Option<Time>) -> Result<Time, String> {
+        let since = WallTime(WALL_MICROS + offline.unwrap_or_else(|| after(18)).as_micros());
+        let state = SessionState {
+            client_id: "client-0".into(),
+            user_name: None,
+            proof: Proof::Nobody,
+            expiry_seconds: 8,
+            online: offline.is_none(),
+            since,
+            sent_up_to: 0,
+        };
+        let session = RecoveredSession { key: KEY, state: Some(state), ..RecoveredSession::default() };
+        let recovered = Recovered { sessions: vec![session], ..Recovered::default() };
+        let names = [("client-0".to_owned(), 0)].into();
+        let mut ledger = left_twice();
+        ledger.on_restart(after(22), after(21), &recovered, &names)?;
+        Ok(ledger.trails[0].points[0].session.map_or(Time::ZERO, |kept| kept.ends))
+    }
+
+    #[test]
+    fn a_session_that_comes_back_in_an_earlier_state_ends_when_that_says() {
+        assert_eq!(ends(Some(after(15))), Ok(after(23)), "the store did not hear of what came later");
+        assert_eq!(ends(Some(after(20))), Ok(after(28)));
+        assert_eq!(ends(None), Ok(after(30)), "it counts from the restart");
+        assert!(ends(Some(after(17))).is_err(), "nobody left then");
     }
 }
