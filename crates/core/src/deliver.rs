@@ -40,8 +40,11 @@ pub(crate) struct Publication<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
     /// Built when the first receiver must keep it.
     pub(crate) message: Option<Arc<Message>>,
-    /// Its identity, where it has one already.
+    /// Its identity, where it has one already. The shard in it is where it came first, maybe in an earlier life of the
+    /// broker, which had more of them, or others.
     pub(crate) id: Option<MessageId>,
+    /// The shard that hands it on; none: this one.
+    pub(crate) handed_by: Option<u16>,
     /// It would be published again if the broker died now: nobody gets it at QoS 2 before this is stored.
     pub(crate) once: Option<Ticket>,
     /// The store does not have it as retained: there was no space.
@@ -82,6 +85,7 @@ impl<'a> Publication<'a> {
             publisher,
             message: None,
             id: None,
+            handed_by: None,
             once: None,
             unkept: false,
             retained_before: false,

@@ -331,6 +331,7 @@ impl Shard {
         for mut publication in parcel.publications() {
             let mark = self.board.records.len();
             let ask = std::mem::take(&mut publication.ask);
+            publication.handed_by = Some(from);
             self.route(&mut publication, NO_SESSION, false);
             let relies = self.board.records.len() > mark;
             if relies && !self.board.config.history.is_empty() {
@@ -385,7 +386,8 @@ impl Shard {
         let ticket = (!with.is_empty()).then_some(self.board.ticket);
         let once = part.map(|(_, ticket)| ticket).or(ticket);
         self.board.records.extend(with);
-        let mut publication = Publication { once, unkept, ..Publication::of(&message) };
+        let handed_by = Some(from);
+        let mut publication = Publication { once, unkept, handed_by, ..Publication::of(&message) };
         if retain {
             self.retain(&mut publication, false);
         }

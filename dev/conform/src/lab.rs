@@ -577,6 +577,7 @@ impl Lab {
         };
         let mut all: Vec<Arc<Message>> = self.history.iter().filter(wanted).cloned().collect();
         all.sort_by_key(|message| message.id);
+        all.dedup_by_key(|message| message.id); // as the real one
         match replay.from {
             ReplayFrom::Last(count) => drop(all.drain(..all.len().saturating_sub(count as usize))),
             ReplayFrom::Since(at) => all.retain(|message| message.id.arrived >= at),

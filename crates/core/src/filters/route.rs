@@ -182,7 +182,7 @@ impl Board {
             let mut scratch = std::mem::take(&mut self.looking);
             let seen = scratch.look(looked_at(publication, &lazy));
             for (bundle, ()) in &bundles {
-                let origin = publication.id.map_or(self.config.shard, |id| id.shard);
+                let origin = publication.handed_by.unwrap_or(self.config.shard);
                 let to = (from, shares, origin);
                 self.filter_bundle(*bundle, &seen, publication.topic, to, passed, &mut holds);
             }
