@@ -12,7 +12,7 @@ use std::{
 use cork_packet::{
     Packet, Properties, PropertiesBuf, Property, QoS, SubscribeBuf, SubscriptionOptions, matches,
 };
-use cork_store::{Message, Replay, ReplayFrom, Replayed, Rows};
+use cork_store::{Message, MessageId, Replay, ReplayFrom, Replayed, Rows};
 
 use crate::{
     client::{Client, QOS, Request, Role},
@@ -184,6 +184,7 @@ const NO_NUMBER: usize = usize::MAX;
 /// A message of the log that may have come.
 #[derive(Copy, Clone, Debug)]
 struct Entry {
+    id: MessageId,
     number: usize,
     /// It came to the log before the past was asked for,
     before: bool,
@@ -218,11 +219,13 @@ pub(crate) fn is_the_log(cx: &mut Context, clients: &[Client]) -> Result<(), Str
             groups.entry(group(*number)).or_default().1.push(*number);
         }
         for (key, (log, got)) in &groups {
-            if !follows(log, got, reading.last.is_some(), to_its_end) {
+            let comes = |order: Vec<Entry>| follows(&order, got, reading.last.is_some(), to_its_end);
+            if !orders(log).any(comes) {
                 return Err(about("not the log", format!("{key:?}: {got:?} of {log:?}")));
             }
         }
         let Some(last) = reading.last else { continue };
+        let entries = by_identity(&entries);
         let before = entries.iter().filter(|entry| entry.before);
         let came: Vec<_> = before.clone().filter(|entry| reading.got.contains(&entry.number)).collect();
         // A publication that was sent again is in the log again.
@@ -244,38 +247,61 @@ pub(crate) fn is_the_log(cx: &mut Context, clients: &[Client]) -> Result<(), Str
     Ok(())
 }
 
-/// The messages of the log that the subscription wants, in their order.
+/// The messages of the log that the subscription wants, in the order in which they came to it.
 fn entries(cx: &Context, reading: &Reading) -> Result<Vec<Entry>, String> {
     let disks = cx.coverage.of("full disks") + cx.coverage.of("failing disks") > 0;
     let (lossy, slow) =
         (cx.ledger.lossy || disks, cx.options.output_bytes_max == 0 || cx.options.memory_permille > 0);
-    let mut entries = Vec::new();
+    let (mut entries, mut ids) = (Vec::new(), BTreeSet::new());
     for (at, message) in cx.net.past.log.iter().enumerate() {
         if !matches(reading.filter, &message.topic) {
             continue;
         }
-        let before = at < reading.asked;
+        let (id, before) = (message.id, at < reading.asked);
+        let again = !ids.insert(id);
         if message.payload().is_empty() {
-            entries.push((message.id, Entry { number: NO_NUMBER, before, optional: true }));
+            entries.push(Entry { id, number: NO_NUMBER, before, optional: true });
             continue;
         }
         let number = cx.ledger.find(&message.topic, message.payload())?;
+        if again && !cx.ledger.publications[number].will {
+            return Err(format!("message {number} is in the log twice under one identity"));
+        }
         let at_qos_0 = message.qos.min(reading.qos) == QoS::AtMostOnce;
         let may_be_dropped = !before && (lossy || (slow && at_qos_0));
-        entries.push((
-            message.id,
-            Entry { number, before, optional: message.expires.is_some() || may_be_dropped },
-        ));
+        entries.push(Entry { id, number, before, optional: message.expires.is_some() || may_be_dropped });
     }
-    entries.sort_by_key(|(id, _)| *id);
-    // A Will that was published once more after a crash: who had it from the past may get it again.
+    Ok(entries)
+}
+
+/// What is kept, in the order of a replay. A Will that was published once more after a crash, under its own identity, is
+/// kept once; whoever has it from the past may get it again.
+fn by_identity(log: &[Entry]) -> Vec<Entry> {
+    let mut entries = log.to_vec();
+    entries.sort_by_key(|entry| entry.id);
     let mut before = None;
-    for (id, entry) in &mut entries {
-        if before.replace(*id) == Some(*id) {
+    for entry in &mut entries {
+        if before.replace(entry.id) == Some(entry.id) {
             (entry.before, entry.optional) = (false, true);
         }
     }
-    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    entries
+}
+
+/// In which orders the log of one publisher, topic and QoS may come: up to where its shard said that the present begins in
+/// the order of identities, each once, then as it came to the log. The two differ in Wills that were published once more
+/// after a crash, and where the present begins is not seen from here.
+fn orders(log: &[Entry]) -> impl Iterator<Item = Vec<Entry>> {
+    let asked = log.partition_point(|entry| entry.before);
+    let plain = log.is_sorted_by(|a, b| a.id < b.id);
+    (asked..=if plain { asked } else { log.len() }).map(move |begins| {
+        let (past, present) = log.split_at(begins);
+        let mut order = past.to_vec();
+        order.sort_by_key(|entry| entry.id);
+        order.dedup_by_key(|entry| entry.id);
+        order.extend(present);
+        order
+    })
 }
 
 /// Whether `got` is the log from its beginning, or from `anywhere`, up to some message, or `to_its_end`.
@@ -302,12 +328,19 @@ fn follows(log: &[Entry], got: &[usize], anywhere: bool, to_its_end: bool) -> bo
 
 #[cfg(test)]
 mod tests {
+    use cork_store::WallTime;
+
     use super::*;
+
+    /// Of six messages, three were there before the past was asked for, and one expired.
+    fn entry(arrived: u64, number: usize) -> Entry {
+        let id = MessageId { arrived: WallTime(arrived), shard: 0, epoch: 0 };
+        Entry { id, number, before: number < 3, optional: number == 4 }
+    }
 
     #[test]
     fn a_gap_and_a_double_are_seen() {
-        let log: Vec<_> =
-            (0..6).map(|number| Entry { number, before: number < 3, optional: number == 4 }).collect();
+        let log: Vec<_> = (0..6).map(|number| entry(number as u64, number)).collect();
         for (got, anywhere, to_its_end, right) in [
             (&[0, 1, 2, 3, 4, 5][..], false, true, true),
             (&[0, 1, 2, 3, 5], false, true, true),
@@ -323,6 +356,23 @@ mod tests {
             (&[], false, true, false),
         ] {
             assert_eq!(follows(&log, got, anywhere, to_its_end), right, "{got:?} {anywhere} {to_its_end}");
+        }
+    }
+
+    #[test]
+    fn a_will_that_was_published_again_comes_where_it_came_to_the_log() {
+        let again = Entry { before: false, ..entry(1, 1) };
+        let log = [entry(0, 0), entry(1, 1), entry(2, 2), again, entry(3, 3), entry(5, 5)];
+        for (got, right) in [
+            (&[0, 1, 2, 1, 3, 5][..], true),
+            (&[0, 1, 2, 3, 5], true), // its past had it
+            (&[0, 1, 1, 2, 3, 5], false),
+            (&[0, 1, 2, 3, 1, 5], false),
+            (&[0, 2, 1, 3, 5], false),
+            (&[0, 1, 2, 1, 1, 3, 5], false),
+        ] {
+            let comes = orders(&log).any(|order| follows(&order, got, false, true));
+            assert_eq!(comes, right, "{got:?}");
         }
     }
 }
