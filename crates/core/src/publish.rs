@@ -300,7 +300,7 @@ impl Shard {
     /// whether anybody did.
     #[inline]
     pub(crate) fn hand_on(&mut self, publication: &mut Publication<'_>, from: SessionIx) -> bool {
-        self.take_note(publication);
+        self.take_note(publication, from);
         let here = self.route(publication, from, true);
         self.forward(publication, here)
     }
@@ -315,7 +315,7 @@ impl Shard {
         let mut publication = Publication::of(message);
         if here {
             self.retain(&mut publication, false);
-            self.take_note(&mut publication);
+            self.take_note(&mut publication, NO_SESSION);
             self.route(&mut publication, NO_SESSION, true);
         }
         if elsewhere {
@@ -331,14 +331,14 @@ impl Shard {
         self.forward_retained(message);
     }
 
-    /// What is kept, or shown, of publications that came to this shard.
+    /// What is kept, or shown, of publications that came to this shard, from this Session if it has one.
     #[inline]
-    fn take_note(&mut self, publication: &mut Publication<'_>) {
+    fn take_note(&mut self, publication: &mut Publication<'_>, from: SessionIx) {
         if !self.board.config.history.is_empty() {
             self.board.remember(publication);
         }
         if self.watchers.is_some() {
-            self.note(publication);
+            self.note(publication, from);
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod notes;
 mod said;
+mod trail;
 
 use std::{collections::VecDeque, hint::black_box};
 
@@ -18,8 +19,8 @@ use cork_store::WallTime;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use self::{notes::Jotted, said::Entry};
-use crate::{deliver::Publication, query::Reader, sample::Sample, shard::Shard};
+use self::{notes::Jotted, said::Entry, trail::Trail};
+use crate::{conn::SessionIx, deliver::Publication, query::Reader, sample::Sample, shard::Shard};
 
 /// Pages that watch at once, at most: bits of a mask.
 const WATCHERS_MAX: usize = 64;
@@ -71,6 +72,10 @@ pub(crate) struct Watchers {
     /// A topic came or went, so that what was found before may be elsewhere.
     moved: bool,
     free: Vec<u32>,
+    trail: Trail,
+    /// Who has seen so many messages that were not counted yet: mostly the same ones.
+    seen_by: u64,
+    seen: u64,
     /// Topics of which everybody was told, the oldest first; some of them have changed since.
     told: VecDeque<u32>,
     bytes: usize,
@@ -108,14 +113,15 @@ impl Shard {
         }
     }
 
-    /// Notes a publication. Only asked where pages watch.
+    /// Notes a publication of this Session, if it has one. Only asked where pages watch.
     #[inline(never)]
-    pub(crate) fn note(&mut self, publication: &Publication<'_>) {
+    pub(crate) fn note(&mut self, publication: &Publication<'_>, from: SessionIx) {
         let wall = self.board.wall();
         if let Some(watchers) = &mut self.watchers
+            && !watchers.follow(publication, wall, from)
             && !publication.topic.starts_with('$')
         {
-            watchers.jot(publication, wall, &self.board.rights);
+            watchers.jot(publication, wall, from, &self.board.rights);
         }
     }
 }
@@ -129,6 +135,9 @@ impl Watchers {
             entries: Vec::new(),
             moved: false,
             free: Vec::new(),
+            trail: Trail::new(),
+            seen_by: 0,
+            seen: 0,
             told: VecDeque::new(),
             bytes: 0,
             payload_max: 0,
@@ -166,6 +175,7 @@ impl Watchers {
 
     /// Whether nobody is left.
     fn end(&mut self, watch: u64) -> bool {
+        self.count_seen();
         let Some(place) = self.place(watch) else { return self.pages.iter().all(Option::is_none) };
         let page = self.pages[place].take();
         for Change { slot, .. } in page.into_iter().flat_map(|page| page.queue) {

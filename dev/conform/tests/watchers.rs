@@ -185,6 +185,68 @@ fn nothing_is_lost_or_counted_twice_whenever_pages_come_and_look() {
     }
 }
 
+#[test]
+fn the_last_message_is_the_one_shown_where_clients_keep_an_order_and_where_they_leave_it() {
+    const ROUNDS: u64 = 200;
+    let mut lab = lab(1);
+    let clients: Vec<ClientIx> = (0..3).map(|n| lab.connect(V311, &format!("client{n}"))).collect();
+    let (mut published, mut known, mut counted) = (Known::new(), [Known::new(), Known::new()], [0; 2]);
+    let mut random = 777_u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let pages = [watch(1, &["#"], Reader::Anybody), watch(2, &["t/0/#", "t/2/#"], Reader::Anybody)];
+    pages.iter().for_each(|page| begin(&mut lab, 1, page));
+    for round in 0..ROUNDS {
+        // For a while everybody keeps the order, then some leave it, and then nobody knows of one.
+        let strays = [0, 0, 20, 2][usize::try_from(round / 10 % 4).unwrap()];
+        for place in 0..30 * clients.len() as u64 {
+            let (client, mut number) = (place % 3, place / 3);
+            if strays > 0 && next(strays) == 0 {
+                number = next(31);
+            }
+            let whose = if strays > 0 && next(50) == 0 { next(3) } else { client };
+            let topic = format!("t/{whose}/{number}");
+            let length = if number % 7 == 0 { [10, 45, 200][usize::try_from(next(3)).unwrap()] } else { 5 };
+            let payload = format!("{round} {place:>length$}");
+            publish(&mut lab, clients[usize::try_from(client).unwrap()], &topic, &payload);
+            let (_, value, count) = published.entry(topic).or_default();
+            (*value, *count) = (payload.into_bytes(), *count + 1);
+            // Many of them at one and the same time.
+            if next(10) == 0 {
+                lab.advance(Duration::from_millis(1));
+            }
+            for page in 0..2 {
+                let all = next(100) == 0 || (round + 1 == ROUNDS && place == 89);
+                if !all && next(60) > 0 {
+                    continue;
+                }
+                let most = if all { 1000 } else { usize::try_from(next(30)).unwrap() };
+                counted[page] += learn(&mut known[page], &lab.sample(0, page as u64 + 1, most)).0;
+                if !all {
+                    continue;
+                }
+                let fits = |topic: &str| page == 0 || !topic.starts_with("t/1/");
+                let wanted: Vec<_> = published.iter().filter(|(topic, _)| fits(topic)).collect();
+                assert_eq!(known[page].len(), wanted.len());
+                for (topic, (_, value, count)) in wanted {
+                    let (_, found, number) = &known[page][topic];
+                    let value = str::from_utf8(&value[..value.len().min(100)]);
+                    assert_eq!((str::from_utf8(found), number), (value, count), "{topic} for page {page}");
+                }
+                let sum: u64 = known[page].values().map(|(_, _, count)| count).sum();
+                assert_eq!(sum, counted[page], "all of them were seen");
+            }
+        }
+        match next(8) {
+            0 => begin(&mut lab, 1, &watch(1000 + round, &["#"], Reader::Anybody)),
+            1 => (1000..1000 + round).for_each(|other| lab.unwatch(0, other)),
+            _ => {}
+        }
+    }
+}
+
 /// What bob may read; everybody may write.
 fn give_rights(lab: &mut Lab, topic: &str) {
     let text = format!(

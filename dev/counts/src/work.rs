@@ -36,9 +36,16 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "publish-1", times: 200, units: BURST as u64, run: |times| fan_out(1, times) },
     Work { name: "publish-10", times: 50, units: 10 * BURST as u64, run: |times| fan_out(10, times) },
     Work { name: "publish-1000", times: 3, units: 1000 * BURST as u64, run: |times| fan_out(1000, times) },
-    // One PUBLISH of QoS 0 that nobody subscribed, of 2,048 topics, while a page watches all of them, and while none does.
-    Work { name: "watched", times: 200, units: BURST as u64, run: |times| watched(true, times) },
-    Work { name: "unwatched", times: 200, units: BURST as u64, run: |times| watched(false, times) },
+    // One PUBLISH of QoS 0 that nobody subscribed, of 2,048 topics, while a page watches all of them, and while none does;
+    // and while a page watches topics that come in no order.
+    Work { name: "watched", times: 200, units: BURST as u64, run: |times| watched(Some(Order::Kept), times) },
+    Work {
+        name: "scattered",
+        times: 200,
+        units: BURST as u64,
+        run: |times| watched(Some(Order::None), times),
+    },
+    Work { name: "unwatched", times: 200, units: BURST as u64, run: |times| watched(None, times) },
     // One PUBLISH of QoS 1 in a burst of 64 to one Session that is kept, through the shard and the log, with both
     // acknowledgements.
     Work { name: "durable", times: 100, units: BURST as u64, run: durable },
@@ -117,14 +124,32 @@ fn fan_out(receivers: u32, times: usize) {
     assert_eq!(bench.sent - before, times * receivers as usize * burst.len());
 }
 
-fn watched(watches: bool, times: usize) {
+/// In which order topics come.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Order {
+    /// The same again and again.
+    Kept,
+    None,
+}
+
+fn watched(watched: Option<Order>, times: usize) {
     const TOPICS: usize = 32 * BURST;
+    let watches = watched.is_some();
     let mut bench = Bench::new();
     let publisher = bench.connect(0, true);
     if watches {
         bench.watch();
     }
-    let topics: Vec<String> = (0..TOPICS).map(|number| format!("plant/{number:04}/temperature")).collect();
+    let mut random = 7_usize;
+    let mut topics: Vec<usize> = (0..TOPICS).collect();
+    if watched == Some(Order::None) {
+        topics.extend((0..9 * TOPICS).map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % TOPICS
+        }));
+    }
+    let topics: Vec<String> =
+        topics.into_iter().map(|number| format!("plant/{number:04}/temperature")).collect();
     let bursts: Vec<Vec<u8>> = topics
         .chunks(BURST)
         .map(|topics| {

@@ -2,9 +2,13 @@
 //!
 //! A publication is only jotted down when it comes, behind the one before it. Thousands of topics are not in the
 //! processor's cache between two readings of sockets, so looking them up one by one, each at its time, costs several
-//! times what looking up many in a row does; that is done when somebody asks, or enough has come together.
+//! times what looking up many in a row does; that is done when somebody asks, or enough has come together. Where it is
+//! known which topic comes next, none of that is needed, and the message is noted at once.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::{
+    hash::{BuildHasher as _, Hasher as _},
+    hint::black_box,
+};
 
 use cork_access::Acl;
 use cork_store::WallTime;
@@ -13,7 +17,7 @@ use super::{
     Change, Watchers,
     said::{Entry, SHORT_BYTES, Said, Texts},
 };
-use crate::{deliver::Publication, router::bits};
+use crate::{conn::SessionIx, deliver::Publication, router::bits};
 
 /// Topics that are noted, at most. Of further ones messages are only counted, until others have been collected.
 const TOPICS_MAX: usize = 50_000;
@@ -33,6 +37,8 @@ const SLACK: usize = 4;
 pub(super) struct Jotted {
     /// Some of them are old: there are `number`.
     said: Box<[Said]>,
+    /// Whose they are.
+    from: Box<[SessionIx]>,
     number: usize,
     /// The texts of those that are not short, one behind the other.
     long: Vec<u8>,
@@ -40,29 +46,92 @@ pub(super) struct Jotted {
 
 impl Default for Jotted {
     fn default() -> Self {
-        Self { said: vec![Said::NOTHING; JOTTED_MAX].into(), number: 0, long: Vec::new() }
+        let (said, from) = (vec![Said::NOTHING; JOTTED_MAX].into(), vec![0; JOTTED_MAX].into());
+        Self { said, from, number: 0, long: Vec::new() }
+    }
+}
+
+impl Jotted {
+    /// Whether a message of a topic may be among them.
+    #[inline]
+    fn has(&self, hash: u64) -> bool {
+        self.said[..self.number].iter().any(|one| one.hash == hash)
     }
 }
 
 impl Watchers {
-    /// Writes a publication down as it comes.
+    /// Notes a publication at once if its topic is the one that came next the time before. False: it is to be jotted down.
     #[inline]
-    pub(super) fn jot(&mut self, publication: &Publication<'_>, at: WallTime, rights: &Acl) {
-        let Publication { topic, properties, payload, qos, .. } = *publication;
-        let properties = if properties.len() <= PROPERTIES_MAX { properties } else { &[] };
-        let (topic, size) = (topic.as_bytes(), payload.len());
-        let texts = Texts { topic, properties, payload: &payload[..size.min(self.payload_max)] };
+    pub(super) fn follow(&mut self, publication: &Publication<'_>, at: WallTime, from: SessionIx) -> bool {
+        let payload = publication.payload;
+        let Some(step) = self.trail.step(from) else { return false };
+        let Some(entry) = self.entries.get_mut(step.next as usize) else { return false };
+        let shown = &payload[..payload.len().min(self.payload_max)];
+        let is_plain = entry.tells_nobody(self.epoch, self.seen_by)
+            && self.jotted.number == 0
+            && publication.properties.is_empty();
+        if !is_plain || !entry.overwrite(publication, shown, at) {
+            return self.follow_slowly(publication, at, from);
+        }
+        self.seen += 1;
+        step.go_on(entry.next);
+        let next = step.next as usize;
+        self.trail.was_right();
+        self.fetch_entry(next);
+        true
+    }
+
+    /// Has the processor fetch what is noted of a topic while the message before goes its way.
+    #[inline]
+    fn fetch_entry(&self, slot: usize) {
+        black_box(self.entries.get(slot).map_or(0, |entry| entry.changed ^ entry.said.hash));
+    }
+
+    /// The same in all other cases.
+    #[inline(never)]
+    fn follow_slowly(&mut self, publication: &Publication<'_>, at: WallTime, from: SessionIx) -> bool {
+        let Some(step) = self.trail.step(from) else { return false };
+        let (slot, epoch) = (step.next, self.epoch);
+        let Some(entry) = self.entries.get(slot as usize) else { return false };
+        let (is_it, newly) = (entry.topic() == publication.topic.as_bytes(), entry.wanted & !entry.changed);
+        // What was jotted down of the topic comes first, and what changed before it stands before it in the queues.
+        let has_turn = self.jotted.number == 0 || (newly == 0 && !self.jotted.has(entry.said.hash));
+        if !is_it || !has_turn || entry.epoch != epoch {
+            self.trail.leave(from, !is_it);
+            return false;
+        }
+        let next = entry.next;
+        let (mut said, texts) = (Said::NOTHING, texts(publication, self.payload_max));
+        said.jot(entry.said.hash, at, publication.qos, publication.payload.len(), &texts);
+        let wanted = self.note_at(slot, &said, texts);
+        self.has_seen(wanted);
+        if let Some(step) = self.trail.step(from) {
+            step.go_on(next);
+        }
+        self.trail.was_right();
+        self.fetch_entry(next as usize);
+        true
+    }
+
+    /// Writes a publication down as it comes.
+    #[inline(never)]
+    pub(super) fn jot(&mut self, publication: &Publication<'_>, at: WallTime, from: SessionIx, rights: &Acl) {
+        let texts = texts(publication, self.payload_max);
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(topic);
-        let Jotted { said, number, long } = &mut self.jotted;
-        let Some(place) = said.get_mut(*number) else { return }; // there is one: they were looked through in time
+        hasher.write(texts.topic);
+        let Jotted { said, from: whose, number, long } = &mut self.jotted;
+        let (Some(place), Some(whose)) = (said.get_mut(*number), whose.get_mut(*number)) else {
+            return; // there is one: they were looked through in time
+        };
         *number += 1;
-        if !place.jot(hasher.finish(), at, qos, size, &texts) {
+        *whose = from;
+        if !place.jot(hasher.finish(), at, publication.qos, publication.payload.len(), &texts) {
             long.extend_from_slice(texts.topic);
             long.extend_from_slice(texts.properties);
             long.extend_from_slice(texts.payload);
         }
-        if *number == JOTTED_MAX || long.len() >= JOTTED_BYTES_MAX {
+        // An exception is looked up at once: what its Session publishes next can be followed again.
+        if *number == JOTTED_MAX || long.len() >= JOTTED_BYTES_MAX || self.trail.is_certain() {
             self.look_through(rights);
         }
     }
@@ -70,15 +139,15 @@ impl Watchers {
     /// Notes what was jotted down.
     #[inline(never)]
     pub(super) fn look_through(&mut self, rights: &Acl) {
-        let Jotted { said, number, mut long } =
-            std::mem::replace(&mut self.jotted, Jotted { said: Box::default(), number: 0, long: Vec::new() });
-        self.note_all(&said[..number], &long, rights);
+        let nothing = Jotted { said: Box::default(), from: Box::default(), number: 0, long: Vec::new() };
+        let Jotted { said, from, number, mut long } = std::mem::replace(&mut self.jotted, nothing);
+        self.note_all(&said[..number], &from[..number], &long, rights);
         long.clear();
         long.shrink_to(2 * JOTTED_BYTES_MAX);
-        self.jotted = Jotted { said, number: 0, long };
+        self.jotted = Jotted { said, from, number: 0, long };
     }
 
-    fn note_all(&mut self, jotted: &[Said], mut long: &[u8], rights: &Acl) {
+    fn note_all(&mut self, jotted: &[Said], from: &[SessionIx], mut long: &[u8], rights: &Acl) {
         let mut found = [None; JOTTED_MAX];
         // Nothing but finding, so that the processor finds some at a time.
         for (place, one) in found.iter_mut().zip(jotted) {
@@ -86,28 +155,37 @@ impl Watchers {
             *place = self.slots.find(hash, |slot| entries[*slot as usize].said.hash == hash).copied();
         }
         self.moved = false;
-        // Who has seen so many messages that were not counted yet: mostly the same ones.
-        let (mut seen_by, mut seen) = (0, 0);
-        for (place, one) in found.into_iter().zip(jotted) {
+        let learns = self.trail.learns();
+        for ((place, one), from) in found.into_iter().zip(jotted).zip(from) {
             let place = place.filter(|_| !self.moved);
             let entry = place.and_then(|slot| self.entries.get_mut(slot as usize));
-            let wanted = if entry.is_some_and(|entry| entry.goes_on(one, self.epoch, seen_by)) {
-                seen_by
+            let slot = if entry.is_some_and(|entry| entry.goes_on(one, self.epoch, self.seen_by)) {
+                self.seen += 1;
+                place
             } else {
                 self.note(place, one, &mut long, rights)
             };
-            if wanted != seen_by {
-                self.seen(seen_by, seen);
-                (seen_by, seen) = (wanted, 0);
+            if learns && let Some(slot) = slot {
+                self.trail.learn(*from, slot, &mut self.entries);
             }
-            seen += 1;
         }
-        self.seen(seen_by, seen);
+        self.count_seen();
     }
 
-    /// Counts messages for these pages.
-    fn seen(&mut self, by: u64, messages: u64) {
-        for page in bits(by) {
+    /// These pages have seen one more message.
+    #[inline]
+    fn has_seen(&mut self, by: u64) {
+        if by != self.seen_by {
+            self.count_seen();
+            self.seen_by = by;
+        }
+        self.seen += 1;
+    }
+
+    /// Counts, for the pages, messages that they have seen.
+    pub(super) fn count_seen(&mut self) {
+        let messages = std::mem::take(&mut self.seen);
+        for page in bits(self.seen_by) {
             if let Some(page) = &mut self.pages[usize::from(page)] {
                 page.seen += messages;
             }
@@ -120,10 +198,10 @@ impl Watchers {
         self.slots.find(hash, |slot| self.entries[*slot as usize].topic() == topic).copied()
     }
 
-    /// Notes a message; returns who has seen it and was not counted. `place`: where its topic may be noted. `long`: the texts
-    /// of messages that are not short, this one's first if it is one.
+    /// Notes a message; returns where, if there is a place. `place`: where its topic may be noted. `long`: the texts of
+    /// messages that are not short, this one's first if it is one.
     #[inline(never)]
-    fn note(&mut self, place: Option<u32>, one: &Said, long: &mut &[u8], rights: &Acl) -> u64 {
+    fn note(&mut self, place: Option<u32>, one: &Said, long: &mut &[u8], rights: &Acl) -> Option<u32> {
         let (own, rest) = if one.is_short() { (&[][..], *long) } else { long.split_at(one.len()) };
         *long = rest;
         let topic = one.topic(own);
@@ -131,12 +209,20 @@ impl Watchers {
         let slot = slot.or_else(|| self.find(topic, one.hash));
         let Some(slot) = slot.or_else(|| self.admit(one, topic)) else {
             self.leave_out(name(topic), rights);
-            return 0;
+            return None;
         };
         let entry = &mut self.entries[slot as usize];
         if entry.epoch != self.epoch {
             (entry.wanted, entry.epoch) = (Self::who_wants(&self.pages, name(topic), rights), self.epoch);
         }
+        let wanted = self.note_at(slot, one, one.texts(own));
+        self.has_seen(wanted);
+        Some(slot)
+    }
+
+    /// Notes a message where its topic is; returns who wants to see it.
+    fn note_at(&mut self, slot: u32, one: &Said, texts: Texts<'_>) -> u64 {
+        let entry = &mut self.entries[slot as usize];
         let (wanted, newly) = (entry.wanted, entry.wanted & !entry.changed);
         if wanted == 0 {
             return 0;
@@ -144,7 +230,7 @@ impl Watchers {
         let change = Change { slot, at: one.at, before: entry.count };
         entry.changed |= newly;
         entry.count = entry.count.wrapping_add(1);
-        self.keep(slot, one, one.texts(own));
+        self.keep(slot, one, texts);
         for page in bits(newly) {
             let Some(page) = &mut self.pages[usize::from(page)] else { continue };
             page.queue.push_back(change);
@@ -232,6 +318,14 @@ impl Watchers {
             page.skipped += 1;
         }
     }
+}
+
+/// What is noted of a publication for pages that want so many bytes of payload.
+#[inline]
+fn texts<'a>(publication: &Publication<'a>, payload_max: usize) -> Texts<'a> {
+    let Publication { topic, properties, payload, .. } = *publication;
+    let properties = if properties.len() <= PROPERTIES_MAX { properties } else { &[] };
+    Texts { topic: topic.as_bytes(), properties, payload: &payload[..payload.len().min(payload_max)] }
 }
 
 /// Memory of its own that texts of so many bytes need.

@@ -3,7 +3,11 @@
 use cork_packet::QoS;
 use cork_store::WallTime;
 
-use crate::sample::{Sampled, len, short_len};
+use super::trail::NOWHERE;
+use crate::{
+    deliver::Publication,
+    sample::{Sampled, len, short_len},
+};
 
 /// Topic, properties and payload that need no memory of their own.
 pub(super) const SHORT_BYTES: usize = 50;
@@ -45,8 +49,12 @@ pub(super) struct Entry {
     pub(super) epoch: u32,
     /// Messages, as long as the topic is noted. It may begin anew; only differences matter.
     pub(super) count: u32,
+    /// The topic that came after it on its connection; see [`super::trail`].
+    pub(super) next: u32,
     /// It stands in the queue of those that may go.
     pub(super) may_go: bool,
+    /// All there is of the message is short, without properties.
+    is_plain: bool,
 }
 
 /// The texts of a message.
@@ -161,7 +169,9 @@ impl Default for Entry {
             long: Box::default(),
             epoch: NEVER,
             count: 0,
+            next: NOWHERE,
             may_go: false,
+            is_plain: false,
         }
     }
 }
@@ -192,19 +202,50 @@ impl Entry {
         self.said = *said;
         self.said.measure(texts);
         texts.write(if self.said.is_short { &mut self.said.short } else { &mut self.long });
+        self.is_plain = self.said.is_short && self.said.properties == 0 && self.long.is_empty();
     }
 
     /// Keeps a message if it is what most are: short as the one before it, of the same topic, and nobody has to be told that
     /// the topic has changed but those who know. `epoch`: the present one; `wanted`: those who know.
     #[inline]
     pub(super) fn goes_on(&mut self, said: &Said, epoch: u32, wanted: u64) -> bool {
+        let tells_nobody = self.tells_nobody(epoch, wanted);
         let Self { said: before, .. } = self;
-        let is_plain = said.is_short && before.is_short && self.long.is_empty() && self.epoch == epoch;
-        let tells_nobody = self.wanted == wanted && wanted & !self.changed == 0;
-        if !is_plain || !tells_nobody || before.topic(&[]) != said.topic(&[]) {
+        let is_short = said.is_short && before.is_short && self.long.is_empty();
+        if !is_short || !tells_nobody || before.topic(&[]) != said.topic(&[]) {
             return false;
         }
         *before = *said;
+        self.is_plain = said.properties == 0;
+        self.count = self.count.wrapping_add(1);
+        true
+    }
+
+    /// Nobody has to be told that the topic has changed but those who know, `wanted`. `epoch`: the present one.
+    #[inline]
+    pub(super) const fn tells_nobody(&self, epoch: u32, wanted: u64) -> bool {
+        self.epoch == epoch && self.wanted == wanted && wanted & !self.changed == 0
+    }
+
+    /// Keeps a message without properties if it is of this topic, and need only be written over one that was like it.
+    /// `shown`: of its payload.
+    ///
+    /// Always inlined: it is most of what noting a message costs, and the compiler takes it for too large.
+    #[inline(always)]
+    pub(super) fn overwrite(&mut self, publication: &Publication<'_>, shown: &[u8], at: WallTime) -> bool {
+        let topic = publication.topic.as_bytes();
+        let Self { said, is_plain, .. } = self;
+        if !*is_plain || usize::from(said.topic) != topic.len() {
+            return false;
+        }
+        let Some((name, room)) = said.short.split_at_mut_checked(topic.len()) else { return false };
+        let Some(room) = room.get_mut(..shown.len()) else { return false };
+        if *name != *topic {
+            return false;
+        }
+        room.copy_from_slice(shown);
+        (said.size, said.payload) = (len(publication.payload.len()), len(shown.len()));
+        (said.at, said.qos) = (at, publication.qos);
         self.count = self.count.wrapping_add(1);
         true
     }
