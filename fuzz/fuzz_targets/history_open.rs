@@ -64,7 +64,7 @@ fn message(n: u64) -> Arc<Message> {
     let mut message = Message::new(id, &topic, properties, payload.as_bytes(), Arc::new(publisher));
     message.qos = QoS::from_bits((n % 3) as u8).expect("0 to 2");
     message.retain = n % 7 == 0;
-    message.expires = (n % 6 == 0).then_some(WallTime(u64::MAX / 2));
+    message.set_expires((n % 6 == 0).then_some(WallTime(u64::MAX / 2)));
     Arc::new(message)
 }
 

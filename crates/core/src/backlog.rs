@@ -65,11 +65,11 @@ impl Shard {
 fn backlog(session: &Session, now: u64) -> Backlog {
     let Some(outgoing) = session.outgoing.as_deref() else { return (0, 0, 0) };
     let (mut messages, mut bytes) = (outgoing.queue.len(), outgoing.queue.bytes);
-    let mut oldest = outgoing.queue.head.front().map_or(now, |queued| queued.message.id.arrived.0);
+    let mut oldest = outgoing.queue.head.front().map_or(now, |queued| queued.message.id().arrived.0);
     for queued in outgoing.inflight.iter().filter_map(|(_, flight)| flight.item.as_ref()?.as_deref()) {
         messages += 1;
         bytes += queued.message.cost_bytes() as u64;
-        oldest = oldest.min(queued.message.id.arrived.0);
+        oldest = oldest.min(queued.message.id().arrived.0);
     }
     (messages, bytes, now.saturating_sub(oldest) / 1_000_000)
 }

@@ -68,7 +68,7 @@ impl Cursors {
     /// The message that was asked for, if it has come. What lies before it is not wanted any more.
     pub(crate) fn take_fetched(&mut self, topic: &str, id: MessageId) -> Option<Arc<Message>> {
         while let Some(message) = self.fetched.pop_front() {
-            if message.id == id && *message.topic == *topic {
+            if message.id() == id && *message.topic() == *topic {
                 return Some(message);
             }
         }

@@ -107,10 +107,10 @@ impl<'a> Publication<'a> {
             properties: message.properties(),
             qos: message.qos,
             retain: message.retain,
-            expires: message.expires,
+            expires: message.expires(),
             message: Some(Arc::clone(message)),
-            id: Some(message.id),
-            ..Self::new(&message.topic, message.payload(), &message.publisher)
+            id: Some(message.id()),
+            ..Self::new(message.topic(), message.payload(), &message.publisher)
         }
     }
 }
@@ -169,7 +169,7 @@ impl Board {
         );
         message.qos = publication.qos;
         message.retain = publication.retain;
-        message.expires = publication.expires;
+        message.set_expires(publication.expires);
         let message = Arc::new(message);
         publication.message = Some(Arc::clone(&message));
         message
@@ -302,7 +302,7 @@ impl Board {
         }
         let mut number = 0;
         let kept = message.clone().filter(|_| keep).map(|message| {
-            self.note_seen(six, message.id);
+            self.note_seen(six, message.id());
             number = self.number_queued(six, &message, how, false);
             Box::new(Queued { message, delivery: how.to_delivery(), number, ticket: Ticket(0) })
         });
@@ -457,8 +457,8 @@ impl Board {
         let phase = flight.awaits;
         let Some(Some(queued)) = flight.item.clone() else { return true };
         let frame = Frame { dup: true, ..Frame::of(&queued) };
-        if self.may_read(six, &queued.message.topic) && self.fits(index, &frame) {
-            self.note_seen(six, queued.message.id);
+        if self.may_read(six, frame.topic) && self.fits(index, &frame) {
+            self.note_seen(six, queued.message.id());
             self.write(index, &frame, Some(id));
         } else {
             self.forget_flight(six, id, phase, queued.number);
@@ -509,7 +509,7 @@ impl Board {
         let Some(queued) = self.dequeue(six) else { return false };
         self.refill(six);
         let frame = Frame { dup: number <= dup_up_to && qos != QoS::AtMostOnce, ..Frame::of(&queued) };
-        let readable = self.may_read(six, &queued.message.topic);
+        let readable = self.may_read(six, frame.topic);
         let perhaps_sent = number <= dup_up_to && qos == QoS::AtMostOnce; // before the broker died: not twice
         let shown = || frame.how.shown(&Publication::of(&queued.message));
         let readable = readable && (expired || perhaps_sent || !self.is_withheld(six, shown));
@@ -522,7 +522,7 @@ impl Board {
             self.something_over(six);
             return true;
         }
-        self.note_seen(six, queued.message.id);
+        self.note_seen(six, queued.message.id());
         if qos == QoS::AtMostOnce {
             self.write(index, &frame, None);
             if persistent {
@@ -577,7 +577,7 @@ impl Board {
         let (sub_id, filtered) = (cursor.value.sub_id, cursor.filtered);
         let (found, after) = match self.retained.scan(&cursor.filter, cursor.after.as_deref(), SCAN_STEPS_MAX)
         {
-            Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic.clone())),
+            Scan::Found(Retained::Here(message)) => (Some(Arc::clone(message)), Some(message.topic().into())),
             Scan::Found(entry) => {
                 let (topic, id): (Box<str>, _) = (entry.topic().into(), entry.id());
                 let outgoing = self.sessions[six as usize].outgoing();
@@ -606,7 +606,7 @@ impl Board {
         };
         let older_waits = |message: &Arc<Message>| {
             qos.min(message.qos) == QoS::AtMostOnce
-                && outgoing.queue.head.front().is_some_and(|front| front.message.id < message.id)
+                && outgoing.queue.head.front().is_some_and(|front| front.message.id() < message.id())
         };
         if found.as_ref().is_some_and(older_waits) {
             return false; // it was published meanwhile: not ahead of its own past (5.0 [MQTT-4.6.0-5])
@@ -618,7 +618,8 @@ impl Board {
         };
         let own =
             no_local && *message.publisher.client_id == *self.sessions[six as usize].publisher.client_id;
-        if own || message.is_expired(now) || !self.may_read(six, &message.topic) {
+        let mut publication = Publication::of(&message);
+        if own || message.is_expired(now) || !self.may_read(six, publication.topic) {
             return true;
         }
         if filtered.is_some_and(|key| !self.passes_retained(key, &message)) {
@@ -631,7 +632,6 @@ impl Board {
         let sub_ids = if sub_id == 0 { &[][..] } else { &[sub_id][..] };
         // 5.0 [MQTT-3.3.1-8]: RETAIN is 1 whatever Retain As Published says.
         let how = How { qos: qos.min(message.qos), retain: true, group: NO_GROUP, share: None, sub_ids };
-        let mut publication = Publication::of(&message);
         if how.qos == QoS::AtMostOnce {
             if !self.is_withheld(six, || how.shown(&publication)) {
                 let frame = Frame::of_publication(&publication, Some(&message), how);
@@ -670,11 +670,11 @@ impl<'a> Frame<'a> {
     fn of(queued: &'a Queued) -> Self {
         let Queued { message, delivery, .. } = queued;
         Self {
-            topic: &message.topic,
+            topic: message.topic(),
             properties: message.properties(),
             payload: message.payload(),
             message: Some(message),
-            expires: message.expires,
+            expires: message.expires(),
             how: How {
                 qos: delivery.qos,
                 retain: delivery.retain,

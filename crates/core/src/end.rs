@@ -253,9 +253,9 @@ impl Shard {
         let message = &will.message;
         let publisher = Arc::clone(&message.publisher);
         // Checked at CONNECT too; rights and users may have changed since.
-        if !self.board.may_write(&publisher, &message.topic) {
+        if !self.board.may_write(&publisher, message.topic()) {
             self.board.stats.denied_publish += 1;
-            return self.board.event_denied(&publisher, Denied::Publish(&message.topic), None);
+            return self.board.event_denied(&publisher, Denied::Publish(message.topic()), None);
         }
         if !self.board.users.may_stay(&publisher) {
             self.board.stats.denied_publish += 1;
@@ -266,11 +266,11 @@ impl Shard {
         let published = will.delay_seconds == WILL_PUBLISHED;
         if !published && let Err(refusal) = self.board.ask_publish(&publisher, None, &mut asked) {
             self.board.stats.denied_publish += 1;
-            return self.board.event_denied(&publisher, Denied::Publish(&message.topic), Some(&refusal));
+            return self.board.event_denied(&publisher, Denied::Publish(message.topic()), Some(&refusal));
         }
         let message = self.will_to_message(&will, &asked.topic, &asked.payload);
         // A crash before the store knows that it is gone would let it be published once more.
-        let gather = self.leaves(&message.topic).then(|| self.begin_gather());
+        let gather = self.leaves(message.topic()).then(|| self.begin_gather());
         // Until the records of all shards are together, a Will of its own stands for it: what becomes of its Session,
         // and of the Session's next Will, is written down meanwhile.
         let alone = gather.map(|_| self.board.next_session_key());
@@ -310,7 +310,7 @@ impl Shard {
         message.qos = armed.qos;
         message.retain = armed.retain;
         let wall = self.board.wall();
-        message.expires = will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds));
+        message.set_expires(will.expiry_seconds.map(|seconds| wall.plus_seconds(seconds)));
         Arc::new(message)
     }
 

@@ -146,7 +146,7 @@ impl Again {
     fn has(&self, message: &Message, value: SubValue, queues_qos0: bool) -> bool {
         let Self::Known(ids, behind) = self else { return false };
         let queued = queues_qos0 || (value.qos() != QoS::AtMostOnce && message.qos != QoS::AtMostOnce);
-        ids.contains(&message.id) || behind.is_some_and(|behind| queued && message.id > behind)
+        ids.contains(&message.id()) || behind.is_some_and(|behind| queued && message.id() > behind)
     }
 }
 
@@ -251,9 +251,9 @@ impl Board {
             return false; // it goes on when that has come
         }
         let mut ids = std::mem::take(ids);
-        ids.extend(queue.head.iter().map(|queued| queued.message.id));
-        ids.extend(inflight.items_mut().flatten().map(|queued| queued.message.id));
-        let behind = queue.head.back().filter(|_| queue.has_tail()).map(|last| last.message.id);
+        ids.extend(queue.head.iter().map(|queued| queued.message.id()));
+        ids.extend(inflight.items_mut().flatten().map(|queued| queued.message.id()));
+        let behind = queue.head.back().filter(|_| queue.has_tail()).map(|last| last.message.id());
         cursor.again = Again::Known(ids, behind);
         true
     }
@@ -308,7 +308,7 @@ impl Board {
     ) {
         let session = &self.sessions[six as usize];
         let own = value.no_local() && *message.publisher.client_id == *session.publisher.client_id;
-        if own || message.is_expired(wall) || !self.may_read(six, &message.topic) {
+        if own || message.is_expired(wall) || !self.may_read(six, message.topic()) {
             return;
         }
         let id = [value.sub_id];
@@ -321,7 +321,7 @@ impl Board {
         let mut properties = message.properties().to_vec();
         if self.conn_at(index).is_some_and(|conn| conn.version.is_v5()) {
             let mut time = PropertiesBuf::new();
-            let came = message.id.arrived.to_rfc3339();
+            let came = message.id().arrived.to_rfc3339();
             time.push(Property::UserProperty("time", &came));
             time.as_properties().forward_into(&mut properties);
         }

@@ -124,7 +124,7 @@ impl<'a> Publication<'a> {
 
     pub(crate) fn of_will(message: &'a cork_store::Message) -> Self {
         Self {
-            topic: Cow::Borrowed(&message.topic),
+            topic: Cow::Borrowed(message.topic()),
             payload: Cow::Borrowed(message.payload()),
             qos: message.qos,
             retain: message.retain,

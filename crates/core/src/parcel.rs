@@ -1,6 +1,6 @@
 //! Publications on their way to another shard, many in one piece of memory.
 //!
-//! A message that is built to be handed over takes three allocations here, and another core gives them back: ten times
+//! A message that is built to be handed over takes two allocations here, and another core gives them back: ten times
 //! what the publication costs otherwise. So those that are small, and that nobody keeps, are copied one behind the
 //! other, in as few bytes as possible: each cache line that goes from core to core costs as much as handling a message.
 //! A parcel that was worth it comes back to the shard that filled it, which empties it: so neither memory nor a count of

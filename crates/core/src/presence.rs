@@ -267,7 +267,7 @@ impl Shard {
         let mut message = Message::new(id, topic, &[], facts.to_json().as_bytes(), broker_publisher());
         message.qos = QoS::AtLeastOnce;
         message.retain = true;
-        message.expires = facts.expires;
+        message.set_expires(facts.expires);
         let message = Arc::new(message);
         self.board.record(Record::Retained { message: Arc::clone(&message) });
         let ticket = self.board.ticket;
@@ -286,8 +286,8 @@ impl Shard {
     pub(crate) fn say_presence(&mut self, all: bool) {
         let stored = self.board.stored;
         while let Some(change) = self.presence.unsaid.pop_front_if(|change| all || change.ticket <= stored) {
-            let newer = |kept: &Retained| kept.id() > change.message.id;
-            if !self.board.retained.get(&change.message.topic).is_some_and(newer) {
+            let newer = |kept: &Retained| kept.id() > change.message.id();
+            if !self.board.retained.get(change.message.topic()).is_some_and(newer) {
                 if change.quiet {
                     self.retain_written(&change.message, !change.known_here);
                 } else {
@@ -363,7 +363,7 @@ type Online = (String, (Box<str>, &'static str));
 /// A client with its last address and protocol, if this says that it is online. What is read here, this file has
 /// written.
 fn was_online(message: &Message) -> Option<Online> {
-    let client_id = message.topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let client_id = message.topic().strip_prefix(ROOT)?.strip_prefix('/')?;
     let json = std::str::from_utf8(message.payload()).ok()?;
     json.strip_prefix("{\"state\":\"online\"")?;
     let text = |name: &str| {

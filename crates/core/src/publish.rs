@@ -346,9 +346,9 @@ impl Shard {
     /// to this shard, which writes it down for all.
     pub(crate) fn retain(&mut self, publication: &mut Publication<'_>, record: bool) {
         let message = self.board.message(publication);
-        let newer = |kept: &Retained| kept.id() > message.id;
+        let newer = |kept: &Retained| kept.id() > message.id();
         if self.board.retained.get(publication.topic).is_some_and(newer)
-            || self.board.gone.outdates(publication.topic, message.id)
+            || self.board.gone.outdates(publication.topic, message.id())
         {
             // Another shard's message came first here, but counts as the later one. It may not be stored yet, and this
             // one may be acknowledged before it is.
@@ -363,7 +363,7 @@ impl Shard {
             publication.unkept = !frees && !is_kept(&self.board, publication.qos);
         }
         let replaced = if publication.payload.is_empty() {
-            self.remember_gone(publication.topic, message.id);
+            self.remember_gone(publication.topic, message.id());
             let removed = self.board.remove_retained(publication.topic);
             // Nothing was retained: nothing to write down. Unless it was another shard's, which is still on its way here,
             // or went without a record for want of space: an acknowledged removal is written down in any case.
@@ -380,7 +380,7 @@ impl Shard {
             let when = self.board.time_of(at);
             self.board.timers.remove(&(when, Timer::Retained(publication.topic.into())));
         }
-        if let Some(at) = message.expires.filter(|_| !publication.payload.is_empty()) {
+        if let Some(at) = message.expires().filter(|_| !publication.payload.is_empty()) {
             let when = self.board.time_of(at);
             self.board.at(when, Timer::Retained(publication.topic.into()));
         }
@@ -401,7 +401,7 @@ impl Shard {
             bytes += topic.len();
             // Whatever came later, to another shard, that one writes down.
             let Some(Retained::Here(message)) = self.board.retained.get(&topic) else { continue };
-            if message.id.shard == shard {
+            if message.id().shard == shard {
                 bytes += message.cost_bytes();
                 let message = Arc::clone(message);
                 self.board.record(Record::Retained { message });

@@ -115,7 +115,7 @@ impl RetainedView {
     #[must_use]
     pub fn topic(&self) -> &str {
         match self {
-            Self::Here(message) => &message.topic,
+            Self::Here(message) => message.topic(),
             Self::Away { topic, .. } => topic,
         }
     }
@@ -384,8 +384,8 @@ impl Shard {
             queued_bytes: outgoing.map_or(0, |outgoing| outgoing.queue.bytes),
             queued_since: outgoing
                 .and_then(|outgoing| outgoing.queue.head.front())
-                .map(|first| first.message.id.arrived),
-            will: session.will.as_ref().map(|will| will.message.topic.clone()),
+                .map(|first| first.message.id().arrived),
+            will: session.will.as_ref().map(|will| will.message.topic().into()),
             connection,
         }
     }

@@ -58,7 +58,7 @@ impl Away {
 
     fn of(message: &Message) -> Self {
         let cost = u32::try_from(message.cost_bytes()).unwrap_or(u32::MAX);
-        Self::new(&message.topic, message.id, message.expires, cost)
+        Self::new(message.topic(), message.id(), message.expires(), cost)
     }
 
     /// `N` bytes of the head, or of what follows it; all of them are always there.
@@ -89,17 +89,28 @@ impl Away {
     }
 
     fn topic(&self) -> &str {
-        let expiry = if self.does_expire() { EXPIRY } else { 0 };
         // It was made of text.
-        std::str::from_utf8(&self.0[HEAD + expiry..]).unwrap_or_default()
+        std::str::from_utf8(self.topic_bytes()).unwrap_or_default()
+    }
+
+    fn topic_bytes(&self) -> &[u8] {
+        let expiry = if self.does_expire() { EXPIRY } else { 0 };
+        &self.0[HEAD + expiry..]
     }
 }
 
 impl HasTopic for Retained {
     fn topic(&self) -> &str {
         match self {
-            Self::Here(message) => &message.topic,
+            Self::Here(message) => message.topic(),
             Self::Away(away) => away.topic(),
+        }
+    }
+
+    fn topic_bytes(&self) -> &[u8] {
+        match self {
+            Self::Here(message) => message.topic_bytes(),
+            Self::Away(away) => away.topic_bytes(),
         }
     }
 }
@@ -114,7 +125,7 @@ impl Retained {
     /// Which message it is.
     pub(crate) fn id(&self) -> MessageId {
         match self {
-            Self::Here(message) => message.id,
+            Self::Here(message) => message.id(),
             Self::Away(away) => away.id(),
         }
     }
@@ -122,7 +133,7 @@ impl Retained {
     /// When it expires.
     pub(crate) fn expires(&self) -> Option<WallTime> {
         match self {
-            Self::Here(message) => message.expires,
+            Self::Here(message) => message.expires(),
             Self::Away(away) => away.expires(),
         }
     }
@@ -151,19 +162,19 @@ impl Board {
     pub(crate) fn insert_retained(&mut self, message: &Arc<Message>, kept: bool) -> Option<Retained> {
         let kept = kept && self.config.loads;
         if !kept && self.config.loads {
-            self.unkept.insert(message.topic.clone());
+            self.unkept.insert(message.topic().into());
         } else if !self.unkept.is_empty() {
-            self.unkept.remove(&message.topic);
+            self.unkept.remove(message.topic());
         }
         let most = self.retained_bytes_max();
         let before = if most == u64::MAX {
             0
         } else {
-            self.retained.get(&message.topic).map_or(0, Retained::bytes_here)
+            self.retained.get(message.topic()).map_or(0, Retained::bytes_here)
         };
         let fits = self.retained_bytes - before + message.cost_bytes() as u64 <= most;
         // What the broker says of itself it must be able to read.
-        let entry = if fits || !kept || message.topic.starts_with('$') {
+        let entry = if fits || !kept || message.topic().starts_with('$') {
             Retained::Here(Arc::clone(message))
         } else {
             Retained::Away(Away::of(message))
@@ -204,7 +215,7 @@ impl Board {
         let last = (found == topics).then(|| seen.last().map(|entry| entry.topic().into())).flatten();
         for entry in seen {
             if let Retained::Here(message) = entry
-                && !self.unkept.contains(&message.topic)
+                && !self.unkept.contains(message.topic())
             {
                 self.put_retained(Retained::Away(Away::of(&message)));
             }
@@ -281,7 +292,7 @@ impl Shard {
             return; // it ended meanwhile, or its client left
         };
         let key = session.key;
-        let came = fetched.messages.first().and_then(Option::as_ref).map(|message| message.id);
+        let came = fetched.messages.first().and_then(Option::as_ref).map(|message| message.id());
         // Otherwise what was fetched is of before, or after, what has come here by mail so far.
         let damaged = fetched.damaged.iter().any(|(topic, _)| *topic == first);
         let useful = match self.board.retained.get(&first) {

@@ -431,10 +431,13 @@ impl RouteCache {
             return;
         }
         if self.routes.len() >= CACHED_TOPICS_MAX || self.bytes + bytes > CACHED_BYTES_MAX {
-            if self.hits < self.lookups / 2 {
-                self.rest = CACHE_RESTS_FOR;
-            }
+            let rests = self.hits < self.lookups / 2;
             self.clear();
+            if rests {
+                self.rest = CACHE_RESTS_FOR;
+                // Over a million look-ups it costs nothing to grow again.
+                (self.topics, self.routes) = (HashTable::new(), Vec::new());
+            }
         }
         self.last = self.routes.len();
         let at = u32::try_from(self.last).expect("no more topics than CACHED_TOPICS_MAX");

@@ -232,7 +232,7 @@ impl Shard {
         self.publish(&mut publication, NO_SESSION);
         // What the broker says of itself is said anew after a start: the retained value is not worth a record.
         let retained = |record: &cork_store::Record| match record {
-            cork_store::Record::Retained { message } => *message.topic == *topic,
+            cork_store::Record::Retained { message } => *message.topic() == *topic,
             _ => false,
         };
         if self.board.records.get(records).is_some_and(retained) {

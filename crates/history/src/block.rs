@@ -409,14 +409,14 @@ impl<'a> Block<'a> {
                     let expires = from.varint()?;
                     let (properties, payload) = (from.bytes()?, from.bytes()?);
                     let mut message = Message::new(id, &group.topic, properties, payload, publisher);
-                    message.expires = Some(WallTime(expires)).filter(|at| at.0 > 0);
+                    message.set_expires(Some(WallTime(expires)).filter(|at| at.0 > 0));
                     message
                 };
                 wire::set_flags(&mut message, kind.flags)?;
                 messages.push(Arc::new(message));
             }
         }
-        messages.sort_by_key(|message| message.id);
+        messages.sort_by_key(|message| message.id());
         Ok(messages)
     }
 }
@@ -458,7 +458,7 @@ mod tests {
                 let mut message = Message::new(id, &format!("t/{topic}"), &properties, &payload, publisher);
                 message.qos = QoS::from_bits(qos).unwrap();
                 message.retain = retain;
-                message.expires = expires.map(WallTime);
+                message.set_expires(expires.map(WallTime));
                 Arc::new(message)
             },
         )
@@ -474,8 +474,8 @@ mod tests {
         #[test]
         fn what_is_sealed_comes_back(messages in proptest::collection::vec(any_message(), 1..60)) {
             let mut messages = messages;
-            messages.sort_by_key(|message| message.id);
-            messages.dedup_by_key(|message| message.id);
+            messages.sort_by_key(|message| message.id());
+            messages.dedup_by_key(|message| message.id());
             let bytes = sealed(&messages);
             let block = Block::open(&bytes).unwrap();
             prop_assert_eq!(block.messages().unwrap(), messages.clone());
@@ -483,7 +483,7 @@ mod tests {
             for group in &block.groups {
                 for field in ["", "t", "in.x"] {
                     let mut wanted = Points::new();
-                    for message in messages.iter().filter(|message| message.topic == group.topic) {
+                    for message in messages.iter().filter(|message| message.topic() == &*group.topic) {
                         let value = if field.is_empty() {
                             number::plain(message.payload())
                         } else {
@@ -493,7 +493,7 @@ mod tests {
                             });
                             value
                         };
-                        wanted.extend(value.map(|value| (message.id.arrived.0, value)));
+                        wanted.extend(value.map(|value| (message.id().arrived.0, value)));
                     }
                     let mut points = block.points(group, field, &arrived, &plain).unwrap();
                     prop_assert_eq!(group.has(field), !wanted.is_empty());

@@ -162,9 +162,9 @@ fn page_after(
     let mut end = None;
     for (looked, (place, snapshot)) in places.into_iter().enumerate() {
         if found.len() > most {
-            found.sort_by_key(|message| message.id);
+            found.sort_by_key(|message| message.id());
             found.truncate(most + 1);
-            if place.head.first > found[most].id {
+            if place.head.first > found[most].id() {
                 break;
             }
         }
@@ -173,15 +173,15 @@ fn page_after(
             break;
         }
         let messages = cache.get(vault, place, replay);
-        let from = messages.partition_point(|message| message.id <= after);
+        let from = messages.partition_point(|message| message.id() <= after);
         let rest = messages[from..].iter();
-        let rest = rest.filter(|message| wanted(snapshot, replay, message.id, &message.topic));
+        let rest = rest.filter(|message| wanted(snapshot, replay, message.id(), message.topic()));
         found.extend(rest.take(most + 1).cloned());
     }
-    found.sort_by_key(|message| message.id);
-    found.dedup_by_key(|message| message.id);
+    found.sort_by_key(|message| message.id());
+    found.dedup_by_key(|message| message.id());
     if let Some(end) = end {
-        found.retain(|message| message.id <= end);
+        found.retain(|message| message.id() <= end);
     }
     let mut bytes = 0;
     let fit = found.iter().take(most).take_while(|message| {
@@ -192,6 +192,6 @@ fn page_after(
     let fit = fit.count();
     let more = found.len() > fit;
     found.truncate(fit);
-    let next = if more { found.last().map(|message| message.id) } else { end };
+    let next = if more { found.last().map(|message| message.id()) } else { end };
     Replayed { token: replay.token, messages: found, next }
 }

@@ -160,8 +160,8 @@ proptest! {
                     let kept = all(&vault, "t/#", SINCE_EVER, &[], time);
                     // A beginning of what each shelf took is there; the rest the store has.
                     for wants_0 in [true, false] {
-                        let mut wanted = taken.iter().filter(|it| (*it.topic == *"t/0") == wants_0);
-                        for found in kept.iter().filter(|it| (*it.topic == *"t/0") == wants_0) {
+                        let mut wanted = taken.iter().filter(|it| (*it.topic() == *"t/0") == wants_0);
+                        for found in kept.iter().filter(|it| (*it.topic() == *"t/0") == wants_0) {
                             prop_assert_eq!(wanted.next(), Some(found));
                         }
                     }
@@ -171,7 +171,7 @@ proptest! {
                 }
                 Step::Ask { topic, last } => {
                     let filter = if topic == 3 { "t/+".to_owned() } else { format!("t/{topic}") };
-                    let mut wanted: Vec<_> = taken.iter().filter(|it| matches(&filter, &it.topic)).cloned().collect();
+                    let mut wanted: Vec<_> = taken.iter().filter(|it| matches(&filter, it.topic())).cloned().collect();
                     if let Some(last) = last {
                         let from = wanted.len().saturating_sub(usize::from(last));
                         wanted.drain(..from);
@@ -200,7 +200,7 @@ fn what_is_delivered_live_is_not_in_a_page() {
     vault.append(&batch).unwrap();
     let upto = [BEGIN + 4, BEGIN + 7];
     let arrived = |from| -> Vec<u64> {
-        all(&vault, "a", from, &upto, 10).iter().map(|it| it.id.arrived.0 - BEGIN).collect()
+        all(&vault, "a", from, &upto, 10).iter().map(|it| it.id().arrived.0 - BEGIN).collect()
     };
     assert_eq!(arrived(SINCE_EVER), [0, 1, 2, 3, 4, 5, 7]);
     assert_eq!(arrived(ReplayFrom::Last(2)), [5, 7]);
@@ -220,7 +220,7 @@ fn what_may_not_be_read_does_not_count() {
     let open = || MayRead::new(|topic| topic.starts_with("open/"));
     let last = |count| -> Vec<u64> {
         let found = all_readable(&vault, "#", ReplayFrom::Last(count), &[], 50, open());
-        found.iter().map(|it| it.id.arrived.0 - BEGIN).collect()
+        found.iter().map(|it| it.id().arrived.0 - BEGIN).collect()
     };
     assert_eq!(last(3), [27, 28, 29]);
     assert_eq!(last(12), [8, 9, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
@@ -300,7 +300,7 @@ fn retained_messages_have_a_shelf_of_their_own() {
     };
     vault.append(&[message(0, 0, "b", b"1"), retained(1, "b"), retained(2, "a/1")]).unwrap();
     let topics: Vec<_> =
-        all(&vault, "#", SINCE_EVER, &[], 3).iter().map(|message| message.topic.to_string()).collect();
+        all(&vault, "#", SINCE_EVER, &[], 3).iter().map(|message| message.topic().to_string()).collect();
     assert_eq!(topics, ["b", "a/1"]);
 }
 

@@ -223,8 +223,8 @@ impl Vault {
     /// # Errors
     /// As [`Vault::append`].
     pub fn recover(&self, mut messages: Vec<Arc<Message>>, now: WallTime) -> io::Result<usize> {
-        messages.sort_by_key(|message| message.id);
-        messages.dedup_by_key(|message| message.id);
+        messages.sort_by_key(|message| message.id());
+        messages.dedup_by_key(|message| message.id());
         let mut known = Known::default();
         messages.retain(|message| self.misses(message, now, &mut known));
         self.append(&messages)?;
@@ -240,8 +240,8 @@ impl Vault {
 
     fn misses(&self, message: &Message, now: WallTime, known: &mut Known) -> bool {
         let mut shelves = self.shelves();
-        let place = shelves.place_of(&message.topic, message.retain);
-        place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id, now, known))
+        let place = shelves.place_of(message.topic(), message.retain);
+        place.and_then(|place| shelves.at(place)).is_some_and(|shelf| shelf.misses(message.id(), now, known))
     }
 
     /// A block's body; `None`, and said, if it is not what was written.

@@ -176,12 +176,12 @@ impl MessageView {
         let mut view = Self {
             qos: message.qos as u8,
             retain: true,
-            time: time::text(message.id.arrived),
+            time: time::text(message.id().arrived),
             author: Some(author),
-            ..Self::new(&message.topic, message.payload(), payload_max, properties)
+            ..Self::new(message.topic(), message.payload(), payload_max, properties)
         };
         view.properties.expiry_seconds = message
-            .expires
+            .expires()
             .map(|at| u32::try_from(at.0.saturating_sub(now.0) / 1_000_000).unwrap_or(u32::MAX));
         view
     }

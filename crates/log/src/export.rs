@@ -135,17 +135,17 @@ impl From<&Message> for MessageLine {
         let text = std::str::from_utf8(message.payload()).ok().map(str::to_owned);
         let publisher = &message.publisher;
         Self {
-            topic: message.topic.as_ref().to_owned(),
+            topic: message.topic().to_owned(),
             payload_base64: text.is_none().then(|| STANDARD.encode(message.payload())),
             payload: text,
             properties_base64: (!message.properties().is_empty())
                 .then(|| STANDARD.encode(message.properties())),
             qos: qos_bits(message.qos),
             retain: message.retain,
-            expires: message.expires.map(|at| at.0),
-            arrived: message.id.arrived.0,
-            shard: message.id.shard,
-            epoch: message.id.epoch,
+            expires: message.expires().map(|at| at.0),
+            arrived: message.id().arrived.0,
+            shard: message.id().shard,
+            epoch: message.id().epoch,
             client_id: publisher.client_id.as_ref().to_owned(),
             user_name: publisher.user_name.as_deref().map(str::to_owned),
             proof: proof_bits(publisher.proof),
@@ -186,7 +186,7 @@ impl MessageLine {
         let mut message = Message::new(id, &self.topic, &properties, &payload, publisher);
         message.qos = qos(self.qos)?;
         message.retain = self.retain;
-        message.expires = self.expires.map(WallTime);
+        message.set_expires(self.expires.map(WallTime));
         Ok(Arc::new(message))
     }
 }

@@ -181,7 +181,7 @@ impl Group {
         index: &Index,
         builder: &mut Builder,
     ) -> usize {
-        self.latest_arrival = self.latest_arrival.max(message.id.arrived.0);
+        self.latest_arrival = self.latest_arrival.max(message.id().arrived.0);
         let of_message = |record: &Record| match record {
             Record::Queued { queued, .. } => Arc::ptr_eq(&queued.message, message),
             Record::Retained { message: other } | Record::Remembered { message: other } => {
@@ -232,13 +232,13 @@ impl Group {
     /// Whether this is the latest message of its topic. One that is not is never written as retained, so that it
     /// cannot come back when what was later is forgotten.
     fn retains(&mut self, message: &Message, index: &Index) -> bool {
-        let topic = index.retained.hash(&message.topic);
+        let topic = index.retained.hash(message.topic());
         let known = index.retained.get(topic).map(crate::retained::Entry::id);
         let latest = self.retained.get(&topic).copied().max(known);
-        if latest.is_some_and(|latest| latest > message.id) {
+        if latest.is_some_and(|latest| latest > message.id()) {
             return false;
         }
-        self.retained.insert(topic, message.id);
+        self.retained.insert(topic, message.id());
         true
     }
 
@@ -275,7 +275,7 @@ impl Group {
             Record::Received { session, packet_id } => put_received(into, *session, *packet_id),
             Record::Forgotten { session, packet_id } => put_forgotten(into, *session, *packet_id),
             Record::WillArmed { session, will } => {
-                self.latest_arrival = self.latest_arrival.max(will.message.id.arrived.0);
+                self.latest_arrival = self.latest_arrival.max(will.message.id().arrived.0);
                 put_will_armed(into, *session, will);
             }
             Record::WillDisarmed { session } => put_will_disarmed(into, *session),

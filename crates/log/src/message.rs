@@ -69,17 +69,17 @@ pub(crate) fn put_message(into: &mut Vec<u8>, message: &Message) {
     into.push(
         qos_bits(message.qos)
             | flag(message.retain, RETAIN)
-            | flag(message.expires.is_some(), EXPIRES)
+            | flag(message.expires().is_some(), EXPIRES)
             | flag(publisher.user_name.is_some(), USER)
             | proof_bits(publisher.proof) << PROOF_SHIFT,
     );
-    into.extend_from_slice(&message.id.arrived.0.to_le_bytes());
-    into.extend_from_slice(&message.id.shard.to_le_bytes());
-    into.extend_from_slice(&message.id.epoch.to_le_bytes());
-    if let Some(WallTime(at)) = message.expires {
+    into.extend_from_slice(&message.id().arrived.0.to_le_bytes());
+    into.extend_from_slice(&message.id().shard.to_le_bytes());
+    into.extend_from_slice(&message.id().epoch.to_le_bytes());
+    if let Some(WallTime(at)) = message.expires() {
         into.extend_from_slice(&at.to_le_bytes());
     }
-    put_bytes(into, message.topic.as_bytes());
+    put_bytes(into, message.topic_bytes());
     put_bytes(into, publisher.client_id.as_bytes());
     if let Some(user) = &publisher.user_name {
         put_bytes(into, user.as_bytes());
@@ -138,7 +138,7 @@ impl<'a> MessageView<'a> {
         let mut message = Message::new(self.id, self.topic, self.properties, self.payload, Arc::clone(like));
         message.qos = self.qos;
         message.retain = self.retain;
-        message.expires = self.expires;
+        message.set_expires(self.expires);
         message
     }
 }

@@ -51,7 +51,7 @@ impl Message {
     #[must_use]
     pub fn facts(&self) -> Facts {
         Facts {
-            id: self.id,
+            id: self.id(),
             client_id: self.publisher.client_id.to_string(),
             user_name: self.publisher.user_name.as_deref().map(str::to_owned),
             qos: self.qos,

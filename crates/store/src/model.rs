@@ -40,7 +40,7 @@ impl ModelStore {
         let key = match record {
             Record::Retained { message } => return self.retain(message),
             Record::Remembered { message } => {
-                self.last_arrival = self.last_arrival.max(message.id.arrived.0);
+                self.last_arrival = self.last_arrival.max(message.id().arrived.0);
                 return;
             }
             Record::SessionEnded { session } => {
@@ -62,7 +62,7 @@ impl ModelStore {
         };
         if !self.ended.contains(&key) {
             if let Record::Queued { queued, .. } = record {
-                self.last_arrival = self.last_arrival.max(queued.message.id.arrived.0);
+                self.last_arrival = self.last_arrival.max(queued.message.id().arrived.0);
             }
             let session = self.sessions.entry(key).or_default();
             session.apply(record);
@@ -73,12 +73,12 @@ impl ModelStore {
     }
 
     fn retain(&mut self, message: &Arc<Message>) {
-        self.last_arrival = self.last_arrival.max(message.id.arrived.0);
-        if self.retained.get(&message.topic).is_some_and(|kept| kept.id > message.id) {
+        self.last_arrival = self.last_arrival.max(message.id().arrived.0);
+        if self.retained.get(message.topic()).is_some_and(|kept| kept.id() > message.id()) {
             return;
         }
         // What clears a topic stays known, for older messages that are stored later.
-        self.retained.insert(message.topic.clone(), Arc::clone(message));
+        self.retained.insert(message.topic().into(), Arc::clone(message));
     }
 
     /// Gives deliveries back.

@@ -1,6 +1,6 @@
 //! Messages on their way into the history, many in one piece of memory.
 //!
-//! A message that is built to be handed over takes three allocations on its shard, which another core gives back later.
+//! A message that is built to be handed over takes two allocations on its shard, which another core gives back later.
 //! So what is to be kept is copied, one behind the other; the history writes, keeps and seals the same bytes. A row says
 //! only what differs from the one before it:
 //!
@@ -64,11 +64,11 @@ impl<'a> Row<'a> {
     #[must_use]
     pub fn of(message: &'a Message) -> Self {
         Self {
-            id: message.id,
+            id: message.id(),
             qos: message.qos,
             retain: message.retain,
-            expires: message.expires,
-            topic: &message.topic,
+            expires: message.expires(),
+            topic: message.topic(),
             author: &[],
             properties: message.properties(),
             payload: message.payload(),
@@ -83,7 +83,8 @@ impl<'a> Row<'a> {
             *like = Arc::new(author);
         }
         let mut message = Message::new(self.id, self.topic, self.properties, self.payload, Arc::clone(like));
-        (message.qos, message.retain, message.expires) = (self.qos, self.retain, self.expires);
+        (message.qos, message.retain) = (self.qos, self.retain);
+        message.set_expires(self.expires);
         Some(message)
     }
 
@@ -433,7 +434,7 @@ mod tests {
                 Message::new(id, topic, properties, &payload, Arc::clone(&publishers[n / 2 % 3]));
             message.qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][n % 3];
             message.retain = n % 2 == 0;
-            message.expires = (n % 7 == 0).then_some(WallTime(1 << 50));
+            message.set_expires((n % 7 == 0).then_some(WallTime(1 << 50)));
             messages.push(message);
         }
         messages

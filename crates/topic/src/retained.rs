@@ -25,6 +25,11 @@ pub(crate) use order::common_prefix;
 pub trait Retained {
     /// The Topic Name the message was published to.
     fn topic(&self) -> &str;
+
+    /// The same where no text is needed, as in most of what a set does with it.
+    fn topic_bytes(&self) -> &[u8] {
+        self.topic().as_bytes()
+    }
 }
 
 /// Values sorted by topic, at most one per topic.
@@ -84,7 +89,7 @@ impl<V: Retained> RetainedSet<V> {
 
     /// Keeps the value; returns the one it takes the place of (5.0 [MQTT-3.3.1-5]).
     pub fn insert(&mut self, value: V) -> Option<V> {
-        let found = self.search(&Key::of(value.topic()));
+        let found = self.search(&Key::of_bytes(value.topic_bytes()));
         let (Ok(place) | Err(place)) = found;
         if self.root.is_empty() {
             self.root.insert(0, Shelf::of(Shelf::of(value)));
@@ -140,7 +145,7 @@ impl<V: Retained> RetainedSet<V> {
         let mut place = self.start(filter, after);
         let mut steps = 0;
         while let Some(value) = self.value(place) {
-            let verdict = judge(filter.as_bytes(), value.topic().as_bytes());
+            let verdict = judge(filter.as_bytes(), value.topic_bytes());
             if matches!(verdict, Verdict::Match | Verdict::MatchUntil(_)) {
                 return Scan::Found(value);
             }
@@ -162,7 +167,7 @@ impl<V: Retained> RetainedSet<V> {
     pub fn for_each_match(&self, filter: &str, from: Option<&str>, mut f: impl FnMut(&V) -> ControlFlow<()>) {
         let mut place = self.start(filter, from);
         while let Some(value) = self.value(place) {
-            let verdict = judge(filter.as_bytes(), value.topic().as_bytes());
+            let verdict = judge(filter.as_bytes(), value.topic_bytes());
             let (flow, next) = match &verdict {
                 Verdict::Match => (f(value), Some(self.after(place))),
                 Verdict::MatchUntil(end) => {

@@ -280,7 +280,7 @@ impl Lab {
         self.config.started.0 += u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         self.now = Time::from_micros(1);
         let mut recovered = self.disk.restart();
-        let last = self.history.iter().map(|message| message.id.arrived.0).max();
+        let last = self.history.iter().map(|message| message.id().arrived.0).max();
         recovered.last_arrival = recovered.last_arrival.max(last.unwrap_or(0));
         self.config = ShardConfig {
             shards,
@@ -572,19 +572,19 @@ impl Lab {
     /// A page of what was handed over so far.
     fn page(&self, replay: &Replay) -> Replayed {
         let wanted = |message: &&Arc<Message>| {
-            let topic = &message.topic;
-            replay.counts(message.id) && matches(&replay.filter, topic) && replay.may_read.allows(topic)
+            let topic = message.topic();
+            replay.counts(message.id()) && matches(&replay.filter, topic) && replay.may_read.allows(topic)
         };
         let mut all: Vec<Arc<Message>> = self.history.iter().filter(wanted).cloned().collect();
-        all.sort_by_key(|message| message.id);
-        all.dedup_by_key(|message| message.id); // as the real one
+        all.sort_by_key(|message| message.id());
+        all.dedup_by_key(|message| message.id()); // as the real one
         match replay.from {
             ReplayFrom::Last(count) => drop(all.drain(..all.len().saturating_sub(count as usize))),
-            ReplayFrom::Since(at) => all.retain(|message| message.id.arrived >= at),
-            ReplayFrom::After(id) => all.retain(|message| message.id > id),
+            ReplayFrom::Since(at) => all.retain(|message| message.id().arrived >= at),
+            ReplayFrom::After(id) => all.retain(|message| message.id() > id),
         }
         let most = (replay.messages_max as usize).min(self.page_max);
-        let next = (all.len() > most).then(|| all[most - 1].id);
+        let next = (all.len() > most).then(|| all[most - 1].id());
         all.truncate(most);
         Replayed { token: replay.token, messages: all, next }
     }

@@ -69,28 +69,28 @@ impl Past {
 
     /// Latest arrival of what is kept.
     pub(crate) fn last_arrival(&self) -> u64 {
-        self.log.iter().map(|message| message.id.arrived.0).max().unwrap_or(0)
+        self.log.iter().map(|message| message.id().arrived.0).max().unwrap_or(0)
     }
 
     fn page(&self, replay: &Replay) -> Replayed {
         let counts =
-            |message: &Message| self.plant == Some(Plant::PastHasPresent) || replay.counts(message.id);
+            |message: &Message| self.plant == Some(Plant::PastHasPresent) || replay.counts(message.id());
         let wanted = |message: &&Arc<Message>| {
             counts(message)
-                && matches(&replay.filter, &message.topic)
-                && replay.may_read.allows(&message.topic)
+                && matches(&replay.filter, message.topic())
+                && replay.may_read.allows(message.topic())
         };
         let mut found: Vec<_> = self.log.iter().filter(wanted).cloned().collect();
-        found.sort_by_key(|message| message.id);
-        found.dedup_by_key(|message| message.id); // a Will that is published once more after a crash
+        found.sort_by_key(|message| message.id());
+        found.dedup_by_key(|message| message.id()); // a Will that is published once more after a crash
         let first = match replay.from {
             ReplayFrom::Last(count) => found.len().saturating_sub(count as usize),
-            ReplayFrom::Since(at) => found.partition_point(|message| message.id.arrived < at),
-            ReplayFrom::After(id) => found.partition_point(|message| message.id <= id),
+            ReplayFrom::Since(at) => found.partition_point(|message| message.id().arrived < at),
+            ReplayFrom::After(id) => found.partition_point(|message| message.id() <= id),
         };
         found.drain(..first);
         let fit = found.len().min(PAGE_MAX).min(replay.messages_max as usize);
-        let next = (found.len() > fit).then(|| found[fit - 1].id);
+        let next = (found.len() > fit).then(|| found[fit - 1].id());
         found.truncate(fit);
         if self.plant == Some(Plant::PastSkipsOne) && next.is_some() {
             found.pop();
@@ -254,22 +254,22 @@ fn entries(cx: &Context, reading: &Reading) -> Result<Vec<Entry>, String> {
         (cx.ledger.lossy || disks, cx.options.output_bytes_max == 0 || cx.options.memory_permille > 0);
     let (mut entries, mut ids) = (Vec::new(), BTreeSet::new());
     for (at, message) in cx.net.past.log.iter().enumerate() {
-        if !matches(reading.filter, &message.topic) {
+        if !matches(reading.filter, message.topic()) {
             continue;
         }
-        let (id, before) = (message.id, at < reading.asked);
+        let (id, before) = (message.id(), at < reading.asked);
         let again = !ids.insert(id);
         if message.payload().is_empty() {
             entries.push(Entry { id, number: NO_NUMBER, before, optional: true });
             continue;
         }
-        let number = cx.ledger.find(&message.topic, message.payload())?;
+        let number = cx.ledger.find(message.topic(), message.payload())?;
         if again && !cx.ledger.publications[number].will {
             return Err(format!("message {number} is in the log twice under one identity"));
         }
         let at_qos_0 = message.qos.min(reading.qos) == QoS::AtMostOnce;
         let may_be_dropped = !before && (lossy || (slow && at_qos_0));
-        entries.push(Entry { id, number, before, optional: message.expires.is_some() || may_be_dropped });
+        entries.push(Entry { id, number, before, optional: message.expires().is_some() || may_be_dropped });
     }
     Ok(entries)
 }

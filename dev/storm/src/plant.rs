@@ -188,7 +188,7 @@ impl Saboteur {
             recovered.epoch = 0;
         }
         if plant == Plant::PresenceNotRestored {
-            recovered.retained.retain(|message| !message.topic.starts_with(ROOT));
+            recovered.retained.retain(|message| !message.topic().starts_with(ROOT));
         }
         for session in &mut recovered.sessions {
             match plant {
@@ -210,7 +210,7 @@ impl Saboteur {
 
 /// Whether this is a change of somebody's presence.
 fn is_presence(item: &Item) -> bool {
-    matches!(item, Item::Publish { message, .. } if message.topic.starts_with(ROOT))
+    matches!(item, Item::Publish { message, .. } if message.topic().starts_with(ROOT))
 }
 
 /// Whether a defect loses such records.

@@ -154,7 +154,7 @@ impl Ledger {
                 found.session = Some((*incarnation, state.expiry_seconds, (!state.online).then_some(since)));
             }
             if let Some(will) = &session.will {
-                let number = self.find(&will.message.topic, will.message.payload())?;
+                let number = self.find(will.message.topic(), will.message.payload())?;
                 if session.state.is_none() && will.delay_seconds == u32::MAX {
                     found.due.push(number);
                 } else {

@@ -112,7 +112,7 @@ impl Shard {
         let mut twins = Vec::new();
         for other in others.into_iter().filter(|other| *other != key) {
             let filters = &mut self.board.filters;
-            let rule = filters.rule_of(other).and_then(|rule| filters.rules.deciding(rule, &message.topic));
+            let rule = filters.rule_of(other).and_then(|rule| filters.rules.deciding(rule, message.topic()));
             let Some(rule) = rule else { continue };
             let Some(settings) = filters.rules.rule(rule).cloned() else { continue };
             let Some(subscription) = filters.get_mut(other) else { continue };
@@ -296,7 +296,7 @@ impl Board {
     /// Whether a retained message passes the filter of a new subscription.
     pub(crate) fn passes_retained(&mut self, key: u32, message: &Arc<Message>) -> bool {
         let Some(rule) = self.filters.rule_of(key) else { return false };
-        let Some(rule) = self.filters.rules.deciding(rule, &message.topic) else { return true };
+        let Some(rule) = self.filters.rules.deciding(rule, message.topic()) else { return true };
         self.filters.rules.next_message();
         let publication = Publication::of(message);
         let lazy = Lazy { raw: publication.properties, decoded: std::cell::OnceCell::new() };

@@ -95,9 +95,9 @@ impl Watches {
 
     /// A retained message is passed on at SUBSCRIBE, whatever was passed on before.
     pub(super) fn begin(&mut self, rule: &Rule, message: &Arc<Message>, reading: Option<Reading>, now: Time) {
-        let Some(watch) = self.of(&message.topic) else { return };
+        let Some(watch) = self.of(message.topic()) else { return };
         watch.last = reading;
-        if watch.held.as_ref().is_some_and(|held| held.message.id == message.id) {
+        if watch.held.as_ref().is_some_and(|held| held.message.id() == message.id()) {
             watch.held = None;
         }
         // What waits is later than what is retained, and goes when its time has come.
@@ -139,8 +139,8 @@ impl Watches {
 
     /// Takes out what waits of a topic if it is this very message: it goes out for another subscription of the Session.
     pub(super) fn release_twin(&mut self, rule: &Rule, message: &Message, now: Time) -> bool {
-        let Some(watch) = self.0.get_mut(&message.topic) else { return false };
-        let Some(held) = watch.held.take_if(|held| held.twin && held.message.id == message.id) else {
+        let Some(watch) = self.0.get_mut(message.topic()) else { return false };
+        let Some(held) = watch.held.take_if(|held| held.twin && held.message.id() == message.id()) else {
             return false;
         };
         watch.last = held.reading;

@@ -71,7 +71,7 @@ fn a_page_has_all_that_was_handed_over_before() {
                     shard.replay(replay(from, [u64::MAX; 2]));
                     woken.recv().unwrap();
                     let page = shard.poll().unwrap();
-                    let own = page.messages.iter().filter(|message| message.id.shard == number);
+                    let own = page.messages.iter().filter(|message| message.id().shard == number);
                     assert_eq!(own.count(), count, "turn {turn}");
                 }
                 if turn % 50 == 0 {

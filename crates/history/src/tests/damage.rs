@@ -32,7 +32,7 @@ fn texts(from: u64, to: u64) -> Vec<Arc<Message>> {
 }
 
 fn there(vault: &Vault) -> Vec<u64> {
-    all(vault, "#", SINCE_EVER, &[], 1_000_000).iter().map(|it| it.id.arrived.0 - BEGIN).collect()
+    all(vault, "#", SINCE_EVER, &[], 1_000_000).iter().map(|it| it.id().arrived.0 - BEGIN).collect()
 }
 
 /// Blocks of ten messages each in one segment, and where they begin.

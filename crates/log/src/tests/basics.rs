@@ -144,7 +144,7 @@ fn what_belongs_to_the_history_comes_back_if_it_is_wanted() {
     let all: Vec<_> = (1..=3).map(|n| message(n, "a", b"x")).collect();
     for message in &all {
         let mine = Record::Remembered { message: Arc::clone(message) };
-        log.commit(&append(vec![queued(7, message.id.arrived.0, message), mine])).unwrap();
+        log.commit(&append(vec![queued(7, message.id().arrived.0, message), mine])).unwrap();
     }
     drop(log);
     disk.crash();

@@ -65,7 +65,7 @@ fn examine(
 
 fn same(a: &(Recovered, Vec<cork_store::Loaded>), b: &(Recovered, Vec<cork_store::Loaded>)) -> bool {
     let by_topic = |recovered: &Recovered| -> BTreeMap<Box<str>, _> {
-        recovered.retained.iter().map(|message| (message.topic.clone(), message.clone())).collect()
+        recovered.retained.iter().map(|message| (message.topic().into(), message.clone())).collect()
     };
     a.0.sessions == b.0.sessions && by_topic(&a.0) == by_topic(&b.0) && a.1 == b.1
 }

@@ -159,7 +159,7 @@ fn retained_messages_beyond_the_budget_come_one_by_one() {
     let options = Options { retained_bytes_max: 40 * cost, ..options };
     let (keeper, recovered, _) = Keeper::open(&folder.0, options).unwrap();
     assert!((40..=42).contains(&recovered.retained.len()), "{}", recovered.retained.len());
-    assert!(recovered.retained.iter().any(|message| &*message.topic == "$own"), "those stay");
+    assert!(recovered.retained.iter().any(|message| message.topic() == "$own"), "those stay");
     assert_eq!(recovered.retained.len() + recovered.stubs.len(), topics.len());
     let stub = recovered.stubs.into_iter().last().unwrap();
     let (mut store, wakes) = handle(&keeper);
@@ -167,7 +167,7 @@ fn retained_messages_beyond_the_budget_come_one_by_one() {
     let said = answers(&mut *store, &wakes, 1);
     let [Answer::Fetched(Fetched { messages, .. })] = &said[..] else { panic!("{said:?}") };
     let message = messages[0].as_ref().unwrap();
-    assert_eq!((&message.topic, message.id, message.expires), (&stub.topic, stub.id, stub.expires));
+    assert_eq!((message.topic(), message.id(), message.expires()), (&*stub.topic, stub.id, stub.expires));
     assert_eq!(message.cost_bytes(), stub.cost_bytes as usize);
     keeper.stop().unwrap();
 }

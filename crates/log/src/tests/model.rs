@@ -112,9 +112,9 @@ impl Model {
                 self.session(*session).received.remove(&packet_id.get());
             }
             Record::Retained { message } => {
-                let older = |known: &Arc<Message>| known.id <= message.id;
-                if self.retained.get(&message.topic).is_none_or(older) {
-                    self.retained.insert(message.topic.clone(), Arc::clone(message));
+                let older = |known: &Arc<Message>| known.id() <= message.id();
+                if self.retained.get(message.topic()).is_none_or(older) {
+                    self.retained.insert(message.topic().into(), Arc::clone(message));
                 }
             }
             Record::WillArmed { session, will } => self.session(*session).will = Some(will.clone()),
@@ -165,13 +165,13 @@ impl Model {
             }
         }
         let live = self.retained.values().filter(|message| !message.payload().is_empty());
-        let expected: BTreeMap<_, _> = live.map(|message| (&message.topic, message)).collect();
+        let expected: BTreeMap<_, _> = live.map(|message| (message.topic(), message)).collect();
         let found: BTreeMap<_, _> =
-            recovered.retained.iter().map(|message| (&message.topic, message)).collect();
+            recovered.retained.iter().map(|message| (message.topic(), message)).collect();
         if found.len() != recovered.retained.len() || found != expected {
             return Some(format!("retained {found:?} for {expected:?}"));
         }
-        let newest = recovered.retained.iter().map(|message| message.id.arrived.0).max().unwrap_or(0);
+        let newest = recovered.retained.iter().map(|message| message.id().arrived.0).max().unwrap_or(0);
         (newest > recovered.last_arrival).then(|| "the latest arrival is too early".to_owned())
     }
 }
@@ -207,7 +207,7 @@ impl Driver {
         let mut message = Message::new(id, &topic, properties, &payload, publisher);
         message.qos = if number.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
         message.retain = number.is_multiple_of(3);
-        message.expires = (number % 7 == 1).then_some(WallTime(number));
+        message.set_expires((number % 7 == 1).then_some(WallTime(number)));
         Arc::new(message)
     }
 

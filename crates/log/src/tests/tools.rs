@@ -30,7 +30,7 @@ fn filled(folder: &Folder) -> Log<RealDisk> {
 fn content(folder: &Folder) -> (Recovered, Vec<Loaded>) {
     let (log, mut recovered) = open(folder);
     recovered.epoch = 0;
-    recovered.retained.sort_by(|a, b| a.topic.cmp(&b.topic));
+    recovered.retained.sort_by(|a, b| a.topic().cmp(b.topic()));
     let loads = recovered.sessions.iter().map(|session| log.locate(0, load(session.key.0)).read()).collect();
     (recovered, loads)
 }

@@ -27,6 +27,10 @@ impl<T: Retained> Retained for Shelf<T> {
         // An empty shelf exists only on its way out.
         self.items.first().map_or("", Retained::topic)
     }
+
+    fn topic_bytes(&self) -> &[u8] {
+        self.items.first().map_or(&[], Retained::topic_bytes)
+    }
 }
 
 impl<T> Shelf<T> {
@@ -66,7 +70,7 @@ impl<T: Retained> Shelf<T> {
     /// The position of the topic equal to `key`, or where it would be inserted.
     pub(super) fn search(&self, key: &Key<'_>) -> Result<usize, usize> {
         let Some(first) = self.items.first() else { return Err(0) };
-        let front = &first.topic().as_bytes()[..self.shared];
+        let front = &first.topic_bytes()[..self.shared];
         if key.common_prefix(front) < self.shared {
             return Err(if key.compare(front).is_lt() { 0 } else { self.len() });
         }
@@ -74,7 +78,7 @@ impl<T: Retained> Shelf<T> {
         let from = self.windows.partition_point(|window| *window < wanted);
         let equal = self.windows[from..].partition_point(|window| *window == wanted);
         let among = &self.items[from..from + equal];
-        match among.binary_search_by(|item| key.compare(item.topic().as_bytes()).reverse()) {
+        match among.binary_search_by(|item| key.compare(item.topic_bytes()).reverse()) {
             Ok(at) => Ok(from + at),
             Err(at) => Err(from + at),
         }
@@ -83,7 +87,7 @@ impl<T: Retained> Shelf<T> {
     /// Whether the shelf surely has a topic above `key`.
     pub(super) fn reaches_beyond(&self, key: &Key<'_>) -> bool {
         let (Some(first), Some(last)) = (self.items.first(), self.windows.last()) else { return false };
-        let front = &first.topic().as_bytes()[..self.shared];
+        let front = &first.topic_bytes()[..self.shared];
         key.common_prefix(front) == self.shared && key.window(self.shared) < *last
     }
 
@@ -95,7 +99,7 @@ impl<T: Retained> Shelf<T> {
         self.windows.insert(at, 0);
         self.items.insert(at, item);
         if self.len() == 1 {
-            self.shared = self.items[0].topic().len();
+            self.shared = self.items[0].topic_bytes().len();
         }
         self.changed(at);
     }
@@ -116,7 +120,7 @@ impl<T: Retained> Shelf<T> {
         if (at == 0 || at + 1 == self.len()) && self.common() < self.shared {
             self.measure();
         } else {
-            self.windows[at] = window(self.items[at].topic().as_bytes(), self.shared);
+            self.windows[at] = window(self.items[at].topic_bytes(), self.shared);
         }
     }
 
@@ -140,13 +144,13 @@ impl<T: Retained> Shelf<T> {
     fn measure(&mut self) {
         self.shared = self.common();
         for (window_of, item) in self.windows.iter_mut().zip(&self.items) {
-            *window_of = window(item.topic().as_bytes(), self.shared);
+            *window_of = window(item.topic_bytes(), self.shared);
         }
     }
 
     fn common(&self) -> usize {
         match (self.items.first(), self.items.last()) {
-            (Some(first), Some(last)) => common_prefix(first.topic().as_bytes(), last.topic().as_bytes()),
+            (Some(first), Some(last)) => common_prefix(first.topic_bytes(), last.topic_bytes()),
             _ => 0,
         }
     }

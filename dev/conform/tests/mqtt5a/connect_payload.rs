@@ -39,7 +39,7 @@ fn mqtt5_3_1_3_1_the_fields_of_the_payload_are_read_in_their_order() {
     assert_eq!(credentials.user_name.as_deref(), Some("user"));
     assert_eq!(credentials.password.as_deref(), Some(&b"password"[..]));
     for will in stored_wills(&lab) {
-        assert_eq!((&*will.topic, will.payload()), ("will/topic", &b"will payload"[..]));
+        assert_eq!((will.topic(), will.payload()), ("will/topic", &b"will payload"[..]));
     }
     // In another order they are something else: the Will Topic takes the place of the Will Properties here.
     let swapped =
