@@ -12,7 +12,7 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// Sessions that are followed apart from each other; a power of two. More share their places, and spoil them for each other.
 const SESSIONS_MAX: usize = 1 << 16;
 /// As far as trust goes, in either direction: so many that were right, one after the other, make a trail trusted.
-const TRUST_MAX: i32 = 64;
+const FULL_TRUST: i32 = 64;
 /// What was right so often has to make up for one time that was not, as that cost a look at a topic in vain.
 const WRONG_COSTS: i32 = 4;
 
@@ -49,7 +49,7 @@ impl Step {
 
 impl Trail {
     pub(super) const fn new() -> Self {
-        Self { steps: Vec::new(), looks: 0, trust: -TRUST_MAX }
+        Self { steps: Vec::new(), looks: 0, trust: -FULL_TRUST }
     }
 
     #[inline]
@@ -60,7 +60,7 @@ impl Trail {
     /// Whether what is not where it was thought to be is an exception.
     #[inline]
     pub(super) const fn is_certain(&self) -> bool {
-        self.trust >= TRUST_MAX - WRONG_COSTS
+        self.trust >= FULL_TRUST - WRONG_COSTS
     }
 
     /// Where a Session is, if it can be trusted that it goes on from there.
@@ -75,7 +75,7 @@ impl Trail {
     /// Where a message was noted is where it was thought to be.
     #[inline]
     pub(super) fn was_right(&mut self) {
-        self.trust = TRUST_MAX.min(self.trust + 1);
+        self.trust = FULL_TRUST.min(self.trust + 1);
     }
 
     /// It is not, or is not to be asked. A Session's messages are looked up from here on until that is done.
@@ -92,7 +92,7 @@ impl Trail {
     /// Messages are looked up. Returns whether it is to be learned where they are found.
     pub(super) fn learns(&mut self) -> bool {
         self.looks = self.looks.wrapping_add(1);
-        self.trust > -TRUST_MAX || self.looks % LEARNED_OF <= LEARNED
+        self.trust > -FULL_TRUST || self.looks % LEARNED_OF <= LEARNED
     }
 
     /// A Session's next message was found here.
@@ -104,7 +104,7 @@ impl Trail {
             before == slot
         });
         *step = Step { last: slot, next: entries.get(slot as usize).map_or(NOWHERE, |entry| entry.next) };
-        self.trust = (self.trust + if right { 1 } else { -1 }).clamp(-TRUST_MAX, TRUST_MAX);
+        self.trust = (self.trust + if right { 1 } else { -1 }).clamp(-FULL_TRUST, FULL_TRUST);
     }
 
     #[cold]
