@@ -136,7 +136,9 @@ impl Vault {
             let name = entry.file_name().to_string_lossy().into_owned();
             let about = fs::read_to_string(entry.path().join("about")).ok();
             let configured = || rules.rules.iter().any(|rule| rule.folder() == name);
-            match about.and_then(|text| Rule::from_text(&text)) {
+            // One that is another folder's by its name is damaged: its messages would be there twice.
+            let fits = |rule: &Rule| name == RETAINED_FOLDER || rule.folder() == name;
+            match about.and_then(|text| Rule::from_text(&text)).filter(fits) {
                 Some(rule) => found.push((name, rule)),
                 None if configured() => {} // the configuration says what should stand there
                 None if name == RETAINED_FOLDER && rules.retained_bytes > 0 => {}

@@ -278,3 +278,16 @@ fn a_damaged_frame_takes_only_its_rows_with_it() {
     assert_eq!(left, (left[0]..4000).collect::<Vec<_>>());
     assert_eq!((report.damaged.len(), report.cut_bytes), (1, 0));
 }
+
+/// What says which rule a folder is for is another folder's: the folder would be there twice, once for each.
+#[test]
+fn a_damaged_rule_does_not_double_a_folder() {
+    let folder = Folder::new();
+    open(&folder.0).0.append(&texts(0, 20)).unwrap();
+    let shelf = fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    flip(&shelf.join("about"), 0);
+    for _ in 0..2 {
+        let (vault, report) = open(&folder.0);
+        assert_eq!((report.messages, there(&vault).len()), (20, 20));
+    }
+}
