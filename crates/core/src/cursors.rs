@@ -89,18 +89,17 @@ impl Cursors {
         Some(cursor)
     }
 
-    /// The cursor of a subscription that was replaced and asks for no retained messages now.
+    /// The cursor of a subscription, if it has one.
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut RetainedCursor> {
         self.waiting.get_mut(self.numbers.get(name)?)
     }
 
     /// Adds a cursor behind all others; one of the same filter that is on its way starts again with it.
-    pub(crate) fn push(&mut self, mut cursor: RetainedCursor) {
+    pub(crate) fn push(&mut self, cursor: RetainedCursor) {
         let number = self.next;
         self.next += 1;
         if let Some(earlier) = self.numbers.insert(Arc::clone(&cursor.name), number) {
-            let earlier = self.waiting.remove(&earlier);
-            cursor.owed |= earlier.is_some_and(|earlier| earlier.owed);
+            self.waiting.remove(&earlier);
         }
         self.waiting.insert(number, cursor);
     }

@@ -68,7 +68,7 @@ impl Shard {
         filters: &mut SubscribeFilters<'_>,
     ) {
         let records = self.board.records.len();
-        let (mut cursors, mut presence) = (Vec::new(), false);
+        let (mut begun, mut presence) = (Vec::<Arc<str>>::new(), false);
         let index = self.board.sessions[six as usize].conn;
         let bridge = self.board.conn_at(index).is_some_and(|conn| conn.bridge);
         for SubscribeFilter { filter, mut options } in filters.take(LIST_STEPS_MAX) {
@@ -104,7 +104,10 @@ impl Shard {
                         // be on its way here by mail; it is here before SUBACK.
                         let begins = found || wanted && self.board.config.shards > 1;
                         let cursor = begins.then(|| self.cursor(six, &parsed, value));
-                        cursors.extend(self.owe(six, (parsed.text, value), cursor, (found, from)));
+                        if let Some(cursor) = self.owe(six, (parsed.text, value), cursor, (found, from)) {
+                            begun.push(Arc::clone(&cursor.name));
+                            self.board.sessions[six as usize].outgoing().cursors.push(cursor);
+                        }
                     }
                     options.qos as u8
                 }
@@ -117,9 +120,11 @@ impl Shard {
             list.ticket = list.ticket.max(self.presence_waits_for());
         }
         let ticket = list.ticket.unwrap_or(self.board.stored);
-        for cursor in cursors {
+        for name in begun {
             let cursors = &mut self.board.sessions[six as usize].outgoing().cursors;
-            cursors.push(RetainedCursor { ticket, ..cursor });
+            if let Some(cursor) = cursors.get_mut(&name) {
+                cursor.ticket = ticket;
+            }
         }
     }
 

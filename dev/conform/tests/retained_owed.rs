@@ -48,6 +48,25 @@ fn retained_messages_that_were_not_sent_yet_come_after_a_crash() {
     }
 }
 
+/// One SUBSCRIBE names a filter twice: what was asked for last holds, also once all that is retained was sent, and after a
+/// restart.
+#[test]
+fn a_filter_that_stands_twice_in_a_packet_keeps_its_last_options() {
+    let mut lab = Lab::new();
+    let publisher = lab.connect(V5, "publisher");
+    lab.send(publisher, &wire::publish(V5, 3, "r/1", Some(1), b"kept"));
+    let (subscriber, _) = lab.come_back(V5, "subscriber");
+    lab.send(subscriber, &wire::subscribe(V5, 1, &[("r/#", 0), ("r/#", 0x21)]));
+    take(&mut lab, subscriber, usize::MAX, &mut Vec::new());
+    lab.crash(SOON);
+    let (subscriber, present) = lab.come_back(V5, "subscriber");
+    assert!(present);
+    let publisher = lab.connect(V5, "publisher");
+    lab.send(publisher, &wire::publish(V5, 2, "r/2", Some(2), b"live"));
+    let got: Vec<bool> = lab.publishes(subscriber).iter().map(|one| one.id.is_some()).collect();
+    assert_eq!(got, [true], "at QoS 1");
+}
+
 /// Takes so many messages of QoS 1, or all there are, and notes their payloads.
 fn take(lab: &mut Lab, client: ClientIx, most: usize, got: &mut Vec<String>) {
     let mut taken = 0;
